@@ -1,0 +1,1 @@
+"""Events, recordings, optics and calibration, sweeps, and the event focal stack."""

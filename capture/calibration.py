@@ -1,0 +1,228 @@
+"""The calibration file `lens.toml`: camera, lens, sweep, breathing, and the measured focus curve."""
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import CalibrationError
+from .optics import aperture_m, breathing_magnification
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Waveform = Literal["triangle", "sawtooth", "sine"]
+Sync = Literal["trigger", "clock", "events"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Camera(_Section):
+    """The sensor and its pinhole geometry at the far end of the sweep. Pixel centres lie at +0.5."""
+
+    width: Annotated[int, Field(ge=1, le=16384)]
+    height: Annotated[int, Field(ge=1, le=16384)]
+    pixel_pitch_um: Positive
+    fx: Positive
+    fy: Positive
+    cx: Finite
+    cy: Finite
+    distortion: Annotated[tuple[Finite, ...], Field(min_length=5, max_length=5)] | None = None
+    hot_pixels: tuple[tuple[int, int], ...] = ()
+
+    @model_validator(mode="after")
+    def _hot_pixels_on_sensor(self) -> Self:
+        for x, y in self.hot_pixels:
+            if not (0 <= x < self.width and 0 <= y < self.height):
+                raise ValueError(f"hot_pixels: [{x}, {y}] is off the {self.width}×{self.height} sensor")
+        return self
+
+
+class Lens(_Section):
+    """The lens at the camera: what sets the blur."""
+
+    focal_length_mm: Positive
+    f_number: Positive
+
+    @property
+    def aperture_m(self) -> float:
+        """Diameter of the entrance pupil in metres."""
+        return aperture_m(self.focal_length_mm, self.f_number)
+
+
+class SweepSettings(_Section):
+    """How the focus moves, and how its phase is known."""
+
+    waveform: Waveform
+    frequency_hz: Positive
+    far_diopters: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    near_diopters: Positive
+    sync: Sync
+    start_us: int = 0
+    delay_us: int = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.near_diopters <= self.far_diopters:
+            raise ValueError(
+                f"near_diopters ({self.near_diopters}) must be greater than far_diopters ({self.far_diopters}); "
+                "both are 1/m"
+            )
+        if self.sync == "clock" and self.delay_us != 0:
+            raise ValueError(f'delay_us ({self.delay_us}) must be 0 with sync = "clock"; move start_us instead')
+        return self
+
+    @property
+    def range_diopters(self) -> float:
+        """Δ = near − far, 1/m."""
+        return self.near_diopters - self.far_diopters
+
+    @property
+    def duration_us(self) -> float:
+        """Length of one sweep in µs: half a period, or a whole one for a sawtooth."""
+        return 1e6 / self.frequency_hz / (1 if self.waveform == "sawtooth" else 2)
+
+
+class Breathing(_Section):
+    """Change of magnification with focus: `m(φ) = 1 + scale_per_diopter · (φ − far)` about `center`."""
+
+    scale_per_diopter: Finite
+    center: tuple[Finite, Finite]
+
+
+class MeasuredCurve(_Section):
+    """Measured focus against phase of a far→near pass; replaces the waveform's own curve."""
+
+    phase: Annotated[tuple[Finite, ...], Field(min_length=2)]
+    diopters: Annotated[tuple[Finite, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _monotone(self) -> Self:
+        if len(self.phase) != len(self.diopters):
+            raise ValueError(f"phase has {len(self.phase)} values and diopters {len(self.diopters)}; give one each")
+        if self.phase[0] != 0.0 or self.phase[-1] != 1.0:
+            raise ValueError(f"phase must run from 0 to 1, not from {self.phase[0]} to {self.phase[-1]}")
+        for name, values in (("phase", self.phase), ("diopters", self.diopters)):
+            for a, b in zip(values, values[1:], strict=False):
+                if b <= a:
+                    raise ValueError(f"{name} must rise all the way from far to near, but {b} follows {a}")
+        return self
+
+
+class Driver(BaseModel):
+    """What the lens driver needs; `kind` picks the driver, which checks the rest itself."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+
+
+class Calibration(_Section):
+    """One camera behind one sweeping lens: all that turns event times into metric depth.
+
+    Load it with `Calibration.load("lens.toml")`; docs and `lens.toml` use the same names.
+    """
+
+    camera: Camera
+    lens: Lens
+    sweep: SweepSettings
+    breathing: Breathing | None = None
+    focus_curve: MeasuredCurve | None = None
+    driver: Driver | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        curve, sweep = self.focus_curve, self.sweep
+        if curve is not None:
+            for key, i, end in (("far_diopters", 0, sweep.far_diopters), ("near_diopters", -1, sweep.near_diopters)):
+                if not math.isclose(curve.diopters[i], end, rel_tol=1e-6, abs_tol=1e-9):
+                    raise ValueError(
+                        f"focus_curve.diopters must have the sweep's ends: {curve.diopters[i]} is not "
+                        f"sweep.{key} ({end})"
+                    )
+        if self.breathing is not None:
+            scale = self.breathing.scale_per_diopter
+            if breathing_magnification(sweep.near_diopters, sweep.far_diopters, scale) < 0.5:
+                raise ValueError(
+                    f"breathing.scale_per_diopter ({scale}) shrinks the image below half its size over the sweep"
+                )
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read and check a calibration file.
+
+        Raises:
+            CalibrationError: missing, unreadable or wrong; the message names file, key, value and what was expected.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise CalibrationError(f"{path}: is not text; expected a TOML calibration file") from error
+        return cls.parse(text, name=str(path))
+
+    @classmethod
+    def parse(cls, text: str, name: str = "lens.toml") -> Self:
+        """Check the text of a calibration file; `name` is what errors call it."""
+        try:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise CalibrationError(f"{name}: is not valid TOML: {error}") from error
+        except RecursionError as error:
+            raise CalibrationError(f"{name}: is not a calibration file: nested too deeply") from error
+        except ValidationError as error:
+            raise CalibrationError(f"{name}: {_explain(error)}") from error
+
+    def to_toml(self) -> str:
+        """The text of a calibration file that loads as this calibration."""
+        lines: list[str] = []
+        for section, values in self.model_dump(exclude_none=True, exclude_defaults=False).items():
+            lines.append(f"[{section}]")
+            lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None]
+            lines.append("")
+        return "\n".join(lines)
+
+    def focus_at(self, phase: np.ndarray) -> np.ndarray:
+        """Focus in 1/m at phases in [0, 1] of a far→near sweep, same shape."""
+        s = self.sweep
+        if self.focus_curve is not None:
+            return np.interp(phase, self.focus_curve.phase, self.focus_curve.diopters)
+        if s.waveform == "sine":
+            return s.far_diopters + s.range_diopters * (1 - np.cos(np.pi * np.asarray(phase))) / 2
+        return s.far_diopters + s.range_diopters * np.asarray(phase)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault as `key (value) what was expected`, and how many more there are."""
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    key = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        text = f"{key} is missing"
+    elif first["type"] == "extra_forbidden":
+        text = f"{key} ({first['input']!r}) is not a known key"
+    elif first["type"] == "value_error":
+        text = f"{key}: {message}" if key else message
+    else:
+        text = f"{key} ({first['input']!r}): {message[0].lower()}{message[1:]}"
+    return text + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")
+
+
+def _toml_value(value: Any) -> str:
+    """One value as TOML; strings are escaped as JSON strings, which TOML's basic strings contain."""
+    import json
+
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)

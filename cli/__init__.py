@@ -1,0 +1,5 @@
+"""The `sweepdepth` command."""
+
+from .main import main
+
+__all__ = ["main"]

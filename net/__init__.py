@@ -1,0 +1,1 @@
+"""From event focal stack to depth: estimators, metrics, and the network."""

@@ -1,0 +1,1 @@
+"""The runtime: pipeline, wire format, publisher and subscriber."""
