@@ -1,0 +1,35 @@
+"""What every estimator takes and gives: an event focal stack in, depth with its uncertainty out."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..capture.optics import to_metres
+from ..capture.stack import EventFocalStack, Polarity
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Inverse depth of one sweep, in the geometry of the far end."""
+
+    diopters: np.ndarray  # (H, W) float32, 1/m, NaN where unknown
+    std: np.ndarray  # (H, W) float32, one standard deviation in 1/m, NaN where unknown
+    quality: float  # 0 to 1: how well the events fit a focal sweep over a static scene; NaN without evidence
+
+    @property
+    def depth(self) -> np.ndarray:
+        """(H, W) float32, metres along Z, NaN where unknown."""
+        return to_metres(self.diopters)
+
+
+class Estimator(Protocol):
+    """Turns the stack of one sweep into depth; `bins` and `polarity` say which stack it wants."""
+
+    name: str
+    bins: int
+    polarity: Polarity
+
+    def __call__(self, stack: EventFocalStack) -> Estimate:
+        """Estimate depth from a stack of `bins` bins and this `polarity`."""
+        ...

@@ -1,0 +1,129 @@
+"""Depth metrics: one place, used by everything that states an error."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..capture.calibration import Calibration
+from ..capture.optics import to_diopters
+
+DELTAS = (1.05, 1.15, 1.25)
+
+NORMAL_MEDIAN = 0.6745
+"""Median of |x| for a standard normal x."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Errors of one depth map where it answers and the truth lies inside the sweep range.
+
+    `abs_rel`, `rmse_m`, `mae_m`, and the δ's are of metres, the others of diopters; `*_range` are fractions of the
+    sweep range. δ_k is the share of pixels with max(z/z*, z*/z) < k (Eigen et al., NIPS 2014). `std_ratio` is the
+    median of |error| over the stated standard deviation, divided by that of a normal distribution: 1 when the
+    deviations are honest, more when they are too small.
+    """
+
+    n_truth: int  # pixels whose true depth lies inside the sweep range
+    coverage: float  # share of them that got an answer
+    abs_rel: float
+    rmse_m: float
+    mae_m: float
+    delta: tuple[float, float, float]  # δ < 1.05, 1.15, 1.25
+    rmse: float  # 1/m
+    mae: float  # 1/m
+    median: float  # median |error|, 1/m
+    bias: float  # mean error, 1/m
+    rmse_range: float
+    mae_range: float
+    median_range: float
+    std_ratio: float
+    n_outside: int  # pixels answered although their true depth lies outside the range (not scored above)
+    outside_mae: float  # their error against the range's nearer end, 1/m
+
+
+def score(
+    depth: np.ndarray,  # (H, W) metres, NaN where unknown
+    truth: np.ndarray,  # (H, W) metres, NaN where unknown
+    calibration: Calibration,
+    std: np.ndarray | None = None,  # (H, W) 1/m
+    where: np.ndarray | None = None,  # (H, W) bool: score these pixels only
+) -> Metrics:
+    """Compare a depth map with the truth; metrics without any pixel are NaN.
+
+    Raises:
+        ValueError: the maps differ in shape.
+    """
+    if depth.shape != truth.shape:
+        raise ValueError(f"depth {depth.shape} and truth {truth.shape} differ in shape")
+    sweep = calibration.sweep
+    true_diopters = to_diopters(truth.astype(np.float64))
+    diopters = to_diopters(depth.astype(np.float64))
+    candidates = np.isfinite(true_diopters) & (True if where is None else where)
+    inside = candidates & (true_diopters >= sweep.far_diopters) & (true_diopters <= sweep.near_diopters)
+    answered = inside & np.isfinite(diopters) & (diopters > 0)
+    outside = candidates & ~inside & np.isfinite(diopters)
+
+    error = (diopters - true_diopters)[answered]
+    z, z_true = 1 / diopters[answered], truth[answered].astype(np.float64)
+    ratio = np.maximum(z / z_true, z_true / z)
+    nearest_end = np.clip(true_diopters, sweep.far_diopters, sweep.near_diopters)
+    size = np.abs(error)
+    rmse, mae, median = _mean(error**2) ** 0.5, _mean(size), _median(size)
+    return Metrics(
+        n_truth=int(inside.sum()),
+        coverage=_mean(answered[inside].astype(float)),
+        abs_rel=_mean(np.abs(z - z_true) / z_true),
+        rmse_m=_mean((z - z_true) ** 2) ** 0.5,
+        mae_m=_mean(np.abs(z - z_true)),
+        delta=tuple(_mean((ratio < limit).astype(float)) for limit in DELTAS),
+        rmse=rmse,
+        mae=mae,
+        median=median,
+        bias=_mean(error),
+        rmse_range=rmse / sweep.range_diopters,
+        mae_range=mae / sweep.range_diopters,
+        median_range=median / sweep.range_diopters,
+        std_ratio=float("nan") if std is None else _median(size / std[answered]) / NORMAL_MEDIAN,
+        n_outside=int(outside.sum()),
+        outside_mae=_mean(np.abs(diopters - nearest_end)[outside]),
+    )
+
+
+def mean(metrics: list[Metrics]) -> Metrics:
+    """Metric by metric mean over frames; counts are summed, and frames where a metric is NaN are left out of it."""
+    if not metrics:
+        raise ValueError("no metrics to average")
+    values: dict[str, object] = {}
+    for name in Metrics.__dataclass_fields__:
+        column = np.array([getattr(m, name) for m in metrics], np.float64)
+        if name.startswith("n_"):
+            values[name] = int(column.sum())
+        elif name == "delta":
+            values[name] = tuple(_mean(column[:, k]) for k in range(len(DELTAS)))
+        else:
+            values[name] = _mean(column)
+    return Metrics(**values)  # pyright: ignore[reportArgumentType]
+
+
+def error_by_confidence(
+    depth: np.ndarray,  # (H, W) metres
+    truth: np.ndarray,  # (H, W) metres
+    std: np.ndarray,  # (H, W) 1/m
+    parts: int = 10,
+) -> list[tuple[float, float]]:
+    """(coverage, mean |error| in 1/m) of the most certain 1/parts, 2/parts … of the answers: a sparsification curve."""
+    error = np.abs(to_diopters(depth.astype(np.float64)) - to_diopters(truth.astype(np.float64)))
+    known = np.isfinite(error) & np.isfinite(std)
+    ordered = error[known][np.argsort(std[known], kind="stable")]
+    counts = [round(len(ordered) * (k + 1) / parts) for k in range(parts)]
+    return [(n / depth.size, _mean(ordered[:n])) for n in counts]
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _median(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(np.median(values)) if values.size else float("nan")
