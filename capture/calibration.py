@@ -1,7 +1,9 @@
 """The calibration file `lens.toml`: camera, lens, sweep, breathing, and the measured focus curve."""
 
+import json
 import math
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -107,7 +109,7 @@ class MeasuredCurve(_Section):
         if self.phase[0] != 0.0 or self.phase[-1] != 1.0:
             raise ValueError(f"phase must run from 0 to 1, not from {self.phase[0]} to {self.phase[-1]}")
         for name, values in (("phase", self.phase), ("diopters", self.diopters)):
-            for a, b in zip(values, values[1:], strict=False):
+            for a, b in pairwise(values):
                 if b <= a:
                     raise ValueError(f"{name} must rise all the way from far to near, but {b} follows {a}")
         return self
@@ -217,8 +219,6 @@ def _explain(error: ValidationError) -> str:
 
 def _toml_value(value: Any) -> str:
     """One value as TOML; strings are escaped as JSON strings, which TOML's basic strings contain."""
-    import json
-
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):

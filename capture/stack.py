@@ -82,6 +82,11 @@ class EventFocalStack:
         settings = self.sweep.calibration.sweep
         return np.linspace(settings.far_diopters, settings.near_diopters, self.bins)
 
+    def bin_at(self, timestamp_us: np.ndarray) -> np.ndarray:
+        """b* = (B−1)(φ − far)/Δ at sensor times, same shape, in [0, B−1)."""
+        cell = (timestamp_us - self.sweep.start_us) * (TABLE_CELLS / (self.sweep.end_us - self.sweep.start_us))
+        return np.interp(cell, np.arange(TABLE_CELLS + 1), self._table)
+
     def add(self, events: np.ndarray) -> None:  # (N,) EVENT_DTYPE
         """Bin more events of the sweep; batch after batch gives the same stack, to the bit, as all at once."""
         if self.polarity == "interpolated":
@@ -118,9 +123,8 @@ class EventFocalStack:
         if self._last is None:
             shape = self.data.shape[1:]
             self._last = np.zeros(shape), np.zeros(shape, np.int8)
-        cell = (events["timestamp"] - sweep.start_us) * (TABLE_CELLS / (sweep.end_us - sweep.start_us))
         self.n_off_sensor += stack_kernel.accumulate_interpolated(
-            np.interp(cell, np.arange(TABLE_CELLS + 1), self._table),
+            self.bin_at(events["timestamp"]),
             events["x"],
             events["y"],
             2 * events["polarity"] - 1,
@@ -142,6 +146,12 @@ class EventFocalStack:
     def signed(self) -> np.ndarray:
         """ON minus OFF, (B, H, W) float32."""
         return self.data[0] - self.data[1] if self.polarity == "split" else self.data
+
+    def picture(self, path: str | Path) -> None:
+        """Save a picture of all bins; the suffix picks the format."""
+        from .pictures import save_figure, stack_figure
+
+        save_figure(stack_figure(self), path)
 
     def save(self, path: str | Path) -> None:
         """Write the stack, its sweep and its calibration to a compressed NumPy file (.npz)."""

@@ -4,6 +4,25 @@ import numba
 import numpy as np
 
 
+FIXED = 24
+"""Binary digits after the point of positions: a sixteen-millionth of a pixel."""
+
+
+@numba.njit(nogil=True, cache=True)
+def undo_breathing(magnification: float, cx: float, cy: float) -> tuple[int, int, int]:
+    """(shrink, shift x, shift y) in fixed point: pixel x at magnification m is floor(x · shrink + shift) at m = 1.
+
+    That is the pixel's centre, cx + (x + ½ − cx)/m, floored.
+    """
+    one = 1 << FIXED
+    shrink = 1.0 / magnification
+    return (
+        np.int64(round(shrink * one)),
+        np.int64(round((cx + (0.5 - cx) * shrink) * one)),
+        np.int64(round((cy + (0.5 - cy) * shrink) * one)),
+    )
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def accumulate(
     timestamp: np.ndarray,  # (N,) int64, µs
@@ -22,9 +41,10 @@ def accumulate(
 ) -> int:
     """Add each event to its two bins with weight max(0, 1 − |b − b*|); returns how many fell off the sensor.
 
-    b* and 1/m are linear inside a cell, so an event costs two multiplications and no division while time stays in its
-    cell; and time-ordered events touch two neighbouring bins only, so the hot part of `out` stays in cache. Events off
-    the sensor are those that undoing the breathing moved there. Times outside the sweep count as its ends.
+    While time stays in its cell an event costs no division and no table lookup: there b* is linear and m is taken as
+    constant (a thousandth of its whole change), in fixed point. Time-ordered events touch two neighbouring bins only,
+    so the hot part of `out` stays in cache. Events off the sensor are those that undoing the breathing moved there.
+    Times outside the sweep count as its ends.
     """
     bins, height, width = out.shape[1], np.uint32(out.shape[2]), np.uint32(out.shape[3])
     plane = np.uint32(out.shape[2] * out.shape[3])
@@ -32,13 +52,11 @@ def accumulate(
     off_base, on_base = channel[0] * bins * plane, channel[1] * bins * plane
     off_weight, on_weight = weight[0], weight[1]
     cells = bin_table.size - 1
-    # The centre seen from pixel corners, and one pixel further: truncation equals floor for positive numbers only.
-    from_cx, from_cy, to_cx, to_cy = cx - 0.5, cy - 0.5, cx + 1.0, cy + 1.0
 
     lost = 0
     cell_start, cell_end = np.int64(1), np.int64(0)
-    b_start = b_slope = shrink_slope = 0.0
-    shrink_start = 1.0
+    b_start = b_slope = 0.0
+    shrink = shift_x = shift_y = np.int64(0)
     for i in range(timestamp.size):
         t = timestamp[i]
         if t < cell_start or t >= cell_end:
@@ -47,26 +65,22 @@ def accumulate(
                 cell_start = start_us + np.int64(np.ceil(cell / cells_per_us))
                 cell_end = start_us + np.int64(np.ceil((cell + 1) / cells_per_us))
                 b_slope = (bin_table[cell + 1] - bin_table[cell]) * cells_per_us
-                shrink_start = 1.0 / (1.0 + magnification_per_bin * bin_table[cell])
-                shrink_slope = (1.0 / (1.0 + magnification_per_bin * bin_table[cell + 1]) - shrink_start) * cells_per_us
+                b_middle = (bin_table[cell] + bin_table[cell + 1]) / 2
                 cell_start, cell_end = min(cell_start, t), max(cell_end, t + 1)
-                into_cell = (cell_start - start_us) - cell / cells_per_us
-                b_start = bin_table[cell] + into_cell * b_slope
-                shrink_start += into_cell * shrink_slope
+                b_start = bin_table[cell] + (cell_start - start_us - cell / cells_per_us) * b_slope
             else:
                 cell_start, cell_end = t, t + 1
-                b_start = bin_table[0 if cell < 0 else cells]
-                shrink_start = 1.0 / (1.0 + magnification_per_bin * b_start)
-                b_slope = shrink_slope = 0.0
+                b_start = b_middle = bin_table[0 if cell < 0 else cells]
+                b_slope = 0.0
+            shrink, shift_x, shift_y = undo_breathing(1.0 + magnification_per_bin * b_middle, cx, cy)
         b = b_start + (t - cell_start) * b_slope
         lower = np.uint32(b)
 
         if magnification_per_bin == 0.0:
             px, py = np.uint32(x[i]), np.uint32(y[i])
         else:
-            shrink = shrink_start + (t - cell_start) * shrink_slope
-            px = np.uint32(np.int32(to_cx + (x[i] - from_cx) * shrink) - np.int32(1))
-            py = np.uint32(np.int32(to_cy + (y[i] - from_cy) * shrink) - np.int32(1))
+            px = np.uint32((x[i] * shrink + shift_x) >> FIXED)
+            py = np.uint32((y[i] * shrink + shift_y) >> FIXED)
             if px >= width or py >= height:  # negative ones have wrapped around
                 lost += 1
                 continue
@@ -98,13 +112,19 @@ def accumulate_numpy(
     out: np.ndarray,
 ) -> int:
     """`accumulate` in plain NumPy."""
-    bins, height, width = out.shape[1:]
+    _, height, width = out.shape[1:]
     cell = (timestamp - start_us) * cells_per_us
     b = np.interp(cell, np.arange(bin_table.size), bin_table)
-    shrink = np.interp(cell, np.arange(bin_table.size), 1 / (1 + magnification_per_bin * bin_table))
     lower = b.astype(int)
-    px = np.floor(cx + (x + 0.5 - cx) * shrink).astype(int)
-    py = np.floor(cy + (y + 0.5 - cy) * shrink).astype(int)
+    inside = (cell >= 0) & (cell < bin_table.size - 1)
+    middle = np.where(inside, np.floor(cell) + 0.5, cell)
+    b_middle = np.interp(middle, np.arange(bin_table.size), bin_table)
+    inverse, one = 1 / (1 + magnification_per_bin * b_middle), 1 << FIXED
+    shrink = np.rint(inverse * one).astype(int)
+    shift_x = np.rint((cx + (0.5 - cx) * inverse) * one).astype(int)
+    shift_y = np.rint((cy + (0.5 - cy) * inverse) * one).astype(int)
+    px = (x * shrink + shift_x) >> FIXED
+    py = (y * shrink + shift_y) >> FIXED
     kept = (px >= 0) & (py >= 0) & (px < width) & (py < height)
     for step, share in ((0, 1 - (b - lower)), (1, b - lower)):
         index = (channel[polarity], lower + step, py, px)
@@ -160,7 +180,7 @@ REVERSAL_AT = 0.25
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _spread(b_from, b_to, x, y, value, magnification_per_bin, cx, cy, out):
     """Add `value` evenly over [b_from, b_to] in steps of half a bin at most; False where it fell off the sensor."""
-    bins, height, width = out.shape
+    _, height, width = out.shape
     steps = int(2 * abs(b_to - b_from)) + 1
     share = np.float32(value / steps)
     on_sensor = True

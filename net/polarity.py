@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 from scipy.special import j1
 
 from ..capture.calibration import Calibration
 from ..capture.stack import EventFocalStack, Polarity
+from ..capture.sweeps import Sweep
+from .blur import gaussian_blur
 from .estimate import Estimate
 
 BANDS_PX = ((0.7, 1.4), (1.4, 2.8))
@@ -27,10 +28,15 @@ POOL_PX = 2.5
 """Pixels share a depth within a Gaussian of this width."""
 
 CANDIDATES = np.linspace(-0.2, 1.2, 57, dtype=np.float32)
-"""Surfaces considered, as positions in the sweep range; some outside it, so that those are not mistaken for its ends."""
+"""Surfaces considered, as positions in the sweep range; some lie outside, lest those be mistaken for its ends."""
 
 FREQUENCIES = np.linspace(0.0025, 0.5, 200)
 """Cycles per pixel at which the transfer function is averaged over a band."""
+
+MAX_MOTION = 0.25
+"""Image motion by lens breathing, as a fraction of the blur disc's change, beyond which there is no answer. Undoing
+breathing puts events where they belong, but those that the motion itself made remain, along every edge and of one
+sign; where they outnumber the focus events, the reversal cannot be seen."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class PolarityReversal:
         position = position.clip(0, 1)
         height, width = stack.data.shape[1:]
         known, position, spread = (_enlarge(a, height, width) for a in (known, position, spread))
+        known &= motion_px(calibration) <= MAX_MOTION * _blur_per_range(calibration)
         sweep = calibration.sweep
         diopters = np.where(known, sweep.far_diopters + position * sweep.range_diopters, np.nan)
         std = np.where(known, spread * sweep.range_diopters, np.nan)
@@ -87,13 +94,22 @@ class PolarityReversal:
         return position, spread, np.take_along_axis(share, best[None], axis=0)[0]
 
 
+def estimate_depth(
+    events: np.ndarray,  # (N,) EVENT_DTYPE, those of the sweep, in time order
+    sweep: Sweep,
+) -> Estimate:
+    """Depth of one sweep, straight from its events, by polarity reversal."""
+    estimator = PolarityReversal()
+    return estimator(EventFocalStack.build(events, sweep, estimator.bins, estimator.polarity))
+
+
 def explained_energy(
     signed: np.ndarray,  # (B, H, W) float32, signed events, far→near
     calibration: Calibration,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Energy of the events that each candidate explains (C, H/2, W/2), and their whole energy (H/2, W/2)."""
     bins, height, width = signed.shape
-    blurred = {sigma: gaussian_filter(signed, (0, sigma, sigma)) for sigma in {s for band in BANDS_PX for s in band}}
+    blurred = {sigma: gaussian_blur(signed, sigma) for sigma in {s for band in BANDS_PX for s in band}}
     explained = np.float32(0)
     total = np.float32(0)
     for fine, coarse in BANDS_PX:
@@ -112,18 +128,32 @@ def _rate_curves(calibration: Calibration, bins: int, fine: float, coarse: float
     The transfer function of a disc of diameter d is 2·J1(πfd)/(πfd); it is averaged over the band with the 1/f²
     power that natural images have (Field, JOSA A 1987).
     """
-    blur_per_range = calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
     power = _band_response(fine, coarse) ** 2 / FREQUENCIES
     power /= power.sum()
 
     def contrast(distance: np.ndarray) -> np.ndarray:
-        z = np.pi * blur_per_range * np.abs(distance)[..., None] * FREQUENCIES + 1e-9
+        z = np.pi * _blur_per_range(calibration) * np.abs(distance)[..., None] * FREQUENCIES + 1e-9
         return (2 * j1(z) / z) @ power
 
     half_bin = 0.5 / (bins - 1)
     distance = np.linspace(0, 1, bins) - CANDIDATES[:, None]
     rate = contrast(distance + half_bin) - contrast(distance - half_bin)
     return (rate / (np.linalg.norm(rate, axis=1, keepdims=True) + 1e-3)).astype(np.float32)
+
+
+def motion_px(calibration: Calibration) -> np.ndarray:
+    """How far lens breathing moves the image over the sweep, (H, W) pixels."""
+    camera, breathing = calibration.camera, calibration.breathing
+    if breathing is None:
+        return np.zeros((camera.height, camera.width))
+    y, x = np.mgrid[: camera.height, : camera.width] + 0.5
+    distance = np.hypot(x - breathing.center[0], y - breathing.center[1])
+    return abs(breathing.scale_per_diopter) * calibration.sweep.range_diopters * distance
+
+
+def _blur_per_range(calibration: Calibration) -> float:
+    """Diameter of the blur disc, in pixels, when the focus is one sweep range away."""
+    return calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
 
 
 def _band_response(fine: float, coarse: float) -> np.ndarray:
@@ -145,8 +175,7 @@ def _pool(image: np.ndarray) -> np.ndarray:
     pad = [(0, 0)] * (image.ndim - 2) + [(0, height % 2), (0, width % 2)]
     image = np.pad(image, pad, mode="edge")
     halved = (image[..., ::2, ::2] + image[..., 1::2, ::2] + image[..., ::2, 1::2] + image[..., 1::2, 1::2]) / 4
-    sigma = POOL_PX / 2
-    return gaussian_filter(halved, (0,) * (image.ndim - 2) + (sigma, sigma))
+    return gaussian_blur(halved.reshape(-1, *halved.shape[-2:]), POOL_PX / 2).reshape(halved.shape)
 
 
 def _enlarge(image: np.ndarray, height: int, width: int) -> np.ndarray:

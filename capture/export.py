@@ -1,0 +1,73 @@
+"""Depth files in other formats: pictures, point clouds, arrays."""
+
+from pathlib import Path
+
+import numpy as np
+
+from .calibration import Camera
+from .errors import RecordingError
+
+SUFFIXES = (".png", ".ply", ".npy")
+
+
+def export_depth(
+    path: str | Path,
+    depth: np.ndarray,  # (H, W) metres, NaN where unknown
+    camera: Camera,
+    far_diopters: float,
+    near_diopters: float,
+) -> None:
+    """Write one depth map; the suffix picks the format.
+
+    PNG is a picture, coloured evenly in diopters; PLY a binary point cloud in metres (x right, y down, z forward, as
+    OpenCV and ROS's optical frames have it) with the same colours; NPY the array itself.
+
+    Raises:
+        RecordingError: the suffix is none of these, or the file cannot be written.
+    """
+    from .pictures import depth_image
+
+    path = Path(path)
+    colours = depth_image(depth, far_diopters, near_diopters)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            if path.suffix == ".png":
+                from matplotlib.image import imsave
+
+                imsave(file, colours, format="png")
+            elif path.suffix == ".ply":
+                file.write(_ply(points(depth, camera), colours[np.isfinite(depth)]))
+            elif path.suffix == ".npy":
+                np.save(file, depth)
+            else:
+                raise RecordingError(f"{path}: depth can be written as {', '.join(SUFFIXES)}, not as {path.suffix!r}")
+        partial.replace(path)
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def points(
+    depth: np.ndarray,  # (H, W) metres along Z, NaN where unknown
+    camera: Camera,
+) -> np.ndarray:
+    """(N, 3) float32 points in metres of the known pixels, in row order: ((x + ½ − cx) z/fx, (y + ½ − cy) z/fy, z)."""
+    y, x = np.nonzero(np.isfinite(depth))
+    z = depth[y, x]
+    return np.stack(((x + 0.5 - camera.cx) * z / camera.fx, (y + 0.5 - camera.cy) * z / camera.fy, z), axis=1).astype(
+        np.float32
+    )
+
+
+def _ply(
+    xyz: np.ndarray,  # (N, 3) float32
+    colours: np.ndarray,  # (N, 4) uint8
+) -> bytes:
+    vertex = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
+    data = np.empty(len(xyz), vertex)
+    data["xyz"], data["rgb"] = xyz, colours[:, :3]
+    names = [f"property float {axis}" for axis in "xyz"] + [f"property uchar {c}" for c in ("red", "green", "blue")]
+    head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(xyz)}", *names, "end_header", ""]
+    return "\n".join(head).encode() + data.tobytes()

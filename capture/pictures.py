@@ -1,0 +1,118 @@
+"""Pictures of stacks and depth, for reports and talks. Colour maps are readable without colour vision."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .optics import to_diopters
+from .stack import EventFocalStack
+
+DEPTH_COLOURS = "viridis"
+EVENT_COLOURS = "PuOr"
+ERROR_COLOURS = "magma"
+UNKNOWN = "0.85"
+
+
+def stack_figure(stack: EventFocalStack) -> Figure:
+    """All bins of a stack side by side, far to near: orange where it got darker, purple where brighter."""
+    columns = min(5, stack.bins)
+    rows = -(-stack.bins // columns)
+    camera = stack.sweep.calibration.camera
+    figure = Figure(figsize=(3 * columns, 3 * rows * camera.height / camera.width + 1), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for axis, image, focus in zip(axes, stack.signed(), stack.diopters, strict=False):
+        draw_events(axis, image)
+        axis.set_title(_focus(focus), fontsize=9)
+    for axis in axes[stack.bins :]:
+        axis.set_visible(False)
+    figure.suptitle(
+        f"Event focal stack: {stack.n_events:,} events, {stack.sweep.direction.name.lower()}".replace("_", " ")
+    )
+    return figure
+
+
+def depth_figure(
+    stack: EventFocalStack,
+    depths: Mapping[str, np.ndarray],  # title → (H, W) metres, NaN where unknown
+    truth: np.ndarray | None = None,  # (H, W) metres
+) -> Figure:
+    """Three bins of the stack above; below the depth maps and, where there is truth, it and the error."""
+    sweep = stack.sweep.calibration.sweep
+    camera = stack.sweep.calibration.camera
+    panels = len(depths) + (0 if truth is None else 1 + len(depths))
+    columns = max(3, panels)
+    figure = Figure(figsize=(3.6 * columns, 7.2 * camera.height / camera.width + 0.8), layout="constrained")
+    grid = figure.add_gridspec(2, columns * 3)
+    signed = stack.signed()
+    for k, bin_ in enumerate(np.linspace(0, stack.bins - 1, 5).round().astype(int)[1:4]):
+        axis = figure.add_subplot(grid[0, k * columns : (k + 1) * columns])
+        window = signed[max(0, bin_ - 1) : bin_ + 2].sum(axis=0)
+        draw_events(axis, window)
+        axis.set_title(f"events around {_focus(stack.diopters[bin_])}")
+
+    axes = [figure.add_subplot(grid[1, k * 3 : (k + 1) * 3]) for k in range(panels)]
+    shown = dict(depths) | ({} if truth is None else {"truth": truth})
+    image = None
+    for axis, (title, depth) in zip(axes, shown.items(), strict=False):
+        image = draw_depth(axis, depth, sweep.far_diopters, sweep.near_diopters)
+        axis.set_title(title)
+    if image is not None:
+        bar = figure.colorbar(image, ax=axes[: len(shown)], shrink=0.8)
+        ticks = np.linspace(sweep.far_diopters, sweep.near_diopters, 5)
+        bar.set_ticks(ticks.tolist(), labels=[f"{1 / d:.2f}" if d > 0 else "∞" for d in ticks])
+        bar.set_label("depth (m)")
+    if truth is not None:
+        error_image = None
+        for axis, (title, depth) in zip(axes[len(shown) :], depths.items(), strict=True):
+            error = np.abs(to_diopters(depth) - to_diopters(truth)) / sweep.range_diopters
+            axis.set_facecolor(UNKNOWN)
+            error_image = axis.imshow(error, cmap=ERROR_COLOURS, vmin=0, vmax=0.2)
+            axis.set_title(f"error of {title}")
+            _bare(axis)
+        if error_image is not None:
+            figure.colorbar(error_image, ax=axes[len(shown) :], shrink=0.8).set_label("|error| (of the sweep range)")
+    return figure
+
+
+def draw_events(axis: Axes, image: np.ndarray) -> None:  # (H, W) signed events
+    """Signed events of one bin."""
+    limit = max(1.0, float(np.quantile(np.abs(image), 0.99)))
+    axis.imshow(image, cmap=EVENT_COLOURS, vmin=-limit, vmax=limit)
+    _bare(axis)
+
+
+def draw_depth(axis: Axes, depth: np.ndarray, far_diopters: float, near_diopters: float):
+    """A depth map, coloured evenly in diopters; grey where unknown."""
+    axis.set_facecolor(UNKNOWN)
+    _bare(axis)
+    return axis.imshow(to_diopters(depth), cmap=DEPTH_COLOURS, vmin=far_diopters, vmax=near_diopters)
+
+
+def depth_image(
+    depth: np.ndarray,  # (H, W) metres, NaN where unknown
+    far_diopters: float,
+    near_diopters: float,
+) -> np.ndarray:
+    """(H, W, 4) uint8 colours of a depth map, pixel for pixel; transparent where unknown."""
+    position = (to_diopters(depth) - far_diopters) / (near_diopters - far_diopters)
+    colours = matplotlib.colormaps[DEPTH_COLOURS](np.nan_to_num(position), bytes=True)
+    colours[~np.isfinite(position)] = 0
+    return colours
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure; the suffix picks the format."""
+    figure.savefig(path, dpi=120)
+
+
+def _focus(diopters: float) -> str:
+    return f"{1 / diopters:.2f} m" if diopters > 0 else "infinity"
+
+
+def _bare(axis: Axes) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])

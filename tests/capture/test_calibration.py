@@ -1,0 +1,92 @@
+"""The calibration file: what is right loads, what is wrong is named with file, key, value and expectation."""
+
+import numpy as np
+import pytest
+
+from sweepdepth import Calibration, CalibrationError
+
+
+def test_the_designed_file_loads_and_comes_back_from_its_own_text(lens):
+    text = lens + (
+        "start_us = -5\ndelay_us = 9000\n"
+        "[breathing]\nscale_per_diopter = 0.015\ncenter = [48.0, 36.0]\n"
+        "[focus_curve]\nphase = [0.0, 0.5, 1.0]\ndiopters = [0.5, 1.45, 2.5]\n"
+        '[driver]\nkind = "optotune"\nfar_ma = 40.0\n'
+    )
+    text = text.replace("cy = 36.0", "cy = 36.0\ndistortion = [0.1, 0.0, 0.0, 0.0, 0.0]\nhot_pixels = [[1, 2], [3, 4]]")
+    calibration = Calibration.parse(text)
+    assert calibration.lens.aperture_m == pytest.approx(0.012 / 1.4)
+    assert calibration.sweep.duration_us == 200_000
+    assert calibration.camera.hot_pixels == ((1, 2), (3, 4))
+    assert Calibration.parse(calibration.to_toml()) == calibration
+
+
+@pytest.mark.parametrize(
+    "change,expected",
+    [
+        (
+            ("near_diopters = 2.5", "near_diopters = 0.4"),
+            r"near_diopters \(0.4\) must be greater than far_diopters \(0.5\)",
+        ),
+        (("fx = 700.0", "fx = -1.0"), r"camera\.fx \(-1\.0\): input should be greater than 0"),
+        (("fx = 700.0", "fx = nan"), r"camera\.fx \(nan\): input should be"),
+        (("fx = 700.0\n", ""), r"camera\.fx is missing"),
+        (("fx = 700.0", "fx = 700.0\nfocal = 3"), r"camera\.focal \(3\) is not a known key"),
+        (("width = 96", "width = 0"), r"camera\.width \(0\)"),
+        (('"triangle"', '"square"'), r"sweep\.waveform \('square'\).*'triangle'"),
+        (('sync = "trigger"', 'sync = "clock"\ndelay_us = 5'), r"delay_us \(5\) must be 0"),
+        (("cy = 36.0", "cy = 36.0\nhot_pixels = [[96, 0]]"), r"\[96, 0\] is off the 96×72 sensor"),
+        (("[lens]", "[lenses]"), r"lens is missing"),
+        (("[lens]", "[lens"), r"is not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_told_what_is_wrong(tmp_path, lens, change, expected):
+    path = tmp_path / "lens.toml"
+    assert change[0] in lens
+    path.write_text(lens.replace(*change))
+    with pytest.raises(CalibrationError, match=expected) as caught:
+        Calibration.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "curve,expected",
+    [
+        ("phase = [0.0, 0.5, 1.0]\ndiopters = [0.5, 2.6, 2.5]", r"diopters must rise .* 2\.5 follows 2\.6"),
+        ("phase = [0.0, 1.0]\ndiopters = [0.5, 1.0, 2.5]", r"phase has 2 values and diopters 3"),
+        ("phase = [0.1, 1.0]\ndiopters = [0.5, 2.5]", r"phase must run from 0 to 1"),
+        ("phase = [0.0, 1.0]\ndiopters = [0.6, 2.5]", r"0\.6 is not sweep\.far_diopters \(0\.5\)"),
+    ],
+)
+def test_a_wrong_focus_curve_is_told_what_is_wrong(lens, curve, expected):
+    with pytest.raises(CalibrationError, match=expected):
+        Calibration.parse(f"{lens}\n[focus_curve]\n{curve}\n")
+
+
+def test_breathing_that_would_turn_the_image_over_is_refused(lens):
+    with pytest.raises(CalibrationError, match=r"scale_per_diopter \(-0.4\)"):
+        Calibration.parse(f"{lens}\n[breathing]\nscale_per_diopter = -0.4\ncenter = [0.0, 0.0]\n")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00binary", b"[[[[" * 500, b"a = " + b"[" * 100_000])
+def test_what_is_no_calibration_file_is_said_in_one_sentence(tmp_path, content):
+    path = tmp_path / "lens.toml"
+    path.write_bytes(content)
+    with pytest.raises(CalibrationError, match=r"lens\.toml"):
+        Calibration.load(path)
+    with pytest.raises(CalibrationError, match=r"missing\.toml: cannot be read: No such file"):
+        Calibration.load(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize("waveform", ["triangle", "sawtooth", "sine"])
+def test_focus_runs_from_the_far_to_the_near_end(lens, waveform):
+    calibration = Calibration.parse(lens.replace('"triangle"', f'"{waveform}"'))
+    focus = calibration.focus_at(np.linspace(0, 1, 101))
+    assert focus[[0, 50, 100]] == pytest.approx([0.5, 1.5, 2.5])
+    assert (np.diff(focus) > 0).all()
+
+
+def test_a_measured_curve_replaces_the_waveform(lens):
+    calibration = Calibration.parse(f"{lens}\n[focus_curve]\nphase = [0.0, 0.5, 1.0]\ndiopters = [0.5, 1.0, 2.5]\n")
+    assert calibration.focus_at(np.array([0.25, 0.5, 0.75])) == pytest.approx([0.75, 1.0, 1.75])

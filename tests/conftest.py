@@ -1,0 +1,117 @@
+"""Scenes and files that many tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import j1
+
+from sweepdepth import Calibration
+from sweepdepth.capture.events import make_events
+from sweepdepth.capture.sweeps import Direction, Sweep
+
+LENS = """
+[camera]
+width = 96
+height = 72
+pixel_pitch_um = 18.5
+fx = 700.0
+fy = 700.0
+cx = 48.0
+cy = 36.0
+
+[lens]
+focal_length_mm = 12.0
+f_number = 1.4
+
+[sweep]
+waveform = "triangle"
+frequency_hz = 2.5
+far_diopters = 0.5
+near_diopters = 2.5
+sync = "trigger"
+"""
+
+
+@pytest.fixture(scope="session")
+def lens() -> str:
+    """The text of a small valid calibration file."""
+    return LENS
+
+
+@pytest.fixture(scope="session")
+def calibration() -> Calibration:
+    return Calibration.parse(LENS)
+
+
+@pytest.fixture(scope="session")
+def shared_sweeps() -> Path:
+    """Independently simulated recordings with ground truth, where a developer has them."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "sweeps"
+    if not folder.is_dir():
+        pytest.skip("the development recordings are not here")
+    return folder
+
+
+def plane_events(
+    sweep: Sweep,
+    diopters: np.ndarray,  # (W,) 1/m: inverse depth of every column
+    threshold: float = 0.2,
+    seed: int = 0,
+) -> np.ndarray:
+    """Events of textured fronto-parallel strips through the exact thin-lens blur of a disc.
+
+    The texture is a sum of waves, each attenuated by the disc's transfer function 2·J1(πfd)/(πfd), so every frame is
+    exact wherever a strip is wider than its blur. Crossings of log brightness are interpolated between 400 frames.
+    """
+    calibration = sweep.calibration
+    camera = calibration.camera
+    rng = np.random.default_rng(seed)
+    waves = 8
+    frequency = np.exp(rng.uniform(np.log(0.04), np.log(0.25), waves))
+    angle, shift = rng.uniform(0, 2 * np.pi, (2, waves))
+    y, x = np.mgrid[: camera.height, : camera.width] + 0.5
+    phase = (
+        2 * np.pi * frequency[:, None, None] * (np.cos(angle)[:, None, None] * x + np.sin(angle)[:, None, None] * y)
+        + shift[:, None, None]
+    )
+    pattern = np.cos(phase)
+    pattern *= 0.9 / np.abs(pattern.sum(axis=0)).max()
+
+    steps = 400
+    times = np.linspace(sweep.start_us, sweep.end_us, steps + 1)
+    columns: list[tuple[np.ndarray, ...]] = []
+    reference = before = None
+    for time, focus in zip(times, sweep.diopters_at(times), strict=True):
+        blur = camera.fx * calibration.lens.aperture_m * np.abs(focus - diopters)
+        z = np.pi * frequency[:, None] * blur + 1e-9
+        image = np.log(1 + np.einsum("kw,khw->hw", 2 * j1(z) / z, pattern))
+        if reference is None or before is None:
+            reference, before = image.copy(), image
+            reference += np.random.default_rng(seed + 1).uniform(-0.5, 0.5, image.shape) * threshold
+        step = times[1] - times[0]
+        for sign, polarity in ((1, 1), (-1, 0)):
+            while (fired := sign * (image - reference) >= threshold).any():
+                rows, cols = np.nonzero(fired)
+                reference[fired] += sign * threshold
+                rise = (image - before)[fired]
+                share = np.divide((reference - before)[fired], rise, out=np.ones_like(rise), where=rise != 0)
+                at = time - step * (1 - np.clip(share, 0, 1))
+                columns.append((at, cols, rows, np.full(len(rows), polarity)))
+        before = image
+    t, px, py, p = (np.concatenate(c) for c in zip(*columns, strict=True))
+    order = np.argsort(t, kind="stable")
+    return make_events(t[order].astype(np.int64), px[order], py[order], p[order])
+
+
+@pytest.fixture(scope="session")
+def textured_planes() -> Callable[..., np.ndarray]:
+    return plane_events
+
+
+@pytest.fixture(params=list(Direction), ids=lambda d: d.name.lower())
+def sweep(request: pytest.FixtureRequest, calibration: Calibration) -> Sweep:
+    """One sweep in either direction, with a clock that counts from 1970."""
+    start = 1_763_000_000_000_000
+    return Sweep(start, start + 200_000, request.param, calibration)
