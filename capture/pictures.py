@@ -22,59 +22,39 @@ def stack_figure(stack: EventFocalStack) -> Figure:
     columns = min(5, stack.bins)
     rows = -(-stack.bins // columns)
     camera = stack.sweep.calibration.camera
-    figure = Figure(figsize=(3 * columns, 3 * rows * camera.height / camera.width + 1), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    for axis, image, focus in zip(axes, stack.signed(), stack.diopters, strict=False):
-        draw_events(axis, image)
-        axis.set_title(_focus(focus), fontsize=9)
-    for axis in axes[stack.bins :]:
-        axis.set_visible(False)
-    figure.suptitle(
-        f"Event focal stack: {stack.n_events:,} events, {stack.sweep.direction.name.lower()}".replace("_", " ")
-    )
-    return figure
+    width = 3.4 * panels
+    heights = [0.75 * width / 3 * aspect + 0.4, width / panels * aspect + 1.2]
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
 
-
-def depth_figure(
-    stack: EventFocalStack,
-    depths: Mapping[str, np.ndarray],  # title → (H, W) metres, NaN where unknown
-    truth: np.ndarray | None = None,  # (H, W) metres
-) -> Figure:
-    """Three bins of the stack above; below the depth maps and, where there is truth, it and the error."""
-    sweep = stack.sweep.calibration.sweep
-    camera = stack.sweep.calibration.camera
-    panels = len(depths) + (0 if truth is None else 1 + len(depths))
-    columns = max(3, panels)
-    figure = Figure(figsize=(3.6 * columns, 7.2 * camera.height / camera.width + 0.8), layout="constrained")
-    grid = figure.add_gridspec(2, columns * 3)
     signed = stack.signed()
-    for k, bin_ in enumerate(np.linspace(0, stack.bins - 1, 5).round().astype(int)[1:4]):
-        axis = figure.add_subplot(grid[0, k * columns : (k + 1) * columns])
-        window = signed[max(0, bin_ - 1) : bin_ + 2].sum(axis=0)
-        draw_events(axis, window)
+    for axis, bin_ in zip(
+        above.subplots(1, 3), np.linspace(0, stack.bins - 1, 5).round().astype(int)[1:4], strict=True
+    ):
+        draw_events(axis, signed[max(0, bin_ - 1) : bin_ + 2].sum(axis=0))
         axis.set_title(f"events around {_focus(stack.diopters[bin_])}")
 
-    axes = [figure.add_subplot(grid[1, k * 3 : (k + 1) * 3]) for k in range(panels)]
-    shown = dict(depths) | ({} if truth is None else {"truth": truth})
+    axes = np.atleast_1d(below.subplots(1, panels))
+    maps = dict(depths) | ({} if truth is None else {"truth": truth})
     image = None
-    for axis, (title, depth) in zip(axes, shown.items(), strict=False):
+    for axis, (title, depth) in zip(axes, maps.items(), strict=False):
         image = draw_depth(axis, depth, sweep.far_diopters, sweep.near_diopters)
         axis.set_title(title)
     if image is not None:
-        bar = figure.colorbar(image, ax=axes[: len(shown)], shrink=0.8)
+        bar = below.colorbar(image, ax=axes[: len(maps)], location="bottom", shrink=0.6, aspect=40)
         ticks = np.linspace(sweep.far_diopters, sweep.near_diopters, 5)
         bar.set_ticks(ticks.tolist(), labels=[f"{1 / d:.2f}" if d > 0 else "∞" for d in ticks])
-        bar.set_label("depth (m)")
+        bar.set_label("depth (m), spaced evenly in 1/m")
     if truth is not None:
-        error_image = None
-        for axis, (title, depth) in zip(axes[len(shown) :], depths.items(), strict=True):
+        for axis, (title, depth) in zip(axes[len(maps) :], depths.items(), strict=True):
             error = np.abs(to_diopters(depth) - to_diopters(truth)) / sweep.range_diopters
             axis.set_facecolor(UNKNOWN)
-            error_image = axis.imshow(error, cmap=ERROR_COLOURS, vmin=0, vmax=0.2)
-            axis.set_title(f"error of {title}")
+            image = axis.imshow(error, cmap=ERROR_COLOURS, vmin=0, vmax=0.2)
+            axis.set_title(f"error: {title}")
             _bare(axis)
-        if error_image is not None:
-            figure.colorbar(error_image, ax=axes[len(shown) :], shrink=0.8).set_label("|error| (of the sweep range)")
+        if image is not None:
+            bar = below.colorbar(image, ax=axes[len(maps) :], location="bottom", shrink=0.8)
+            bar.set_label("|error| (of the sweep range)")
     return figure
 
 

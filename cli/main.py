@@ -1,1 +1,65 @@
-def main() -> None: ...
+"""The `sweepdepth` command: commands, and how errors and interruptions end it."""
+
+import signal
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..capture.errors import SweepdepthError
+from .options import Debug
+
+app = typer.Typer(
+    name="sweepdepth",
+    help="Dense metric depth from an event camera behind a focus-sweeping lens.",
+    epilog="Start with: sweepdepth demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"sweepdepth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Global options."""
+
+
+from . import convert, demo, info, keys, listen, replay  # noqa: E402
+
+app.command("demo", epilog="Example: sweepdepth demo --out pictures")(demo.demo)
+app.command("info", epilog="Example: sweepdepth info sweep.aedat4 --lens lens.toml")(info.info)
+app.command("convert", epilog="Example: sweepdepth convert depth.h5 depth.png")(convert.convert)
+app.command("replay", epilog="Example: sweepdepth replay sweep.aedat4 --lens lens.toml --out depth.h5")(replay.replay)
+app.command("listen", epilog="Example: sweepdepth listen tcp://127.0.0.1:5560")(listen.listen)
+keys_app = typer.Typer(help="CURVE keys for streams that leave this machine.", no_args_is_help=True)
+keys_app.command("new", epilog="Example: sweepdepth keys new robot")(keys.new)
+app.add_typer(keys_app, name="keys")
+
+
+def main() -> None:
+    """Run the command line. Errors are one line and exit 1, wrong usage exits 2, an interruption 130."""
+    signal.signal(signal.SIGINT, _interrupted)
+    try:
+        app()
+    except (SweepdepthError, OSError) as error:
+        if Debug.on:
+            traceback.print_exc()
+        else:
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _interrupted(*_: object) -> None:
+    sys.exit(130)

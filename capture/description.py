@@ -1,0 +1,179 @@
+"""What is in a file, as named facts: for `sweepdepth info` and for people in notebooks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .calibration import Calibration
+from .depth_file import open_depth_file
+from .errors import RecordingError, SyncError
+from .optics import blur_diameter_px
+from .recordings import open_recording
+from .sweeps import Sweep
+from .tracking import make_tracker
+
+Facts = dict[str, dict[str, Any]]
+
+
+def describe(
+    path: str | Path,
+    calibration: Calibration | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Facts:
+    """Sections of facts about a recording, depth file or calibration file; the kind is told by content.
+
+    A recording is read to its end, once. `on_progress` hears how many of its events were read.
+
+    Raises:
+        RecordingError, CalibrationError: the file is damaged, or of no kind that is known here.
+    """
+    path = Path(path)
+    if path.suffix == ".toml":
+        return describe_calibration(Calibration.load(path))
+    if _is_depth_file(path):
+        return _describe_depth_file(path)
+    return _describe_recording(path, calibration, on_progress)
+
+
+def describe_calibration(calibration: Calibration) -> Facts:
+    """What a calibration says, and what follows from it."""
+    camera, lens, sweep = calibration.camera, calibration.lens, calibration.sweep
+    blur = float(blur_diameter_px(sweep.near_diopters, sweep.far_diopters, camera.fx, lens.aperture_m))
+    far = f"{1 / sweep.far_diopters:.3g} m" if sweep.far_diopters else "infinity"
+    facts: Facts = {
+        "camera": {
+            "sensor": f"{camera.width}×{camera.height} pixels of {camera.pixel_pitch_um:g} µm",
+            "focal length": f"{camera.fx:g}, {camera.fy:g} px",
+            "principal point": f"{camera.cx:g}, {camera.cy:g} px",
+            "field of view": f"{2 * np.degrees(np.arctan(camera.width / 2 / camera.fx)):.1f}° across",
+            "hot pixels": len(camera.hot_pixels),
+        },
+        "lens": {
+            "focal length": f"{lens.focal_length_mm:g} mm, f/{lens.f_number:g}",
+            "aperture": f"{lens.aperture_m * 1e3:.2f} mm",
+            "largest blur": f"{blur:.1f} px (focus at one end, surface at the other)",
+        },
+        "sweep": {
+            "range": f"{far} to {1 / sweep.near_diopters:.3g} m",
+            "focus": f"{sweep.far_diopters:g} to {sweep.near_diopters:g} 1/m",
+            "waveform": f"{sweep.waveform}, {sweep.frequency_hz:g} Hz, {sweep.duration_us / 1e3:g} ms a sweep",
+            "timing": f"{sweep.sync}, delay {sweep.delay_us} µs",
+            "measured curve": "yes" if calibration.focus_curve else "no",
+        },
+    }
+    if calibration.breathing and calibration.breathing.scale_per_diopter:
+        change = calibration.breathing.scale_per_diopter * sweep.range_diopters
+        facts["sweep"]["breathing"] = f"{100 * change:+.2f} % magnification over the sweep"
+    return facts
+
+
+def _describe_recording(
+    path: Path, calibration: Calibration | None, on_progress: Callable[[float], None] | None
+) -> Facts:
+    n_events = n_on = n_triggers = 0
+    first = last = None
+    sweeps: list[Sweep] = []
+    per_sweep: list[int] = []
+    trouble = ""
+    with open_recording(path, calibration) as recording:
+        tracker = None
+        if recording.calibration is not None:
+            try:
+                tracker = make_tracker(recording.calibration)
+            except SyncError as error:
+                trouble = str(error)
+        inside = 0
+        for batch in recording:
+            n_events += len(batch.events)
+            n_on += int(np.count_nonzero(batch.events["polarity"]))
+            n_triggers += len(batch.triggers)
+            if len(batch.events):
+                first = int(batch.events["timestamp"][0]) if first is None else first
+                last = int(batch.events["timestamp"][-1])
+            for span in tracker.feed(batch) if tracker else ():
+                inside += len(span.events)
+                if span.closed:
+                    sweeps.append(span.sweep)
+                    per_sweep.append(inside)
+                    inside = 0
+            if on_progress:
+                on_progress(n_events)
+        if tracker:
+            try:
+                for span in tracker.finish():
+                    inside += len(span.events)
+                    if span.closed:
+                        sweeps.append(span.sweep)
+                        per_sweep.append(inside)
+                        inside = 0
+            except SyncError as error:
+                trouble = str(error)
+        repairs, stored = recording.repairs, recording.calibration
+        facts: Facts = {
+            "recording": {
+                "file": f"{path} ({path.stat().st_size / 1e6:.2f} MB)",
+                "format": recording.format,
+                "sensor": f"{recording.width}×{recording.height} pixels",
+                "events": n_events,
+                "ON share": n_on / n_events if n_events else float("nan"),
+                "triggers": n_triggers,
+                "repairs": str(repairs),
+            }
+        }
+    if first is not None and last is not None:
+        seconds = max(last - first, 1) * 1e-6
+        facts["recording"] |= {
+            "first event": f"{first} µs",
+            "duration": f"{seconds:.6g} s",
+            "event rate": f"{n_events / seconds / 1e6:.3g} million a second",
+        }
+    if stored is not None:
+        directions = ", ".join(s.direction.name.lower().replace("_to_", "→") for s in sweeps[:6])
+        facts["sweeps"] = {
+            "found": f"{len(sweeps)}" + (f" ({directions}{', …' if len(sweeps) > 6 else ''})" if sweeps else ""),
+            **({"events a sweep": f"{min(per_sweep):,} to {max(per_sweep):,}"} if per_sweep else {}),
+            **({"trouble": trouble} if trouble else {}),
+        }
+        facts |= describe_calibration(stored)
+    return facts
+
+
+def _is_depth_file(path: Path) -> bool:
+    try:
+        if not h5py.is_hdf5(path):
+            return False
+        with h5py.File(path, "r") as file:
+            return "t_start_us" in file and "depth" in file
+    except OSError:
+        return False
+
+
+def _describe_depth_file(path: Path) -> Facts:
+    with open_depth_file(path) as frames:
+        if not len(frames):
+            raise RecordingError(f"{path}: holds no depth frame")
+        covered, deviations = [], []
+        for k in range(len(frames)):
+            known = np.isfinite(frames.depth[k])
+            covered.append(known.mean())
+            if known.any():
+                deviations.append(np.median(frames.std[k][known]))
+        height, width = frames.depth.shape[1:]
+        facts: Facts = {
+            "depth": {
+                "file": f"{path} ({path.stat().st_size / 1e6:.2f} MB)",
+                "frames": len(frames),
+                "size": f"{width}×{height} pixels",
+                "estimator": frames.estimator,
+                "time": f"{frames.t_start_us[0]} to {frames.t_end_us[-1]} µs",
+                "coverage": f"{100 * float(np.mean(covered)):.1f} % of the pixels",
+                "median deviation": f"{np.mean(deviations):.3g} 1/m" if deviations else "unknown",
+                "quality": f"{np.nanmin(frames.quality):.2f} to {np.nanmax(frames.quality):.2f}"
+                if np.isfinite(frames.quality).any()
+                else "unknown",
+            }
+        }
+        return facts | describe_calibration(frames.calibration)

@@ -1,0 +1,46 @@
+"""`sweepdepth listen`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import DebugOption, ForceOption, JsonOption, LensOption, ServerKeyOption
+from .output import print_json, say
+
+
+def listen(
+    address: Annotated[str, typer.Argument(help="Where depth is published: tcp://127.0.0.1:5560.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Save the frames in a depth file (HDF5).")] = None,
+    lens: LensOption = None,
+    frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after this many depth frames.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on when the stream ends and a new one begins.")] = False,
+    timeout: Annotated[float | None, typer.Option(min=0.1, help="Give up after so many seconds of silence.")] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", help="Your NAME.key_secret.")] = None,
+    server_key: ServerKeyOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Receive depth: print a line a frame, or save it."""
+    from ..capture.calibration import Calibration
+    from ..stream.listening import facts_of, listen
+
+    if out is not None and lens is None:
+        raise typer.BadParameter("--out needs --lens: a depth file carries the calibration, the stream does not")
+    calibration = None if lens is None else Calibration.load(lens)
+    n_depth = 0
+    for frame in listen(
+        address, out, calibration, frames, follow=follow, timeout=timeout, keys=keys, server_key=server_key, force=force
+    ):
+        facts = facts_of(frame)
+        n_depth += facts["topic"] == "depth"
+        if as_json:
+            print_json(facts)
+        else:
+            print("  ".join(f"{name} {_text(value)}" for name, value in facts.items()), flush=True)
+    say(f"{n_depth} depth frames" + (f" written to {out}" if out and n_depth else ""))
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

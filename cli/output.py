@@ -1,0 +1,68 @@
+"""What the commands print: sentences and progress to standard error, results to standard output."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A sentence for the person at the terminal."""
+    _errors.print(text, markup=False)
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One JSON object on one line; unknown numbers are null."""
+    print(json.dumps(_plain(values), ensure_ascii=False), flush=True)
+
+
+def print_tables(sections: dict[str, dict[str, Any]]) -> None:
+    """Named sections of names and values."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    for title, rows in sections.items():
+        table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, value in rows.items():
+            table.add_row(name, _text(value))
+        console.print(table)
+        console.print()
+
+
+@contextmanager
+def progress_bar(title: str, total: float | None, unit: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error; yields the function that sets how much is done. `total` None: unknown."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %" if total else "{task.completed:,.0f} " + unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_errors, transient=True, disable=not _errors.is_terminal) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return "unknown" if math.isnan(value) else f"{value:,.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, (list, tuple)):
+        return "\n".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,129 @@
+"""`sweepdepth replay`"""
+
+import signal
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import DebugOption, ForceOption, JsonOption, LensOption
+from .output import print_json, print_tables, progress_bar, say
+
+
+class FirstDirection(StrEnum):
+    """Direction of the first whole sweep."""
+
+    FAR_NEAR = "far-near"
+    NEAR_FAR = "near-far"
+
+
+class EstimatorName(StrEnum):
+    """How events become depth."""
+
+    POLARITY = "polarity"
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < 1e6:
+        raise typer.BadParameter(f"{text!r}: expected max, or a number of times real time such as 1 or 0.5")
+    return speed
+
+
+def replay(
+    recording: Annotated[Path, typer.Argument(help="AEDAT4, HDF5, Prophesee RAW or DAT, ES, or CSV.")],
+    lens: LensOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Depth file (HDF5) to write; lossless.")] = None,
+    publish: Annotated[
+        str | None, typer.Option("--publish", help="Address to publish depth on: tcp://127.0.0.1:5560.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", help="The publisher's NAME.key_secret.")] = None,
+    clients: Annotated[
+        Path | None, typer.Option("--clients", help="Folder with the NAME.key of allowed clients.")
+    ] = None,
+    wait_subscribers: Annotated[int, typer.Option(min=0, help="Start when this many subscribers are there.")] = 0,
+    speed: Annotated[str, typer.Option("--speed", help="max, or times real time: 1 is as recorded.")] = "max",
+    estimator: Annotated[EstimatorName, typer.Option(help="How events become depth.")] = EstimatorName.POLARITY,
+    fill: Annotated[bool, typer.Option("--fill", help="Fill pixels without evidence.")] = False,
+    first_direction: Annotated[
+        FirstDirection | None,
+        typer.Option(help='Direction of the first whole sweep, for sync = "events".'),
+    ] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Turn a focal-sweep recording into depth: into a file, on a socket, or both."""
+    from ..capture.calibration import Calibration
+    from ..capture.recordings import open_recording
+    from ..capture.sweeps import Direction
+    from ..stream.replay import Publishing, replay
+
+    if out is None and publish is None:
+        raise typer.BadParameter("give --out FILE, --publish ADDRESS, or both")
+    pace = _speed(speed)
+    calibration = None if lens is None else Calibration.load(lens)
+    directions = {
+        None: None,
+        FirstDirection.FAR_NEAR: Direction.FAR_TO_NEAR,
+        FirstDirection.NEAR_FAR: Direction.NEAR_TO_FAR,
+    }
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    with open_recording(recording, calibration) as opened:
+        known = opened.first_us is not None and opened.last_us is not None
+        seconds = (opened.last_us - opened.first_us) * 1e-6 if known else None  # pyright: ignore[reportOptionalOperand]
+    with progress_bar(recording.name, seconds, "s") as advance:
+        summary = replay(
+            recording,
+            calibration,
+            out=out,
+            publishing=Publishing(publish, keys, clients, wait_subscribers) if publish else None,
+            speed=pace,
+            estimator=estimator.value,
+            filling=fill,
+            first_direction=directions[first_direction],
+            force=force,
+            stop=stop,
+            on_progress=advance,
+            on_address=lambda address: say(f"publishing on {address}"),
+        )
+    latency = {stage: f"{p.p50:.1f} ms median, {p.p99:.1f} ms p99" for stage, p in summary.latency_ms.items()}
+    if as_json:
+        print_json(
+            {
+                "frames": summary.n_frames,
+                "events": summary.n_events,
+                "seconds": summary.seconds,
+                "stopped": summary.stopped,
+                "latency_ms": {stage: {"p50": p.p50, "p99": p.p99} for stage, p in summary.latency_ms.items()},
+                "drops": dict(summary.drops),
+                "warnings": list(summary.warnings),
+                "out": str(out) if out and summary.n_frames else None,
+            }
+        )
+    else:
+        rate = summary.n_events / max(summary.seconds, 1e-9) / 1e6
+        print_tables(
+            {
+                recording.name: {
+                    "depth frames": summary.n_frames,
+                    "events": f"{summary.n_events:,} in {summary.seconds:.2f} s ({rate:.2f} M/s)",
+                    **{f"latency: {stage}": text for stage, text in latency.items()},
+                    "dropped": ", ".join(f"{n} {why}" for why, n in summary.drops.items() if n) or "nothing",
+                    "warnings": summary.warnings,
+                    **({"written": str(out)} if out and summary.n_frames else {}),
+                }
+            }
+        )
+    if summary.stopped:
+        raise typer.Exit(130)

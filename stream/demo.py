@@ -1,0 +1,134 @@
+"""The demonstration: the bundled recording through the whole runtime, received by a real subscriber, against truth."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..capture.calibration import Calibration
+from ..capture.errors import WireError
+from ..capture.pictures import depth_figure, save_figure
+from ..capture.recordings import open_recording
+from ..capture.stack import EventFocalStack
+from ..capture.sweeps import Sweep
+from ..net import metrics
+from ..net.estimate import Estimate
+from ..net.estimators import make_estimator
+from ..net.fill import fill
+from .messages import DepthFrame, StackFrame, StatusFrame
+from .pipeline import Summary
+from .replay import Publishing, calibration_of, replay
+from .subscriber import Subscriber
+
+SILENCE_S = 60.0
+"""The subscriber gives up after this."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demonstration shows."""
+
+    summary: Summary
+    received: tuple[DepthFrame, ...]
+    lost: int
+    wire_ms: float  # median time from publishing to receiving
+    metrics: metrics.Metrics
+    picture: Path
+    depth_file: Path
+
+
+def recording_path() -> Path:
+    """The bundled recording: an HDF5 recording with its calibration, and the true depth at its root."""
+    with as_file(files(__package__) / "demo_recording.h5") as path:
+        return path
+
+
+def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = None) -> Demo:
+    """Replay the bundled recording over ZeroMQ on loopback; writes `demo.png` and `depth.h5` into `folder`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = recording_path()
+    with open_recording(path) as recording:
+        calibration = calibration_of(recording)
+    with h5py.File(path) as file:
+        truth = np.asarray(file["depth"], np.float32)
+
+    listener: Listener | None = None
+
+    def listen(address: str) -> None:
+        nonlocal listener
+        listener = Listener(address)
+        listener.start()
+
+    depth_file = folder / "depth.h5"
+    summary = replay(
+        path,
+        out=depth_file,
+        publishing=Publishing("tcp://127.0.0.1:*", wait_subscribers=1),
+        force=True,
+        on_address=listen,
+        on_progress=on_progress,
+    )
+    assert listener is not None
+    listener.join()
+    if listener.error is not None:
+        raise listener.error
+    if not listener.depth or not listener.stacks:
+        raise WireError("the demonstration's subscriber received no frame")
+
+    scores = [metrics.score(frame.depth, truth, calibration, frame.std) for frame in listener.depth]
+    picture = folder / "demo.png"
+    _draw(listener.depth[-1], listener.stacks[-1], truth, calibration, picture)
+    return Demo(
+        summary,
+        tuple(listener.depth),
+        listener.lost,
+        float(np.median(listener.wire_ms)),
+        metrics.mean(scores),
+        picture,
+        depth_file,
+    )
+
+
+class Listener(threading.Thread):
+    """A subscriber that keeps all it receives until the stream ends."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(name="listener")
+        self.depth: list[DepthFrame] = []
+        self.stacks: list[StackFrame] = []
+        self.status: list[StatusFrame] = []
+        self.wire_ms: list[float] = []
+        self.lost = 0
+        self.error: WireError | None = None
+        self._address = address
+
+    def run(self) -> None:
+        try:
+            with Subscriber(self._address, topics=("depth", "status", "stack"), timeout=SILENCE_S) as frames:
+                for frame in frames:
+                    match frame:
+                        case DepthFrame():
+                            self.wire_ms.append((time.time_ns() - frame.t_publish_ns) * 1e-6)
+                            self.depth.append(frame)
+                        case StackFrame():
+                            self.stacks.append(frame)
+                        case StatusFrame():
+                            self.status.append(frame)
+                self.lost = frames.lost
+        except WireError as error:
+            self.error = error
+
+
+def _draw(frame: DepthFrame, preview: StackFrame, truth: np.ndarray, calibration: Calibration, path: Path) -> None:
+    sweep = Sweep(preview.t_start_us, preview.t_end_us, preview.direction, calibration)
+    stack = EventFocalStack(sweep, make_estimator(frame.info.estimator).polarity, preview.stack)
+    with np.errstate(divide="ignore"):
+        estimate = Estimate(1 / frame.depth, frame.std, frame.quality)
+    depths = {"depth received": frame.depth, "filled": fill(estimate, stack).depth}
+    save_figure(depth_figure(stack, depths, truth), path)

@@ -1,0 +1,89 @@
+"""Listening to a stream: what a person wants to know of each frame, and saving them all."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..capture.calibration import Calibration
+from ..capture.depth_file import DepthFile
+from ..capture.errors import WireError
+from .messages import AnyFrame, DepthFrame, StatusFrame
+from .subscriber import Subscriber
+
+
+def listen(
+    address: str,
+    out: str | Path | None = None,
+    calibration: Calibration | None = None,  # needed with `out`
+    limit: int | None = None,  # depth frames
+    *,
+    follow: bool = False,
+    timeout: float | None = None,
+    keys: str | Path | None = None,
+    server_key: str | Path | None = None,
+    force: bool = False,
+) -> Iterator[AnyFrame]:
+    """Frames of `depth` and `status` as they come; depth goes into the depth file `out` as well.
+
+    The file is finished when the stream ends, the limit is reached or the iterator is closed.
+
+    Raises:
+        WireError: silence for `timeout` seconds, unusable keys or address, or frames that do not fit the calibration.
+        RecordingError: the file exists and `force` is not given, or it cannot be written.
+    """
+    with ExitStack() as resources:
+        subscriber = resources.enter_context(
+            Subscriber(address, keys=keys, server_key=server_key, timeout=timeout, follow=follow)
+        )
+        file: DepthFile | None = None
+        n_depth = 0
+        try:
+            for frame in subscriber:
+                if isinstance(frame, DepthFrame):
+                    n_depth += 1
+                    if out is not None and calibration is not None:
+                        _check_fits(frame, calibration, address)
+                        file = file or DepthFile(out, calibration, frame.info.estimator, force=force)
+                        file.append(frame)
+                yield frame
+                if n_depth == limit:
+                    return
+        finally:
+            if file is not None:
+                file.close()
+
+
+def facts_of(frame: AnyFrame) -> dict[str, Any]:
+    """What one line says of a frame."""
+    facts: dict[str, Any] = {"topic": frame.topic, "seq": frame.seq, "lost": frame.lost}
+    if isinstance(frame, DepthFrame):
+        known = np.isfinite(frame.depth)
+        facts |= {
+            "t_end_us": frame.t_end_us,
+            "direction": frame.direction.name.lower(),
+            "coverage": float(known.mean()),
+            "median_depth_m": float(np.median(frame.depth[known])) if known.any() else float("nan"),
+            "quality": frame.quality,
+            "latency_ms": frame.latency_ms.get("total", float("nan")),
+        }
+    elif isinstance(frame, StatusFrame):
+        facts |= {
+            "events_per_s": frame.events_per_s,
+            "frames_per_s": frame.frames_per_s,
+            "drops": sum(frame.drops.values()),
+            "warnings": "; ".join(frame.warnings) or "none",
+            "end": frame.end,
+        }
+    return facts
+
+
+def _check_fits(frame: DepthFrame, calibration: Calibration, address: str) -> None:
+    camera, sent = calibration.camera, frame.info.camera
+    if (camera.width, camera.height) != (sent.width, sent.height):
+        raise WireError(
+            f"{address}: sends {sent.width}×{sent.height} pixels, but the calibration is for "
+            f"{camera.width}×{camera.height}; give the lens.toml that the publisher uses"
+        )

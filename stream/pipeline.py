@@ -1,0 +1,270 @@
+"""The runtime: source → sweeps → stack → estimator → sinks, the same for a file, a camera and a network stream.
+
+Three threads, each the only owner of what it touches: the binning thread reads the source, cuts it into sweeps and
+bins the events while the lens moves; the estimating thread turns finished stacks into depth and hands frames to the
+sinks; the calling thread reports once a second and stops the others. One bounded queue lies between the first two.
+"""
+
+import math
+import queue
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..capture.calibration import Calibration
+from ..capture.events import EVENT_DTYPE, Batch
+from ..capture.stack import EventFocalStack
+from ..capture.sweeps import Direction, Sweep
+from ..capture.tracking import Span, Tracker
+from ..net.estimate import Estimator
+from ..net.fill import fill
+from .binner import Binner
+from .messages import DepthFrame, Percentiles, StackFrame, StatusFrame, StreamInfo
+
+WAITING_STACKS = 2
+"""Finished stacks that may wait for the estimator: enough that it never idles, few enough that depth is fresh."""
+
+STATUS_PERIOD_S = 1.0
+
+RECENT_FRAMES = 1000
+"""Frames whose latencies the percentiles of a status are taken from."""
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where results go. Each is called from one thread only, and must not block for long when events are live."""
+
+    depth: tuple[Callable[[DepthFrame], None], ...] = ()
+    status: tuple[Callable[[StatusFrame], None], ...] = ()
+    stack: Callable[[StackFrame], None] | None = None
+    wants_stack: Callable[[], bool] = lambda: False  # asked before each preview is made
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    n_frames: int
+    n_events: int
+    seconds: float
+    stopped: bool  # by request, before the source ended
+    latency_ms: Mapping[str, Percentiles]
+    drops: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Finished:
+    """A stack on its way to the estimator."""
+
+    stack: EventFocalStack
+    timing_quality: float
+    closed_at: float  # host clock when the batch that closed the sweep came
+    binned_at: float
+
+
+@dataclass
+class Pipeline:
+    """Runs one source through to its sinks.
+
+    `speed` None is offline: as fast as it goes, nothing dropped, the source waits for the estimator. A number paces
+    the source by its own clock, 1 being as recorded; then the latest stack wins under overload and every drop is
+    counted.
+    """
+
+    calibration: Calibration
+    tracker: Tracker
+    estimator: Estimator
+    sinks: Sinks
+    speed: float | None = None
+    filling: bool = False
+    repairs: Callable[[], Iterable[str]] = tuple  # warnings of the source, asked for with every status
+    stopping: threading.Event = field(default_factory=threading.Event)  # set it to end the run early
+    _queue: queue.Queue[_Finished | None] = field(default_factory=lambda: queue.Queue(WAITING_STACKS), init=False)
+    _failures: list[BaseException] = field(default_factory=list, init=False)
+    _drops: Counter[str] = field(default_factory=Counter, init=False)
+    _latencies: dict[str, deque[float]] = field(default_factory=dict, init=False)
+    _n_events: int = field(default=0, init=False)
+    _n_frames: int = field(default=0, init=False)
+
+    def run(self, source: Iterable[Batch]) -> Summary:
+        """Run until the source ends or `stopping` is set.
+
+        When stopped, the sweep under way is given up; finished stacks are still estimated and sent.
+
+        An error of the source, the estimator or a sink stops the run and is raised here, after the frames computed
+        before it went out.
+        """
+        self._warm_up()
+        started = time.monotonic()
+        threads = [
+            threading.Thread(target=self._guarded, args=(self._bin, source), name="binning"),
+            threading.Thread(target=self._guarded, args=(self._estimate,), name="estimating"),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            last = started, 0, 0
+            while any(thread.is_alive() for thread in threads):
+                threads[-1].join(max(0.0, last[0] + STATUS_PERIOD_S - time.monotonic()))
+                if time.monotonic() >= last[0] + STATUS_PERIOD_S:
+                    last = self._report(last)
+        except BaseException:
+            self.stopping.set()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+        self._report((started, 0, 0), end=True)
+        if self._failures:
+            raise self._failures[0]
+        return Summary(
+            self._n_frames,
+            self._n_events,
+            time.monotonic() - started,
+            self.stopping.is_set(),
+            self._percentiles(),
+            dict(self._drops),
+            self._warnings(),
+        )
+
+    def _warm_up(self) -> None:
+        """Compile and load everything before the first sweep counts, with a stack of no events."""
+        sweep = Sweep(0, max(1, round(self.calibration.sweep.duration_us)), Direction.FAR_TO_NEAR, self.calibration)
+        stack = EventFocalStack.build(np.zeros(1, EVENT_DTYPE), sweep, self.estimator.bins, self.estimator.polarity)
+        estimate = self.estimator(stack)
+        if self.filling:
+            fill(estimate, stack)
+
+    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
+        """Run a thread's work; its failure stops the others and is raised by `run`."""
+        try:
+            work(*arguments)
+        except BaseException as error:
+            self._failures.append(error)
+            self.stopping.set()
+            if work == self._estimate:
+                self._drain()
+
+    def _bin(self, source: Iterable[Batch]) -> None:
+        binner = Binner(self.estimator.bins, self.estimator.polarity)
+        pacer = Pacer(self.speed, self.stopping)
+        try:
+            for batch in source:
+                pacer.wait(batch)
+                if self.stopping.is_set():
+                    return
+                received = time.monotonic()
+                self._n_events += len(batch.events)
+                self._feed(binner, self.tracker.feed(batch), received)
+            self._feed(binner, self.tracker.finish(), time.monotonic())
+        finally:
+            self._drops["sweeps_binned_late"] += binner.unmended
+            self._queue.put(None)
+
+    def _feed(self, binner: Binner, spans: Iterable[Span], received: float) -> None:
+        for span in spans:
+            stack = binner.feed(span)
+            if stack is not None:
+                self._hand_over(_Finished(stack, self.tracker.quality, received, time.monotonic()))
+
+    def _hand_over(self, finished: _Finished) -> None:
+        """Queue a stack for the estimator: offline wait for room, else let the latest win."""
+        if self.speed is None:
+            return self._queue.put(finished)
+        while True:
+            try:
+                return self._queue.put_nowait(finished)
+            except queue.Full:
+                try:
+                    self._queue.get_nowait()
+                    self._drops["estimator_busy"] += 1
+                except queue.Empty:
+                    pass
+
+    def _estimate(self) -> None:
+        info = StreamInfo.of(self.calibration, self.estimator.name)
+        while (finished := self._queue.get()) is not None:
+            stack, sweep = finished.stack, finished.stack.sweep
+            taken = time.monotonic()
+            estimate = self.estimator(stack)
+            quality = estimate.quality * finished.timing_quality
+            if self.filling:
+                estimate = fill(estimate, stack)
+            done = time.monotonic()
+            latency_ms = {
+                "bin": 1e3 * (finished.binned_at - finished.closed_at),
+                "queue": 1e3 * (taken - finished.binned_at),
+                "estimate": 1e3 * (done - taken),
+                "total": 1e3 * (done - finished.closed_at),
+            }
+            for stage, ms in latency_ms.items():
+                self._latencies.setdefault(stage, deque(maxlen=RECENT_FRAMES)).append(ms)
+            when = info, sweep.start_us, sweep.end_us, sweep.direction
+            frame = DepthFrame(estimate.depth, estimate.std, *when, quality, latency_ms)
+            for sink in self.sinks.depth:
+                sink(frame)
+            self._n_frames += 1
+            if self.sinks.stack is not None and self.sinks.wants_stack():
+                self.sinks.stack(StackFrame(stack.data, *when))
+
+    def _drain(self) -> None:
+        """Keep emptying the queue after the estimator failed, so that the binning thread can end."""
+        while self._queue.get() is not None:
+            pass
+
+    def _report(self, since: tuple[float, int, int], *, end: bool = False) -> tuple[float, int, int]:
+        """Send a status with the rates since the one before."""
+        now = time.monotonic(), self._n_events, self._n_frames
+        seconds = max(now[0] - since[0], 1e-9)
+        status = StatusFrame(
+            (now[1] - since[1]) / seconds,
+            (now[2] - since[2]) / seconds,
+            self._percentiles(),
+            {"stacks": self._queue.qsize()},
+            dict(self._drops),
+            self._warnings(),
+            end,
+        )
+        for sink in self.sinks.status:
+            sink(status)
+        return now
+
+    def _percentiles(self) -> dict[str, Percentiles]:
+        return {
+            stage: Percentiles(p50=float(np.percentile(list(values), 50)), p99=float(np.percentile(list(values), 99)))
+            for stage, values in list(self._latencies.items())
+        }
+
+    def _warnings(self) -> tuple[str, ...]:
+        """What the tracker and the source had to cope with, a line each."""
+        counts = {name: n for name, n in vars(self.tracker.counts).items() if n and name != "sweeps"}
+        told = [f"{n} {name.replace('_', ' ')}" for name, n in counts.items()]
+        quality = self.tracker.quality
+        if math.isfinite(quality) and quality < 0.5:
+            told.append(f"sweep timing is uncertain (quality {quality:.2f})")
+        return (*self.repairs(), *told)
+
+
+class Pacer:
+    """Holds a recording to its own clock."""
+
+    def __init__(self, speed: float | None, stop: threading.Event) -> None:
+        self._speed = speed
+        self.stopping = stop
+        self._origin: tuple[float, int] | None = None  # host time in s, sensor time in µs
+
+    def wait(self, batch: Batch) -> None:
+        """Return when the batch would have been complete at a live camera, or when the run is stopped."""
+        if self._speed is None:
+            return
+        if self._origin is None:
+            times = [int(part["timestamp"][0]) for part in (batch.events, batch.triggers) if len(part)]
+            self._origin = time.monotonic(), min(times, default=batch.end_us)
+        start, first_us = self._origin
+        due = start + (batch.end_us - first_us) * 1e-6 / self._speed
+        self.stopping.wait(max(0.0, due - time.monotonic()))

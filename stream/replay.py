@@ -1,0 +1,118 @@
+"""Replaying a recording through the runtime: to a depth file, to subscribers, or both."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..capture.calibration import Calibration
+from ..capture.depth_file import DepthFile
+from ..capture.errors import CalibrationError, SyncError
+from ..capture.events import Batch
+from ..capture.recordings import Recording, open_recording
+from ..capture.sweeps import Direction
+from ..capture.tracking import make_tracker
+from ..net.estimators import make_estimator
+from .messages import DepthFrame
+from .pipeline import Pipeline, Sinks, Summary
+from .publisher import Publisher
+
+
+@dataclass(frozen=True)
+class Publishing:
+    """Where to publish, and to whom."""
+
+    address: str
+    keys: Path | None = None  # the publisher's .key_secret
+    clients: Path | None = None  # a folder with the .key of every allowed client
+    wait_subscribers: int = 0  # start when this many are there
+
+
+def replay(
+    path: str | Path,
+    calibration: Calibration | None = None,
+    *,
+    out: str | Path | None = None,
+    publishing: Publishing | None = None,
+    speed: float | None = None,
+    estimator: str = "polarity",
+    filling: bool = False,
+    first_direction: Direction | None = None,
+    force: bool = False,
+    stop: threading.Event | None = None,
+    on_frame: Callable[[DepthFrame], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
+    on_address: Callable[[str], None] | None = None,
+) -> Summary:
+    """Run a recording through the runtime.
+
+    `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame and appears when the run
+    ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
+
+    Raises:
+        CalibrationError: neither `calibration` nor one in the recording.
+        SyncError: the recording holds no whole sweep, or their direction is unknown. No file is written then.
+        RecordingError, WireError: the recording cannot be read, `out` not be written, the address not be used.
+    """
+    stop = stop or threading.Event()
+    with ExitStack() as resources:
+        recording = resources.enter_context(open_recording(path, calibration))
+        calibration = calibration_of(recording)
+        depth_sinks: list[Callable[[DepthFrame], None]] = [on_frame] if on_frame else []
+        sinks = Sinks()
+        if out is not None:
+            file = resources.enter_context(DepthFile(out, calibration, estimator, force=force))
+            depth_sinks.append(file.append)
+        if publishing is not None:
+            publisher = resources.enter_context(Publisher(publishing.address, publishing.keys, publishing.clients))
+            depth_sinks.append(publisher.publish)
+            sinks = Sinks((), (publisher.publish,), publisher.publish, lambda: publisher.has_subscribers("stack"))
+            if on_address:
+                on_address(publisher.address)
+            _await_subscribers(publisher, publishing.wait_subscribers, stop)
+        pipeline = Pipeline(
+            calibration,
+            make_tracker(calibration, first_direction=first_direction),
+            make_estimator(estimator),
+            Sinks(tuple(depth_sinks), sinks.status, sinks.stack, sinks.wants_stack),
+            speed,
+            filling,
+            repairs=lambda: [f"recording: {recording.repairs}"] if recording.repairs else [],
+            stopping=stop,
+        )
+        summary = pipeline.run(_with_progress(recording, on_progress))
+        if summary.n_frames == 0 and not summary.stopped:
+            raise SyncError(f"{path}: no whole sweep in {summary.n_events:,} events; is {describe_sync(calibration)}?")
+        return summary
+
+
+def calibration_of(recording: Recording) -> Calibration:
+    """The calibration given on opening or stored in the recording.
+
+    Raises:
+        CalibrationError: there is neither.
+    """
+    if recording.calibration is None:
+        raise CalibrationError(f"{recording.path}: carries no calibration; give one with --lens lens.toml")
+    return recording.calibration
+
+
+def describe_sync(calibration: Calibration) -> str:
+    """How the calibration says that sweeps are to be told, for error messages."""
+    sweep = calibration.sweep
+    return f'sync = "{sweep.sync}" at {sweep.frequency_hz:g} Hz ({sweep.duration_us / 1e3:g} ms a sweep) right'
+
+
+def _await_subscribers(publisher: Publisher, n: int, stop: threading.Event) -> None:
+    while n and not stop.is_set() and not publisher.wait_for_subscribers(n, timeout=0.2):
+        continue
+
+
+def _with_progress(recording: Recording, on_progress: Callable[[float], None] | None) -> Iterator[Batch]:
+    first_us: int | None = None
+    for batch in recording:
+        yield batch
+        if on_progress and len(batch.events):
+            first_us = int(batch.events["timestamp"][0]) if first_us is None else first_us
+            on_progress((batch.end_us - first_us) * 1e-6)
