@@ -22,8 +22,30 @@ def stack_figure(stack: EventFocalStack) -> Figure:
     columns = min(5, stack.bins)
     rows = -(-stack.bins // columns)
     camera = stack.sweep.calibration.camera
-    width = 3.4 * panels
-    heights = [0.75 * width / 3 * aspect + 0.4, width / panels * aspect + 1.2]
+    aspect = camera.height / camera.width
+    figure = Figure(figsize=(3 * columns, 3 * rows * aspect + 1), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for axis, image, focus in zip(axes, stack.signed(), stack.diopters, strict=False):
+        draw_events(axis, image)
+        axis.set_title(_focus(focus), fontsize=9)
+    for axis in axes[stack.bins :]:
+        axis.set_visible(False)
+    direction = stack.sweep.direction.name.lower().replace("_", " ")
+    figure.suptitle(f"Event focal stack: {stack.n_events:,} events, {direction}")
+    return figure
+
+
+def depth_figure(
+    stack: EventFocalStack,
+    depths: Mapping[str, np.ndarray],  # title → (H, W) metres, NaN where unknown
+    truth: np.ndarray | None = None,  # (H, W) metres
+) -> Figure:
+    """Three bins of the stack above; below the depth maps and, where there is truth, it and the error."""
+    sweep = stack.sweep.calibration.sweep
+    camera = stack.sweep.calibration.camera
+    panels = len(depths) + (0 if truth is None else 1 + len(depths))
+    width, aspect = 3.4 * panels, camera.height / camera.width
+    heights = [0.25 * width * aspect + 0.4, width / panels * aspect + 1.2]
     figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
 

@@ -3,7 +3,6 @@
 import numba
 import numpy as np
 
-
 FIXED = 24
 """Binary digits after the point of positions: a sixteen-millionth of a pixel."""
 
