@@ -111,7 +111,7 @@ def main() -> None:
         table.add_column(column, justify="left" if not column else "right")
     for name, value in rows.items():
         table.add_row(name, f"{value:.1f}", f"{value / add_at:.1f}", f"{value / limit:.0%}")
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,8 @@ def test_breathing_is_undone_in_the_geometry_of_the_far_end(lens):
     magnification = 1 + 0.05 * (sweep.diopters_at(times) - 0.5)
     point = np.array([20.5, 60.5])
     seen = np.array([50, 30]) + magnification[:, None] * (point - np.array([50, 30]))
-    events = make_events(times, *np.floor(seen).astype(int).T, np.ones(50, int))
+    x, y = np.floor(seen).astype(int).T
+    events = make_events(times, x, y, np.ones(50, int))
     stack = EventFocalStack.build(events, sweep, bins=4)
     near_the_point = stack.data[:, 59:62, 19:22].sum()
     assert near_the_point == pytest.approx(50, abs=1e-3)

@@ -1,0 +1,191 @@
+"""The command line, run as a person runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from sweepdepth import Calibration
+from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.stream.demo import recording_path
+
+COMMAND = Path(sys.executable).with_name("sweepdepth")
+
+
+def sweepdepth(*arguments, cwd=None, expect=0, **options):
+    """Run the command; (standard output, standard error)."""
+    done = subprocess.run(
+        [COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **options
+    )
+    assert done.returncode == expect, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def demo_lens(tmp_path_factory):
+    """The calibration of the bundled recording, as a file."""
+    path = tmp_path_factory.mktemp("lens") / "lens.toml"
+    with h5py.File(recording_path()) as file:
+        path.write_text(str(file.attrs["lens_toml"]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def depth_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("depth") / "depth.h5"
+    sweepdepth("replay", recording_path(), "--out", path)
+    return path
+
+
+def test_the_demo_shows_depth_against_truth_and_leaves_a_picture(tmp_path):
+    out, _ = sweepdepth("demo", "--json", cwd=tmp_path)
+    result = json.loads(out)
+    assert result["frames_received"] == result["frames_published"] >= 4
+    assert result["frames_lost"] == 0
+    assert result["metrics"]["median_range"] < 0.1
+    assert (tmp_path / result["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert len(read_depth_file(tmp_path / result["depth_file"])) == result["frames_published"]
+    table, _ = sweepdepth("demo", cwd=tmp_path)
+    assert "median error" in table
+    assert "received" in table
+
+
+def test_replay_writes_a_depth_file_that_info_and_convert_understand(tmp_path, depth_file):
+    frames = read_depth_file(depth_file)
+    assert len(frames) >= 4
+    facts = json.loads(sweepdepth("info", depth_file, "--json")[0])
+    assert facts["depth"]["frames"] == len(frames)
+    sweepdepth("convert", depth_file, tmp_path / "depth.npy", "--frame", "-1")
+    np.testing.assert_array_equal(np.load(tmp_path / "depth.npy"), frames.depth[-1])
+    sweepdepth("convert", depth_file, tmp_path / "depth.png")
+    assert (tmp_path / "depth.png").read_bytes().startswith(b"\x89PNG")
+    sweepdepth("convert", depth_file, tmp_path / "depth.ply")
+    header = (tmp_path / "depth.ply").read_bytes().split(b"end_header")[0].decode()
+    assert f"element vertex {np.isfinite(frames.depth[0]).sum()}" in header
+
+
+def test_a_recording_converts_there_and_back_and_replays_the_same(tmp_path, demo_lens, depth_file):
+    sweepdepth("convert", recording_path(), tmp_path / "a.aedat4")
+    sweepdepth("convert", tmp_path / "a.aedat4", tmp_path / "b.h5", "--lens", demo_lens)
+    sweepdepth("replay", tmp_path / "b.h5", "--out", tmp_path / "again.h5")
+    a, b = read_depth_file(depth_file), read_depth_file(tmp_path / "again.h5")
+    np.testing.assert_array_equal(a.depth, b.depth)
+    np.testing.assert_array_equal(a.t_start_us, b.t_start_us)
+
+
+def test_replay_publishes_what_listen_saves(tmp_path, demo_lens, depth_file):
+    address = f"ipc://{tmp_path}/depth"
+    listener = subprocess.Popen(
+        [COMMAND, "listen", address, "--lens", demo_lens, "--out", tmp_path / "heard.h5", "--json", "--timeout", "60"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    sweepdepth("replay", recording_path(), "--publish", address, "--wait-subscribers", "1")
+    out, _ = listener.communicate(timeout=60)
+    assert listener.returncode == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["seq"] for line in lines if line["topic"] == "depth"] == list(range(len(read_depth_file(depth_file))))
+    assert lines[-1]["end"] is True
+    np.testing.assert_array_equal(read_depth_file(tmp_path / "heard.h5").depth, read_depth_file(depth_file).depth)
+
+
+def test_an_interrupted_replay_keeps_what_it_computed_and_exits_130(tmp_path, depth_file):
+    out = tmp_path / "depth.h5"
+    process = subprocess.Popen([COMMAND, "replay", recording_path(), "--out", out, "--speed", "0.2"])
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(3.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    kept, whole = read_depth_file(out), read_depth_file(depth_file)
+    assert 0 < len(kept) < len(whole)
+    np.testing.assert_array_equal(kept.depth, whole.depth[: len(kept)])
+
+
+def test_info_tells_what_is_in_a_recording_and_a_calibration(demo_lens):
+    facts = json.loads(sweepdepth("info", recording_path(), "--json")[0])
+    assert facts["recording"]["events"] > 10_000
+    assert facts["sweeps"]["found"].startswith(("4", "5", "6", "7", "8"))
+    calibration = Calibration.load(demo_lens)
+    facts = json.loads(sweepdepth("info", demo_lens, "--json")[0])
+    assert f"{calibration.camera.width}×{calibration.camera.height}" in facts["camera"]["sensor"]
+
+
+def test_new_keys_are_written_once(tmp_path):
+    sweepdepth("keys", "new", "robot", cwd=tmp_path)
+    assert (tmp_path / "robot.key_secret").stat().st_mode & 0o077 == 0
+    _, error = sweepdepth("keys", "new", "robot", cwd=tmp_path, expect=1)
+    assert "robot.key: exists already" in error
+
+
+@pytest.mark.parametrize(
+    "arguments,expected",
+    [
+        (["replay", "missing.aedat4", "--out", "d.h5"], "missing.aedat4: "),
+        (["replay", "picture.png", "--out", "d.h5"], "picture.png: "),
+        (["info", "missing.toml"], "missing.toml: cannot be read: No such file"),
+        (["convert", "picture.png", "picture.h5"], "picture.png: "),
+        (["convert", "picture.png", "depth.npy"], "picture.png: "),
+        (["listen", "nowhere"], "nowhere: is not an address"),
+        (["listen", "ipc://nobody", "--timeout", "0.3"], "nothing came for 0.3 s"),
+    ],
+)
+def test_what_goes_wrong_is_one_readable_line_and_exit_1(tmp_path, arguments, expected):
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    _, error = sweepdepth(*arguments, cwd=tmp_path, expect=1)
+    assert expected in error
+    assert len(error.strip().splitlines()) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["picture.png"]
+    _, error = sweepdepth(*arguments, "--debug", cwd=tmp_path, expect=1)
+    assert "Traceback" in error
+
+
+def test_an_existing_output_is_kept_unless_forced(tmp_path):
+    out = tmp_path / "depth.h5"
+    out.write_text("precious")
+    _, error = sweepdepth("replay", recording_path(), "--out", out, expect=1)
+    assert "--force" in error
+    assert out.read_text() == "precious"
+    sweepdepth("replay", recording_path(), "--out", out, "--force")
+    assert len(read_depth_file(out)) >= 4
+
+
+def test_a_recording_without_sweeps_is_an_error_and_leaves_no_file(tmp_path, lens):
+    """Events, but no trigger although the calibration counts on them."""
+    from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, make_events
+    from sweepdepth.capture.recordings import write_recording
+
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.integers(0, 2_000_000, 50_000))
+    events = make_events(t, rng.integers(0, 96, 50_000), rng.integers(0, 72, 50_000), rng.integers(0, 2, 50_000))
+    batch = Batch(events, np.empty(0, TRIGGER_DTYPE), 2_000_000)
+    write_recording(tmp_path / "still.h5", [batch], 96, 72, Calibration.parse(lens))
+    _, error = sweepdepth("replay", tmp_path / "still.h5", "--out", tmp_path / "depth.h5", expect=1)
+    assert "trigger" in error
+    assert not (tmp_path / "depth.h5").exists()
+
+
+def test_a_recording_without_a_calibration_asks_for_one(tmp_path, demo_lens):
+    sweepdepth("convert", recording_path(), tmp_path / "bare.csv", "--lossy")
+    _, error = sweepdepth("replay", tmp_path / "bare.csv", "--out", tmp_path / "depth.h5", expect=1)
+    assert "--lens" in error
+    assert "events" in sweepdepth("info", tmp_path / "bare.csv", "--lens", demo_lens)[0]
+
+
+def test_wrong_usage_exits_2_and_every_command_has_help_with_an_example():
+    sweepdepth("replay", recording_path(), expect=2)
+    sweepdepth("replay", recording_path(), "--out", "x.h5", "--speed", "fast", expect=2)
+    sweepdepth("no-such-command", expect=2)
+    assert sweepdepth("--version")[0].startswith("sweepdepth 0.")
+    for command in (["demo"], ["info"], ["convert"], ["replay"], ["listen"], ["keys", "new"]):
+        text, _ = sweepdepth(*command, "--help", env=os.environ | {"COLUMNS": "200"})
+        assert f"Example: sweepdepth {' '.join(command)}" in text
+        assert "--debug" in text
