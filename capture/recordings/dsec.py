@@ -1,0 +1,189 @@
+"""HDF5 in the layout of the DSEC dataset (Gehrig et al., RA-L 2021), with our triggers, size and calibration.
+
+`events/{x,y,p,t}`, `t` in µs relative to `t_offset`; `ms_to_idx[k]` is the index of the first event at or after
+k ms. Ours adds `triggers/t` (µs, relative, too) and `triggers/type` (1 rising, 2 falling), root attributes `width`,
+`height` and `lens_toml`, and 64-bit times: DSEC's 32 bits overflow after 71 minutes.
+"""
+
+from collections.abc import Iterator
+
+import h5py
+import numpy as np
+
+from ..errors import RecordingError
+from ..events import make_events, make_triggers
+from .hdf5 import COMPRESSION, Output
+from .ring import SLOT_EVENTS
+from .source import Header, Sink, Source, interleave
+
+_CHUNK_CACHE_BYTES = 64 << 20
+_LARGEST_BLOCK = 1 << 22
+_TRIGGER_BLOCK = 1 << 16
+_LONGEST_SPAN_US = 100 * 3_600_000_000
+
+
+def decode(path: str, size: tuple[int, int] | None) -> Source:
+    """Open an HDF5 recording, a file of the DSEC dataset, or a scene of our own datasets."""
+    try:
+        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+    except OSError as error:
+        raise RecordingError("it is a damaged or cut-short HDF5 file, so that nothing can be read") from error
+    if "events" not in file:
+        what = "a depth file" if "depth" in file and "t_start_us" in file else "an HDF5 file"
+        raise RecordingError(f"it is {what} without the group events; recordings have events/x, y, p and t")
+    columns = {name: _column(file, f"events/{name}") for name in "xypt"}
+    lengths = {f"events/{name}": len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise RecordingError(f"its datasets differ in length: {lengths}")
+    offset = _offset(file)
+    n_events = len(columns["t"])
+    header = Header(
+        "HDF5",
+        *_size(file, size),
+        first_us=int(columns["t"][0]) + offset if n_events else None,
+        last_us=int(columns["t"][-1]) + offset if n_events else None,
+        n_events=n_events,
+        lens_toml=_text(file, "lens_toml"),
+    )
+    return Source(header, interleave(_events(columns, offset), _triggers(file, offset)))
+
+
+def _column(file: h5py.File, name: str) -> h5py.Dataset:
+    column = file.get(name)
+    if not isinstance(column, h5py.Dataset):
+        raise RecordingError(f"it has no dataset {name}; recordings have events/x, y, p and t")
+    if column.ndim != 1 or column.dtype.kind not in "iub":
+        raise RecordingError(f"its dataset {name} is {column.dtype} {column.shape}; expected a list of integers")
+    return column
+
+
+def _offset(file: h5py.File) -> int:
+    offset = file.get("t_offset")
+    if offset is None:
+        return 0
+    if not isinstance(offset, h5py.Dataset) or offset.size != 1 or offset.dtype.kind not in "iu":
+        raise RecordingError("its t_offset is not one integer; expected µs")
+    return int(np.asarray(offset).reshape(()))
+
+
+def _size(file: h5py.File, fallback: tuple[int, int] | None) -> tuple[int, int]:
+    width, height = file.attrs.get("width"), file.attrs.get("height")
+    if width is None or height is None:
+        if fallback is None:
+            raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
+        return fallback
+    try:
+        return int(width), int(height)
+    except (TypeError, ValueError):
+        raise RecordingError("its attributes width and height are not whole numbers; repair them") from None
+
+
+def _text(file: h5py.File, name: str) -> str | None:
+    text = file.attrs.get(name)
+    if text is None or isinstance(text, str):
+        return text
+    raise RecordingError(f"its attribute {name} is not text")
+
+
+def _events(columns: dict[str, h5py.Dataset], offset: int) -> Iterator[np.ndarray]:
+    """Blocks of events, whole chunks of `t` at a time where their size allows it."""
+    chunk = columns["t"].chunks[0] if columns["t"].chunks else SLOT_EVENTS
+    block = min(max(SLOT_EVENTS // chunk, 1) * chunk, _LARGEST_BLOCK)
+    for at in range(0, len(columns["t"]), block):
+        try:
+            x, y, p, t = (columns[name][at : at + block] for name in "xypt")
+        except OSError as error:
+            raise RecordingError(
+                "its next events cannot be decompressed: it is damaged there; copy it again"
+            ) from error
+        yield make_events(t.astype(np.int64) + offset, _pixels(x), _pixels(y), p > 0)
+
+
+def _pixels(column: np.ndarray) -> np.ndarray:
+    """Clipped to 16 bits, so that what is far off the sensor does not wrap onto it; 32768 and more become negative."""
+    return column if column.dtype.itemsize <= 2 else np.clip(column.astype(np.int64), -1, 32767)
+
+
+def _triggers(file: h5py.File, offset: int) -> Iterator[tuple[int, np.ndarray]]:
+    if "triggers" not in file:
+        return
+    times, kinds = _column(file, "triggers/t"), _column(file, "triggers/type")
+    if len(times) != len(kinds):
+        raise RecordingError(f"its triggers/t and triggers/type differ in length: {len(times)} and {len(kinds)}")
+    for at in range(0, len(times), _TRIGGER_BLOCK):
+        t = times[at : at + _TRIGGER_BLOCK].astype(np.int64) + offset
+        yield int(t.max()), make_triggers(t, np.clip(kinds[at : at + _TRIGGER_BLOCK].astype(np.int64), 0, 255))
+
+
+def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
+    """Write an HDF5 recording."""
+    return _DsecSink(path, width, height, lens_toml)
+
+
+class _DsecSink:
+    def __init__(self, path: str, width: int, height: int, lens_toml: str | None) -> None:
+        self._output = Output(path)
+        self._file = h5py.File(self._output, "w", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+        self._file.attrs["width"], self._file.attrs["height"] = width, height
+        if lens_toml is not None:
+            self._file.attrs["lens_toml"] = lens_toml
+        self._columns = {
+            name: self._file.create_dataset(
+                name, (0,), dtype, maxshape=(None,), chunks=(SLOT_EVENTS if rows == "many" else 1024,), **COMPRESSION
+            )
+            for name, dtype, rows in (
+                ("events/x", "u2", "many"),
+                ("events/y", "u2", "many"),
+                ("events/p", "u1", "many"),
+                ("events/t", "i8", "many"),
+                ("ms_to_idx", "u8", "few"),
+                ("triggers/t", "i8", "few"),
+                ("triggers/type", "u1", "few"),
+            )
+        }
+        self._offset: int | None = None
+        self._last_us = 0  # relative, of the newest event
+        self._n_events = 0
+        self._n_ms = 0
+
+    def write(self, events: np.ndarray, triggers: np.ndarray) -> None:
+        if self._offset is None:
+            firsts = [int(array["timestamp"][0]) for array in (triggers, events) if len(array)]
+            if not firsts:
+                return
+            self._offset = min(firsts)
+        if len(events):
+            t = events["timestamp"] - self._offset
+            self._index(t)
+            for name, column in (("x", events["x"]), ("y", events["y"]), ("p", events["polarity"]), ("t", t)):
+                self._append(f"events/{name}", column)
+            self._n_events += len(events)
+            self._last_us = int(t[-1])
+        if len(triggers):
+            self._append("triggers/t", triggers["timestamp"] - self._offset)
+            self._append("triggers/type", triggers["edge"])
+        self._output.check()
+
+    def close(self) -> None:
+        self._append("ms_to_idx", np.array([self._n_events]))  # so that a window's end is found as its start is
+        self._file["t_offset"] = np.int64(self._offset or 0)
+        self._file.close()
+        self._output.check()
+        self._output.close()
+
+    def _index(self, t: np.ndarray) -> None:
+        """Extend `ms_to_idx` up to the last millisecond that begins at or before the newest of the times `t`."""
+        if t[-1] > _LONGEST_SPAN_US:
+            raise RecordingError(
+                f"it would span {t[-1] / 3.6e9:.0f} hours, too long for the index by milliseconds of the DSEC layout; "
+                "write .aedat4, or several files"
+            )
+        ms = np.arange(self._n_ms, int(t[-1]) // 1000 + 1)
+        self._append("ms_to_idx", self._n_events + np.searchsorted(t, ms * 1000))
+        self._n_ms += len(ms)
+
+    def _append(self, name: str, values: np.ndarray) -> None:
+        column = self._columns[name]
+        n = len(column)
+        column.resize(n + len(values), axis=0)
+        column[n:] = values

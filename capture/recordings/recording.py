@@ -1,0 +1,183 @@
+"""Reading recordings: `open_recording` and what it returns."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from ..calibration import Calibration
+from ..errors import CalibrationError, RecordingError
+from ..events import TRIGGER_DTYPE, Batch, join
+from .door import Door, Repairs
+from .formats import recognise
+from .process import WorkerFailure, WorkerProcess
+from .ring import consume
+from .source import Header
+
+DEFAULT_STALL_TIMEOUT_S = 20.0
+_LONGEST_STALL_S = 86_400.0
+_LARGEST_SENSOR = 16_384  # pixels a side, as in the calibration
+
+
+class Recording:
+    """An opened recording; iterate over it for its batches, from the beginning each time.
+
+    Events and triggers come merged in time order, checked, in batches of at most 20 ms of sensor time. The file is
+    decoded in a process of its own, and never more of it is in memory than a few million events. Attributes:
+
+    - `path`, `format`: the file, and the name of its format.
+    - `width`, `height`: the sensor's size in pixels.
+    - `calibration`: the one given to `open_recording`, else the one stored in the file, else None.
+    - `first_us`, `last_us`: the time span in µs as the file's index has it, and `n_events`, the number of events it
+      claims; None where that is not cheaply known.
+    - `repairs`: what was dropped so far in the latest iteration.
+    """
+
+    def __init__(self, path: Path, calibration: Calibration | None, stall_timeout_s: float) -> None:
+        if not 0 < stall_timeout_s <= _LONGEST_STALL_S:
+            raise RecordingError(f"stall_timeout_s ({stall_timeout_s}) must be above 0 and at most a day, in seconds")
+        self.path = path
+        self._format = recognise(path)
+        self._size = None if calibration is None else (calibration.camera.width, calibration.camera.height)
+        self._stall_timeout_s = stall_timeout_s
+        self._door: Door | None = None
+        self._closed = False
+        self._running: set[WorkerProcess] = set()
+        self._waiting: WorkerProcess | None  # started on opening, for the first iteration
+        self._waiting, header = self._start()
+        try:
+            self.format = header.format
+            self.width, self.height = header.width, header.height
+            if not (0 < self.width <= _LARGEST_SENSOR and 0 < self.height <= _LARGEST_SENSOR):
+                raise RecordingError(f"{path}: claims a sensor of {self.width}×{self.height} pixels; it is damaged")
+            self.first_us, self.last_us, self.n_events = header.first_us, header.last_us, header.n_events
+            self._notes = tuple(header.notes)
+            if calibration is None and header.lens_toml is not None:
+                calibration = Calibration.parse(header.lens_toml, name=f"{path}: stored lens_toml")
+            self.calibration = calibration
+            if calibration is not None:
+                camera = calibration.camera
+                if (camera.width, camera.height) != (self.width, self.height):
+                    raise CalibrationError(
+                        f"{path}: has {self.width}×{self.height} pixels, but the calibration is for "
+                        f"{camera.width}×{camera.height}; give the lens.toml of this camera"
+                    )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def repairs(self) -> Repairs:
+        """What was dropped so far in the latest iteration, and what was noticed on opening."""
+        return Repairs(notes=self._notes) if self._door is None else self._door.repairs
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches in time order.
+
+        Raises:
+            RecordingError: the rest cannot be read; batches before the damage have been yielded by then.
+        """
+        if self._waiting is None:
+            process, _ = self._start()
+        else:
+            process, self._waiting = self._waiting, None
+        door = self._door = Door(str(self.path), self.width, self.height)
+        door.notes = self._notes
+        try:
+            chunks = consume(process)
+            while True:
+                try:
+                    chunk = next(chunks)
+                except StopIteration as end:
+                    if end.value is not None:
+                        door.notes = (*door.notes, end.value)
+                    break
+                yield from door.admit(chunk)
+            yield from door.finish()
+        except WorkerFailure as failure:
+            raise self._explain(failure, door) from failure
+        finally:
+            self._end(process)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """The whole recording in memory: (N,) EVENT_DTYPE and (M,) TRIGGER_DTYPE.
+
+        Raises:
+            RecordingError: as for iteration.
+        """
+        batches = list(self)
+        return join([b.events for b in batches]), join([b.triggers for b in batches], TRIGGER_DTYPE)
+
+    def close(self) -> None:
+        """End the decoder's process; what still iterates gets an error. May be repeated."""
+        self._closed = True
+        self._waiting = None
+        for process in tuple(self._running):
+            self._end(process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self) -> tuple[WorkerProcess, Header]:
+        if self._closed:
+            raise RecordingError(f"{self.path}: is closed; open it again to read it again")
+        arguments = {"path": str(self.path.absolute()), "size": self._size}
+        try:
+            process = WorkerProcess("source", f"{__package__}.{self._format.decoder}", arguments, self._stall_timeout_s)
+            self._running.add(process)
+            try:
+                return process, Header(**process.receive()["header"])
+            except BaseException:
+                self._end(process)
+                raise
+        except WorkerFailure as failure:
+            raise self._explain(failure, None) from failure
+
+    def _end(self, process: WorkerProcess) -> None:
+        process.close()
+        self._running.discard(process)
+
+    def _explain(self, failure: WorkerFailure, door: Door | None) -> RecordingError:
+        """The failure as one line: what happened, what was read until then, and the way out."""
+        if self._closed:
+            return RecordingError(f"{self.path}: was closed while it was being read")
+        n_events, last_us = (0, 0) if door is None else door.progress
+        read = f" after {n_events:,} events up to {last_us} µs were read" if n_events else ""
+        if failure.kind == "stalled":
+            text = (
+                f"the decoder {failure}{read}; the file is probably damaged there: copy it again from the camera, "
+                "or raise stall_timeout_s if the disk is slow"
+            )
+        elif failure.kind == "crashed":
+            text = f"the decoder {failure}{read}; the file is probably damaged there: copy it again from the camera"
+        else:
+            text = f"{failure}{read}"
+        return RecordingError(f"{self.path}: {text}")
+
+
+def open_recording(
+    path: str | Path,
+    calibration: Calibration | None = None,
+    stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S,
+) -> Recording:
+    """Open an event recording: AEDAT4, HDF5 in the DSEC layout, Prophesee RAW or DAT, ES, or CSV.
+
+    Formats are told by content. Where the file does not say how large the sensor is, `calibration.camera` does. The
+    decoder may take `stall_timeout_s` for any single step before it is given up.
+
+        with open_recording("sweep.aedat4") as recording:
+            for batch in recording:
+                print(batch.end_us, len(batch.events), len(batch.triggers))
+
+    Raises:
+        RecordingError: no such file, not a recording, damaged, its size unknown, or a library is missing.
+        CalibrationError: the stored calibration is wrong, or the given one is for another size of sensor.
+    """
+    return Recording(Path(path), calibration, stall_timeout_s)

@@ -1,0 +1,94 @@
+"""What a decoder promises: a header, then raw chunks; and what an encoder takes.
+
+A decoder is a function `decode(path, size) -> Source` and an encoder a function `encode(path, ...) -> Sink`. Both run
+in a worker process, know nothing of how chunks travel, and check nothing: the door does that on the other side.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..events import EVENT_DTYPE, TRIGGER_DTYPE, join
+
+READ_AHEAD_BLOCKS = 16
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a recording before its first event. Times and counts are None where finding out is not cheap."""
+
+    format: str
+    width: int
+    height: int
+    first_us: int | None = None
+    last_us: int | None = None
+    n_events: int | None = None
+    lens_toml: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Events and triggers as the source has them: unchecked, in its own order, valid until the next chunk is asked for.
+
+    Promise: all triggers before an event are in its chunk or an earlier one. `complete_us` is for live sources: no
+    event or trigger before that sensor time will follow; None promises this for the chunk's last event only.
+    """
+
+    events: np.ndarray  # (N,) EVENT_DTYPE
+    triggers: np.ndarray  # (M,) TRIGGER_DTYPE
+    complete_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened recording, camera or network stream. Chunks wait at most `flush_s` to be sent together."""
+
+    header: Header
+    chunks: Iterator[Chunk]
+    flush_s: float = 0.05
+
+
+class Sink(Protocol):
+    """A file being written. `close` finishes it; a sink that is not closed leaves a file to be thrown away."""
+
+    def write(self, events: np.ndarray, triggers: np.ndarray) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class CutShort(Exception):
+    """Raised by a decoder when the data ends too early, and what came before is whole; the text says where."""
+
+
+NO_EVENTS = np.empty(0, EVENT_DTYPE)
+NO_TRIGGERS = np.empty(0, TRIGGER_DTYPE)
+
+
+def interleave(
+    events: Iterator[np.ndarray],  # (N,) EVENT_DTYPE each
+    triggers: Iterator[tuple[int, np.ndarray]],  # newest time of the block, ignored kinds included; (M,) TRIGGER_DTYPE
+) -> Iterator[Chunk]:
+    """Merge a file's two separate streams so that a `Chunk`'s promise holds.
+
+    Triggers are read ahead until the last `READ_AHEAD_BLOCKS` blocks all lie beyond the newest event, so that one
+    damaged trigger time cannot hide those after it.
+    """
+    recent: deque[int] = deque(maxlen=READ_AHEAD_BLOCKS)
+    exhausted = False
+    for block in events:
+        newest = block["timestamp"].max() if len(block) else -1
+        due = []
+        while not exhausted and (len(recent) < READ_AHEAD_BLOCKS or min(recent) <= newest):
+            time_us, found = next(triggers, (None, NO_TRIGGERS))
+            if time_us is None:
+                exhausted = True
+            else:
+                recent.append(time_us)
+                due.append(found)
+        yield Chunk(block, join(due, TRIGGER_DTYPE))
+    for _, found in triggers:
+        yield Chunk(NO_EVENTS, found)

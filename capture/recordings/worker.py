@@ -1,0 +1,142 @@
+"""The worker process: `python -m sweepdepth.capture.recordings.worker JOB` runs one decoder or encoder.
+
+Libraries that read and write events spin, crash and take memory without end on damaged data, and nothing inside a
+process can stop them. Here they may: this process holds nothing else, has its memory limited, and dies when a call
+takes too long or when the process that started it is gone.
+"""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ..errors import RecordingError
+from .ring import Producer, Ring, consume
+from .source import CutShort, Sink, Source
+
+MEMORY_BYTES = 2 << 30
+_LOG_BYTES = 1 << 20
+_PARENT_CHECK_S = 1.0
+
+
+class ParentGone(Exception):
+    """Nobody is left to work for."""
+
+
+class ParentPort:
+    """The worker's end of the ring: patient with a parent that is busy, gone with a parent that is gone."""
+
+    def __init__(self, ring: Ring, connection: Connection) -> None:
+        self.ring = ring
+        self._connection = connection
+        self._parent = os.getppid()
+
+    def send(self, message: dict[str, Any]) -> None:
+        try:
+            self._connection.send_bytes(json.dumps(message).encode())
+        except OSError as error:
+            raise ParentGone from error
+
+    def receive(self) -> dict[str, Any]:
+        try:
+            # A forked sibling can hold the parent's end open after its death; the parent's id tells then.
+            while not self._connection.poll(_PARENT_CHECK_S):
+                if os.getppid() != self._parent:
+                    raise ParentGone
+            return json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise ParentGone from error
+
+
+def main() -> None:
+    """Run the job in `sys.argv[1]`, report how it went, and end without running any library's destructors."""
+    job = json.loads(sys.argv[1])
+    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in job["arguments"].items()}
+    port = ParentPort(Ring(job["ring_fd"]), Connection(job["control_fd"]))
+    try:
+        _limit(job["role"])
+        module, function = job["function"].split(":")
+        work = getattr(importlib.import_module(module), function)
+        port.send({"ready": os.getpid()})
+        serve = _serve_source if job["role"] == "source" else _serve_sink
+        serve(port, work, arguments, job["deadline_s"])
+    except ParentGone:
+        pass
+    except BaseException as error:
+        traceback.print_exc()
+        with suppress(ParentGone):
+            port.send({"error": explain(error)})
+    with suppress(ParentGone):  # what was sent is safe only while this end is open
+        while True:
+            port.receive()
+    os._exit(0)
+
+
+def _serve_source(port: ParentPort, decode: Callable[..., Source], arguments: dict[str, Any], deadline_s: int) -> None:
+    source = _within(deadline_s, decode, **arguments)
+    port.send({"header": vars(source.header)})
+    producer = Producer(port, source.flush_s)
+    chunks, note = iter(source.chunks), None
+    try:
+        while (chunk := _within(deadline_s, next, chunks, None)) is not None:
+            producer.put(chunk)
+    except CutShort as cut:
+        note = str(cut)
+    except ParentGone:
+        raise
+    except BaseException:
+        producer.flush()
+        raise
+    producer.flush()
+    port.send({"end": note})
+
+
+def _serve_sink(port: ParentPort, encode: Callable[..., Sink], arguments: dict[str, Any], deadline_s: int) -> None:
+    sink = _within(deadline_s, encode, **arguments)
+    for chunk in consume(port):
+        _within(deadline_s, sink.write, chunk.events, chunk.triggers)
+    _within(deadline_s, sink.close)
+    port.send({"done": True})
+
+
+def _within(deadline_s: int, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call, and let the kernel end this process if the call has not returned in time.
+
+    The alarm's default action needs no help from Python, so it also ends a library that spins with the interpreter
+    locked after the parent, which would have noticed first, has died.
+    """
+    signal.alarm(deadline_s)
+    try:
+        return call(*args, **kwargs)
+    finally:
+        signal.alarm(0)
+
+
+def _limit(role: str) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if role == "source":  # writes nothing but its log, which a spinning library could fill without end
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_LOG_BYTES, _LOG_BYTES))
+
+
+def explain(error: BaseException) -> str:
+    """One line of what went wrong, for people: no C++ signatures, no stack traces."""
+    if isinstance(error, RecordingError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"it asks for more than {MEMORY_BYTES >> 30} GiB of memory, as damaged files do"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and "::" not in line), type(error).__name__)[:300]
+
+
+if __name__ == "__main__":
+    main()

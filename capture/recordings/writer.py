@@ -1,0 +1,220 @@
+"""Writing recordings: `RecordingWriter`, batch by batch, and `write_recording`, all at once."""
+
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numba import njit
+
+from ..calibration import Calibration
+from ..errors import RecordingError
+from ..events import Batch
+from .atomic import PartialFile
+from .formats import for_writing
+from .process import WorkerFailure, WorkerProcess
+from .ring import Producer
+from .source import Chunk
+
+WRITE_STALL_TIMEOUT_S = 60.0
+_FULL_DISK_BYTES = 1 << 20
+
+
+class RecordingWriter:
+    """A recording being written, in the format that the suffix of `path` asks for, by a process of its own.
+
+    The file appears when the writer is closed, whole, or not at all: leaving the `with` block by an exception throws
+    it away. HDF5 and AEDAT4 hold everything. RAW, DAT, ES and CSV have no place for triggers, ES none for the absolute
+    time (its clock starts with the first event), and writing what they cannot hold is an error unless `lossy`; then
+    `losses` says what was lost. None but the first two hold the calibration, which they leave out in any case.
+
+    Raises:
+        RecordingError: an unknown suffix, `path` exists and `force` is not given, or it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        width: int,
+        height: int,
+        calibration: Calibration | None = None,
+        *,
+        force: bool = False,
+        lossy: bool = False,
+        stall_timeout_s: float = WRITE_STALL_TIMEOUT_S,
+    ) -> None:
+        self.path = Path(path)
+        self.width, self.height = width, height
+        self.n_events = self.n_triggers = 0
+        self._format = for_writing(self.path)
+        self._lossy = lossy
+        self._lost_triggers = 0
+        self._clock_shift_us = 0
+        self._end_us = 0
+        self._partial = PartialFile(path, force)
+        self._process: WorkerProcess | None = None
+        arguments = {
+            "path": str(self._partial.path.absolute()),
+            "width": width,
+            "height": height,
+            "lens_toml": None if calibration is None else calibration.to_toml(),
+        }
+        try:
+            self._process = WorkerProcess("sink", f"{__package__}.{self._format.encoder}", arguments, stall_timeout_s)
+        except WorkerFailure as failure:
+            raise self._explain(failure) from failure
+        except BaseException:
+            self.abort()
+            raise
+        self._producer = Producer(self._process, math.inf)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What the format had no place for, a sentence each."""
+        losses = []
+        if self._lost_triggers:
+            losses.append(f"{self._format.name} has no place for triggers: {self._lost_triggers:,} are lost")
+        if self._clock_shift_us:
+            losses.append(f"{self._format.name} has no absolute time: all times are {self._clock_shift_us} µs less")
+        return tuple(losses)
+
+    def write(self, batch: Batch) -> None:
+        """Append one batch, which may be changed or thrown away afterwards.
+
+        Raises:
+            RecordingError: the batch is not in time order or on the sensor, the format cannot hold it, or the file
+                cannot be written. The file is thrown away then.
+        """
+        if self._process is None:
+            raise RecordingError(f"{self.path}: is closed; nothing more can be written to it")
+        try:
+            self._check(batch)
+            triggers = batch.triggers
+            if len(triggers) and not self._format.holds_triggers:
+                self._lose(f"has no place for triggers, and this recording has some at {triggers['timestamp'][0]} µs")
+                self._lost_triggers += len(triggers)
+                triggers = triggers[:0]
+            if len(batch.events) and not self.n_events and not self._format.holds_clock:
+                self._clock_shift_us = int(batch.events["timestamp"][0])
+                if self._clock_shift_us:
+                    self._lose(f"has no absolute time, and this recording starts at {self._clock_shift_us} µs")
+            self._producer.put(Chunk(batch.events, triggers))
+        except WorkerFailure as failure:
+            raise self._explain(failure) from failure
+        except BaseException:
+            self.abort()
+            raise
+        self.n_events += len(batch.events)
+        self.n_triggers += len(triggers)
+
+    def close(self) -> None:
+        """Finish the file and put it in its place; does nothing when it is closed already.
+
+        Raises:
+            RecordingError: it cannot be written. It is thrown away then.
+        """
+        if self._process is None:
+            return
+        try:
+            self._producer.flush()
+            self._process.send({"end": None})
+            while "done" not in self._process.receive():
+                pass
+        except WorkerFailure as failure:
+            raise self._explain(failure) from failure
+        except BaseException:
+            self.abort()
+            raise
+        self._process.close()
+        self._process = None
+        self._partial.commit()
+
+    def abort(self) -> None:
+        """Throw the file away; does nothing when the writer is closed already."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+        self._partial.discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _check(self, batch: Batch) -> None:
+        bad = first_fault(batch.events, self._end_us, self.width, self.height)
+        if bad >= 0:
+            raise RecordingError(
+                f"{self.path}: event {self.n_events + bad} {batch.events[bad]} is not in time order, or not on the "
+                f"{self.width}×{self.height} sensor; pass batches of a Recording, or a sorted array"
+            )
+        times = batch.triggers["timestamp"]
+        if len(times) and (times[0] < self._end_us or np.any(times[1:] < times[:-1])):
+            raise RecordingError(f"{self.path}: triggers are not in time order; sort them")
+        newest = [int(array["timestamp"][-1]) for array in (batch.events, batch.triggers) if len(array)]
+        self._end_us = max([self._end_us, *newest])
+
+    def _lose(self, what: str) -> None:
+        if not self._lossy:
+            raise RecordingError(
+                f"{self.path}: {self._format.name} {what}; write .h5 or .aedat4, or give --lossy to lose them"
+            )
+
+    def _explain(self, failure: WorkerFailure) -> RecordingError:
+        """One line, and nothing left behind."""
+        stat = os.statvfs(self.path.absolute().parent)
+        full = stat.f_bavail * stat.f_frsize < _FULL_DISK_BYTES
+        self.abort()
+        if full:
+            return RecordingError(f"{self.path}: cannot be written: the disk is full; make room, or choose another")
+        what = str(failure) if failure.kind == "error" else f"the encoder {failure}"
+        return RecordingError(f"{self.path}: cannot be written: {what}")
+
+
+def write_recording(
+    path: str | Path,
+    batches: Iterable[Batch],
+    width: int,
+    height: int,
+    calibration: Calibration | None = None,
+    *,
+    force: bool = False,
+    lossy: bool = False,
+) -> tuple[str, ...]:
+    """Write batches, a `Recording` for one, as a recording; returns what was lost, nothing as a rule.
+
+    The format follows the suffix: .h5, .hdf5, .aedat4, .raw (EVT2), .dat, .es, .csv, .txt. See `RecordingWriter`.
+
+    Raises:
+        RecordingError: as for `RecordingWriter`; there is no file then.
+    """
+    with RecordingWriter(path, width, height, calibration, force=force, lossy=lossy) as writer:
+        for batch in batches:
+            writer.write(batch)
+    return writer.losses
+
+
+@njit(nogil=True, cache=True)
+def first_fault(
+    events: np.ndarray,  # (N,) EVENT_DTYPE
+    not_before_us: int,
+    width: int,
+    height: int,
+) -> int:
+    """Index of the first event that is out of time order or off the sensor, −1 if there is none."""
+    last = not_before_us
+    for i in range(len(events)):
+        e = events[i]
+        if e.timestamp < last or e.x < 0 or e.x >= width or e.y < 0 or e.y >= height:
+            return i
+        last = e.timestamp
+    return -1

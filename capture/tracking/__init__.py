@@ -1,0 +1,56 @@
+"""Finding and tracking sweeps: from trigger edges, from the clock, and from the stream itself."""
+
+from collections.abc import Iterable
+
+from ..calibration import Calibration
+from ..errors import SyncError
+from ..events import Batch
+from ..sweeps import Direction, Sweep
+from .clock import ClockTracker
+from .spans import Counts, Span, Tracker
+from .stream import StreamTracker
+from .trigger import TriggerTracker
+
+__all__ = ["Counts", "Span", "Tracker", "find_sweeps", "make_tracker"]
+
+
+def make_tracker(
+    calibration: Calibration,
+    first_direction: Direction | None = None,
+    far_end_hint_us: int | None = None,
+) -> Tracker:
+    """The tracker that `calibration.sweep.sync` asks for.
+
+    Args:
+        first_direction: direction of the first sweep that the tracker will close. Only for `sync = "events"`.
+        far_end_hint_us: sensor time near a far end, to a quarter period: when a lens driver commanded it. Only for
+            `sync = "events"`, where it comes before `first_direction`, and both before lens breathing.
+
+    Raises:
+        SyncError: the direction cannot be known, or is given where the calibration already says it.
+    """
+    sync = calibration.sweep.sync
+    if sync == "events":
+        return StreamTracker(calibration, first_direction, far_end_hint_us)
+    if first_direction is not None or far_end_hint_us is not None:
+        raise SyncError(
+            f'sweep.sync is "{sync}", which already says the direction: leave out --first-direction, or set '
+            'sweep.sync = "events" in lens.toml'
+        )
+    return TriggerTracker(calibration) if sync == "trigger" else ClockTracker(calibration)
+
+
+def find_sweeps(
+    recording: Iterable[Batch],
+    calibration: Calibration,
+    first_direction: Direction | None = None,
+    far_end_hint_us: int | None = None,
+) -> list[Sweep]:
+    """The exact sweeps of a whole recording, in time order: those of which at least 90 % was recorded.
+
+    Raises:
+        SyncError: no sweep can be timed, or its direction cannot be known; see `make_tracker`.
+    """
+    tracker = make_tracker(calibration, first_direction, far_end_hint_us)
+    sweeps = [span.sweep for batch in recording for span in tracker.feed(batch) if span.closed]
+    return sweeps + [span.sweep for span in tracker.finish() if span.closed]

@@ -1,0 +1,319 @@
+"""Turning points from the stream itself: where time runs backwards.
+
+The brightness of a pixel is a function of the focus, so it retraces its path when the focus turns: an ON event that
+reached some level is answered by an OFF event that reaches the same level, as long after the turning point as the
+first came before it. The middle between the two *is* the turning point, whatever the scene. Comparing levels rather
+than rates matters: a pixel answers a reversal only after its brightness has come back by a whole threshold, so rates
+are not mirror images, and a correlation of them comes out late.
+
+Every pair of events of one pixel with opposite signs at the same level votes for its middle. Votes pile up at the
+turning points; they also do where a plane comes into focus, since blur is symmetric about it, but planes at different
+depths do so at different times and, in alternating sweeps, at alternating distances from the turning points. So the
+lattice of equally spaced times with most votes is sought, and compared with the best lattice elsewhere.
+
+A sawtooth has no turning points. There the later of the two events votes: the return undoes a whole sweep at once.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from scipy.ndimage import gaussian_filter1d
+
+DEPTH = 24
+"""Events of a pixel that a new one is compared with: the latest so many."""
+
+LEVEL = 256
+"""Levels are counted in this part of an ON threshold, in whole numbers."""
+
+MAX_PIXELS = 100_000
+"""Pixels that vote; a larger sensor is thinned out evenly."""
+
+BINS = 400
+"""Bins of the histogram of votes per nominal sweep."""
+
+BLUR_BINS = 5.0
+"""Standard deviation by which votes are smoothed, 1.25 % of a nominal sweep: the scatter of votes that was seen."""
+
+MAX_VOTERS = 1_000_000
+"""Events that vote at once; of more, those of every second, third, … pixel do."""
+
+MIN_SPACING, MAX_SPACING = 0.765, 1.435
+"""Range of the spacing sought, in nominal sweeps: true frequencies from 30 % below to 30 % above the nominal one. It
+must stay under an octave, or half of the true spacing would fit as well."""
+
+EXCLUSION = 0.1
+"""Lattices shifted by less than this share of the spacing count as the same."""
+
+MARGIN = 0.5
+"""A turning point can be seen well when events reach this share of the spacing to both sides of it."""
+
+MIN_POINTS = 3
+"""Turning points that must be seen well: two alone would fix a spacing, but not show that it repeats."""
+
+REACH = 0.8
+"""A single turning point is measured with the events this share of the spacing to both sides of it."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The events that vote: those of the pixels of a thinned-out sensor."""
+
+    timestamp: np.ndarray  # (N,) int64, µs, increasing
+    pixel: np.ndarray  # (N,) int32, in [0, pixels)
+    on: np.ndarray  # (N,) bool
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Equally spaced turning points: the k-th lies at `origin_us + first_us + k · spacing_us`."""
+
+    origin_us: int
+    first_us: float
+    spacing_us: float
+    points: np.ndarray  # (P, 3) number k, measured time after the origin in µs, votes
+    quality: float  # 0 to 1: how much better than any other lattice, and how evenly voted for
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """Which pixels vote."""
+
+    width: int
+    height: int
+
+    @property
+    def stride(self) -> int:
+        return max(1, int(np.ceil(np.sqrt(self.width * self.height / MAX_PIXELS))))
+
+    @property
+    def pixels(self) -> int:
+        return -(-self.width // self.stride) * -(-self.height // self.stride)
+
+    def pick(self, events: np.ndarray) -> Sample:
+        """The events, (N,) of `EVENT_DTYPE`, of the pixels that vote."""
+        if self.stride > 1:
+            events = events[(events["x"] % self.stride == 0) & (events["y"] % self.stride == 0)]
+        columns = -(-self.width // self.stride)
+        pixel = (events["y"] // self.stride).astype(np.int32) * columns + events["x"] // self.stride
+        return Sample(events["timestamp"].astype(np.int64), pixel, events["polarity"] > 0)
+
+
+def join_samples(samples: list[Sample], start_us: int, end_us: int) -> Sample:
+    """One sample of the events in [start_us, end_us), of fewer pixels when they are more than `MAX_VOTERS`."""
+    ranges = [(s, *np.searchsorted(s.timestamp, [start_us, end_us])) for s in samples]
+    every = -(-sum(int(j - i) for _, i, j in ranges) // MAX_VOTERS)
+    timestamp, pixel, on = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, bool)]
+    for s, i, j in ranges:
+        keep = slice(i, j) if every <= 1 else i + np.flatnonzero(s.pixel[i:j] % every == 0)
+        timestamp.append(s.timestamp[keep])
+        pixel.append(s.pixel[keep])
+        on.append(s.on[keep])
+    return Sample(np.concatenate(timestamp), np.concatenate(pixel), np.concatenate(on))
+
+
+def off_step(on: np.ndarray) -> int:
+    """OFF threshold in levels: over whole periods brightness comes back, so the events' numbers give the ratio."""
+    count = int(np.count_nonzero(on))
+    ratio = count / max(len(on) - count, 1)
+    return round(LEVEL * min(max(ratio, 1 / 3), 3))
+
+
+@njit(nogil=True, cache=True)
+def count_votes(
+    timestamp: np.ndarray,  # (N,) int64, µs, increasing
+    pixel: np.ndarray,  # (N,) int32
+    on: np.ndarray,  # (N,) bool
+    pixels: int,
+    off: int,  # OFF threshold in levels
+    longest_us: int,  # between the two events of a pair
+    origin_us: int,  # start of the first bin
+    bin_us: int,
+    bins: int,
+    later: bool,  # vote with the later event's time, not with the middle
+) -> np.ndarray:  # (bins,) int64
+    """Histogram of the votes of all pairs of events; `vote_times` says what they are."""
+    when = np.empty((pixels, DEPTH), np.int64)
+    what = np.empty((pixels, DEPTH), np.int64)  # twice the level, and the sign as the last bit
+    seen = np.zeros(pixels, np.int64)
+    level = np.zeros(pixels, np.int64)
+    votes = np.zeros(bins, np.int64)
+    for i in range(len(timestamp)):
+        p, t = pixel[i], timestamp[i]
+        level[p] += LEVEL if on[i] else -off
+        for back in range(1, min(seen[p], DEPTH) + 1):
+            k = (seen[p] - back) % DEPTH
+            if t - when[p, k] > longest_us:
+                break
+            if (what[p, k] & 1) != on[i] and 2 * abs((what[p, k] >> 1) - level[p]) < LEVEL:
+                twice = 2 * t if later else t + when[p, k]
+                number = (twice - 2 * origin_us) // (2 * bin_us)
+                if 0 <= number < bins:
+                    votes[number] += 1
+        k = seen[p] % DEPTH
+        when[p, k] = t
+        what[p, k] = 2 * level[p] + (1 if on[i] else 0)
+        seen[p] += 1
+    return votes
+
+
+def vote_times(sample: Sample, off: int, longest_us: int, later: bool) -> np.ndarray:
+    """(V,) twice the times in µs at which pairs vote: the readable twin of `count_votes`.
+
+    A pair is an event and one of the `DEPTH` before it at the same pixel, of opposite sign, at most `longest_us`
+    earlier, that both reached the same level, to half an ON threshold.
+    """
+    found = [np.empty(0, np.int64)]
+    for p in np.unique(sample.pixel):
+        t, on = sample.timestamp[sample.pixel == p], sample.on[sample.pixel == p]
+        level = np.cumsum(np.where(on, LEVEL, -off))
+        j, i = np.tril_indices(len(t), -1)  # i before j
+        pair = (j - i <= DEPTH) & (on[i] != on[j]) & (t[j] - t[i] <= longest_us)
+        pair &= 2 * np.abs(level[i] - level[j]) < LEVEL
+        found.append(2 * t[j[pair]] if later else t[i[pair]] + t[j[pair]])
+    return np.concatenate(found)
+
+
+def find_lattice(
+    sample: Sample,
+    pixels: int,
+    nominal_us: float,  # length of a sweep by the calibration
+    later: bool,  # a sawtooth
+) -> Lattice | None:
+    """The equally spaced turning points with most votes, or None when fewer than `MIN_POINTS` can be seen well."""
+    if len(sample.timestamp) < 2:
+        return None
+    origin_us, last_us = int(sample.timestamp[0]), int(sample.timestamp[-1])
+    bin_us = max(1, int(nominal_us / BINS))
+    extent = (last_us - origin_us) / bin_us
+    votes = count_votes(
+        sample.timestamp,
+        sample.pixel,
+        sample.on,
+        pixels,
+        off_step(sample.on),
+        int(1.95 * nominal_us),
+        origin_us,
+        bin_us,
+        int(extent) + 1,
+        later,
+    )
+    smooth = _smooth(votes)
+    sweep = nominal_us / bin_us
+    best: tuple[float, float, float] | None = None  # votes above the background, spacing, first
+    for spacing in sweep * np.arange(MIN_SPACING, MAX_SPACING, 0.0025):
+        first, score, _, _ = _lattice_votes(smooth, extent, spacing)
+        if len(score):
+            i = int(np.argmax(score))
+            if best is None or score[i] > best[0]:
+                best = float(score[i]), float(spacing), float(first[i])
+    if best is None:
+        return None
+    _, spacing, first = best
+    points = _measure(smooth, extent, spacing, first)
+    if len(points) < MIN_POINTS:
+        return None
+    step, start = np.polyfit(points[:, 0], points[:, 1], 1, w=np.sqrt(points[:, 2]))
+    shift = int(np.floor(start / step))  # number 0 is the first turning point after the first event
+    points[:, 0] += shift
+    points[:, 1] *= bin_us
+    quality = _quality(smooth, extent, spacing, first)
+    return Lattice(origin_us, float(start - shift * step) * bin_us, float(step) * bin_us, points, quality)
+
+
+def measure_turn(
+    sample: Sample,
+    pixels: int,
+    at_us: int,
+    spacing_us: float,
+    later: bool,
+) -> tuple[float, float, float] | None:
+    """Measure one turning point near `at_us`: its time after `at_us` in µs, its votes, and how sure it is (0 to 1).
+
+    None when the votes near it do not stand out.
+    """
+    bin_us = max(1, int(spacing_us / BINS))
+    half = int(spacing_us / 2 / bin_us)
+    votes = count_votes(
+        sample.timestamp,
+        sample.pixel,
+        sample.on,
+        pixels,
+        off_step(sample.on),
+        int(2 * REACH * spacing_us),
+        at_us - half * bin_us,
+        bin_us,
+        2 * half,
+        later,
+    )
+    smooth = _smooth(votes)
+    near = np.abs(np.arange(2 * half) + 0.5 - half) < EXCLUSION * spacing_us / bin_us
+    i = int(np.argmax(np.where(near, smooth, -1)))
+    peak, elsewhere = float(smooth[i]), float(smooth[~near].max())
+    usual = float(np.median(smooth[~near]))
+    if peak - usual < 5 * np.sqrt(peak + usual + 1):
+        return None
+    return (_vertex(smooth, i) + 0.5 - half) * bin_us, peak, _contrast(peak, elsewhere)
+
+
+def _smooth(votes: np.ndarray) -> np.ndarray:
+    """Votes within a Gaussian window about each bin."""
+    width = BLUR_BINS * np.sqrt(2 * np.pi)
+    return gaussian_filter1d(votes.astype(np.float64), BLUR_BINS, mode="constant") * width
+
+
+def _lattice_votes(
+    smooth: np.ndarray, extent: float, spacing: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """For lattices of one spacing: first point, votes above the background, and votes and places of points seen well.
+
+    Points and spacing are in bins; points that are not seen well have NaN votes.
+    """
+    first = np.arange(0, spacing, BLUR_BINS / 3)
+    place = first[:, None] + spacing * np.arange(int(extent / spacing) + 1)
+    inside = place < min(extent, len(smooth))
+    votes = np.where(inside, smooth[np.minimum(place.astype(np.intp), len(smooth) - 1)], 0.0)
+    well = (place >= MARGIN * spacing) & (place <= extent - MARGIN * spacing)
+    score = np.where(inside, votes - smooth.mean(), 0.0).sum(axis=1)
+    return first, score, np.where(well, votes, np.nan), place
+
+
+def _measure(smooth: np.ndarray, extent: float, spacing: float, first: float) -> np.ndarray:
+    """(P, 3) number, place in bins and votes of the turning points of a lattice that are seen well."""
+    points = []
+    for k in range(int(extent / spacing) + 1):
+        place = first + k * spacing
+        if not MARGIN * spacing <= place <= extent - MARGIN * spacing:
+            continue
+        near = np.arange(max(0, int(place - 0.06 * spacing)), min(len(smooth), int(place + 0.06 * spacing) + 1))
+        i = int(near[np.argmax(smooth[near])])
+        if smooth[i] > 0:
+            points.append((k, _vertex(smooth, i) + 0.5, smooth[i]))
+    return np.array(points, dtype=np.float64).reshape(-1, 3)
+
+
+def _vertex(smooth: np.ndarray, i: int) -> float:
+    """Place of a peak at bin i between the bins, by the parabola through its neighbours."""
+    if not 0 < i < len(smooth) - 1:
+        return float(i)
+    a, b, c = smooth[i - 1 : i + 2]
+    return i + (0.5 * (a - c) / (a - 2 * b + c) if a - 2 * b + c < 0 else 0.0)
+
+
+def _contrast(best: float, other: float) -> float:
+    """Share by which one number of votes surely exceeds another: three standard deviations of their noise less."""
+    return max(0.0, best - other - 3 * np.sqrt(best + other)) / max(best, 1.0)
+
+
+def _quality(smooth: np.ndarray, extent: float, spacing: float, first: float) -> float:
+    """Contrast with the best lattice of the same spacing elsewhere, times the square of their evenness.
+
+    Every sweep sees the same scene, so turning points get about the same votes; a jerk of the camera gets them once.
+    """
+    starts, _, votes, _ = _lattice_votes(smooth, extent, spacing)
+    apart = np.abs((starts - first + spacing / 2) % spacing - spacing / 2)
+    own = votes[int(np.argmin(apart))]
+    own = own[~np.isnan(own)]
+    others = np.nanmean(votes[apart > EXCLUSION * spacing], axis=1)
+    evenness = float(own.min() / max(own.mean(), 1e-9))
+    return _contrast(float(own.sum()), float(others.max()) * len(own)) * evenness**2

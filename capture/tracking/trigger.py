@@ -1,0 +1,284 @@
+"""Sweeps from trigger edges: a rising edge marks the far end, a falling edge the near end.
+
+Edges may be missed, doubled, late, early or stray; the nominal frequency may be wrong by a factor of two and the two
+halves of a period may differ. Until a rhythm is found in the edges, events are held back; from then on each edge is
+compared with its prediction.
+"""
+
+from collections import deque
+from statistics import median
+
+import numpy as np
+
+from ..calibration import Calibration
+from ..errors import SyncError
+from ..events import RISING, Batch
+from ..sweeps import Direction
+from .rhythm import LONGEST, SHORTEST, Edge, Rhythm, find_rhythm
+from .spans import Counts, Cutter, Span, is_whole
+
+BOUNCE = 0.05
+"""An edge that follows another within this share of a sweep is contact bounce."""
+
+WINDOW = 0.25
+"""An edge may be late or early by this share of a sweep; with more it is a stray one."""
+
+JITTER = 0.05
+"""An edge that is off by this share of a sweep or more is counted as late or early."""
+
+MAX_BRIDGED = 4
+"""Turning points in a row that may be bridged without an edge; with the next one the timing is lost."""
+
+MAX_STRAYS = 3
+"""So many stray edges since the last good one disprove the timing, once an expected edge was missing too."""
+
+MEMORY = 5
+"""Sweeps of one direction whose median length is the prediction: two may be wrong."""
+
+QUALITY_MEMORY = 8
+"""Expected edges that the quality looks back on."""
+
+SEARCH_EDGES, SEARCH_PERIODS = 8, 5.0
+"""Edges among which a rhythm is sought: the latest so many, of so many nominal periods."""
+
+
+class TriggerTracker:
+    """A `Tracker` for `sync = "trigger"`.
+
+    While it searches, it holds two nominal sweeps of events until edges come, and at most `SEARCH_PERIODS` nominal
+    periods from then on: one, when the edges are those the calibration expects.
+    """
+
+    def __init__(self, calibration: Calibration) -> None:
+        sweep = calibration.sweep
+        self._cutter = Cutter(calibration)
+        self._delay_us = sweep.delay_us
+        self._sawtooth = sweep.waveform == "sawtooth"
+        self._frequency_hz = sweep.frequency_hz
+        self._nominal_us = 1e6 / sweep.frequency_hz
+        self._longest_head_us = 2 * sweep.duration_us
+        self._edges: deque[Edge] = deque()  # not looked at yet
+        self._candidates: list[Edge] = []  # while searching; while locked, the stray edges since the last good one
+        self._floor_us: int | None = None  # where the timing was lost: no sweep can begin before
+        self._saw_edges = False
+        self._was_locked = False
+        # While locked: the turning point at which the open sweep began, and what its edges taught.
+        self._turn: Edge | None = None
+        self._turn_is_real = False
+        self._last_edge: Edge | None = None
+        self._bridged = 0
+        self._lengths: dict[Direction, deque[float]] = {}
+        self._residuals: deque[float | None] = deque(maxlen=QUALITY_MEMORY)  # share of a sweep; None for a missed edge
+
+    @property
+    def counts(self) -> Counts:
+        return self._cutter.counts
+
+    @property
+    def quality(self) -> float:
+        """Share of the last expected edges that came, less their jitter: none is 1, a `WINDOW` of it is 0."""
+        if self._turn is None or not self._residuals:
+            return 0.0
+        came = np.array([r for r in self._residuals if r is not None])
+        jitter = float(np.sqrt(np.mean(came**2))) if len(came) else 0.0
+        return len(came) / len(self._residuals) * max(0.0, 1 - jitter / WINDOW)
+
+    def feed(self, batch: Batch) -> list[Span]:
+        self._cutter.push(batch)
+        self._saw_edges |= len(batch.triggers) > 0
+        for at, edge in zip(batch.triggers["timestamp"].tolist(), batch.triggers["edge"].tolist(), strict=True):
+            if edge == RISING or not self._sawtooth:
+                self._edges.append(Edge(at + self._delay_us, edge == RISING))
+        known_us = batch.end_us + self._delay_us  # every turning point before this has shown its edge
+        self._advance(known_us)
+        if self._turn is None:
+            spans = self._hold(batch.end_us, known_us)
+        else:
+            # From the predicted end on, events wait for an edge that may be late.
+            end_us = self._predicted_end_us()
+            spans = self._cutter.cut(min(batch.end_us, known_us, end_us), end_us)
+        self._cutter.keep()
+        return spans
+
+    def finish(self) -> list[Span]:
+        cutter = self._cutter
+        if cutter.last_us is not None:
+            known_us = cutter.last_us + self._delay_us
+            self._advance(known_us)
+            rhythm = None if self._was_locked else self._find_rhythm(3) or self._find_rhythm(2) or self._find_rhythm(1)
+            if rhythm is not None:
+                self._lock(rhythm)
+                self._advance(known_us)
+        if not self._was_locked:
+            raise SyncError(self._why_not())
+        if self._turn is not None and cutter.last_us is not None:
+            while self._predicted_end_us() <= cutter.last_us:
+                self._turn_over(Edge(self._predicted_end_us(), self._next_is_far()), real=False)
+            cutter.mark(self._predicted_end_us(), None)
+        return cutter.finish()
+
+    def _advance(self, known_us: int) -> None:
+        """Take in all edges up to a time before which all are known, and bridge those that did not come."""
+        while True:
+            if self._turn is None:
+                if not self._edges:
+                    return
+                self._search(self._edges.popleft())
+                continue
+            end_us = self._predicted_end_us()
+            deadline = end_us + WINDOW * self._length_us()
+            if self._edges and self._edges[0].at_us <= deadline:
+                self._meet(self._edges.popleft(), end_us)
+            elif self._edges or known_us > deadline:
+                self._bridge(end_us)
+            else:
+                return
+
+    def _meet(self, edge: Edge, end_us: int) -> None:
+        """Use an edge as the end of the open sweep, or say why not."""
+        tally, length = self._cutter.tally, self._length_us()
+        if self._last_edge is not None and edge.at_us - self._last_edge.at_us <= BOUNCE * length:
+            tally["doubled_edges"] += 1
+            return
+        residual = (edge.at_us - end_us) / length
+        if edge.far == self._next_is_far() and abs(residual) <= WINDOW:
+            if abs(residual) >= JITTER:
+                tally["late_edges" if residual > 0 else "early_edges"] += 1
+            self._learn(edge)
+            self._residuals.append(residual)
+            self._bridged = 0
+            self._candidates.clear()
+            self._last_edge = edge
+            self._turn_over(edge, real=True)
+            return
+        if self._candidates and edge.at_us - self._candidates[-1].at_us <= BOUNCE * length:
+            tally["doubled_edges"] += 1
+            return
+        tally["stray_edges"] += 1
+        self._candidates.append(edge)
+        if len(self._candidates) >= MAX_STRAYS and self._bridged:
+            self._lose(edge.at_us, closes=False)
+
+    def _bridge(self, end_us: int) -> None:
+        """End the open sweep where an edge should have come."""
+        self._cutter.tally["missed_edges"] += 1
+        self._residuals.append(None)
+        self._bridged += 1
+        if self._bridged > MAX_BRIDGED:
+            self._lose(end_us, closes=True)
+        else:
+            self._turn_over(Edge(end_us, self._next_is_far()), real=False)
+
+    def _turn_over(self, edge: Edge, *, real: bool) -> None:
+        """End the open sweep at a turning point and begin the next."""
+        self._cutter.mark(edge.at_us, edge.begins(sawtooth=self._sawtooth))
+        self._turn, self._turn_is_real = edge, real
+
+    def _learn(self, edge: Edge) -> None:
+        """Measure the sweep that an edge ends; over a bridged turning point, both sweeps of the period."""
+        assert self._turn is not None
+        if self._turn_is_real:
+            self._lengths[self._direction()].append(edge.at_us - self._turn.at_us)
+        elif self._bridged == 1 and self._last_edge is not None:
+            stretch = (edge.at_us - self._last_edge.at_us) / sum(
+                median(self._lengths[d]) for d in (self._direction(), self._direction_before())
+            )
+            for direction in {self._direction(), self._direction_before()}:
+                self._lengths[direction].append(stretch * median(self._lengths[direction]))
+
+    def _search(self, edge: Edge) -> None:
+        """Look for a rhythm among the edges so far, the newest included."""
+        sweep_us = self._longest_head_us / 2
+        if self._candidates and edge.at_us - self._candidates[-1].at_us <= BOUNCE * sweep_us:
+            self._cutter.tally["doubled_edges"] += 1
+            return
+        self._forget(edge.at_us)
+        self._candidates = [*self._candidates[1 - SEARCH_EDGES :], edge]
+        rhythm = self._find_rhythm(3)
+        # Three edges fit some rhythm even when one is a stray; five do not.
+        if rhythm is not None and (rhythm.is_near(self._nominal_us) or len(rhythm.explained) >= 5):
+            self._lock(rhythm)
+
+    def _find_rhythm(self, at_least: int) -> Rhythm | None:
+        return find_rhythm(self._candidates, self._nominal_us, sawtooth=self._sawtooth, at_least=at_least)
+
+    def _lock(self, rhythm: Rhythm) -> None:
+        """Begin the first sweep at the first edge of a rhythm, and look at the later ones again in its light."""
+        floor_us = self._floor_us
+        first = next((e for e in rhythm.explained if floor_us is None or e.at_us >= floor_us), None)
+        if first is None:
+            return
+        directions = (Direction.FAR_TO_NEAR,) if self._sawtooth else tuple(Direction)
+        self._lengths = {d: deque([rhythm.length_us(d)], maxlen=MEMORY) for d in directions}
+        self._begin_head(first)
+        self._edges.extendleft(reversed([e for e in self._candidates if e.at_us > first.at_us]))
+        self._candidates.clear()
+        self._residuals.clear()
+        self._residuals.append(0.0)
+        self._bridged, self._last_edge, self._was_locked = 0, first, True
+        self._turn_over(first, real=True)
+
+    def _begin_head(self, first: Edge) -> None:
+        """Begin the sweep before the first edge where it must have begun, if enough of it was seen."""
+        cutter = self._cutter
+        direction = first.begins(sawtooth=self._sawtooth)
+        direction = direction if self._sawtooth else direction.reversed
+        length = self._lengths[direction][0]
+        start_us = round(first.at_us - length)
+        if self._floor_us is None:
+            assert cutter.first_us is not None
+            whole = is_whole(start_us, first.at_us, cutter.first_us, first.at_us)
+            if whole and length <= self._longest_head_us:
+                cutter.mark(start_us, direction)
+            elif cutter.first_us < first.at_us:
+                cutter.tally["partial_sweeps"] += 1
+        elif start_us >= self._floor_us:
+            cutter.mark(start_us, direction)
+
+    def _lose(self, at_us: int, *, closes: bool) -> None:
+        """Give up the timing; the edges that disproved it are the first to search among."""
+        self._cutter.tally["lost"] += 1
+        self._cutter.mark(at_us, None, closes=closes)
+        self._turn, self._floor_us = None, at_us
+
+    def _forget(self, now_us: int) -> None:
+        """Drop edges too old to share a rhythm with one that comes now."""
+        oldest_us = now_us - SEARCH_PERIODS * self._nominal_us
+        self._candidates = [e for e in self._candidates if e.at_us >= oldest_us]
+
+    def _hold(self, end_us: int, known_us: int) -> list[Span]:
+        """While searching: settle what is before the loss, and what is too old to belong to a sweep."""
+        self._forget(known_us)
+        first_us = self._candidates[0].at_us if self._candidates else known_us
+        until_us = round(first_us - self._longest_head_us)
+        if self._floor_us is not None:
+            until_us = max(until_us, self._floor_us)
+        return self._cutter.cut(min(end_us, until_us), until_us)
+
+    def _direction(self) -> Direction:
+        assert self._turn is not None
+        return self._turn.begins(sawtooth=self._sawtooth)
+
+    def _direction_before(self) -> Direction:
+        return self._direction() if self._sawtooth else self._direction().reversed
+
+    def _next_is_far(self) -> bool:
+        assert self._turn is not None
+        return self._sawtooth or not self._turn.far
+
+    def _length_us(self) -> float:
+        return median(self._lengths[self._direction()])
+
+    def _predicted_end_us(self) -> int:
+        assert self._turn is not None
+        return self._turn.at_us + round(self._length_us())
+
+    def _why_not(self) -> str:
+        way_out = 'without usable edges, set sweep.sync = "events" (from the stream itself) or "clock" in lens.toml'
+        if not self._saw_edges:
+            return f'no trigger edge came, but sweep.sync is "trigger": connect the lens\'s trigger; {way_out}'
+        return (
+            f"the trigger edges keep no rhythm of {self._frequency_hz / LONGEST:.3g} to "
+            f"{self._frequency_hz / SHORTEST:.3g} Hz around sweep.frequency_hz ({self._frequency_hz:g}): correct it; "
+            f"{way_out}"
+        )

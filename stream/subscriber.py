@@ -1,0 +1,207 @@
+"""The receiving end of the wire: an iterator of checked frames."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from ..capture.errors import WireError
+from .addresses import check_address
+from .keys import load_key_pair, load_public_key
+from .messages import MAX_ARRAYS, TOPICS, AnyFrame, Buffer, StatusFrame, decode
+from .peers import TCP_KEEPALIVE
+
+_OPTIONS = {
+    zmq.LINGER: 0,
+    zmq.RECONNECT_IVL: 100,
+    zmq.RECONNECT_IVL_MAX: 2_000,
+    zmq.HANDSHAKE_IVL: 5_000,
+    **TCP_KEEPALIVE,
+}
+_TROUBLES = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the publisher does not know our key",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what answers there is no publisher, or only one side has keys",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "what answers there hangs up: no publisher, or not with these keys",
+}
+_EVENTS = (*_TROUBLES, zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED, zmq.EVENT_CONNECT_RETRIED)
+_GIVEN_UP_S = 1.0
+
+
+class Subscriber:
+    """Receives frames; `with Subscriber("tcp://127.0.0.1:5560") as frames: for frame in frames: …`.
+
+    It connects in the background, as soon as there is a publisher, and again whenever the connection breaks. Whatever
+    does not follow the wire format is counted and skipped. For use by one thread.
+
+    Attributes:
+        lost: messages missed so far, in all topics asked for; each frame's own `lost` says how many before it.
+        rejected: messages that did not follow the wire format.
+        last_rejection: what was wrong with the last of them.
+        streams: how many streams were seen; a publisher that restarts begins a new one, with new `stream` and `seq`.
+        ended: whether the newest stream has said that it is over.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        topics: Sequence[str] = ("depth", "status"),
+        keys: str | Path | None = None,
+        server_key: str | Path | None = None,
+        receive_hwm: int = 8,
+        max_message_bytes: int = 64 << 20,
+        timeout: float | None = None,
+        follow: bool = False,
+    ) -> None:
+        """Connect to `tcp://HOST:PORT` or `ipc://PATH`.
+
+        Iterating yields `DepthFrame`, `StatusFrame` and `StackFrame` as they come, and stops at the end of the stream,
+        or with `follow` goes on to the publisher's next one. It raises `WireError` after `timeout` seconds of silence.
+        When this side is slow, up to `receive_hwm` messages wait, each array up to `max_message_bytes`; what comes
+        then is lost. A publisher with keys wants `keys` (our `.key_secret` file, whose `.key` it knows) and
+        `server_key` (its `.key` file).
+
+        Raises:
+            WireError: address, topic or keys are unusable.
+        """
+        check_address(address)
+        for topic in topics:
+            if topic not in TOPICS:
+                raise WireError(f"topic {topic!r}: is unknown; expected {', '.join(TOPICS)}")
+        if (keys is None) != (server_key is None):
+            raise WireError(f"{address}: keys and server_key go together; give our key file and the publisher's .key")
+        pair = None if keys is None else load_key_pair(keys)
+        server = None if server_key is None else load_public_key(server_key)
+
+        self.address = address
+        self.lost = 0
+        self.rejected = 0
+        self.last_rejection = ""
+        self.streams = 0
+        self.ended = False
+        self._topics = frozenset(topics)
+        self._timeout = timeout
+        self._follow = follow
+        self._stream: UUID | None = None
+        self._next_seq: dict[str, int] = {}
+
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._monitor = self._context.socket(zmq.PAIR)
+        self._trouble = ""
+        self._dropped_at: float | None = None  # when the connection broke, until libzmq tries again
+        try:
+            for option, value in _OPTIONS.items():
+                self._socket.setsockopt(option, value)
+            self._socket.setsockopt(zmq.RCVHWM, receive_hwm)
+            self._socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
+            self._socket.setsockopt(zmq.IPV6, int("[" in address))
+            if pair is not None and server is not None:
+                self._socket.setsockopt(zmq.CURVE_SERVERKEY, server)
+                self._socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
+                self._socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+            self._socket.monitor("inproc://monitor", sum(_EVENTS))
+            self._monitor.setsockopt(zmq.RCVHWM, 0)  # else libzmq would wait for us to read it
+            self._monitor.connect("inproc://monitor")
+            # The end of a stream is said in its status, so that is listened to in any case.
+            for topic in self._topics | {StatusFrame.topic}:
+                self._socket.subscribe(topic)
+            self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise WireError(f"{address}: cannot be connected to: {str(error).lower()}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[AnyFrame]:
+        while self._follow or not self.ended:
+            frame = self.receive(self._timeout)
+            if frame is not None:
+                yield frame
+            elif self._follow or not self.ended:
+                why = self._trouble or "is it published there?"
+                if self.rejected:
+                    why = f"{self.rejected} bad messages, the last one: {self.last_rejection}"
+                raise WireError(f"{self.address}: nothing came for {self._timeout:g} s; {why}")
+
+    def receive(self, timeout: float | None = None) -> AnyFrame | None:
+        """The next frame; None when `timeout` seconds pass before one comes, or when the stream ends unheard because
+        `status` is not among the topics."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            self._mind_connection()
+            left_s = deadline - time.monotonic()
+            if self._socket.poll(round(1e3 * max(0.0, min(left_s, _GIVEN_UP_S)))):
+                frame = self._checked(self._parts())
+                if frame is not None and frame.topic in self._topics:
+                    return frame
+                if frame is not None and self.ended and not self._follow:
+                    return None
+            if time.monotonic() >= deadline:
+                return None
+
+    def close(self) -> None:
+        """Disconnect; what was not received yet is gone."""
+        self._socket.disable_monitor()
+        self._monitor.close()
+        self._socket.close()
+        self._context.term()
+
+    def _mind_connection(self) -> None:
+        """Connect anew where libzmq would not: when it could not make sense of the publisher, or had its keys refused."""
+        with contextlib.suppress(zmq.Again):
+            while True:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))["event"]
+                self._trouble = _TROUBLES.get(event, self._trouble if event != zmq.EVENT_HANDSHAKE_SUCCEEDED else "")
+                self._dropped_at = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None
+        if self._dropped_at is not None and time.monotonic() - self._dropped_at > _GIVEN_UP_S:
+            self._dropped_at = None
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.disconnect(self.address)
+            self._socket.connect(self.address)
+
+    def _parts(self) -> list[Buffer]:
+        """One whole message; of one with too many parts only so many that it is refused."""
+        parts: list[Buffer] = []
+        more = True
+        while more:
+            part = self._socket.recv(copy=False)
+            more = part.more
+            if len(parts) < 3 + MAX_ARRAYS:
+                parts.append(part.buffer)
+        return parts
+
+    def _checked(self, parts: list[Buffer]) -> AnyFrame | None:
+        """The message as a frame that knows what was lost before it, or None when it is to be skipped."""
+        try:
+            frame = decode(parts)
+            if frame.stream == self._stream and frame.seq < self._next_seq.get(frame.topic, 0):
+                raise WireError(f"{frame.topic} message: seq {frame.seq} came after {self._next_seq[frame.topic] - 1}")
+        except WireError as error:
+            self.rejected += 1
+            self.last_rejection = str(error)
+            return None
+        if frame.stream != self._stream:
+            self._stream = frame.stream
+            self._next_seq.clear()
+            self.streams += 1
+            self.ended = False
+        lost = frame.seq - self._next_seq.get(frame.topic, frame.seq)
+        self._next_seq[frame.topic] = frame.seq + 1
+        if frame.topic in self._topics:
+            self.lost += lost
+        self.ended = self.ended or (isinstance(frame, StatusFrame) and frame.end)
+        return replace(frame, lost=lost)

@@ -1,0 +1,203 @@
+"""Random objects for procedural scenes: walls that fill the view, and loose things of any kind, size and place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from . import appearance
+from .dice import Dice
+from .frustum import Frustum
+from .scene import Asset, Material, Shape, Thing, Vector
+
+BODIES = {
+    "box": 4, "sphere": 3, "blob": 4, "cylinder": 3, "cone": 2, "torus": 2, "knot": 2, "star": 2, "card": 4,
+    "sheet": 2, "wire": 2, "grille": 1, "leaves": 2,
+}  # fmt: skip
+THIN = {"wire": 3, "grille": 2, "leaves": 2, "rod": 3}
+
+_DEEPEST = 0.4
+"""Solid things are at most this large against their distance, whatever the field of view: no eye inside them."""
+_WIDEST = 1.5
+"""Flat things, likewise."""
+
+
+@dataclass(frozen=True)
+class Painter:
+    """What objects are made with: dice, the view, and what they may be made of."""
+
+    dice: Dice
+    frustum: Frustum
+    crowd: int  # loose objects in the scene, about
+    assets: tuple[Path, ...] = ()
+    asset_share: float = 0.0
+    repeated: Material | None = None  # the one material of everything
+
+    def material(self, diopters: float) -> Material:
+        """Some material for a surface at an inverse depth."""
+        return self.repeated or appearance.material(self.dice, self.frustum, diopters)
+
+    def diopters(self, low: float = 0.0, high: float = 1.0) -> float:
+        """An inverse depth, evenly within a part of the range (0: far, 1: near)."""
+        return self.frustum.far + self.frustum.range * self.dice.uniform(low, high)
+
+
+def wall(painter: Painter, left: float, right: float, top: float, bottom: float, bumps_m: float = 0.0) -> Thing:
+    """A plane with these inverse depths at the frame's edges, large enough to fill what of it is in range."""
+    f, dice = painter.frustum, painter.dice
+    normal, distance = f.plane(left, right, top, bottom)
+    x, y = np.meshgrid(np.linspace(-0.1, 1.1, 25) * f.width, np.linspace(-0.1, 1.1, 25) * f.height)
+    rays = np.stack([(x - f.cx) / f.fx, -(y - f.cy) / f.fy, -np.ones_like(x)], axis=-1).reshape(-1, 3)
+    diopters = rays @ -normal / distance
+    seen = rays[diopters >= 0.9 * f.far] / diopters[diopters >= 0.9 * f.far, None]
+    centre = (seen.min(axis=0) + seen.max(axis=0)) / 2 if len(seen) else -normal * distance
+    centre -= normal * (normal @ centre + distance)
+    radius = np.linalg.norm(seen - centre, axis=1).max() if len(seen) else distance
+    size = 3.0 * float(radius)
+    shape = Shape(
+        kind="plane",
+        size=(size, size, max(bumps_m, 1e-3)),
+        bumps=0.5 if bumps_m else 0.0,
+        bump_scale=dice.log_uniform(0.05, 0.3),
+        seed=dice.seed(),
+    )
+    middle = min(max((left + right + top + bottom) / 4, f.far), f.near)
+    px, py, pz = (float(c) for c in centre)
+    return Thing(
+        body=shape,
+        position=(px, py, pz),
+        rotation=facing(dice, normal),
+        material=painter.material(middle),
+        scenery=True,
+    )
+
+
+def body(painter: Painter, kind: str | None = None, material: Material | None = None) -> Thing:
+    """One loose object of any kind and size, anywhere in view."""
+    f, dice = painter.frustum, painter.dice
+    diopters = painter.diopters()
+    x, y = dice.uniform(-0.05, 1.05) * f.width, dice.uniform(-0.05, 1.05) * f.height
+    pixels = dice.log_uniform(0.05, 0.45) * f.width
+    return body_at(painter, kind or dice.weighted(BODIES), f.point(x, y, diopters), pixels, diopters, material)
+
+
+def body_at(
+    painter: Painter, kind: str, position: Vector, pixels: float, diopters: float, material: Material | None = None
+) -> Thing:
+    """An object of a kind at a place, about `pixels` large at an inverse depth."""
+    f, dice = painter.frustum, painter.dice
+    length = f.metres(pixels, diopters)
+    if painter.assets and kind not in THIN and dice.chance(painter.asset_share):
+        model = Asset(path=dice.pick(painter.assets), size_m=min(length, _DEEPEST / diopters))
+        return Thing(body=model, position=position, rotation=dice.angles(), material=material)
+    material = material or painter.material(diopters)
+    if kind in _FLAT:
+        length = min(length * dice.uniform(1.0, 2.5), _WIDEST / diopters)
+        # How much farther its one end may be than its other: a part of the sweep's range.
+        slope = min(0.8, 0.2 * f.range / (diopters**2 * length))
+        shape, rotation = _FLAT[kind](dice, length, slope, f.metres(dice.log_uniform(1.0, 5.0), diopters) / length)
+    else:
+        length = min(length, _DEEPEST / diopters)
+        thin = min(max(f.metres(dice.log_uniform(1.0, 5.0), diopters) / length, 0.005), 0.3)
+        shape, rotation = _SOLID.get(kind, _named(kind))(dice, length, thin)
+    return Thing(body=shape, position=position, rotation=rotation, material=material)
+
+
+def facing(dice: Dice, normal: np.ndarray) -> Vector:
+    """Euler angles that turn +z to a unit normal, with any spin about it."""
+    spin = Rotation.from_rotvec(dice.uniform(-np.pi, np.pi) * normal)
+    tilt = Rotation.align_vectors(normal[None], np.array([[0.0, 0.0, 1.0]]))[0]
+    x, y, z = (spin * tilt).as_euler("xyz")
+    return (float(x), float(y), float(z))
+
+
+def _leaning(dice: Dice, slope: float) -> Vector:
+    """Euler angles of a flat thing that faces the camera but for a slope, with any spin."""
+    lean = slope * dice.direction()
+    normal = np.array([lean[0], lean[1], 1.0])
+    return facing(dice, normal / np.linalg.norm(normal))
+
+
+def _box_edges(dice: Dice, length: float) -> tuple[float, float, float]:
+    return (length * dice.uniform(0.5, 1.0), length * dice.uniform(0.5, 1.0), length * dice.uniform(0.5, 1.0))
+
+
+def _card(dice: Dice, length: float, slope: float, _thin: float) -> tuple[Shape, Vector]:
+    shape = Shape(kind="plane", size=(length, length * dice.uniform(0.4, 1.0), 1e-3))
+    return shape, _leaning(dice, slope)
+
+
+def _sheet(dice: Dice, length: float, slope: float, _thin: float) -> tuple[Shape, Vector]:
+    shape = Shape(
+        kind="plane",
+        size=(length, length * dice.uniform(0.4, 1.0), length * dice.uniform(0.02, 0.1)),
+        bumps=0.5,
+        bump_scale=dice.uniform(0.15, 0.6),
+        seed=dice.seed(),
+    )
+    return shape, _leaning(dice, slope)
+
+
+def _grille(dice: Dice, length: float, slope: float, thin: float) -> tuple[Shape, Vector]:
+    bars = dice.integer(3, 14)
+    thickness = min(max(thin, 0.002), 0.5 / bars)
+    shape = Shape(kind="grille", size=(length, length, length), thickness=thickness, pieces=bars, seed=dice.seed())
+    return shape, _leaning(dice, slope)
+
+
+def _blob(dice: Dice, length: float, _thin: float) -> tuple[Shape, Vector]:
+    shape = Shape(
+        kind="sphere",
+        size=_box_edges(dice, length),
+        bumps=dice.uniform(0.03, 0.15),
+        bump_scale=dice.uniform(0.2, 0.8),
+        seed=dice.seed(),
+    )
+    return shape, dice.angles()
+
+
+def _wire(dice: Dice, length: float, thin: float) -> tuple[Shape, Vector]:
+    size = (length * dice.uniform(1.0, 2.5), length, 0.3 * length)
+    shape = Shape(kind="wire", size=size, thickness=thin, pieces=dice.integer(1, 6), seed=dice.seed())
+    return shape, (0.0, 0.0, dice.uniform(-np.pi, np.pi))
+
+
+def _rod(dice: Dice, length: float, thin: float) -> tuple[Shape, Vector]:
+    size = (thin * length, length * dice.uniform(1.0, 3.0), thin * length)
+    shape = Shape(kind="cylinder", size=size, taper=dice.uniform(-0.4, 0.4))
+    return shape, (dice.uniform(-0.4, 0.4), 0.0, dice.uniform(-np.pi, np.pi))
+
+
+def _leaves(dice: Dice, length: float, _thin: float) -> tuple[Shape, Vector]:
+    shape = Shape(
+        kind="leaves",
+        size=_box_edges(dice, length),
+        thickness=dice.uniform(0.08, 0.25),
+        pieces=dice.integer(20, 120),
+        seed=dice.seed(),
+    )
+    return shape, dice.angles()
+
+
+def _named(kind: str) -> Callable[[Dice, float, float], tuple[Shape, Vector]]:
+    """Objects that are just a shape of the same name, now and then twisted or tapered."""
+
+    def make(dice: Dice, length: float, _thin: float) -> tuple[Shape, Vector]:
+        shape = Shape(
+            kind=kind,  # pyright: ignore[reportArgumentType]
+            size=_box_edges(dice, length),
+            twist=dice.uniform(-2, 2) if dice.chance(0.2) else 0.0,
+            taper=dice.uniform(-0.6, 0.6) if dice.chance(0.2) else 0.0,
+            thickness=dice.uniform(0.08, 0.35),
+            pieces=dice.integer(3, 9),
+            seed=dice.seed(),
+        )
+        return shape, dice.angles()
+
+    return make
+
+
+_FLAT = {"card": _card, "sheet": _sheet, "grille": _grille}
+_SOLID = {"blob": _blob, "wire": _wire, "rod": _rod, "leaves": _leaves}

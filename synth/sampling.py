@@ -1,0 +1,204 @@
+"""Procedural scenes: everything that chance decides about them, from a seed, a number and a configuration."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..capture.calibration import Calibration
+from ..capture.errors import SweepdepthError
+from . import appearance
+from .bodies import BODIES, THIN, Painter, body, body_at, wall
+from .dice import Dice
+from .frustum import Frustum
+from .scene import Adversity, BlendFile, Scene, SceneKind, Shape, Thing
+
+_SCENE = 10  # the scene's own stream of random numbers
+_ASSET_SUFFIXES = {".gltf", ".glb", ".obj"}
+
+KINDS: dict[SceneKind, float] = {"room": 4, "open": 3, "planes": 3, "clutter": 4, "tabletop": 3, "relief": 2}
+
+
+class SceneConfig(BaseModel):
+    """What scenes may be like."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    beyond: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """How far depth goes beyond either end of the sweep, as a fraction of its range."""
+    farthest_m: Annotated[float, Field(gt=0, le=1000)] = 95.0
+    """Nothing is farther away than this; a sky hangs there."""
+    objects: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(le=1000)]] = (8, 40)
+    """The fewest and the most loose objects in a scene."""
+    adversarial: Annotated[float, Field(ge=0, le=1)] = 0.04
+    """The part of scenes with a repetitive texture, transparent things or mirrors."""
+    key: tuple[Annotated[float, Field(gt=0)], float] = (0.09, 0.36)
+    """Exposure: the geometric mean of radiance, where a white sheet has about 1 (0.18: Reinhard et al. 2002)."""
+    assets: tuple[Path, ...] = ()
+    """Models to drop among the objects; see `find_assets`."""
+    asset_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The part of objects that are assets, where there are any."""
+    blend: Path | None = None
+    """A Blender file whose scene is rendered in place of procedural ones."""
+    viewpoint: Literal["camera", "sampled"] = "camera"
+    """Where a Blender file is seen from."""
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name, (low, high) in (("objects", self.objects), ("key", self.key)):
+            if high < low:
+                raise ValueError(f"{name}: the range [{low}, {high}] must go from the lowest value to the highest")
+        return self
+
+
+def find_assets(folder: Path) -> tuple[Path, ...]:
+    """All glTF, GLB and OBJ models in a folder and below it, in the order of their names.
+
+    Raises:
+        SweepdepthError: there are none.
+    """
+    found = sorted(p.resolve() for p in folder.rglob("*") if p.suffix.lower() in _ASSET_SUFFIXES)
+    if not found:
+        raise SweepdepthError(f"{folder}: holds no models; expected .gltf, .glb or .obj files")
+    return tuple(found)
+
+
+def sample_scene(seed: int, index: int, config: SceneConfig, calibration: Calibration) -> Scene:
+    """Scene number `index` of a dataset: it depends on these four alone.
+
+    The calibration tells what the camera sees: depths spread evenly in diopters over its sweep and a little beyond,
+    sizes and textures are chosen in pixels.
+    """
+    dice = Dice(seed, index, _SCENE)
+    key = dice.log_uniform(*config.key)
+    if config.blend is not None:
+        blend = BlendFile(path=config.blend, viewpoint=config.viewpoint)
+        return Scene(seed=seed, index=index, key=key, blend=blend)
+    frustum = Frustum.of(calibration, config.beyond, config.farthest_m)
+    kind = dice.weighted(KINDS)
+    adversities: list[Adversity] = ["repetition", "transparency", "mirror"]
+    adversity = dice.pick(adversities) if dice.chance(config.adversarial) else None
+    lamps, sky = appearance.light(dice, frustum)
+    repeated = appearance.material(dice, frustum, frustum.middle, regular=True) if adversity == "repetition" else None
+    low, high = config.objects
+    crowd = round(dice.log_uniform(low, high)) if low else dice.integer(low, high)
+    painter = Painter(dice, frustum, crowd, config.assets, config.asset_share, repeated)
+    things = [_sky_shell(dice, frustum, config.farthest_m, sky.above), *_LAYOUTS[kind](painter)]
+    if dice.chance(0.4):
+        things += [body(painter, dice.weighted(THIN)) for _ in range(dice.integer(1, 4))]
+    if adversity == "transparency":
+        things += [body(painter, solid, appearance.glass(dice)) for solid in ("card", "sphere", "box", "blob")]
+    if adversity == "mirror":
+        things += [body(painter, "card", appearance.mirror()) for _ in range(dice.integer(1, 3))]
+    return Scene(
+        seed=seed, index=index, kind=kind, adversity=adversity, key=key, things=tuple(things), lamps=lamps, sky=sky
+    )
+
+
+def _sky_shell(dice: Dice, frustum: Frustum, farthest_m: float, radiance: float) -> Thing:
+    """A sphere about everything, as far away as the range allows, so that depth is finite everywhere."""
+    radius = 0.999 * farthest_m
+    feature = frustum.metres(dice.log_uniform(8.0, appearance.COARSEST_PX), 1 / radius)
+    return Thing(
+        body=Shape(kind="shell", size=(2 * radius, 2 * radius, 2 * radius)),
+        position=(0.0, 0.0, 0.0),
+        material=appearance.backdrop(dice, feature, radiance),
+        scenery=True,
+    )
+
+
+def _bodies(painter: Painter, share: float = 1.0) -> list[Thing]:
+    return [body(painter) for _ in range(round(share * painter.crowd))]
+
+
+def _room(painter: Painter) -> list[Thing]:
+    """Walls, floor and perhaps a ceiling that meet at a back wall, with things between them."""
+    dice = painter.dice
+    back = painter.diopters(0.0, 0.45)
+    tilt = 0.3 * painter.frustum.range
+
+    def side() -> float:
+        return dice.uniform(0.0, 1.1) * (painter.frustum.near - back)
+
+    things = [wall(painter, *(max(back + dice.uniform(-tilt, tilt), 0.5 * back) for _ in range(4)))]
+    # Each other surface passes through the back wall somewhere beside the middle and comes nearer towards one edge.
+    slopes = {"left": side(), "right": side(), "bottom": side(), "top": side() if dice.chance(0.5) else None}
+    for edge, slope in slopes.items():
+        if slope is None:
+            continue
+        rise = back + slope
+        fall = back - slope * dice.uniform(0.5, 1.5) - 0.1 * painter.frustum.range
+        across = (rise + fall) / 2
+        edges = {"left": across, "right": across, "top": across, "bottom": across}
+        opposite = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}[edge]
+        edges[edge], edges[opposite] = rise, fall
+        things.append(wall(painter, edges["left"], edges["right"], edges["top"], edges["bottom"]))
+    return things + _bodies(painter, 0.7)
+
+
+def _open(painter: Painter) -> list[Thing]:
+    """Ground to the horizon under an open sky."""
+    dice, f = painter.dice, painter.frustum
+    bottom = painter.diopters(0.5, 1.1)
+    horizon = dice.uniform(-0.1, 0.6)  # of the frame's height, from the top
+    top = bottom - bottom / (1.0 - horizon)  # 1/z = 0 at the horizon
+    roll = dice.uniform(-0.15, 0.15) * f.range
+    middle = (top + bottom) / 2
+    bumps = f.metres(dice.log_uniform(2, 20), bottom) if dice.chance(0.5) else 0.0
+    return [wall(painter, middle - roll, middle + roll, top, bottom, bumps), *_bodies(painter)]
+
+
+def _planes(painter: Painter) -> list[Thing]:
+    """Large tilted planes before one another."""
+    dice = painter.dice
+    things = [wall(painter, *(painter.diopters(0.0, 0.5) for _ in range(4)))]
+    for _ in range(dice.integer(3, 9)):
+        f, diopters = painter.frustum, painter.diopters()
+        where = f.point(dice.uniform(0, f.width), dice.uniform(0, f.height), diopters)
+        kind = "sheet" if dice.chance(0.3) else "card"
+        things.append(body_at(painter, kind, where, dice.log_uniform(0.2, 0.7) * f.width, diopters))
+    return things + _bodies(painter, 0.2)
+
+
+def _clutter(painter: Painter) -> list[Thing]:
+    """Things of all sizes at all depths before a tilted wall."""
+    return [wall(painter, *(painter.diopters(0.0, 0.3) for _ in range(4))), *_bodies(painter, 1.4)]
+
+
+def _tabletop(painter: Painter) -> list[Thing]:
+    """A table seen at a grazing angle, things standing on it, and perhaps a wall behind."""
+    dice, f = painter.dice, painter.frustum
+    top, bottom = painter.diopters(-0.2, 0.35), painter.diopters(0.75, 1.1)
+    roll = dice.uniform(-0.15, 0.15) * f.range
+    middle = (top + bottom) / 2
+    things = [wall(painter, middle - roll, middle + roll, top, bottom)]
+    if dice.chance(0.6):
+        things.append(wall(painter, *(painter.diopters(0.0, 0.4) for _ in range(4))))
+    for _ in range(painter.crowd):
+        y = dice.uniform(0.05, 0.95)
+        diopters = max(top + (bottom - top) * y, f.far)
+        pixels = dice.log_uniform(0.05, 0.3) * f.width
+        # It stands on the table with its foot at y, so its middle is half its height above.
+        where = f.point(dice.uniform(0, f.width), y * f.height - 0.4 * pixels, diopters)
+        things.append(body_at(painter, dice.weighted(BODIES), where, pixels, diopters))
+    return things
+
+
+def _relief(painter: Painter) -> list[Thing]:
+    """One wavy surface that fills the view, and a few things before it."""
+    dice, f = painter.dice, painter.frustum
+    middle = painter.diopters(0.15, 0.75)
+    edges = [max(middle + dice.uniform(-0.2, 0.2) * f.range, f.far) for _ in range(4)]
+    height = min(dice.uniform(0.2, 1.0) * f.range / middle**2, 0.5 / middle)
+    return [wall(painter, *edges, bumps_m=height), *_bodies(painter, 0.3)]
+
+
+_LAYOUTS: dict[SceneKind, Callable[[Painter], list[Thing]]] = {
+    "room": _room,
+    "open": _open,
+    "planes": _planes,
+    "clutter": _clutter,
+    "tabletop": _tabletop,
+    "relief": _relief,
+}

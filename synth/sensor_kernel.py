@@ -1,0 +1,489 @@
+"""The pixel array of an event sensor, step by step: the numba kernel and its readable NumPy twin.
+
+A pixel that compares logarithms compares ratios, so nothing here takes a logarithm: a pixel with threshold θ whose
+memory holds the photocurrent M fires ON when its response reaches M·exp(θ_on), and OFF when it falls to
+M·exp(−θ_off). A step in which no level is reached costs two comparisons.
+
+Both versions do the same arithmetic in the same order and draw the same random numbers, so they agree to the bit
+without randomness; with it, the two libraries' `log` and `cos` may differ in the last place.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+TIME_SHIFT = 29
+"""An event is one sortable uint64: µs since the origin << 29 | pixel index << 1 | polarity."""
+MAX_PIXELS = 1 << (TIME_SHIFT - 1)
+
+BRIGHT_NOISE = np.float32(0.25)
+"""Shot noise at white, of that in the dark (v2e: SHOT_NOISE_INTEN_FACTOR)."""
+
+_TILE = 2048  # pixels whose state stays in cache while their frames stream by
+_HELD = np.float32(-np.inf)  # level of a pixel held in reset: always reached, so the pixel is looked at in every step
+
+_NONE = np.uint64(0xFFFFFFFFFFFFFFFF)  # no event
+
+_MAX_DECAY = np.float32(80.0)  # e^-80 is nothing, and its reciprocal to the 1st power still fits a float32
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Pixels(NamedTuple):
+    """What mismatch made of each pixel, row by row; all (P,)."""
+
+    gain_on: np.ndarray  # float32, exp(θ_on)
+    gain_off: np.ndarray  # float32, exp(−θ_off)
+    leak: np.ndarray  # float32, drift of the response against the memory, 1/µs
+    noise: np.ndarray  # float64, greatest rate of noise events, 1/µs
+    hot: np.ndarray  # uint8, 1: fires at every noise candidate, whatever the light
+
+
+class State(NamedTuple):
+    """Where each pixel is at the time of the last frame; all (P,), changed in place."""
+
+    drive: np.ndarray  # float32, photocurrent and dark current; white in the bright office is 1
+    response: np.ndarray  # float32, the photoreceptor's output, as the current it stands for
+    memory: np.ndarray  # float32, the response remembered at the last event
+    high: np.ndarray  # float32, ON level; `_HELD` in reset
+    low: np.ndarray  # float32, OFF level
+    release: np.ndarray  # float64, µs, end of the reset of a held pixel
+    candidate: np.ndarray  # float64, µs, next instant at which noise may fire
+    draws: np.ndarray  # uint32, random numbers used so far
+
+
+class Settings(NamedTuple):
+    """What all pixels share."""
+
+    gain: np.float32  # radiance → drive: drive = gain · radiance + offset
+    offset: np.float32
+    bandwidth: np.float32  # 2π · cutoff frequency at drive 1, in 1/µs; 0: the response is the drive
+    refractory_us: float
+    delay_us: float  # σ of the half-normal readout delay
+    resolution_us: int  # of timestamps
+    seed: np.uint64
+    origin_us: int  # sensor time from which all times here count: float64 holds no µs of a clock from 1970
+    quiet: bool  # no leak and no noise in any pixel
+
+
+def _address(typingctx: Any, array: Any) -> Any:
+    """A bare pointer to an array's elements, to be indexed like it. Numba counts references to arrays wherever they
+    are passed on, which in `_next_event` cost more than the event itself; the array must outlive the pointer."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+_pointer: Any = intrinsic(_address)
+
+
+# Photoreceptor. A photodiode current I charges the node of a logarithmic load, C dv/dt = I − exp(v); with w = exp(v)
+# that is dw/dt = w (I − w) / C, a logistic equation: bandwidth proportional to the light, faster up than down
+# (Delbruck and Mead, ISCAS 1994; large-signal form in Graça and Delbruck, arXiv 2505.07386). For constant I it is
+# solved by w₁ = I·a / (a + I − w₀), a = w₀ exp(x), x = I·t/C. Over a step in which I rises linearly from I₀ to I₁ the
+# constant that gives the same linear response is I₀ + α(I₁ − I₀), α = 1/(1 − e^−x) − 1/x.
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _respond(drive: Any, drive1: Any, response: Any, response1: Any, rate: Any) -> None:
+    """Response at the end of a step from drives at both ends; all (n,) float32, `rate` = bandwidth · duration."""
+    for i in range(drive.size):
+        x = min(_MAX_DECAY, rate * np.float32(0.5) * (drive[i] + drive1[i]))
+        weight = (np.float32(12) + x * (np.float32(5) + x)) / (np.float32(24) + x * (np.float32(6) + x))
+        mean = drive[i] + weight * (drive1[i] - drive[i])
+        y = x * np.float32(0.125)
+        root = np.float32(1) + y * (
+            np.float32(1) + y * (np.float32(0.5) + y * (np.float32(1 / 6) + y * np.float32(1 / 24)))
+        )
+        square = root * root
+        square = square * square
+        grown = response[i] * (square * square)
+        response1[i] = mean * grown / (grown + (mean - response[i]))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _lighten(frame: Any, gain: Any, offset: Any, drive: Any) -> None:
+    for i in range(frame.size):
+        drive[i] = gain * frame[i] + offset
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _copy(source: Any, target: Any) -> None:
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _reached(response: Any, high: Any, low: Any, due: Any) -> None:
+    """Mark pixels that have reached a level; without leak and noise that is all there is to see."""
+    for i in range(high.size):
+        due[i] = (response[i] >= high[i]) | (response[i] <= low[i])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _due(response: Any, high: Any, low: Any, leak: Any, since: Any, candidate: Any, end: float, due: Any) -> None:
+    """Mark pixels that have reached a level, drift included, or have noise due."""
+    for i in range(high.size):
+        level = response[i] * (np.float32(1) + leak[i] * since)
+        due[i] = (level >= high[i]) | (level <= low[i]) | (candidate[i] <= end)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _uniform(seed: Any, pixel: int, draw: int) -> Any:
+    """Random number in (0, 1) number `draw` of a pixel: SplitMix64's finaliser over a counter (Steele et al. 2014)."""
+    z = seed + _GOLDEN * ((np.uint64(pixel) << np.uint64(32)) + np.uint64(draw) + np.uint64(1))
+    for _ in range(2):
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return (np.float64(z >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _draw(settings: Any, state: Any, pixel: int) -> Any:
+    draw = state.draws[pixel]
+    state.draws[pixel] = draw + np.uint32(1)
+    return _uniform(settings.seed, pixel, draw)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _remember(pixels: Any, state: Any, pixel: int, level: Any) -> None:
+    state.memory[pixel] = level
+    state.high[pixel] = level * pixels.gain_on[pixel]
+    state.low[pixel] = level * pixels.gain_off[pixel]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _key(settings: Any, state: Any, pixel: int, time: Any, on: bool) -> Any:
+    if settings.delay_us > 0:
+        radius = np.sqrt(-2.0 * np.log(_draw(settings, state, pixel)))
+        time += settings.delay_us * radius * abs(np.cos(2.0 * np.pi * _draw(settings, state, pixel)))
+    stamp = np.int64(np.floor(time)) + settings.origin_us
+    stamp += -stamp % settings.resolution_us
+    key = (np.uint64(stamp - settings.origin_us) << np.uint64(TIME_SHIFT)) | (np.uint64(pixel) << np.uint64(1))
+    return key | np.uint64(on)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _larger(keys: Any) -> Any:
+    larger = np.empty(2 * keys.size, np.uint64)
+    larger[: keys.size] = keys
+    return larger
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _next_event(
+    pixel: int,
+    y0: Any,  # float32, response with drift at t0
+    y1: Any,  # and at t1; straight in between
+    t0: float,
+    t1: float,
+    pixels: Any,
+    state: Any,
+    settings: Any,
+) -> Any:
+    """Key of the next event of one pixel in one step, or `_NONE`; the pixel moves on to it."""
+    slope = (np.float64(y1) - np.float64(y0)) / (t1 - t0)
+    if state.high[pixel] == _HELD:
+        if state.release[pixel] >= t1:
+            return _NONE
+        freed = max(t0, state.release[pixel])
+        _remember(pixels, state, pixel, np.float32(y0 + slope * (freed - t0)))
+    t = max(t0, state.release[pixel])
+
+    on = y1 >= state.high[pixel]
+    level = state.high[pixel] if on else state.low[pixel]
+    crossing = np.inf
+    if on or y1 <= level:
+        crossing = min(max(t0 + (np.float64(level) - np.float64(y0)) / slope, t), t1) if slope != 0.0 else t
+    while True:
+        noise = state.candidate[pixel]
+        if noise > min(crossing, t1):
+            break
+        state.candidate[pixel] = noise - np.log(_draw(settings, state, pixel)) / pixels.noise[pixel]
+        if noise < t:
+            continue
+        noise_level = np.float32(y0 + slope * (noise - t0))
+        chance = np.float32(1) - (np.float32(1) - BRIGHT_NOISE) * min(np.float32(1), noise_level)
+        if _draw(settings, state, pixel) < chance or pixels.hot[pixel] != 0:
+            on = _draw(settings, state, pixel) < 0.5
+            level, crossing = noise_level, noise
+            break
+    if crossing > t1:
+        return _NONE
+
+    state.release[pixel] = crossing + settings.refractory_us
+    if settings.refractory_us > 0:
+        state.high[pixel] = _HELD
+    else:
+        _remember(pixels, state, pixel, level)
+    return _key(settings, state, pixel, crossing, on)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _fire(
+    start: int,  # first pixel of the tile
+    size: int,
+    response: Any,  # (size,) float32 at t0
+    response1: Any,  # and at t1
+    since0: Any,
+    since1: Any,
+    t0: float,
+    t1: float,
+    due: Any,  # (≥ size,) bool
+    pixels: Any,
+    state: Any,
+    settings: Any,
+    keys: Any,  # pointer to `room` keys, `count` of them in use
+    count: int,
+    room: int,
+) -> int:
+    """Append the events of all due pixels of a tile in one step; to be called again with more room when it is full."""
+    words = due.view(np.uint64)  # eight quiet pixels are passed over at once
+    for word in range(words.size):
+        if words[word] == 0:
+            continue
+        for i in range(8 * word, min(8 * word + 8, size)):
+            if not due[i]:
+                continue
+            pixel = start + i
+            y0 = response[i] * (np.float32(1) + pixels.leak[pixel] * since0)
+            y1 = response1[i] * (np.float32(1) + pixels.leak[pixel] * since1)
+            while y1 >= state.high[pixel] or y1 <= state.low[pixel] or state.candidate[pixel] <= t1:
+                if count == room:
+                    return count
+                key = _next_event(pixel, y0, y1, t0, t1, pixels, state, settings)
+                if key == _NONE:
+                    break
+                keys[count] = key
+                count += 1
+    return count
+
+
+def expose(
+    frames: np.ndarray,  # (K, P) float32, linear radiance at times[1:]
+    times: np.ndarray,  # (K + 1,) float64, µs since the origin, rising; the state is that of times[0]
+    drift_start: np.ndarray,  # (K + 1,) float64, µs, from when drift counts: in the state, then in each step
+    pixels: Pixels,
+    state: State,  # changed in place
+    settings: Settings,
+) -> np.ndarray:  # (N,) uint64, unsorted
+    """Keys of the events of K steps."""
+    scratch, due = np.empty((4, _TILE), np.float32), np.zeros(_TILE, np.bool_)
+    return _expose(frames, times, drift_start, pixels, state, settings, scratch, due)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _expose(
+    frames: Any, times: Any, drift_start: Any, pixels: Any, state: Any, settings: Any, scratch: Any, due: Any
+) -> Any:
+    """Tile by tile: the state of a tile stays in cache while its frames stream by."""
+    constant = Pixels(
+        _pointer(pixels.gain_on),
+        _pointer(pixels.gain_off),
+        _pointer(pixels.leak),
+        _pointer(pixels.noise),
+        _pointer(pixels.hot),
+    )
+    now = State(
+        _pointer(state.drive),
+        _pointer(state.response),
+        _pointer(state.memory),
+        _pointer(state.high),
+        _pointer(state.low),
+        _pointer(state.release),
+        _pointer(state.candidate),
+        _pointer(state.draws),
+    )
+    filtered = settings.bandwidth > 0
+    keys = np.empty(1024, np.uint64)
+    count = 0
+    for start in range(0, frames.shape[1], _TILE):
+        size = min(_TILE, frames.shape[1] - start)
+        stop = start + size
+        high, low = state.high[start:stop], state.low[start:stop]
+        leak, candidate = pixels.leak[start:stop], state.candidate[start:stop]
+        drive, drive1 = scratch[0, :size], scratch[1, :size]
+        response, response1 = (scratch[2, :size], scratch[3, :size]) if filtered else (drive, drive1)
+        _copy(state.drive[start:stop], drive)
+        _copy(state.response[start:stop], response)
+        for k in range(len(frames)):
+            t0, t1 = times[k], times[k + 1]
+            if drift_start[k + 1] != drift_start[k]:
+                elapsed = np.float32(drift_start[k + 1] - drift_start[k])
+                for i in range(start, stop):
+                    if now.high[i] != _HELD:
+                        _remember(constant, now, i, now.memory[i] / (np.float32(1) + constant.leak[i] * elapsed))
+            since0, since1 = np.float32(t0 - drift_start[k + 1]), np.float32(t1 - drift_start[k + 1])
+
+            _lighten(frames[k, start:stop], settings.gain, settings.offset, drive1)
+            if filtered:
+                _respond(drive, drive1, response, response1, np.float32(settings.bandwidth * (t1 - t0)))
+            if settings.quiet:
+                _reached(response1, high, low, due)
+            else:
+                _due(response1, high, low, leak, since1, candidate, t1, due)
+
+            while True:
+                room = _pointer(keys)
+                count = _fire(
+                    start,
+                    size,
+                    response,
+                    response1,
+                    since0,
+                    since1,
+                    t0,
+                    t1,
+                    due,
+                    constant,
+                    now,
+                    settings,
+                    room,
+                    count,
+                    keys.size,
+                )
+                if count < keys.size:
+                    break
+                keys = _larger(keys)
+            drive, drive1 = drive1, drive
+            response, response1 = response1, response
+        _copy(drive, state.drive[start:stop])
+        _copy(response, state.response[start:stop])
+    return keys[:count]
+
+
+@njit(nogil=True, cache=True)
+def unpack(
+    keys: np.ndarray,  # (N,) uint64
+    width: int,
+    events: np.ndarray,  # (N,) EVENT_DTYPE, filled; timestamps in µs since the origin
+) -> None:
+    """Keys as events."""
+    columns = np.uint32(width)
+    for i in range(len(keys)):
+        key = keys[i]
+        pixel = np.uint32(key >> np.uint64(1)) & np.uint32(MAX_PIXELS - 1)
+        row = pixel // columns
+        events[i].timestamp = key >> np.uint64(TIME_SHIFT)
+        events[i].x = pixel - row * columns
+        events[i].y = row
+        events[i].polarity = key & np.uint64(1)
+
+
+def unpack_numpy(keys: np.ndarray, width: int, events: np.ndarray) -> None:
+    """The same as `unpack`."""
+    pixel = (keys >> np.uint64(1)) & np.uint64(MAX_PIXELS - 1)
+    events["timestamp"] = keys >> np.uint64(TIME_SHIFT)
+    events["y"], events["x"] = np.divmod(pixel, np.uint64(width))
+    events["polarity"] = keys & np.uint64(1)
+
+
+def expose_numpy(
+    frames: np.ndarray,  # (K, P) float32
+    times: np.ndarray,  # (K + 1,) float64, µs
+    drift_start: np.ndarray,  # (K + 1,) float64, µs
+    pixels: Pixels,
+    state: State,
+    settings: Settings,
+) -> np.ndarray:  # (N,) uint64, unsorted
+    """The same as `expose`, a whole frame at a time, for reading and for tests."""
+    one, pixel = np.float32(1), np.arange(frames.shape[1])
+    keys = [np.empty(0, np.uint64)]
+
+    def remember(where: np.ndarray, level: np.ndarray) -> None:
+        np.copyto(state.memory, level, where=where)
+        np.copyto(state.high, level * pixels.gain_on, where=where)
+        np.copyto(state.low, level * pixels.gain_off, where=where)
+
+    def draw(where: np.ndarray) -> np.ndarray:
+        random = _uniform_numpy(settings.seed, pixel, state.draws)
+        state.draws[where] += np.uint32(1)
+        return random
+
+    for k, frame in enumerate(frames):
+        t0, t1 = times[k], times[k + 1]
+        if drift_start[k + 1] != drift_start[k]:
+            elapsed = np.float32(drift_start[k + 1] - drift_start[k])
+            remember(state.high != _HELD, state.memory / (one + pixels.leak * elapsed))
+        y0 = state.response * (one + pixels.leak * np.float32(t0 - drift_start[k + 1]))
+        drive1 = settings.gain * frame + settings.offset
+        if settings.bandwidth > 0:
+            rate = np.float32(settings.bandwidth * (t1 - t0))
+            state.response[:] = _respond_numpy(state.drive, drive1, state.response, rate)
+        else:
+            state.response[:] = drive1
+        state.drive[:] = drive1
+        y1 = state.response * (one + pixels.leak * np.float32(t1 - drift_start[k + 1]))
+
+        slope = (y1.astype(np.float64) - y0) / (t1 - t0)
+        busy = np.ones(pixel.shape, bool)
+        while busy.any():  # one event a pixel a turn
+            held = busy & (state.high == _HELD)
+            freed = held & (state.release < t1)
+            busy &= ~held | freed
+            t = np.maximum(t0, state.release)
+            with np.errstate(invalid="ignore"):
+                remember(freed, (y0 + slope * (t - t0)).astype(np.float32))
+
+            on, falls = y1 >= state.high, y1 <= state.low
+            level = np.where(on, state.high, state.low)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                crossing = np.clip(t0 + (level.astype(np.float64) - y0) / slope, t, t1)
+            crossing = np.where(slope != 0, crossing, t)
+            crossing[~(on | falls)] = np.inf
+            listening = busy.copy()
+            while (listening := listening & (state.candidate <= np.minimum(crossing, t1))).any():
+                noise = state.candidate.copy()
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    np.subtract(noise, np.log(draw(listening)) / pixels.noise, out=state.candidate, where=listening)
+                    noise_level = (y0 + slope * (noise - t0)).astype(np.float32)
+                chance = one - (one - BRIGHT_NOISE) * np.minimum(one, noise_level)
+                judged = listening & (noise >= t)
+                accepted = judged & ((draw(judged) < chance) | (pixels.hot != 0))
+                on = np.where(accepted, draw(accepted) < 0.5, on)
+                level, crossing = np.where(accepted, noise_level, level), np.where(accepted, noise, crossing)
+                listening &= ~accepted
+
+            busy &= crossing <= t1
+            state.release[busy] = crossing[busy] + settings.refractory_us
+            if settings.refractory_us > 0:
+                state.high[busy] = _HELD
+            else:
+                remember(busy, level)
+            keys.append(_keys_numpy(settings, draw, pixel, crossing, on, busy))
+    return np.concatenate(keys)
+
+
+def _respond_numpy(drive: np.ndarray, drive1: np.ndarray, response: np.ndarray, rate: np.float32) -> np.ndarray:
+    f = np.float32
+    x = np.minimum(_MAX_DECAY, rate * f(0.5) * (drive + drive1))
+    mean = drive + (f(12) + x * (f(5) + x)) / (f(24) + x * (f(6) + x)) * (drive1 - drive)
+    y = x * f(0.125)
+    root = f(1) + y * (f(1) + y * (f(0.5) + y * (f(1 / 6) + y * f(1 / 24))))
+    grown = response * np.square(np.square(np.square(root)))  # response · exp(x), from the series of exp(x / 8)
+    return mean * grown / (grown + (mean - response))
+
+
+def _uniform_numpy(seed: np.uint64, pixel: np.ndarray, draw: np.ndarray) -> np.ndarray:
+    z = seed + _GOLDEN * ((pixel.astype(np.uint64) << np.uint64(32)) + draw + np.uint64(1))
+    for _ in range(2):
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return ((z >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+
+def _keys_numpy(
+    settings: Settings, draw: Any, pixel: np.ndarray, time: np.ndarray, on: np.ndarray, fires: np.ndarray
+) -> np.ndarray:
+    if settings.delay_us > 0:
+        radius = np.sqrt(-2.0 * np.log(draw(fires)))
+        time = time + settings.delay_us * radius * np.abs(np.cos(2.0 * np.pi * draw(fires)))
+    stamp = np.floor(time[fires]).astype(np.int64) + settings.origin_us
+    stamp += -stamp % settings.resolution_us
+    since = (stamp - settings.origin_us).astype(np.uint64) << np.uint64(TIME_SHIFT)
+    return since | (pixel[fires].astype(np.uint64) << np.uint64(1)) | on[fires].astype(np.uint64)

@@ -1,0 +1,297 @@
+"""The process that a recording is decoded in: it may crash, spin, swell or be killed, and leaves nothing behind."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from sweepdepth import RecordingError
+from sweepdepth.capture.events import Batch, make_events
+from sweepdepth.capture.recordings import Recording, open_recording, write_recording
+from sweepdepth.capture.recordings.process import WorkerFailure, WorkerProcess
+from sweepdepth.capture.recordings.ring import RING_BYTES, SLOT_EVENTS, SLOTS, consume
+from sweepdepth.capture.recordings.source import NO_TRIGGERS
+
+WIDTH, HEIGHT = 96, 72
+START_US = 1_763_000_511_821_624
+RING_EVENTS = SLOTS * SLOT_EVENTS
+
+MISBEHAVING = """
+import os, signal, sys, time
+import numpy as np
+from sweepdepth.capture.errors import RecordingError
+from sweepdepth.capture.events import EVENT_DTYPE
+from sweepdepth.capture.recordings.source import Chunk, CutShort, Header, NO_TRIGGERS, Source
+
+def decode(how):
+    return Source(Header("test", 96, 72), chunks(how))
+
+def chunks(how):
+    events = np.zeros(1000, EVENT_DTYPE)
+    events["timestamp"] = np.arange(1000)
+    yield Chunk(events, NO_TRIGGERS)
+    if how == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif how == "exit":
+        os._exit(3)
+    elif how == "spin":
+        sys.setswitchinterval(1e9)  # like a library that spins with the interpreter locked
+        while True: pass
+    elif how == "swell":
+        hoard = [np.empty(1 << 24) for _ in range(17)]  # 2.1 GiB
+    elif how == "shout":
+        while True: print("no end of words" * 1000, file=sys.stderr)
+    elif how == "fail":
+        raise RuntimeError("void dv::io::readInto()\\nthe packet is broken\\n stack trace")
+    elif how == "explain":
+        raise RecordingError("it has no events")
+    elif how == "end early":
+        raise CutShort("the rest is missing")
+"""
+
+
+@pytest.fixture
+def misbehaving(tmp_path, monkeypatch):
+    """Starts a worker with a decoder that does something bad after its first thousand events."""
+    (tmp_path / "misbehaving.py").write_text(MISBEHAVING)
+    monkeypatch.syspath_prepend(tmp_path)
+    workers = []
+
+    def start(how: str, stall_timeout_s: float = 20.0) -> WorkerProcess:
+        workers.append(WorkerProcess("source", "misbehaving:decode", {"how": how}, stall_timeout_s))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.close()
+    assert children() == []
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "recordings.worker" in " ".join(child.cmdline())]
+
+
+def read_all(worker: WorkerProcess) -> tuple[int, WorkerFailure | None]:
+    """How many events came, and what ended them."""
+    n = 0
+    try:
+        assert worker.receive()["header"]["format"] == "test"
+        for chunk in consume(worker):
+            n += len(chunk.events)
+    except WorkerFailure as failure:
+        return n, failure
+    return n, None
+
+
+@pytest.mark.parametrize(
+    "how, kind, text",
+    [
+        ("crash", "crashed", "was ended by SIGSEGV"),
+        ("exit", "crashed", "ended with status 3"),
+        ("swell", "error", "it asks for more than 2 GiB of memory, as damaged files do"),
+        ("fail", "error", "the packet is broken"),
+        ("explain", "error", "it has no events"),
+    ],
+)
+def test_what_a_decoder_read_before_it_failed_is_not_lost(misbehaving, how, kind, text):
+    n, failure = read_all(misbehaving(how))
+    assert failure is not None
+    assert (failure.kind, str(failure)) == (kind, text)
+    # A process that ends on the spot takes along what it had not sent yet.
+    assert n == (0 if kind == "crashed" else 1000)
+
+
+def test_a_spinning_decoder_is_given_up_in_time(misbehaving):
+    start = time.monotonic()
+    n, failure = read_all(misbehaving("spin", stall_timeout_s=1.0))
+    assert (n, str(failure)) == (0, "has not answered for 1 s")
+    assert time.monotonic() - start < 20
+
+
+def test_a_decoder_that_never_stops_shouting_fills_no_disk(misbehaving):
+    _, failure = read_all(misbehaving("shout"))
+    assert failure is not None
+    assert "no end of words" in failure.__notes__[0]
+    assert len(failure.__notes__[0]) < 5000
+
+
+def test_data_that_ends_early_ends_with_a_note(misbehaving):
+    worker = misbehaving("end early")
+    worker.receive()
+    chunks = consume(worker)
+    assert len(next(chunks).events) == 1000
+    with pytest.raises(StopIteration) as end:
+        next(chunks)
+    assert end.value.value == "the rest is missing"
+
+
+@pytest.fixture(scope="module")
+def long_recording(tmp_path_factory) -> Path:
+    """Three times what the ring holds."""
+    path = tmp_path_factory.mktemp("long") / "long.h5"
+    write_long(path, 3 * RING_EVENTS)
+    return path
+
+
+def write_long(path: Path, n: int) -> None:
+    step = 1 << 18
+    rng = np.random.default_rng(0)
+    x, y, p = rng.integers(0, WIDTH, step), rng.integers(0, HEIGHT, step), rng.integers(0, 2, step)
+    batches = (
+        Batch(make_events(START_US + np.arange(at, at + step), x, y, p), NO_TRIGGERS, 0) for at in range(0, n, step)
+    )
+    write_recording(path, batches, WIDTH, HEIGHT)
+
+
+def test_recordings_longer_than_the_ring_come_in_whole(long_recording):
+    with open_recording(long_recording) as recording:
+        times = np.concatenate([batch.events["timestamp"] for batch in recording])
+    np.testing.assert_array_equal(times, START_US + np.arange(3 * RING_EVENTS))
+
+
+def test_memory_does_not_grow_with_the_recording(tmp_path, long_recording):
+    write_long(tmp_path / "short.h5", RING_EVENTS)
+
+    def peak(path: Path) -> int:
+        """Peak memory in bytes of a process that reads a recording batch by batch."""
+        script = (
+            "import resource, sys\n"
+            "from sweepdepth import open_recording\n"
+            "with open_recording(sys.argv[1]) as recording:\n"
+            "    for batch in recording: pass\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+        )
+        result = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+        return int(result.stdout)
+
+    events_bytes = 16 * 2 * RING_EVENTS  # what the long one has more
+    assert peak(long_recording) - peak(tmp_path / "short.h5") < events_bytes / 4
+
+
+def test_a_slow_reader_is_no_stalled_decoder(long_recording):
+    """The decoder waits when the ring is full; that is not its fault."""
+    with open_recording(long_recording, stall_timeout_s=0.5) as recording:
+        n = 0
+        for i, batch in enumerate(recording):
+            n += len(batch.events)
+            if i in (0, 50):
+                time.sleep(1.5)
+    assert n == 3 * RING_EVENTS
+
+
+def test_nothing_is_left_of_an_iteration_that_is_broken_off(long_recording):
+    shared_memory = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    gc.collect()
+    files = psutil.Process().num_fds()
+    with open_recording(long_recording) as recording:
+        for _ in recording:
+            break
+        batches = iter(recording)
+        next(batches)
+        assert len(children()) == 1
+    assert children() == []
+    with pytest.raises(RecordingError, match="was closed while it was being read"):
+        next_batches_until_the_end(batches)
+    with pytest.raises(RecordingError, match="is closed; open it again"):
+        next(iter(recording))
+    gc.collect()
+    assert psutil.Process().num_fds() == files
+    assert not os.path.isdir("/dev/shm") or set(os.listdir("/dev/shm")) <= shared_memory
+
+
+def test_a_closed_recording_cannot_be_read(long_recording):
+    recording = open_recording(long_recording)
+    recording.close()
+    recording.close()
+    with pytest.raises(RecordingError, match="is closed; open it again"):
+        recording.read()
+
+
+def next_batches_until_the_end(batches) -> None:
+    for _ in batches:
+        pass
+
+
+def test_nothing_is_left_of_a_recording_that_is_forgotten(long_recording):
+    recording = open_recording(long_recording)
+    assert len(children()) == 1
+    del recording
+    gc.collect()
+    assert children() == []
+
+
+@pytest.mark.parametrize(
+    "number, text", [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGSTOP, "has not answered")]
+)
+def test_a_decoder_that_is_killed_or_stopped_from_outside_is_an_error(long_recording, number, text):
+    n = 0
+    with open_recording(long_recording, stall_timeout_s=1.0) as recording:
+
+        def read_and_meddle():
+            nonlocal n
+            for batch in recording:
+                n += len(batch.events)
+                if n == len(batch.events):
+                    children()[0].send_signal(number)
+
+        with pytest.raises(
+            RecordingError, match=rf"long\.h5: the decoder {text}.* after [\d,]+ events up to \d+ µs"
+        ) as info:
+            read_and_meddle()
+    assert "copy it again" in str(info.value)
+    assert 0 < n < 3 * RING_EVENTS
+
+
+@pytest.mark.parametrize("paused", [True, False], ids=["waiting", "spinning"])
+def test_a_decoder_dies_with_its_owner(tmp_path, long_recording, paused):
+    """Even one that spins with the interpreter locked, and even when its owner had no chance to say goodbye."""
+    (tmp_path / "misbehaving.py").write_text(MISBEHAVING)
+    opening = (
+        "owner = Recording(__import__('pathlib').Path(sys.argv[2]), None, 1.0)\n"
+        if paused
+        else "owner = WorkerProcess('source', 'misbehaving:decode', {'how': 'spin'}, 1.0)\nowner.receive()\n"
+    )
+    script = (
+        "import sys, time\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from sweepdepth.capture.recordings import Recording\n"
+        "from sweepdepth.capture.recordings.process import WorkerProcess\n"
+        f"{opening}"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(long_recording)]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    with owner, owner.stdout:
+        assert owner.stdout.readline() == "ready\n"
+        (decoder,) = psutil.Process(owner.pid).children()
+        owner.kill()
+    gone, _ = psutil.wait_procs([decoder], timeout=20)
+    assert gone == [decoder]
+
+
+def test_ctrl_c_reaches_the_owner_alone(long_recording):
+    """The terminal signals the whole foreground group; the decoder is not in it."""
+    recording: Recording
+    with open_recording(long_recording) as recording:
+        (decoder,) = children()
+        assert os.getpgid(decoder.pid) != os.getpgid(0)
+        assert recording.format == "HDF5"
+
+
+def test_the_ring_is_small():
+    assert RING_BYTES < 20 << 20
+
+
+@pytest.mark.parametrize("stall_timeout_s", [0, -1.0, float("inf"), float("nan")])
+def test_a_timeout_must_be_a_time(long_recording, stall_timeout_s):
+    with pytest.raises(RecordingError, match="must be above 0 and at most a day"):
+        open_recording(long_recording, stall_timeout_s=stall_timeout_s)
