@@ -34,6 +34,8 @@ class Binner:
 
     def feed(self, span: Span) -> EventFocalStack | None:
         """Bin the events of one span; the finished stack when the span closes its sweep."""
+        if self._stack is not None and span.sweep.start_us != self._stack.sweep.start_us:
+            self.drop()  # the sweep before was given up
         if self._stack is None:
             self._stack = EventFocalStack.empty(span.sweep, self.bins, self.polarity)
         self._stack.add(span.events)

@@ -19,8 +19,8 @@ FIRST_SEARCH, LONGEST_SEARCH = 4.5, 7
 """Nominal sweeps of events from which on the turning points are sought, and the most that are held for it."""
 
 FARTHEST_SWEEPS = 100
-"""A known far end tells the direction of sweeps up to so many away: their spacing was seen to come out right to 0.4 %,
-and half a sweep of error turns the direction round."""
+"""A known far end tells the direction of sweeps up to so many away: from four sweeps their spacing was seen to come out
+right to 0.1 %, and half a sweep of error turns the direction round."""
 
 MEMORY = 8
 """Turning points that the running estimates look back on."""

