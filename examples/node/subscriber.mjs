@@ -1,0 +1,110 @@
+// Receives depth frames of sweepdepth in Node.js, checks them, and prints a line for each.
+//
+//   npm ci
+//   node subscriber.mjs tcp://127.0.0.1:5560
+//   node subscriber.mjs tcp://camera:5560 --keys me.key_secret --server-key camera.key
+//
+// With --json N it prints N depth frames (and what comes between them) as one line of JSON each and leaves.
+import { readFileSync } from "node:fs";
+import { endianness } from "node:os";
+import { parseArgs } from "node:util";
+import { Subscriber } from "zeromq";
+
+const SCHEMA = "sweepdepth/1";
+const MAX_HEADER_BYTES = 65_536;
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: "string" }, keys: { type: "string" }, "server-key": { type: "string" } },
+});
+const address = positionals[0] ?? "tcp://127.0.0.1:5560";
+const limit = Number(options.json ?? Infinity);
+
+// The key files hold lines such as `public-key = "…"`.
+function key(file, name) {
+  const found = readFileSync(file, "utf8").match(new RegExp(`^\\s*${name}\\s*=\\s*"(.{40})"`, "m"));
+  if (!found) throw new Error(`${file}: holds no ${name}`);
+  return found[1];
+}
+
+function connect() {
+  const subscriber = new Subscriber({ receiveHighWaterMark: 8, maxMessageSize: 64 * 2 ** 20, linger: 0 });
+  if (options.keys) {
+    subscriber.curveServerKey = key(options["server-key"], "public-key");
+    subscriber.curvePublicKey = key(options.keys, "public-key");
+    subscriber.curveSecretKey = key(options.keys, "secret-key");
+  }
+  subscriber.subscribe("depth", "status");
+  subscriber.connect(address);
+  return subscriber;
+}
+
+// Topic, header and arrays of a message. The header is not trusted: every shape must fit the buffer that came.
+function decode([topic, text, ...buffers]) {
+  if (!text || text.length > MAX_HEADER_BYTES) throw new Error(`header of ${text?.length} bytes`);
+  // t_publish_ns is beyond 2^53 and loses its last digits here: 256 ns, too little to matter.
+  const header = JSON.parse(text.toString("utf8"));
+  if (header.schema !== SCHEMA) throw new Error(`schema is ${header.schema}, not ${SCHEMA}`);
+  if (header.arrays.length !== buffers.length) throw new Error(`${buffers.length} arrays, not ${header.arrays.length}`);
+  const arrays = {};
+  header.arrays.forEach(({ name, dtype, shape }, i) => {
+    const size = shape.reduce((product, length) => product * length, 1);
+    if (dtype !== "<f4") throw new Error(`array ${name} has dtype ${dtype}`);
+    if (size * 4 !== buffers[i].length) throw new Error(`array ${name} of ${shape} came with ${buffers[i].length} bytes`);
+    arrays[name] = floats(buffers[i]);
+  });
+  return { topic: topic.toString(), header, arrays };
+}
+
+function floats(buffer) {
+  const aligned = buffer.byteOffset % 4 === 0 ? buffer : Buffer.from(new Uint8Array(buffer).buffer);
+  if (endianness() === "BE") aligned.swap32();
+  return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4);
+}
+
+// How many messages of this topic were lost before this one.
+const next = {};
+function lost(topic, { stream, seq }) {
+  const expected = next[topic]?.stream === stream ? next[topic].seq : seq;
+  next[topic] = { stream, seq: seq + 1 };
+  return seq - expected;
+}
+
+// NaN is where nothing is known.
+function statistics(array) {
+  let [finite, sum, min, max] = [0, 0, Infinity, -Infinity];
+  for (const value of array) {
+    if (!Number.isFinite(value)) continue;
+    finite += 1;
+    sum += value;
+    if (value < min) min = value;
+    if (value > max) max = value;
+  }
+  return finite ? { finite, mean: sum / finite, min, max } : { finite, mean: null, min: null, max: null };
+}
+
+function line({ topic, header, arrays }, missed) {
+  const gap = missed ? ` (${missed} lost before it)` : "";
+  if (topic === "status") return `status ${header.seq}${gap}: ${header.frames_per_s?.toFixed(1)} frames/s`;
+  const { finite, mean, min, max } = statistics(arrays.depth);
+  const known = ((100 * finite) / arrays.depth.length).toFixed(0);
+  const depth = finite ? `${mean.toFixed(3)} m (${min.toFixed(3)} to ${max.toFixed(3)})` : "unknown";
+  return `depth ${header.seq}${gap}: mean ${depth}, ${known} % of ${header.camera.width}×${header.camera.height} known`;
+}
+
+let frames = 0;
+for await (const parts of connect()) {
+  let message;
+  try {
+    message = decode(parts);
+  } catch (error) {
+    console.error(`skipped a bad message: ${error.message}`);
+    continue;
+  }
+  const { topic, header, arrays } = message;
+  const missed = lost(topic, header);
+  const checks = () => Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, statistics(array)]));
+  console.log(options.json ? JSON.stringify({ topic, lost: missed, header, checks: checks() }) : line(message, missed));
+  if (topic === "depth") frames += 1;
+  if (frames >= limit || header.end) break;
+}
