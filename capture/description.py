@@ -8,9 +8,10 @@ import h5py
 import numpy as np
 
 from .calibration import Calibration
+from .dataset import open_dataset, read_truth
 from .depth_file import open_depth_file
 from .errors import RecordingError, SyncError
-from .optics import blur_diameter_px
+from .optics import blur_diameter_px, to_diopters
 from .recordings import open_recording
 from .sweeps import Sweep
 from .tracking import make_tracker
@@ -23,7 +24,7 @@ def describe(
     calibration: Calibration | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Facts:
-    """Sections of facts about a recording, depth file or calibration file; the kind is told by content.
+    """Sections of facts about a recording, dataset, depth file or calibration file; the kind is told by content.
 
     A recording is read to its end, once. `on_progress` hears how many of its events were read.
 
@@ -31,6 +32,8 @@ def describe(
         RecordingError, CalibrationError: the file is damaged, or of no kind that is known here.
     """
     path = Path(path)
+    if path.is_dir():
+        return _describe_dataset(path)
     if path.suffix == ".toml":
         return describe_calibration(Calibration.load(path))
     if _is_depth_file(path):
@@ -67,6 +70,35 @@ def describe_calibration(calibration: Calibration) -> Facts:
     if calibration.breathing and calibration.breathing.scale_per_diopter:
         change = calibration.breathing.scale_per_diopter * sweep.range_diopters
         facts["sweep"]["breathing"] = f"{100 * change:+.2f} % magnification over the sweep"
+    return facts
+
+
+def _describe_dataset(path: Path) -> Facts:
+    dataset = open_dataset(path)
+    counts, inside, ranges = [], [], []
+    for scene in dataset.scenes:
+        truth = read_truth(scene)
+        sweep = truth.calibration.sweep
+        with h5py.File(scene) as file:
+            counts.append(file["events/t"].shape[0])  # pyright: ignore[reportAttributeAccessIssue]
+        diopters = to_diopters(truth.depth)
+        inside.append(np.mean((diopters >= sweep.far_diopters) & (diopters <= sweep.near_diopters)))
+        ranges.append((sweep.far_diopters, sweep.near_diopters))
+    facts: Facts = {
+        "dataset": {
+            "folder": f"{path} ({sum(p.stat().st_size for p in dataset.scenes) / 1e6:.1f} MB)",
+            "scenes": f"{len(dataset.indices)}, in {len(dataset.scenes)} recordings",
+            "seed": dataset.manifest.seed,
+            "versions": ", ".join(f"{name} {version}" for name, version in dataset.manifest.versions.items()),
+        }
+    }
+    if counts:
+        far, near = np.array(ranges).T
+        facts["dataset"] |= {
+            "events a recording": f"{min(counts):,} to {max(counts):,}, median {int(np.median(counts)):,}",
+            "sweeps": f"{far.min():.2f}…{far.max():.2f} to {near.min():.2f}…{near.max():.2f} 1/m",
+            "depth inside the sweep": f"{100 * float(np.mean(inside)):.0f} % of the pixels",
+        }
     return facts
 
 

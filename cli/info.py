@@ -10,7 +10,7 @@ from .output import print_json, print_tables, progress_bar
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="A recording, depth file or calibration file.")],
+    path: Annotated[Path, typer.Argument(help="A recording, dataset, depth file or calibration file.")],
     lens: LensOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,

@@ -36,13 +36,19 @@ def root(
     """Global options."""
 
 
-from . import convert, demo, info, keys, listen, replay  # noqa: E402
+from . import convert, demo, info, keys, listen, replay, synth  # noqa: E402
 
 app.command("demo", epilog="Example: sweepdepth demo --out pictures")(demo.demo)
 app.command("info", epilog="Example: sweepdepth info sweep.aedat4 --lens lens.toml")(info.info)
 app.command("convert", epilog="Example: sweepdepth convert depth.h5 depth.png")(convert.convert)
 app.command("replay", epilog="Example: sweepdepth replay sweep.aedat4 --lens lens.toml --out depth.h5")(replay.replay)
 app.command("listen", epilog="Example: sweepdepth listen tcp://127.0.0.1:5560")(listen.listen)
+synth_app = typer.Typer(help="Synthetic recordings with ground truth.", no_args_is_help=True)
+synth_app.command("render", epilog="Example: sweepdepth synth render --out dataset --scenes 50")(synth.render)
+synth_app.command("simulate", epilog="Example: sweepdepth synth simulate photographs --lens lens.toml --out sweep.h5")(
+    synth.simulate
+)
+app.add_typer(synth_app, name="synth")
 keys_app = typer.Typer(help="CURVE keys for streams that leave this machine.", no_args_is_help=True)
 keys_app.command("new", epilog="Example: sweepdepth keys new robot")(keys.new)
 app.add_typer(keys_app, name="keys")

@@ -1,0 +1,122 @@
+"""`sweepdepth synth`"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import DebugOption, ForceOption, JsonOption
+from .output import print_json, print_tables, progress_bar, say
+
+
+class RenderMode(StrEnum):
+    """How sweeps are rendered."""
+
+    LIGHTFIELD = "lightfield"
+    DOF = "dof"
+
+
+def render(
+    out: Annotated[Path, typer.Option("--out", help="The dataset's folder; an interrupted run goes on there.")],
+    scenes: Annotated[int, typer.Option("--scenes", min=1, help="Scenes in all, those already there included.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed makes other scenes.")] = 0,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file: lenses, sweeps, sensors, scenes.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes on this machine.")] = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running dask scheduler instead.")] = None,
+    blend: Annotated[Path | None, typer.Option("--blend", help="Render this Blender file's scene.")] = None,
+    assets: Annotated[Path | None, typer.Option("--assets", help="Folder of glTF and OBJ models to drop in.")] = None,
+    mode: Annotated[RenderMode | None, typer.Option("--render", help="Light field, or Blender's own blur.")] = None,
+    intensity: Annotated[int | None, typer.Option("--intensity", min=0, help="Conventional images a sweep.")] = None,
+    variants: Annotated[int | None, typer.Option("--variants", min=1, help="Recordings a scene.")] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make a dataset: Blender scenes, focal sweeps through a real lens, events, and the truth."""
+    from ..synth.config import GenerationConfig
+    from ..synth.job import JobProgress, generate
+    from ..synth.sampling import find_assets
+
+    overrides: dict[str, object] = {}
+    in_scene: dict[str, object] = {}
+    if blend is not None:
+        in_scene["blend"] = str(blend.absolute())
+    if assets is not None:
+        in_scene["assets"] = [str(path) for path in find_assets(assets)]
+    if in_scene:
+        overrides["scene"] = in_scene
+    if mode is not None:
+        overrides["render"] = mode.value
+    if variants is not None:
+        overrides["variants"] = variants
+    if intensity is not None:
+        overrides["intensity"] = {"frames": intensity}
+    settings = GenerationConfig.parse(overrides) if config is None else GenerationConfig.load(config, **overrides)
+
+    with progress_bar("scenes", scenes, "scenes") as advance:
+
+        def report(progress: JobProgress) -> None:
+            done = scenes - progress.to_make + progress.made + progress.skipped
+            advance(done)
+            left = "" if progress.left_s is None else f", {progress.left_s / 60:.0f} min left"
+            say(f"{done} of {scenes} scenes, {progress.scenes_per_hour:.0f} an hour{left}")
+
+        result = generate(out, scenes, seed, settings, workers=workers, scheduler=scheduler, on_progress=report)
+    if as_json:
+        print_json(
+            {
+                "folder": str(result.folder),
+                "made": result.made,
+                "present": result.present,
+                "skipped": [{"scene": s.index, "reason": s.reason} for s in result.skipped],
+                "events": result.events,
+                "seconds": result.elapsed_s,
+                "scenes_per_hour": result.scenes_per_hour,
+            }
+        )
+    else:
+        print_tables(
+            {
+                str(result.folder): {
+                    "scenes": f"{result.made} made, {result.present} were there",
+                    "events": result.events,
+                    "time": f"{result.elapsed_s:.0f} s, {result.scenes_per_hour:.0f} scenes an hour",
+                    "skipped": [f"scene {s.index}: {s.reason}" for s in result.skipped],
+                }
+            }
+        )
+    if result.skipped:
+        raise typer.Exit(3)
+
+
+def simulate(
+    images: Annotated[Path, typer.Argument(help="Folder of photographs of one focal stack, far to near by name.")],
+    lens: Annotated[Path, typer.Option("--lens", help="Calibration file (lens.toml).")],
+    out: Annotated[Path, typer.Option("--out", help="Recording to write: .h5, .aedat4, …")],
+    sensor: Annotated[str, typer.Option("--sensor", help="davis346, dvxplorer, evk4, clean or noisy.")] = "davis346",
+    sweeps: Annotated[int, typer.Option("--sweeps", min=1, help="How many.")] = 4,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sensor's noise.")] = 0,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Turn a focal stack of real photographs into the event recording of a sweep through it."""
+    from ..capture.calibration import Calibration
+    from ..capture.events import Batch
+    from ..capture.recordings import write_recording
+    from ..synth.photographs import find_photographs, simulate_photographs
+    from ..synth.presets import PRESETS
+
+    if sensor not in PRESETS:
+        raise typer.BadParameter(f"there is no sensor {sensor!r}; there are {', '.join(PRESETS)}")
+    calibration = Calibration.load(lens)
+    recording = simulate_photographs(find_photographs(images), calibration, PRESETS[sensor], sweeps=sweeps, seed=seed)
+    times = [int(part["timestamp"][-1]) for part in (recording.events, recording.triggers) if len(part)]
+    batch = Batch(recording.events, recording.triggers, max(times, default=0) + 1)
+    camera = calibration.camera
+    for loss in write_recording(out, [batch], camera.width, camera.height, recording.calibration, force=force):
+        say(loss)
+    if as_json:
+        print_json({"out": str(out), "events": len(recording.events), "sweeps": sweeps})
+    else:
+        say(f"written {out}: {len(recording.events):,} events in {sweeps} sweeps")
