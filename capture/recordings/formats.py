@@ -76,7 +76,7 @@ def for_writing(path: Path) -> Format:
     """Which format a path asks for, by its suffix.
 
     Raises:
-        RecordingError: none.
+        RecordingError: no format has it.
     """
     for candidate in FORMATS:
         if path.suffix.lower() in candidate.suffixes:

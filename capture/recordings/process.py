@@ -115,9 +115,13 @@ class WorkerProcess:
         return message
 
     def _how_it_ended(self) -> WorkerFailure:
-        code = self._process.wait(_DEADLINE_SLACK_S)
+        stalled = f"has not answered for {self._stall_timeout_s:g} s"
+        try:
+            code = self._process.wait(_DEADLINE_SLACK_S)
+        except subprocess.TimeoutExpired:
+            return self._failure("stalled", stalled)
         if code == -signal.SIGALRM:
-            return self._failure("stalled", f"has not answered for {self._stall_timeout_s:g} s")
+            return self._failure("stalled", stalled)
         if code < 0:
             return self._failure("crashed", f"was ended by {signal.Signals(-code).name}")
         return self._failure("crashed", f"ended with status {code}")

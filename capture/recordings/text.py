@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_events
-from .source import Header, Sink, Source, interleave
+from .source import CutShort, Header, Sink, Source, interleave
 
 _LINES = 1 << 16
 _NAMES = {
@@ -61,14 +61,14 @@ def _layout(lines: list[str]) -> _Layout:
             if not any(name in known for name in plain):
                 raise RecordingError(f"its header {lines[first]!r} has no column for {key}; expected t, x, y, p")
             columns[key] = next(i for i, name in enumerate(plain) if name in known)
-        sizes = [re.fullmatch(r".@(\d+)", names[columns[key]]) for key in "xy"]
-        if all(sizes):
-            size = tuple(int(match[1]) for match in sizes if match)
+        width, height = (re.fullmatch(r".@(\d+)", names[columns[key]]) for key in "xy")
+        if width and height:
+            size = (int(width[1]), int(height[1]))
         skip = first + 1
     data = next((line for line in lines[skip:] if line and not line.startswith("#")), "")
     fields = data.split(separator)
     seconds = len(fields) > columns["t"] and "." in fields[columns["t"]]
-    return _Layout(separator, columns, size, skip, seconds)  # pyright: ignore[reportArgumentType]
+    return _Layout(separator, columns, size, skip, seconds)
 
 
 def _events(path: str, layout: _Layout) -> Iterator[np.ndarray]:
@@ -78,35 +78,30 @@ def _events(path: str, layout: _Layout) -> Iterator[np.ndarray]:
     with open(path, "rb") as file:
         at = sum(1 for _ in islice(file, layout.skip_lines))
         while lines := list(islice(file, _LINES)):
-            table = _parse(lines, layout, dtype, at)
+            for table in _tables(lines, layout, dtype, at):
+                t = np.round(table["t"] * 1e6).astype(np.int64) if layout.seconds else table["t"]
+                x, y = (np.clip(table[name], -1, 32767) for name in "xy")
+                yield make_events(t, x, y, table["p"] > 0)
             at += len(lines)
-            if not len(table):
-                continue
-            t = np.round(table["t"] * 1e6).astype(np.int64) if layout.seconds else table["t"]
-            x, y = (np.clip(table[name], -1, 32767) for name in "xy")
-            yield make_events(t, x, y, table["p"] > 0)
 
 
-def _parse(lines: list[bytes], layout: _Layout, dtype: np.dtype, at: int) -> np.ndarray:
-    lines = [line for line in lines if line.strip()]
-    if not lines:
-        return np.empty(0, dtype)
+def _tables(lines: list[bytes], layout: _Layout, dtype: np.dtype, at: int) -> Iterator[np.ndarray]:
+    """The lines as a table, or in halves down to the line that is none."""
+    if not any(map(bytes.strip, lines)):
+        return
+    columns = [layout.columns[name] for name in dtype.names or ()]
     try:
-        return np.loadtxt(
-            lines,
-            dtype,
-            delimiter=layout.separator,
-            usecols=[layout.columns[name] for name in dtype.names or ()],
-            ndmin=1,
-            encoding="ascii",
-        )
+        yield np.loadtxt(lines, dtype, delimiter=layout.separator, usecols=columns, ndmin=1, encoding="ascii")
     except (ValueError, IndexError) as error:
-        if len(lines) == 1:
+        if len(lines) > 1:
+            half = len(lines) // 2
+            yield from _tables(lines[:half], layout, dtype, at)
+            yield from _tables(lines[half:], layout, dtype, at + half)
+        elif lines[0].endswith(b"\n"):
             line = lines[0].decode("ascii", "replace").strip()[:80]
             raise RecordingError(f"its line {at + 1} is not an event of four numbers: {line!r}") from error
-        half = len(lines) // 2
-        _parse(lines[:half], layout, dtype, at)
-        return _parse(lines[half:], layout, dtype, at + half)
+        else:
+            raise CutShort("its last line is cut short") from error
 
 
 def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:

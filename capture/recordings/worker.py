@@ -73,9 +73,6 @@ def main() -> None:
         traceback.print_exc()
         with suppress(ParentGone):
             port.send({"error": explain(error)})
-    with suppress(ParentGone):  # what was sent is safe only while this end is open
-        while True:
-            port.receive()
     os._exit(0)
 
 

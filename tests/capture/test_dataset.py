@@ -19,6 +19,7 @@ from sweepdepth.capture.dataset import (
     SceneRecording,
     SceneTruth,
     create_dataset,
+    describe_dataset,
     open_dataset,
     read_scene,
     read_truth,
@@ -140,6 +141,21 @@ def test_a_dataset_counts_complete_scenes_only(tmp_path, scene):
     assert dataset.indices == (0, 2)
     assert dataset.missing(5) == [1, 3, 4]
     assert dataset.manifest == MANIFEST
+
+
+def test_a_dataset_tells_what_is_in_it(tmp_path, scene):
+    create_dataset(tmp_path, MANIFEST)
+    assert describe_dataset(tmp_path)["dataset"]["scenes"] == 0
+    for index, variant in ((0, 0), (1, 1), (1, 0)):
+        write_scene(scene_path(tmp_path, index, variant), scene)
+    looked_at = []
+    facts = describe_dataset(tmp_path, looked_at.append)
+    assert looked_at == [1, 2, 3]
+    assert facts["dataset"]["scenes"] == 2
+    assert facts["dataset"]["recordings"] == 3
+    assert facts["dataset"]["events"] == "15,000, 5,000 to 5,000 in a recording"
+    assert facts["dataset"]["sensor"] == "96×72 pixels"
+    assert facts["made with"] == {"numpy": "1"}
 
 
 def test_the_same_dataset_may_be_continued_and_another_may_not(tmp_path):

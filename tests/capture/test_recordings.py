@@ -12,6 +12,7 @@ import pytest
 from sweepdepth import Calibration, CalibrationError, RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, make_events, make_triggers
 from sweepdepth.capture.recordings import open_recording, write_recording
+from sweepdepth.capture.recordings.source import interleave
 
 WIDTH, HEIGHT = 96, 72  # of the `calibration` fixture
 START_US = 1_763_000_511_821_624
@@ -157,6 +158,35 @@ def test_text_files_are_read_however_they_are_laid_out(tmp_path, calibration, te
     with open_recording(tmp_path / "events.txt", calibration) as recording:
         events, _ = recording.read()
     assert events.tolist() == [(START_US, 3, 4, 1), (START_US + 17, 5, 6, 0)]
+
+
+@pytest.mark.parametrize("start_us", [0, START_US])
+def test_seconds_in_text_are_exact_to_the_microsecond(tmp_path, calibration, start_us):
+    times = start_us + np.arange(2000)
+    lines = [f"{t // 10**6}.{t % 10**6:06d} 1 2 1\n" for t in times.tolist()]
+    (tmp_path / "events.txt").write_text("".join(lines))
+    with open_recording(tmp_path / "events.txt", calibration) as recording:
+        np.testing.assert_array_equal(recording.read()[0]["timestamp"], times)
+
+
+def test_triggers_are_read_ahead_just_far_enough():
+    """The two streams of a file meet in time, and one damaged trigger hides none of those after it."""
+    edge_us = START_US + np.arange(200) * 10_000
+    edge_us[[5, 15, 16, 37]] = 2**62
+    blocks = (events_at(START_US + i * 50_000 + np.arange(50_000)) for i in range(40))
+    seen: list[int] = []
+    for i, chunk in enumerate(
+        interleave(blocks, ((t, make_triggers(np.array([t]), np.array([1]))) for t in edge_us.tolist()))
+    ):
+        seen += chunk.triggers["timestamp"].tolist()
+        due = edge_us[edge_us <= START_US + (i + 1) * 50_000 - 1]
+        assert set(due.tolist()) <= set(seen)
+        assert len(seen) <= len(due) + 20
+    assert seen == edge_us.tolist()
+
+
+def events_at(times: np.ndarray) -> np.ndarray:
+    return make_events(times, np.zeros(len(times)), np.zeros(len(times)), np.zeros(len(times)))
 
 
 def test_external_triggers_of_raw_files_arrive(tmp_path):

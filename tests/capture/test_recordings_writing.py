@@ -118,7 +118,7 @@ def test_one_recording_is_converted_into_another_with_all_it_holds(tmp_path, suf
 
 def test_hdf5_follows_the_layout_of_dsec(tmp_path):
     """Any tool for that dataset finds its way, by its own reading rule for windows of time."""
-    events = steady(30_000)
+    events = steady(200_000)  # more than is written at once
     events["timestamp"] = START_US + np.sort(np.random.default_rng(0).integers(0, 50_500, len(events)))
     events["timestamp"][0] = START_US
     write_recording(tmp_path / "a.h5", one_batch(events, EDGES), WIDTH, HEIGHT)
