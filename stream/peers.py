@@ -19,8 +19,9 @@ TCP_KEEPALIVE = {
 MAX_WORDS = 200
 """Subscriptions and cancellations that one connection may send: each may stay in libzmq's memory while it lasts."""
 
-MAX_BYTES_PER_LOOK = 8192
-"""What one connection may send between two looks at it; a handshake and a few subscriptions take less than 1 kB."""
+MAX_BYTES, MAX_BYTES_AT_ONCE = 131_072, 4096
+"""What one connection may send in all, and between two looks. A handshake and some subscriptions take less than 1 kB;
+libzmq may keep 50 bytes for each byte of a subscription, and does not hand on messages that never end."""
 
 
 @dataclass
@@ -65,11 +66,11 @@ class Peers:
         return peer.words <= MAX_WORDS
 
     def flooding(self) -> list[int]:
-        """Look at all connections; those that sent too much since the last look."""
+        """Look at all connections; those that have sent too much."""
         floods = []
         for descriptor, peer in self._peers.items():
             before, peer.received = peer.received, _bytes_received(descriptor)
-            if peer.received - before > MAX_BYTES_PER_LOOK:
+            if peer.received > MAX_BYTES or peer.received - before > MAX_BYTES_AT_ONCE:
                 floods.append(descriptor)
         return floods
 

@@ -23,7 +23,7 @@ from .peers import TCP_KEEPALIVE, Peers, hang_up
 
 LINGER_S = 2.0
 _OUTBOX = 16
-_LOOK_S = 0.05
+_LOOK_S = 0.02
 _ZAP_DOMAIN = b"sweepdepth"
 
 # What a peer may cost. Subscribers only ever send handshakes and subscriptions, few and small.

@@ -144,7 +144,7 @@ class Subscriber:
         while True:
             self._mind_connection()
             left_s = deadline - time.monotonic()
-            if self._socket.poll(round(1e3 * max(0.0, min(left_s, _GIVEN_UP_S)))):
+            if self._socket.poll(round(1e3 * max(0.0, min(left_s, _GIVEN_UP_S / 4)))):
                 frame = self._checked(self._parts())
                 if frame is not None and frame.topic in self._topics:
                     return frame
@@ -161,11 +161,12 @@ class Subscriber:
         self._context.term()
 
     def _mind_connection(self) -> None:
-        """Connect anew where libzmq would not: when it could not make sense of the publisher, or had its keys refused."""
+        """Connect anew where libzmq would not: when it did not understand the publisher, or its keys were refused."""
         with contextlib.suppress(zmq.Again):
             while True:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))["event"]
-                self._trouble = _TROUBLES.get(event, self._trouble if event != zmq.EVENT_HANDSHAKE_SUCCEEDED else "")
+                event = zmq.Event(parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))["event"])
+                if event in _TROUBLES or event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                    self._trouble = _TROUBLES.get(event, "")
                 self._dropped_at = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None
         if self._dropped_at is not None and time.monotonic() - self._dropped_at > _GIVEN_UP_S:
             self._dropped_at = None

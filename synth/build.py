@@ -148,7 +148,6 @@ def _add_sky(bpy: Any, sky: Sky) -> None:
     """Radiance from all around, that grows from straight below to straight above."""
     world = bpy.data.worlds.new("sky")
     bpy.context.scene.world = world
-    world.use_nodes = True
     tree = world.node_tree
     up = tree.nodes.new("ShaderNodeSeparateXYZ")
     tree.links.new(tree.nodes.new("ShaderNodeTexCoord").outputs["Generated"], up.inputs[0])

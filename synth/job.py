@@ -16,8 +16,8 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,10 +152,11 @@ def generate(
                 }
                 name = f"sweepdepth-{uuid.uuid4().hex}"
                 plugin = ScenePlugin(name, maker, order, time_limit_s, scenes_per_process)
-                for index, outcome, slots in _outcomes(client, plugin, missing):
-                    _count(index, outcome, tally)
-                    elapsed = time.monotonic() - start
-                    on_progress(JobProgress(tally.made, len(tally.skipped), len(missing), elapsed, slots))
+                with closing(_outcomes(client, plugin, missing)) as outcomes:
+                    for index, outcome, slots in outcomes:
+                        _count(index, outcome, tally)
+                        elapsed = time.monotonic() - start
+                        on_progress(JobProgress(tally.made, len(tally.skipped), len(missing), elapsed, slots))
         finally:
             remove_leavings(dataset.folder)
     return JobReport(
@@ -207,7 +208,9 @@ def _cluster(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
         yield client, max(1, _cores() // workers)
 
 
-def _outcomes(client: Any, plugin: "ScenePlugin", indices: list[int]) -> Iterator[tuple[int, dict[str, Any], int]]:
+def _outcomes(
+    client: Any, plugin: "ScenePlugin", indices: list[int]
+) -> Generator[tuple[int, dict[str, Any], int], None, None]:
     """Number, result and task slots of the cluster, as scenes are done; what still runs is dropped at the end."""
     from distributed import as_completed
 

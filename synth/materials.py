@@ -8,7 +8,6 @@ from .scene import Material, Texture
 def make_material(bpy: Any, material: Material) -> Any:
     """A Blender material that looks as described."""
     made = bpy.data.materials.new("material")
-    made.use_nodes = True
     nodes, links = made.node_tree.nodes, made.node_tree.links
     nodes.clear()
     grey = _pattern(made.node_tree, material.texture)

@@ -177,7 +177,7 @@ def _tabletop(painter: Painter) -> list[Thing]:
         things.append(wall(painter, *(painter.diopters(0.0, 0.4) for _ in range(4))))
     for _ in range(painter.crowd):
         y = dice.uniform(0.05, 0.95)
-        diopters = max(top + (bottom - top) * y, f.far)
+        diopters = min(max(top + (bottom - top) * y, f.far), f.near)
         pixels = dice.log_uniform(0.05, 0.3) * f.width
         # It stands on the table with its foot at y, so its middle is half its height above.
         where = f.point(dice.uniform(0, f.width), y * f.height - 0.4 * pixels, diopters)

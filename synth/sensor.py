@@ -18,7 +18,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..capture.events import EVENT_DTYPE
-from .sensor_kernel import MAX_PIXELS, TIME_SHIFT, Pixels, Settings, State, expose, expose_numpy, unpack
+from .sensor_kernel import MAX_PIXELS, TIME_SHIFT, Pixels, Settings, State, expose, unpack
+from .sensor_twin import expose_numpy
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Threshold = Annotated[float, Field(ge=0.01, le=10)]
@@ -53,7 +54,7 @@ class Sensor(BaseModel):
     bandwidth_hz: Rate = 0.0
     """Cutoff of the photoreceptor at white in full light, proportional to the photocurrent; 0: infinite."""
     refractory_us: Rate = 0.0
-    """Time a pixel is held in reset after an event; what happens meanwhile is lost."""
+    """Time a pixel is held in reset after its event was read; what happens meanwhile is lost."""
     leak_hz: Rate = 0.0
     """Rate of ON events of a pixel in constant light: the memory of the pixel leaks away."""
     shot_noise_hz: Rate = 0.0
@@ -64,11 +65,11 @@ class Sensor(BaseModel):
     """Fraction of pixels that fire at `hot_hz`, whatever the light."""
     hot_hz: Rate = 0.0
     delay_us: Rate = 0.0
-    """σ of the half-normal delay between a crossing and its timestamp."""
+    """σ of the half-normal delay between a crossing and its being read and stamped; the pixel waits for that."""
     resolution_us: Annotated[int, Field(ge=1)] = 1
     """Step of timestamps: events wait for the next scan of the array."""
-    rate_limit_meps: Annotated[float, Field(gt=0)] = float("inf")
-    """Events the readout passes per µs; the others wait for their turn, as on an address-event bus."""
+    rate_limit_meps: Rate = 0.0
+    """Events the readout passes per µs, 0: all; the others wait for their turn, as on an address-event bus."""
 
 
 @dataclass
@@ -226,7 +227,7 @@ def _read_out(array: PixelArray, keys: np.ndarray) -> np.ndarray:
     """Sorted keys as events, each in its turn on the readout bus."""
     events = np.empty(len(keys), EVENT_DTYPE)
     unpack(keys, array.width, events)
-    if np.isfinite(array.sensor.rate_limit_meps) and len(keys):
+    if array.sensor.rate_limit_meps and len(keys):
         slot = 1.0 / array.sensor.rate_limit_meps
         turns = np.arange(len(keys)) * slot
         sent = turns + np.maximum.accumulate(np.maximum(events["timestamp"] - turns, array.bus_free_us))

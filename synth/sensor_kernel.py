@@ -1,11 +1,8 @@
-"""The pixel array of an event sensor, step by step: the numba kernel and its readable NumPy twin.
+"""The pixel array of an event sensor, step by step; `sensor_twin` says the same in NumPy.
 
 A pixel that compares logarithms compares ratios, so nothing here takes a logarithm: a pixel with threshold θ whose
 memory holds the photocurrent M fires ON when its response reaches M·exp(θ_on), and OFF when it falls to
 M·exp(−θ_off). A step in which no level is reached costs two comparisons.
-
-Both versions do the same arithmetic in the same order and draw the same random numbers, so they agree to the bit
-without randomness; with it, the two libraries' `log` and `cos` may differ in the last place.
 """
 
 from typing import Any, NamedTuple
@@ -17,17 +14,18 @@ from numba.extending import intrinsic
 TIME_SHIFT = 29
 """An event is one sortable uint64: µs since the origin << 29 | pixel index << 1 | polarity."""
 MAX_PIXELS = 1 << (TIME_SHIFT - 1)
+_NONE = np.uint64(0xFFFFFFFFFFFFFFFF)  # no event
 
 BRIGHT_NOISE = np.float32(0.25)
 """Shot noise at white, of that in the dark (v2e: SHOT_NOISE_INTEN_FACTOR)."""
+HELD = np.float32(-np.inf)
+"""Level of a pixel held in reset: always reached, so that the pixel is looked at in every step."""
+MAX_DECAY = np.float32(80.0)
+"""Time constants after which nothing of the past is left; e⁸⁰ still fits a float32."""
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""Increment of SplitMix64."""
 
 _TILE = 2048  # pixels whose state stays in cache while their frames stream by
-_HELD = np.float32(-np.inf)  # level of a pixel held in reset: always reached, so the pixel is looked at in every step
-
-_NONE = np.uint64(0xFFFFFFFFFFFFFFFF)  # no event
-
-_MAX_DECAY = np.float32(80.0)  # e^-80 is nothing, and its reciprocal to the 1st power still fits a float32
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Pixels(NamedTuple):
@@ -46,7 +44,7 @@ class State(NamedTuple):
     drive: np.ndarray  # float32, photocurrent and dark current; white in the bright office is 1
     response: np.ndarray  # float32, the photoreceptor's output, as the current it stands for
     memory: np.ndarray  # float32, the response remembered at the last event
-    high: np.ndarray  # float32, ON level; `_HELD` in reset
+    high: np.ndarray  # float32, ON level; `HELD` in reset
     low: np.ndarray  # float32, OFF level
     release: np.ndarray  # float64, µs, end of the reset of a held pixel
     candidate: np.ndarray  # float64, µs, next instant at which noise may fire
@@ -60,7 +58,7 @@ class Settings(NamedTuple):
     offset: np.float32
     bandwidth: np.float32  # 2π · cutoff frequency at drive 1, in 1/µs; 0: the response is the drive
     refractory_us: float
-    delay_us: float  # σ of the half-normal readout delay
+    delay_us: float  # σ of the half-normal delay until a pixel is read and its reset begins
     resolution_us: int  # of timestamps
     seed: np.uint64
     origin_us: int  # sensor time from which all times here count: float64 holds no µs of a clock from 1970
@@ -91,7 +89,7 @@ _pointer: Any = intrinsic(_address)
 def _respond(drive: Any, drive1: Any, response: Any, response1: Any, rate: Any) -> None:
     """Response at the end of a step from drives at both ends; all (n,) float32, `rate` = bandwidth · duration."""
     for i in range(drive.size):
-        x = min(_MAX_DECAY, rate * np.float32(0.5) * (drive[i] + drive1[i]))
+        x = min(MAX_DECAY, rate * np.float32(0.5) * (drive[i] + drive1[i]))
         weight = (np.float32(12) + x * (np.float32(5) + x)) / (np.float32(24) + x * (np.float32(6) + x))
         mean = drive[i] + weight * (drive1[i] - drive[i])
         y = x * np.float32(0.125)
@@ -134,7 +132,7 @@ def _due(response: Any, high: Any, low: Any, leak: Any, since: Any, candidate: A
 @njit(nogil=True, cache=True, error_model="numpy")
 def _uniform(seed: Any, pixel: int, draw: int) -> Any:
     """Random number in (0, 1) number `draw` of a pixel: SplitMix64's finaliser over a counter (Steele et al. 2014)."""
-    z = seed + _GOLDEN * ((np.uint64(pixel) << np.uint64(32)) + np.uint64(draw) + np.uint64(1))
+    z = seed + GOLDEN * ((np.uint64(pixel) << np.uint64(32)) + np.uint64(draw) + np.uint64(1))
     for _ in range(2):
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -157,10 +155,7 @@ def _remember(pixels: Any, state: Any, pixel: int, level: Any) -> None:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _key(settings: Any, state: Any, pixel: int, time: Any, on: bool) -> Any:
-    if settings.delay_us > 0:
-        radius = np.sqrt(-2.0 * np.log(_draw(settings, state, pixel)))
-        time += settings.delay_us * radius * abs(np.cos(2.0 * np.pi * _draw(settings, state, pixel)))
+def _key(settings: Any, pixel: int, time: Any, on: bool) -> Any:
     stamp = np.int64(np.floor(time)) + settings.origin_us
     stamp += -stamp % settings.resolution_us
     key = (np.uint64(stamp - settings.origin_us) << np.uint64(TIME_SHIFT)) | (np.uint64(pixel) << np.uint64(1))
@@ -187,7 +182,7 @@ def _next_event(
 ) -> Any:
     """Key of the next event of one pixel in one step, or `_NONE`; the pixel moves on to it."""
     slope = (np.float64(y1) - np.float64(y0)) / (t1 - t0)
-    if state.high[pixel] == _HELD:
+    if state.high[pixel] == HELD:
         if state.release[pixel] >= t1:
             return _NONE
         freed = max(t0, state.release[pixel])
@@ -215,12 +210,16 @@ def _next_event(
     if crossing > t1:
         return _NONE
 
-    state.release[pixel] = crossing + settings.refractory_us
-    if settings.refractory_us > 0:
-        state.high[pixel] = _HELD
+    read = crossing
+    if settings.delay_us > 0:
+        radius = np.sqrt(-2.0 * np.log(_draw(settings, state, pixel)))
+        read += settings.delay_us * radius * abs(np.cos(2.0 * np.pi * _draw(settings, state, pixel)))
+    state.release[pixel] = read + settings.refractory_us
+    if state.release[pixel] > crossing:
+        state.high[pixel] = HELD
     else:
         _remember(pixels, state, pixel, level)
-    return _key(settings, state, pixel, crossing, on)
+    return _key(settings, pixel, read, on)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -315,7 +314,7 @@ def _expose(
             if drift_start[k + 1] != drift_start[k]:
                 elapsed = np.float32(drift_start[k + 1] - drift_start[k])
                 for i in range(start, stop):
-                    if now.high[i] != _HELD:
+                    if now.high[i] != HELD:
                         _remember(constant, now, i, now.memory[i] / (np.float32(1) + constant.leak[i] * elapsed))
             since0, since1 = np.float32(t0 - drift_start[k + 1]), np.float32(t1 - drift_start[k + 1])
 
@@ -372,118 +371,3 @@ def unpack(
         events[i].x = pixel - row * columns
         events[i].y = row
         events[i].polarity = key & np.uint64(1)
-
-
-def unpack_numpy(keys: np.ndarray, width: int, events: np.ndarray) -> None:
-    """The same as `unpack`."""
-    pixel = (keys >> np.uint64(1)) & np.uint64(MAX_PIXELS - 1)
-    events["timestamp"] = keys >> np.uint64(TIME_SHIFT)
-    events["y"], events["x"] = np.divmod(pixel, np.uint64(width))
-    events["polarity"] = keys & np.uint64(1)
-
-
-def expose_numpy(
-    frames: np.ndarray,  # (K, P) float32
-    times: np.ndarray,  # (K + 1,) float64, µs
-    drift_start: np.ndarray,  # (K + 1,) float64, µs
-    pixels: Pixels,
-    state: State,
-    settings: Settings,
-) -> np.ndarray:  # (N,) uint64, unsorted
-    """The same as `expose`, a whole frame at a time, for reading and for tests."""
-    one, pixel = np.float32(1), np.arange(frames.shape[1])
-    keys = [np.empty(0, np.uint64)]
-
-    def remember(where: np.ndarray, level: np.ndarray) -> None:
-        np.copyto(state.memory, level, where=where)
-        np.copyto(state.high, level * pixels.gain_on, where=where)
-        np.copyto(state.low, level * pixels.gain_off, where=where)
-
-    def draw(where: np.ndarray) -> np.ndarray:
-        random = _uniform_numpy(settings.seed, pixel, state.draws)
-        state.draws[where] += np.uint32(1)
-        return random
-
-    for k, frame in enumerate(frames):
-        t0, t1 = times[k], times[k + 1]
-        if drift_start[k + 1] != drift_start[k]:
-            elapsed = np.float32(drift_start[k + 1] - drift_start[k])
-            remember(state.high != _HELD, state.memory / (one + pixels.leak * elapsed))
-        y0 = state.response * (one + pixels.leak * np.float32(t0 - drift_start[k + 1]))
-        drive1 = settings.gain * frame + settings.offset
-        if settings.bandwidth > 0:
-            rate = np.float32(settings.bandwidth * (t1 - t0))
-            state.response[:] = _respond_numpy(state.drive, drive1, state.response, rate)
-        else:
-            state.response[:] = drive1
-        state.drive[:] = drive1
-        y1 = state.response * (one + pixels.leak * np.float32(t1 - drift_start[k + 1]))
-
-        slope = (y1.astype(np.float64) - y0) / (t1 - t0)
-        busy = np.ones(pixel.shape, bool)
-        while busy.any():  # one event a pixel a turn
-            held = busy & (state.high == _HELD)
-            freed = held & (state.release < t1)
-            busy &= ~held | freed
-            t = np.maximum(t0, state.release)
-            with np.errstate(invalid="ignore"):
-                remember(freed, (y0 + slope * (t - t0)).astype(np.float32))
-
-            on, falls = y1 >= state.high, y1 <= state.low
-            level = np.where(on, state.high, state.low)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                crossing = np.clip(t0 + (level.astype(np.float64) - y0) / slope, t, t1)
-            crossing = np.where(slope != 0, crossing, t)
-            crossing[~(on | falls)] = np.inf
-            listening = busy.copy()
-            while (listening := listening & (state.candidate <= np.minimum(crossing, t1))).any():
-                noise = state.candidate.copy()
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    np.subtract(noise, np.log(draw(listening)) / pixels.noise, out=state.candidate, where=listening)
-                    noise_level = (y0 + slope * (noise - t0)).astype(np.float32)
-                chance = one - (one - BRIGHT_NOISE) * np.minimum(one, noise_level)
-                judged = listening & (noise >= t)
-                accepted = judged & ((draw(judged) < chance) | (pixels.hot != 0))
-                on = np.where(accepted, draw(accepted) < 0.5, on)
-                level, crossing = np.where(accepted, noise_level, level), np.where(accepted, noise, crossing)
-                listening &= ~accepted
-
-            busy &= crossing <= t1
-            state.release[busy] = crossing[busy] + settings.refractory_us
-            if settings.refractory_us > 0:
-                state.high[busy] = _HELD
-            else:
-                remember(busy, level)
-            keys.append(_keys_numpy(settings, draw, pixel, crossing, on, busy))
-    return np.concatenate(keys)
-
-
-def _respond_numpy(drive: np.ndarray, drive1: np.ndarray, response: np.ndarray, rate: np.float32) -> np.ndarray:
-    f = np.float32
-    x = np.minimum(_MAX_DECAY, rate * f(0.5) * (drive + drive1))
-    mean = drive + (f(12) + x * (f(5) + x)) / (f(24) + x * (f(6) + x)) * (drive1 - drive)
-    y = x * f(0.125)
-    root = f(1) + y * (f(1) + y * (f(0.5) + y * (f(1 / 6) + y * f(1 / 24))))
-    grown = response * np.square(np.square(np.square(root)))  # response · exp(x), from the series of exp(x / 8)
-    return mean * grown / (grown + (mean - response))
-
-
-def _uniform_numpy(seed: np.uint64, pixel: np.ndarray, draw: np.ndarray) -> np.ndarray:
-    z = seed + _GOLDEN * ((pixel.astype(np.uint64) << np.uint64(32)) + draw + np.uint64(1))
-    for _ in range(2):
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return ((z >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
-
-
-def _keys_numpy(
-    settings: Settings, draw: Any, pixel: np.ndarray, time: np.ndarray, on: np.ndarray, fires: np.ndarray
-) -> np.ndarray:
-    if settings.delay_us > 0:
-        radius = np.sqrt(-2.0 * np.log(draw(fires)))
-        time = time + settings.delay_us * radius * np.abs(np.cos(2.0 * np.pi * draw(fires)))
-    stamp = np.floor(time[fires]).astype(np.int64) + settings.origin_us
-    stamp += -stamp % settings.resolution_us
-    since = (stamp - settings.origin_us).astype(np.uint64) << np.uint64(TIME_SHIFT)
-    return since | (pixel[fires].astype(np.uint64) << np.uint64(1)) | on[fires].astype(np.uint64)

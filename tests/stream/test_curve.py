@@ -1,6 +1,7 @@
 """Keys: who has the right ones gets frames, who has not gets nothing and harms nothing."""
 
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,18 @@ def test_the_right_keys_receive(publisher: Publisher, alice: Subscriber, make_fr
         assert got.depth.tobytes() == make_frame(k, 346, 260).depth.tobytes()
 
 
-@pytest.mark.parametrize("name, server", [("alice", "mallory"), ("mallory", "server"), (None, None)])
+@pytest.mark.parametrize(
+    "name, server, complaint",
+    [
+        ("alice", "mallory", "not with these keys"),
+        ("mallory", "server", "does not know our key"),
+        (None, None, "not with these keys|only one side has keys"),
+    ],
+)
 def test_other_keys_or_none_receive_nothing_and_harm_nothing(
     name: str | None,
     server: str | None,
+    complaint: str,
     publisher: Publisher,
     alice: Subscriber,
     keyring: Keyring,
@@ -78,6 +87,7 @@ def test_other_keys_or_none_receive_nothing_and_harm_nothing(
         publisher.address,
         keys=keyring.secret(name) if name else None,
         server_key=keyring.public(server) if server else None,
+        timeout=0.2,
     ) as stranger:
         assert not publisher.wait_for_subscribers(2, timeout=0.5)
         for k in range(5):
@@ -85,8 +95,23 @@ def test_other_keys_or_none_receive_nothing_and_harm_nothing(
             got = alice.receive(10)
             assert got is not None
             assert (got.seq, got.lost) == (k, 0)
-        assert stranger.receive(0.2) is None
+        with pytest.raises(WireError, match=complaint):
+            next(iter(stranger))
         assert publisher.subscribers == 1
+
+
+def test_a_client_is_let_in_once_it_is_on_the_list(keyring: Keyring, make_frame: FrameMaker) -> None:
+    first = Publisher("tcp://127.0.0.1:*", keyring.secret("server"), keyring.clients)
+    with Subscriber(first.address, keys=keyring.secret("mallory"), server_key=keyring.public("server")) as subscriber:
+        assert subscriber.receive(0.2) is None
+        first.close()
+        (keyring.clients / "mallory.key").write_bytes(keyring.public("mallory").read_bytes())
+        with Publisher(first.address, keyring.secret("server"), keyring.clients) as second:
+            deadline = time.monotonic() + 10
+            while not second.subscribers and time.monotonic() < deadline:
+                assert subscriber.receive(0.1) is None
+            second.publish(make_frame(0))
+            assert isinstance(subscriber.receive(10), DepthFrame)
 
 
 def test_keys_on_one_side_only_do_not_talk(keyring: Keyring, make_frame: FrameMaker) -> None:

@@ -26,6 +26,7 @@ class Wire:
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.socket = context.socket(zmq.XPUB)
+        self.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         self.socket.bind(ANY_PORT)
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
@@ -116,7 +117,7 @@ def test_a_message_that_is_too_large_is_never_taken_in(wire: Wire, make_frame: F
     with Subscriber(wire.address, timeout=10, max_message_bytes=100_000) as subscriber:
         wire.wait_for_subscriptions(2)
         wire.send(make_frame(0, 640, 480), 0)
-        assert subscriber.receive(1) is None
+        assert subscriber.receive(2) is None
         wire.wait_for_subscriptions(2)  # it has hung up and is back
         wire.send(make_frame(1), 1)
         got = next(iter(subscriber))
@@ -128,9 +129,7 @@ def test_silence_is_an_error_after_the_timeout(wire: Wire) -> None:
         wire.wait_for_subscriptions(2)
         assert subscriber.receive(0) is None
         started = time.monotonic()
-        with pytest.raises(
-            WireError, match=r"nothing came for 0\.2 s; is it published there, and are the keys right\?$"
-        ):
+        with pytest.raises(WireError, match=r"nothing came for 0\.2 s; is it published there\?$"):
             next(iter(subscriber))
         assert 0.15 < time.monotonic() - started < 5
 
@@ -147,7 +146,7 @@ def test_malformed_messages_do_not_put_the_timeout_off(wire: Wire) -> None:
         thread = threading.Thread(target=babble)
         thread.start()
         started = time.monotonic()
-        with pytest.raises(WireError, match=r"\(\d+ bad messages: depth message: expected"):
+        with pytest.raises(WireError, match=r"\d+ bad messages, the last one: depth message: expected"):
             next(iter(subscriber))
         assert time.monotonic() - started < 5
         done.set()

@@ -1,4 +1,4 @@
-"""Makers of small scenes without Blender, some of them ill-behaved, for the tests of the generation job.
+"""Makers of small scenes without Blender, some of them ill-behaved, and how to run a job with them.
 
 They run in the job's own processes, which import this module by name.
 """
@@ -13,9 +13,28 @@ import numpy as np
 
 from sweepdepth.synth.config import GenerationConfig, sample_calibration
 from sweepdepth.synth.generation import sweep_light_field, write_recordings
+from sweepdepth.synth.job import generate
 from sweepdepth.synth.lightfield import LightField, aperture_offsets, margin_for
 
 VIEWS = 12
+TINY = GenerationConfig.parse(
+    {
+        "sweeps": 2,
+        "camera": {"width": 64, "height": 48, "pixel_pitch_um": 18.5},
+        "lens": {"blur_px": [2, 12]},
+        "intensity": {"frames": 3},
+    }
+)
+
+
+def run(folder, scenes, *, maker="make", workers: int | None = 2, seed=0, config=TINY, **options):
+    return generate(folder, scenes, seed, config, workers=workers, maker=f"scene_makers:{maker}", **options)
+
+
+def notes(folder):
+    """What the makers say that happened so far, a line for each scene begun and made."""
+    path = Path(folder).with_suffix(".notes")
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def tilted_plane(calibration, seed):
@@ -68,11 +87,17 @@ def make_slowly(order, index):
     return make(order, index)
 
 
+def make_two_and_hang(order, index):
+    _note(order, f"{index} begun by {os.getpid()}")
+    if index >= 2:
+        time.sleep(1000)
+    return make(order, index)
+
+
 def make_unless_ill(order, index):
     """Scene 1 crashes the first time, scene 2 always, scene 3 hangs, scene 4 raises."""
     _note(order, f"{index} begun by {os.getpid()}")
-    begun = _notes_path(order["folder"]).read_text().splitlines()
-    attempts = sum(line.startswith(f"{index} begun") for line in begun)
+    attempts = sum(line.startswith(f"{index} begun") for line in notes(order["folder"]))
     if index == 1 and attempts == 1:
         os.kill(os.getpid(), signal.SIGSEGV)
     if index == 2:
@@ -94,9 +119,5 @@ def make_until_full(order, index):
 
 
 def _note(order, line):
-    with _notes_path(order["folder"]).open("a") as file:
+    with Path(order["folder"]).with_suffix(".notes").open("a") as file:
         file.write(line + "\n")
-
-
-def _notes_path(folder):
-    return Path(folder).with_suffix(".notes")

@@ -1,11 +1,13 @@
 """The generation job: real clusters, real processes, and real kills."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -13,36 +15,23 @@ import pytest
 
 from sweepdepth.capture.dataset import DiskFullError, open_dataset, read_scene
 from sweepdepth.capture.errors import RecordingError, SweepdepthError
+from sweepdepth.capture.pictures import save_figure
 from sweepdepth.capture.recordings import open_recording
-from sweepdepth.synth import job
+from sweepdepth.synth import blender, generation, job
 from sweepdepth.synth.config import ConfigError, GenerationConfig
+from sweepdepth.synth.contact_sheet import contact_sheet
 from sweepdepth.synth.job import generate
+from sweepdepth.synth.sensor import Sensor
+
+from .scene_makers import TINY, make, notes, run
 
 HERE = Path(__file__).parent
-TINY = GenerationConfig.parse(
-    {
-        "sweeps": 2,
-        "camera": {"width": 64, "height": 48, "pixel_pitch_um": 18.5},
-        "lens": {"blur_px": [2, 12]},
-        "intensity": {"frames": 3},
-    }
-)
 
 
 @pytest.fixture(autouse=True)
 def _makers_can_be_imported(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-
-
-def run(folder, scenes, *, maker="make", workers=2, seed=0, config=TINY, **options):
-    return generate(folder, scenes, seed, config, workers=workers, maker=f"scene_makers:{maker}", **options)
-
-
-def notes(folder):
-    """What the makers say that happened so far, a line for each scene begun and made."""
-    path = Path(folder).with_suffix(".notes")
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def wait_for(condition, timeout_s=60.0):
@@ -91,6 +80,30 @@ def test_two_workers_make_the_same_bytes_as_one_and_every_file_replays(tmp_path)
     assert light[0] != light[1]
 
 
+def test_blender_makes_a_dataset_and_a_contact_sheet_shows_it(tmp_path):
+    if not blender.is_installed():
+        pytest.skip("Blender is not installed")
+    rendering = {"min_views": 6, "max_views": 6, "intensity_samples": 1}
+    config = GenerationConfig.parse(
+        TINY.model_dump(mode="json") | {"rendering": rendering, "intensity": {"frames": 2, "aperture_pair": True}}
+    )
+    report = generate(tmp_path, 2, 0, config, workers=1)
+    assert (report.made, report.skipped) == (2, ())
+    assert report.render_s > 0
+    dataset = open_dataset(tmp_path)
+    for path in dataset.scenes:
+        scene = read_scene(path)
+        assert len(scene.events) > 100
+        assert np.all((scene.truth.depth > 0.1) & (scene.truth.depth < 100))
+        assert scene.truth.aperture_pair is not None
+        assert json.loads(scene.truth.attributes["scene"])["seed"] == 0
+        assert Sensor.model_validate_json(scene.truth.attributes["sensor"]).on_threshold > 0
+    figure = contact_sheet(dataset, scenes=2)
+    save_figure(figure, tmp_path / "sheet.png")
+    assert len(figure.axes) == 10
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
 def test_a_second_run_makes_what_is_missing_and_nothing_else(tmp_path):
     progress = []
     run(tmp_path, 2, on_progress=progress.append, workers=1)
@@ -131,7 +144,7 @@ def test_killed_scene_processes_and_killed_workers_cost_no_scene(tmp_path):
     """One process that makes a scene is killed, then a dask worker with the process it owns."""
     script = f"""
 import sys
-from test_job import TINY, run
+from scene_makers import run
 if __name__ == "__main__":
     report = run({str(tmp_path / "data")!r}, 6, maker="make_slowly")
     print(report.made, len(report.skipped))
@@ -153,25 +166,33 @@ if __name__ == "__main__":
     assert scene_processes() == []
 
 
-def test_a_job_that_is_killed_outright_leaves_whole_files_only_and_is_continued(tmp_path):
+def test_a_job_that_is_killed_outright_takes_its_processes_along_and_is_continued(tmp_path):
     script = f"""
-from test_job import run
+from scene_makers import run
 if __name__ == "__main__":
-    run({str(tmp_path / "data")!r}, 50, maker="make_slowly")
+    run({str(tmp_path / "data")!r}, 50, maker="make_two_and_hang")
 """
     (tmp_path / "script.py").write_text(script)
     owner = subprocess.Popen([sys.executable, str(tmp_path / "script.py")], start_new_session=True)
-    wait_for(lambda: len(scene_files(tmp_path / "data")) >= 2)
-    workers = psutil.Process(owner.pid).children(recursive=True)
-    for process in [psutil.Process(owner.pid), *workers]:
-        process.kill()
+    wait_for(lambda: len(scene_files(tmp_path / "data")) == 2)
+    wait_for(lambda: sum("begun" in line for line in notes(tmp_path / "data")) == 4)
+    family = psutil.Process(owner.pid).children(recursive=True)
+    assert len(scene_processes()) == 2
+    owner.kill()
     owner.wait()
-    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in workers))
-    made = scene_files(tmp_path / "data")
-    for name in made:
+    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), timeout_s=30)
+    for name in scene_files(tmp_path / "data"):
         assert len(read_scene(tmp_path / "data" / name).events) > 0
-    report = run(tmp_path / "data", len(made) + 1)
-    assert (report.present, report.made) == (len(made), 1)
+    report = run(tmp_path / "data", 3, workers=1)
+    assert (report.present, report.made) == (2, 1)
+
+
+def test_the_scene_itself_is_written_after_its_variants(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(generation, "write_scene", lambda path, scene: written.append(path.name))
+    config = TINY.model_copy(update={"variants": 3})
+    make({"folder": str(tmp_path / "data"), "seed": 0, "config": config.model_dump(), "threads": 1}, 4)
+    assert written == ["scene_000004_v2.h5", "scene_000004_v1.h5", "scene_000004.h5"]
 
 
 def test_a_full_disk_says_so_and_stops_the_job(tmp_path):
@@ -203,6 +224,7 @@ def test_a_full_tmpfs_stops_the_job(tmp_path):
 def test_a_running_scheduler_serves_as_well(tmp_path):
     from distributed import LocalCluster
 
+    cluster: Any
     with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", memory_limit=0) as cluster:
         report = run(tmp_path, 3, workers=None, scheduler=cluster.scheduler_address)
         assert report.made == 3

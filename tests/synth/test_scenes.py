@@ -29,7 +29,7 @@ def calibration() -> Calibration:
 
 @pytest.fixture(scope="module")
 def scenes(calibration: Calibration) -> list[Scene]:
-    return [sample_scene(5, i, SceneConfig(), calibration) for i in range(400)]
+    return [sample_scene(5, i, SceneConfig(), calibration) for i in range(250)]
 
 
 def test_a_scene_depends_on_seed_and_number_alone(calibration, scenes):
