@@ -24,6 +24,7 @@ _OPTIONS = {
     zmq.RECONNECT_IVL: 100,
     zmq.RECONNECT_IVL_MAX: 2_000,
     zmq.HANDSHAKE_IVL: 5_000,
+    # Not libzmq's heartbeats: libzmq 4.3 aborts when the connection breaks while our queue is full and they are on.
     **TCP_KEEPALIVE,
 }
 _TROUBLES = {
@@ -38,8 +39,8 @@ _GIVEN_UP_S = 1.0
 class Subscriber:
     """Receives frames; `with Subscriber("tcp://127.0.0.1:5560") as frames: for frame in frames: …`.
 
-    It connects in the background, as soon as there is a publisher, and again whenever the connection breaks. Whatever
-    does not follow the wire format is counted and skipped. For use by one thread.
+    It connects as soon as there is a publisher, and again whenever the connection breaks, while it is being read.
+    Whatever does not follow the wire format is counted and skipped. For use by one thread.
 
     Attributes:
         lost: messages missed so far, in all topics asked for; each frame's own `lost` says how many before it.
