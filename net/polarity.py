@@ -22,8 +22,8 @@ from .blur import gaussian_blur
 from .estimate import Estimate
 
 BANDS_PX = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
-"""Differences of Gaussians that split the image into bands of detail, one octave each. The coarse one tells at which end of
-the range a surface is, which fine detail alone may leave open."""
+"""Differences of Gaussians that split the image into bands of detail, one octave each. The coarse one tells at which
+end of the range a surface is, which fine detail alone may leave open."""
 
 POOL_PX = 2.5
 """Pixels share a depth within a Gaussian of this width."""

@@ -106,7 +106,7 @@ class Stage:
         bpy.context.scene.cycles.max_bounces = 0
         tree = _depth_compositor(bpy)
         try:
-            metres = self._render(samples=1, seed=self._seed) * np.float32(self._metres_per_unit)
+            metres = self._render(samples=1, seed=self._seed, only=0) * np.float32(self._metres_per_unit)
         finally:
             bpy.context.scene.render.use_compositing = False
             bpy.context.scene.compositing_node_group = None
@@ -133,7 +133,8 @@ class Stage:
         views = np.empty((n_views, camera.height + 2 * margin, camera.width + 2 * margin), np.float32)
         for k, (offset, (jx, jy)) in enumerate(zip(offsets, jitter, strict=True)):
             self._place(*offset, reference_diopters=middle, margin=margin, jitter=(jx, jy))
-            views[k] = self._render(samples=1, seed=self._seed + 1 + k)
+            # Path k of one low-discrepancy sequence of K: where views coincide, their noise is that of K good samples.
+            views[k] = self._render(samples=n_views, seed=self._seed + 1, only=k)
         return LightField(views * self._exposure, offsets, jitter, margin, middle, depth, intensity)
 
     def defocused(self, focus_diopters: float, samples: int | None = None, seed: int = 0) -> np.ndarray:
@@ -199,17 +200,18 @@ class Stage:
         self._camera.rotation_euler = self._rotation
         self._camera.location = (self._pose @ (right_m / unit, -down_m / unit, 0.0, 1.0))[:3].tolist()
 
-    def _render(self, samples: int, seed: int) -> np.ndarray:
-        """Render what is placed, (h, w) float32 linear, as Blender has it.
+    def _render(self, samples: int, seed: int, only: int | None = None) -> np.ndarray:
+        """Render what is placed, (h, w) float32 linear, as Blender has it; all of a number of paths, or one of them.
 
-        A single path goes through the pixel's centre: the filter is shut, and the first sample aims at its middle
-        (kernel/integrator/init_from_camera.h). More paths are spread over the pixel's area.
+        One path alone goes through the pixel's centre, by a shut filter; many are spread over the pixel's area.
         """
         bpy = self._bpy
         scene = bpy.context.scene
         scene.cycles.samples, scene.cycles.seed = samples, seed
+        scene.cycles.use_sample_subset = only is not None
+        scene.cycles.sample_offset, scene.cycles.sample_subset_length = only or 0, 1
         # A box has a width of 1 whatever is set, and the middle of its table is off by 0.0015 px.
-        scene.cycles.pixel_filter_type = "GAUSSIAN" if samples == 1 else "BOX"
+        scene.cycles.pixel_filter_type = "GAUSSIAN" if samples == 1 or only is not None else "BOX"
         scene.cycles.filter_width = 0.01
         path = Path(self._folder.name) / "frame.exr"
         path.unlink(missing_ok=True)
@@ -267,7 +269,7 @@ def _configure(bpy: Any, settings: RenderSettings, procedural: bool) -> None:
     image.file_format, image.color_mode, image.color_depth, image.exr_codec = "OPEN_EXR", "BW", "32", "NONE"
     render.use_file_extension = True
     cycles.use_adaptive_sampling = cycles.use_denoising = cycles.use_auto_tile = False
-    cycles.use_animated_seed = cycles.use_sample_subset = False
+    cycles.use_animated_seed = False
     cycles.time_limit = 0.0
     cycles.device = _select_device(bpy) if settings.device == "gpu" else "CPU"
     if procedural:

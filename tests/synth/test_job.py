@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,16 @@ from .scene_makers import TINY, make, notes, run
 HERE = Path(__file__).parent
 
 
+RUN_VARIABLE = "SWEEPDEPTH_TEST_RUN"
+RUN = uuid.uuid4().hex
+"""Inherited by all processes of these tests, to tell them from those of other runs on the same machine."""
+
+
 @pytest.fixture(autouse=True)
 def _makers_can_be_imported(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setenv(RUN_VARIABLE, RUN)
 
 
 def wait_for(condition, timeout_s=60.0):
@@ -42,11 +49,12 @@ def wait_for(condition, timeout_s=60.0):
 
 
 def scene_processes():
-    """The processes that make scenes, of this test or left over from it."""
+    """The processes that make scenes, of this run of the tests or left over from it."""
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
-        command = process.info["cmdline"] or []
-        if "sweepdepth.synth.worker_process" in command and process.status() != psutil.STATUS_ZOMBIE:
+        command, environment = process.info["cmdline"] or [], process.info["environ"] or {}
+        ours = environment.get(RUN_VARIABLE) == RUN
+        if ours and "sweepdepth.synth.worker_process" in command and process.status() != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 
