@@ -1,9 +1,11 @@
 """Light fields against Blender's own depth of field: error, and time per sweep, in one run; the refocusing kernel."""
 
 import argparse
+import itertools
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,26 +49,24 @@ def rmse(image: np.ndarray, reference: np.ndarray) -> float:
     return float(np.sqrt(np.mean((image - reference) ** 2)))
 
 
-def variants(stage: Stage, n_views: int) -> dict[str, tuple[LightField, float]]:
+def variants(stage: Stage, n_views: int) -> list[tuple[LightField, float]]:
     """Light fields made in other ways, and the blend between samples that each is read with."""
-    scene = blender.load().context.scene
-    made = {
-        "bilinear": (stage.light_field(n_views), 1.0),
-        "half the views": (stage.light_field(n_views // 2), refocus_module.BLEND),
-        "twice the views": (stage.light_field(n_views * 2), refocus_module.BLEND),
-    }
-    scene.cycles.use_denoising, scene.cycles.denoiser = True, "OPENIMAGEDENOISE"
-    scene.cycles.denoising_input_passes, scene.cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "ACCURATE"
-    made["denoised views"] = (stage.light_field(n_views), refocus_module.BLEND)
-    scene.cycles.use_denoising = False
+    blend = refocus_module.BLEND
+    made = [(stage.light_field(n_views), 1.0), (stage.light_field(n_views // 2), blend)]
+    made.append((stage.light_field(n_views * 2), blend))
+    cycles = blender.load().context.scene.cycles
+    cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
+    cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "ACCURATE"
+    made.append((stage.light_field(n_views), blend))
+    cycles.use_denoising = False
     return made
 
 
-def read_with(blend: float, work: Callable[[], T]) -> T:
-    """Do something with another blend between samples."""
+def read_with(blend: float, field: LightField, focus: float, calibration: Calibration) -> np.ndarray:
+    """Refocus with another blend between samples."""
     kept, refocus_module.BLEND = refocus_module.BLEND, blend
     try:
-        return work()
+        return refocus(field, focus, calibration)
     finally:
         refocus_module.BLEND = kept
 
@@ -74,76 +74,59 @@ def read_with(blend: float, work: Callable[[], T]) -> T:
 def compare(options: argparse.Namespace, console: Console) -> LightField:
     """Render scenes both ways, print errors and times, save the picture; returns the last light field."""
     settings = RenderSettings(dof_samples=DOF_SAMPLES, threads=options.threads)
-    stops = {1.4: 1.0, 2.8: 0.5}
-    foci = (0.5, 1.5, 2.5)
-    names = ["light field", f"{DOF_SAMPLES}-sample DoF", *(["bilinear", "half the views", "twice the views",
-             "denoised views"] if options.variants else [])]  # fmt: skip
-    errors = Table(title=f"RMSE against {options.reference}-sample depth of field, {options.width} px wide")
-    for column in ("scene", "stop", "focus 1/m", "mean", *names):
-        errors.add_column(column, justify="right")
-    times = Table(title=f"A sweep of {options.steps} images at f/1.4, {settings.threads} threads")
-    for column in ("scene", "", "views", "light field", "refocusing", f"{options.steps} DoF images", "ratio"):
-        times.add_column(column, justify="right")
+    others = ("bilinear", "half views", "twice", "denoised") if options.variants else ()
+    errors = Table(title=f"RMSE · 1000 against {options.reference}-sample depth of field, {options.width} px wide")
+    for column in ("scene", "stop", "1/m", "mean", "ours", f"DoF {DOF_SAMPLES}", *others):
+        errors.add_column(column, justify="right", no_wrap=True)
+    times = Table(title=f"A sweep of {options.steps} images, {settings.threads} threads")
+    for column in ("scene", "stop", "clock", "views", "light field", "refocus", "DoF", "ratio"):
+        times.add_column(column, justify="right", no_wrap=True)
     panels: list[list[np.ndarray]] = []
-    field = None
-    for index in options.scenes:
-        wide = lens(options.width, 1.4)
-        scene = sample_scene(0, index, SceneConfig(), wide)
-        with Stage(scene, wide, settings) as stage:
+    fields: list[LightField] = []
+    for index, stop in itertools.product(options.scenes, options.stops):
+        calibration = lens(options.width, stop)
+        scene = sample_scene(0, index, SceneConfig(), calibration)
+        with Stage(scene, calibration, settings) as stage:
             stage.depth()  # Blender prepares the scene once, for either way
             field, *render_time = timed(stage.light_field)
+            fields.append(field)
+            refocus(field, 1.0, calibration)  # compiled
             sweep = np.linspace(0.5, 2.5, options.steps)
-            refocus(field, 1.0, wide)  # compiled
-            _, *refocus_time = timed(lambda f=field, w=wide: refocus_sweep(f, sweep, w, threads=options.threads))
-            others = variants(stage, len(field.views)) if options.variants else {}
-            exposure = stage.exposure
-        for stop, scale in stops.items():
+            _, *refocus_time = timed(partial(refocus_sweep, field, sweep, calibration, threads=options.threads))
+            ways = variants(stage, len(field.views)) if options.variants else []
             dof_times = []
-            with Stage(scene, lens(options.width, stop), settings) as stage:
-                stage.exposure = exposure
-                stage.depth()
-                for focus in foci:
-                    reference = stage.defocused(focus, options.reference, seed=1)
-                    image, *dof_time = timed(lambda s=stage, f=focus: s.defocused(f))
-                    dof_times.append(dof_time)
-                    ours = refocus(field, focus, wide, scale)
-                    row = [rmse(ours, reference), rmse(image, reference)]
-                    row += [
-                        rmse(read_with(blend, lambda o=other, f=focus, a=scale: refocus(o, f, wide, a)), reference)
-                        for other, blend in others.values()
-                    ]
-                    errors.add_row(
-                        f"{index} {scene.kind}",
-                        f"f/{stop}",
-                        f"{focus}",
-                        f"{reference.mean():.3f}",
-                        *(
-                            f"[bold]{e:.5f}[/]" if i < 2 and e == min(row[:2]) else f"{e:.5f}"
-                            for i, e in enumerate(row)
-                        ),
-                    )
-                    if stop == 1.4:
-                        panels.append([reference, ours, image])
-            if stop == 1.4:
-                for i, clock in enumerate(("wall", "processor")):
-                    dof = options.steps * np.mean([t[i] for t in dof_times])
-                    ratio = dof / (render_time[i] + refocus_time[i])
-                    times.add_row(
-                        f"{index} {scene.kind}",
-                        clock,
-                        str(len(field.views)),
-                        f"{render_time[i]:.1f} s",
-                        f"{refocus_time[i]:.2f} s",
-                        f"{dof:.0f} s",
-                        f"{ratio:.0f}×",
-                    )
+            for focus in (0.5, 1.5, 2.5):
+                reference = stage.defocused(focus, options.reference, seed=1)
+                dof, *dof_time = timed(partial(stage.defocused, focus))
+                dof_times.append(dof_time)
+                ours = refocus(field, focus, calibration)
+                images = [ours, dof, *(read_with(blend, way, focus, calibration) for way, blend in ways)]
+                errors.add_row(
+                    f"{index} {scene.kind}",
+                    f"f/{stop}",
+                    f"{focus}",
+                    f"{1000 * reference.mean():.0f}",
+                    *(f"{1000 * rmse(image, reference):.2f}" for image in images),
+                )
+                panels.append([reference, ours, dof])
+        for i, clock in enumerate(("wall", "processor")):
+            all_dof = options.steps * float(np.mean([t[i] for t in dof_times]))
+            times.add_row(
+                f"{index} {scene.kind}",
+                f"f/{stop}",
+                clock,
+                str(len(field.views)),
+                f"{render_time[i]:.1f} s",
+                f"{refocus_time[i]:.2f} s",
+                f"{all_dof:.0f} s",
+                f"{all_dof / (render_time[i] + refocus_time[i]):.0f}×",
+            )
     console.print(errors)
     console.print(times)
     if options.out is not None:
         save_picture(panels, options.out)
         console.print(f"picture: {options.out}")
-    assert field is not None
-    return field
+    return fields[-1]
 
 
 def save_picture(panels: list[list[np.ndarray]], path: Path) -> None:
@@ -168,10 +151,9 @@ def save_picture(panels: list[list[np.ndarray]], path: Path) -> None:
 
 def kernel(field: LightField, width: int, console: Console) -> None:
     """The refocusing kernel on one core, against its NumPy twin and a plain copy."""
-    calibration = lens(width, 1.4)
-    breathing = calibration.model_copy(update={"breathing": None})
     sweep = np.linspace(0.5, 2.5, 20)
-    columns, rows = refocus_module._reading_positions(field, sweep, breathing, np.full(len(field.views), True))
+    everything = np.full(len(field.views), True)
+    columns, rows = refocus_module._reading_positions(field, sweep, lens(width, 1.4), everything)
     weights = np.full(len(field.views), 1 / len(field.views), np.float32)
     height = field.depth.shape[0]
     out = np.empty((len(sweep), *field.depth.shape), np.float32)
@@ -195,6 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=87, help="346 for the size of a DAVIS346")
     parser.add_argument("--scenes", type=int, nargs="+", default=[9], help="numbers of procedural scenes")
+    parser.add_argument("--stops", type=float, nargs="+", default=[1.4, 2.8], help="f-numbers")
     parser.add_argument("--reference", type=int, default=512, help="samples of the reference")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from sweepdepth import Calibration
 from sweepdepth.synth.lightfield import (
@@ -187,7 +187,7 @@ def test_the_kernel_computes_what_its_twin_says(seed, n_views, magnification, n_
 @pytest.mark.parametrize("blur_px", [3.0, 12.0, 30.0])
 def test_neighbouring_views_are_as_close_as_asked_in_the_largest_blur(blur_px):
     offsets = aperture_offsets(views_for_blur(blur_px, 1.5), aperture_m=blur_px)
-    gaps = cKDTree(offsets).query(offsets, k=2)[0][:, 1]
+    gaps = KDTree(offsets).query(offsets, k=2)[0][:, 1]
     assert gaps.max() <= 1.5
     assert gaps.min() > 0.7
 
