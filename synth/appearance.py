@@ -42,13 +42,15 @@ def plain(dice: Dice, low: float = 0.05, high: float = 0.8) -> Texture:
     return Texture(dark=grey, light=grey)
 
 
-def material(dice: Dice, frustum: Frustum, diopters: float, regular: bool = False) -> Material:
+def material(dice: Dice, frustum: Frustum, diopters: float, regular: bool = False, metal: bool = True) -> Material:
     """The material of a surface at an inverse depth, its detail within the limits of pixels there."""
     feature = frustum.metres(dice.log_uniform(FINEST_PX, COARSEST_PX), diopters)
     if regular:
         return Material(texture=texture(dice, feature, REGULAR), roughness=0.9)
     pattern = texture(dice, feature)
     surface = dice.weighted(SURFACES)
+    if surface == "metal" and not metal:
+        surface = "textured"
     if surface == "glossy":
         return Material(texture=pattern, roughness=dice.uniform(0.05, 0.35))
     if surface == "plain":

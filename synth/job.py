@@ -9,6 +9,12 @@ then skipped and listed. Files appear whole or not at all, so any process may be
 dask itself, makes what is missing.
 
 Workers on other machines must see the dataset's folder under the same path, and need sweepdepth and Blender installed.
+On SLURM, with dask-jobqueue:
+
+    from dask_jobqueue import SLURMCluster
+    cluster = SLURMCluster(cores=8, processes=8, memory="16GB", walltime="12:00:00")
+    cluster.scale(jobs=8)                                    # 64 scenes at a time
+    generate("dataset", scenes=100_000, seed=0, config=config, scheduler=cluster.scheduler_address)
 """
 
 import logging
@@ -83,8 +89,9 @@ class JobReport:
     skipped: tuple[SkippedScene, ...]
     elapsed_s: float
     events: int  # in the recordings made
-    render_s: float  # of the scenes made, added up over the workers
+    render_s: float  # of the scenes made, added up over the workers, as are the next two
     total_s: float
+    cpu_s: float  # processor time
 
     @property
     def scenes_per_hour(self) -> float:
@@ -97,6 +104,7 @@ class _Tally:
     events: int = 0
     render_s: float = 0.0
     total_s: float = 0.0
+    cpu_s: float = 0.0
     skipped: list[SkippedScene] = field(default_factory=list)
 
 
@@ -151,7 +159,9 @@ def generate(
                     "threads": threads,
                 }
                 name = f"sweepdepth-{uuid.uuid4().hex}"
-                plugin = ScenePlugin(name, maker, order, time_limit_s, scenes_per_process)
+                plugin = ScenePlugin(
+                    name, maker, order, time_limit_s, scenes_per_process, own_cluster=scheduler is None
+                )
                 with closing(_outcomes(client, plugin, missing)) as outcomes:
                     for index, outcome, slots in outcomes:
                         _count(index, outcome, tally)
@@ -168,6 +178,7 @@ def generate(
         events=tally.events,
         render_s=tally.render_s,
         total_s=tally.total_s,
+        cpu_s=tally.cpu_s,
     )
 
 
@@ -236,7 +247,7 @@ def _outcomes(
             slots = max(1, sum(client.nthreads().values()))
             yield index, outcome, slots
     finally:
-        with suppress(OSError, TimeoutError):  # the cluster may be what has failed
+        with suppress(OSError, TimeoutError, KeyError):  # the cluster may be what has failed
             client.cancel([future for _, future in running.values()], force=True)
             client.unregister_worker_plugin(plugin.name)
 
@@ -244,9 +255,10 @@ def _outcomes(
 def _count(index: int, outcome: dict[str, Any], tally: _Tally) -> None:
     if "kind" not in outcome:
         tally.made += 1
-        tally.events += outcome.get("events", 0)
-        tally.render_s += outcome.get("render_s", 0.0)
-        tally.total_s += outcome.get("total_s", 0.0)
+        tally.events += outcome["events"]
+        tally.render_s += outcome["render_s"]
+        tally.total_s += outcome["total_s"]
+        tally.cpu_s += outcome["cpu_s"]
         return
     kind, text = outcome["kind"], outcome["text"]
     if kind == "disk full":

@@ -40,7 +40,7 @@ class RenderSettings(BaseModel):
     dof_samples: Annotated[int, Field(ge=1)] = 64
     """Paths per pixel of each image with Blender's own depth of field."""
     bounces: Annotated[int, Field(ge=0)] = 4
-    """Longest light paths in procedural scenes; users' own scenes keep their own limits."""
+    """Diffuse and glossy reflections in procedural scenes; users' own scenes keep their own limits."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Threads of Blender; 0: one per core."""
     device: Literal["cpu", "gpu"] = "cpu"
@@ -116,7 +116,7 @@ class Stage:
 
     def intensity(self) -> np.ndarray:
         """The scene all in focus, seen from the middle of the aperture."""
-        return self._unexposed * self._exposure
+        return self._unexposed * self.exposure
 
     def light_field(self, n_views: int | None = None) -> LightField:
         """K pinhole views over the aperture, one path per pixel each; see `LightField` for their geometry."""
@@ -135,13 +135,13 @@ class Stage:
             self._place(*offset, reference_diopters=middle, margin=margin, jitter=(jx, jy))
             # Path k of one low-discrepancy sequence of K: where views coincide, their noise is that of K good samples.
             views[k] = self._render(samples=n_views, seed=self._seed + 1, only=k)
-        return LightField(views * self._exposure, offsets, jitter, margin, middle, depth, intensity)
+        return LightField(views * self.exposure, offsets, jitter, margin, middle, depth, intensity)
 
     def defocused(self, focus_diopters: float, samples: int | None = None, seed: int = 0) -> np.ndarray:
         """The image with Blender's own depth of field, focused at a distance; the same noise at every distance."""
         self._place(0.0, 0.0, focus_diopters=focus_diopters)
         samples = samples or self.settings.dof_samples
-        return self._render(samples=samples, seed=self._seed + seed) * self._exposure
+        return self._render(samples=samples, seed=self._seed + seed) * self.exposure
 
     @cached_property
     def _unexposed(self) -> np.ndarray:
@@ -150,7 +150,7 @@ class Stage:
         return self._render(samples=self.settings.intensity_samples, seed=self._seed)
 
     @cached_property
-    def _exposure(self) -> np.float32:
+    def exposure(self) -> np.float32:
         """What brings the scene to its key (Reinhard et al., "Photographic tone reproduction", 2002, eq. 1)."""
         seen = self._unexposed.astype(np.float64)
         floor = _RADIANCE_FLOOR * seen.mean()
@@ -273,11 +273,10 @@ def _configure(bpy: Any, settings: RenderSettings, procedural: bool) -> None:
     cycles.time_limit = 0.0
     cycles.device = _select_device(bpy) if settings.device == "gpu" else "CPU"
     if procedural:
-        cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = settings.bounces
-        cycles.transmission_bounces = cycles.transparent_max_bounces = 8
-        cycles.max_bounces = max(settings.bounces, 8)
+        cycles.diffuse_bounces = cycles.glossy_bounces = settings.bounces
+        cycles.max_bounces = cycles.transmission_bounces = cycles.transparent_max_bounces = max(settings.bounces, 8)
         cycles.caustics_reflective = cycles.caustics_refractive = False
-        cycles.sample_clamp_indirect = 10.0
+        cycles.sample_clamp_indirect = 1.0  # a sky has about 1: single bright paths are noise that makes events
 
 
 def _select_device(bpy: Any) -> str:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.spatial.transform import Rotation
 
 from ..capture.calibration import Calibration
 from ..capture.errors import SweepdepthError
@@ -12,7 +14,7 @@ from . import appearance
 from .bodies import BODIES, THIN, Painter, body, body_at, wall
 from .dice import Dice
 from .frustum import Frustum
-from .scene import Adversity, BlendFile, Scene, SceneKind, Shape, Thing
+from .scene import Adversity, BlendFile, Lamp, Scene, SceneKind, Shape, Thing
 
 _SCENE = 10  # the scene's own stream of random numbers
 _ASSET_SUFFIXES = {".gltf", ".glb", ".obj"}
@@ -92,8 +94,30 @@ def sample_scene(seed: int, index: int, config: SceneConfig, calibration: Calibr
     if adversity == "mirror":
         things += [body(painter, "card", appearance.mirror()) for _ in range(dice.integer(1, 3))]
     return Scene(
-        seed=seed, index=index, kind=kind, adversity=adversity, key=key, things=tuple(things), lamps=lamps, sky=sky
+        seed=seed,
+        index=index,
+        kind=kind,
+        adversity=adversity,
+        key=key,
+        things=tuple(things),
+        lamps=tuple(_brought_inside(lamp, things) for lamp in lamps),
+        sky=sky,
     )
+
+
+def _brought_inside(lamp: Lamp, things: list[Thing]) -> Lamp:
+    """The lamp, moved towards the camera until it stands before every wall: one behind would leave it in the dark."""
+    if lamp.kind == "sun":
+        return lamp
+    walls = [t for t in things if t.scenery and isinstance(t.body, Shape) and t.body.kind == "plane"]
+    normals = [Rotation.from_euler("xyz", wall.rotation).as_matrix()[:, 2] for wall in walls]
+    at = np.array(lamp.position)
+    for part in np.linspace(1.0, 0.0, 21):
+        margin = 0.1 * np.linalg.norm(np.subtract(lamp.target, at * part))
+        if all((at * part - wall.position) @ normal > margin for wall, normal in zip(walls, normals, strict=True)):
+            break
+    x, y, z = (float(c) for c in at * part)
+    return lamp.model_copy(update={"position": (x, y, z)})
 
 
 def _sky_shell(dice: Dice, frustum: Frustum, farthest_m: float, radiance: float) -> Thing:

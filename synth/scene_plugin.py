@@ -1,6 +1,7 @@
 """What a dask worker needs to make scenes; apart from `job`, since it cannot even be named without dask."""
 
 import queue
+import signal
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -16,17 +17,27 @@ _FATAL = ("disk full", "configuration")  # would fail for every other scene, too
 class ScenePlugin(WorkerPlugin):
     """Owns the processes that make a worker's scenes: one for each task that runs at a time.
 
-    A process is ended when a scene takes too long, and replaced after `scenes_per_process` scenes.
+    A process is ended when a scene takes too long, and replaced after `scenes_per_process` scenes. Workers of a
+    cluster that is the job's own leave Ctrl-C to the job.
     """
 
     def __init__(
-        self, name: str, maker: str, order: Mapping[str, Any], time_limit_s: float, scenes_per_process: int
+        self,
+        name: str,
+        maker: str,
+        order: Mapping[str, Any],
+        time_limit_s: float,
+        scenes_per_process: int,
+        own_cluster: bool,
     ) -> None:
         self.name = name
+        self._own_cluster = own_cluster
         self._maker, self._order = maker, dict(order)
         self._time_limit_s, self._scenes_per_process = time_limit_s, scenes_per_process
 
     def setup(self, worker: Any) -> None:
+        if self._own_cluster and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._idle: queue.SimpleQueue[SceneProcess] = queue.SimpleQueue()
         self._all: set[SceneProcess] = set()
         self._closing = threading.Event()

@@ -78,7 +78,7 @@ def make(order, index):
     folder = Path(order["folder"])
     events = write_recordings(images, calibration, config, folder, order["seed"], index, {"scene": '"a plane"'})
     _note(order, f"{index} made by {os.getpid()}")
-    return {"events": events, "render_s": 0.0, "total_s": 0.0}
+    return {"events": events, "render_s": 0.0, "total_s": 0.0, "cpu_s": 0.0}
 
 
 def make_slowly(order, index):

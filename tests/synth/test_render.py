@@ -129,7 +129,7 @@ def test_depth_is_infinite_where_nothing_is():
 
 def test_procedural_scenes_have_depth_everywhere_spread_over_the_sweep():
     diopters = []
-    for index in range(12):
+    for index in range(16):
         scene = sample_scene(3, index, SceneConfig(), lens())
         with Stage(scene, lens(), FAST) as stage:
             depth = stage.depth()
@@ -155,7 +155,7 @@ def test_refocused_views_look_like_blenders_own_depth_of_field(breathing):
             error = np.sqrt(np.mean((ours - reference) ** 2))
             assert error < 0.08 * reference.std()
             elsewhere = refocus(field, 1.8, calibration)
-            assert np.sqrt(np.mean((elsewhere - reference) ** 2)) > 3 * error
+            assert np.sqrt(np.mean((elsewhere - reference) ** 2)) > 2 * error
 
 
 def test_a_stopped_down_light_field_looks_like_a_smaller_aperture():
@@ -193,15 +193,15 @@ def test_the_number_of_views_follows_the_blur():
 
 
 def test_four_times_the_views_make_the_same_events():
-    scene = sample_scene(0, 9, SceneConfig(), lens())
-    counts = []
-    with Stage(scene, lens()) as stage:
-        for factor in (1, 4):
-            field = stage.light_field(96 * factor)
-            stack = refocus_sweep(field, focus_steps(lens()), lens())
-            recording = simulate_sweeps(stack, lens(), PRESETS["clean"], sweeps=2, seed=0)
-            counts.append(len(recording.events))
-    assert counts[0] > 3000
+    counts = np.zeros(2)
+    for index in (9, 12, 40):
+        scene = sample_scene(0, index, SceneConfig(), lens())
+        with Stage(scene, lens()) as stage:
+            for i, n_views in enumerate((96, 4 * 96)):
+                stack = refocus_sweep(stage.light_field(n_views), focus_steps(lens()), lens())
+                recording = simulate_sweeps(stack, lens(), PRESETS["clean"], sweeps=2, seed=0)
+                counts[i] += len(recording.events)
+    assert counts[1] > 5000
     assert counts[0] == pytest.approx(counts[1], rel=0.05)
 
 
