@@ -8,19 +8,32 @@ import typer
 
 from .options import DebugOption, JsonOption
 from .output import print_json, print_tables, progress_bar
+from .view import PortOption, announce, until_interrupted
+
+_TITLES = {"net": "the network", "polarity": "the classical estimator"}
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for picture and depth file.")] = Path("demo-output"),
+    live: Annotated[bool, typer.Option("--view", help="Show it live in a browser instead, in a loop.")] = False,
+    port: PortOption = 8080,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Run the bundled recording through the whole runtime, events in, depth out, and compare with the truth."""
-    from ..stream.demo import run_demo
+    from ..stream.demo import recording_path, run_demo
 
+    if live:
+        from ..stream.loop import published_loop
+        from ..stream.view.viewer import view
+
+        stop = until_interrupted()
+        with published_loop(recording_path()) as address:
+            view(address, stop, port=port, on_url=announce)
+        raise typer.Exit(130)
     with progress_bar("demo", None, "s") as advance:
         shown = run_demo(out, advance)
-    summary, score = shown.summary, shown.metrics
+    summary = shown.summary
     if as_json:
         print_json(
             {
@@ -31,7 +44,7 @@ def demo(
                 "seconds": summary.seconds,
                 "latency_ms": {stage: {"p50": p.p50, "p99": p.p99} for stage, p in summary.latency_ms.items()},
                 "wire_ms": shown.wire_ms,
-                "metrics": asdict(score),
+                "metrics": {name: asdict(score) for name, score in shown.metrics.items()},
                 "picture": str(shown.picture),
                 "depth_file": str(shown.depth_file),
             }
@@ -39,12 +52,15 @@ def demo(
         return
     print_tables(
         {
-            "depth against truth (mean over the sweeps, where the estimator answers)": {
-                "coverage": f"{100 * score.coverage:.0f} % of the pixels",
-                "median error": f"{100 * score.median_range:.1f} % of the sweep range ({score.median:.3f} 1/m)",
-                "mean error": f"{100 * score.mae_range:.1f} % of the sweep range ({score.mae:.3f} 1/m)",
-                "AbsRel": f"{score.abs_rel:.3f}",
-                "δ < 1.05, 1.15, 1.25": ", ".join(f"{d:.2f}" for d in score.delta),
+            **{
+                f"{_TITLES[name]} against the truth, where it answers (mean over the sweeps)": {
+                    "coverage": f"{100 * score.coverage:.0f} % of the pixels",
+                    "median error": f"{100 * score.median_range:.1f} % of the sweep range ({score.median:.3f} 1/m)",
+                    "mean error": f"{100 * score.mae_range:.1f} % of the sweep range ({score.mae:.3f} 1/m)",
+                    "AbsRel": f"{score.abs_rel:.3f}",
+                    "δ < 1.05, 1.15, 1.25": ", ".join(f"{d:.2f}" for d in score.delta),
+                }
+                for name, score in shown.metrics.items()
             },
             "runtime": {
                 "events": f"{summary.n_events:,} in {summary.seconds:.2f} s",

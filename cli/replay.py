@@ -22,6 +22,7 @@ class FirstDirection(StrEnum):
 class EstimatorName(StrEnum):
     """How events become depth."""
 
+    NET = "net"
     POLARITY = "polarity"
 
 
@@ -50,7 +51,13 @@ def replay(
     ] = None,
     wait_subscribers: Annotated[int, typer.Option(min=0, help="Start when this many subscribers are there.")] = 0,
     speed: Annotated[str, typer.Option("--speed", help="max, or times real time: 1 is as recorded.")] = "max",
-    estimator: Annotated[EstimatorName, typer.Option(help="How events become depth.")] = EstimatorName.POLARITY,
+    estimator: Annotated[
+        EstimatorName | None,
+        typer.Option(help="How events become depth; net unless it is not installed.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Weights for the network, instead of its own.")
+    ] = None,
     fill: Annotated[bool, typer.Option("--fill", help="Fill pixels without evidence.")] = False,
     first_direction: Annotated[
         FirstDirection | None,
@@ -89,7 +96,8 @@ def replay(
             out=out,
             publishing=Publishing(publish, keys, clients, wait_subscribers) if publish else None,
             speed=pace,
-            estimator=estimator.value,
+            estimator=None if estimator is None else estimator.value,
+            weights=weights,
             filling=fill,
             first_direction=directions[first_direction],
             force=force,

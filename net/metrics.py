@@ -28,7 +28,7 @@ class Metrics:
     abs_rel: float
     rmse_m: float
     mae_m: float
-    delta: tuple[float, float, float]  # δ < 1.05, 1.15, 1.25
+    delta: tuple[float, ...]  # δ < 1.05, 1.15, 1.25
     rmse: float  # 1/m
     mae: float  # 1/m
     median: float  # median |error|, 1/m
@@ -39,6 +39,8 @@ class Metrics:
     std_ratio: float
     n_outside: int  # pixels answered although their true depth lies outside the range (not scored above)
     outside_mae: float  # their error against the range's nearer end, 1/m
+    outside_mae_range: float
+    outside_std_range: float  # their mean stated deviation
 
 
 def score(
@@ -69,6 +71,7 @@ def score(
     nearest_end = np.clip(true_diopters, sweep.far_diopters, sweep.near_diopters)
     size = np.abs(error)
     rmse, mae, median = _mean(error**2) ** 0.5, _mean(size), _median(size)
+    outside_mae = _mean(np.abs(diopters - nearest_end)[outside])
     return Metrics(
         n_truth=int(inside.sum()),
         coverage=_mean(answered[inside].astype(float)),
@@ -85,7 +88,9 @@ def score(
         median_range=median / sweep.range_diopters,
         std_ratio=float("nan") if std is None else _median(size / std[answered]) / NORMAL_MEDIAN,
         n_outside=int(outside.sum()),
-        outside_mae=_mean(np.abs(diopters - nearest_end)[outside]),
+        outside_mae=outside_mae,
+        outside_mae_range=outside_mae / sweep.range_diopters,
+        outside_std_range=float("nan") if std is None else _mean(std[outside]) / sweep.range_diopters,
     )
 
 

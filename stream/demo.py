@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -17,9 +17,7 @@ from ..capture.recordings import open_recording
 from ..capture.stack import EventFocalStack
 from ..capture.sweeps import Sweep
 from ..net import metrics
-from ..net.estimate import Estimate
 from ..net.estimators import make_estimator
-from ..net.fill import fill
 from .messages import DepthFrame, StackFrame, StatusFrame
 from .pipeline import Summary
 from .replay import Publishing, calibration_of, replay
@@ -37,7 +35,7 @@ class Demo:
     received: tuple[DepthFrame, ...]
     lost: int
     wire_ms: float  # median time from publishing to receiving
-    metrics: metrics.Metrics
+    metrics: Mapping[str, metrics.Metrics]  # by estimator, what was received first
     picture: Path
     depth_file: Path
 
@@ -81,15 +79,22 @@ def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = N
     if not listener.depth or not listener.stacks:
         raise WireError("the demonstration's subscriber received no frame")
 
-    scores = [metrics.score(frame.depth, truth, calibration, frame.std) for frame in listener.depth]
+    shown = {listener.depth[0].info.estimator: listener.depth}
+    if "polarity" not in shown:
+        shown["polarity"] = []
+        replay(path, estimator="polarity", on_frame=shown["polarity"].append)
+    scores = {
+        name: metrics.mean([metrics.score(frame.depth, truth, calibration, frame.std) for frame in frames])
+        for name, frames in shown.items()
+    }
     picture = folder / "demo.png"
-    _draw(listener.depth[-1], listener.stacks[-1], truth, calibration, picture)
+    _draw({name: frames[-1] for name, frames in shown.items()}, listener.stacks[-1], truth, calibration, picture)
     return Demo(
         summary,
         tuple(listener.depth),
         listener.lost,
         float(np.median(listener.wire_ms)),
-        metrics.mean(scores),
+        scores,
         picture,
         depth_file,
     )
@@ -125,10 +130,10 @@ class Listener(threading.Thread):
             self.error = error
 
 
-def _draw(frame: DepthFrame, preview: StackFrame, truth: np.ndarray, calibration: Calibration, path: Path) -> None:
+def _draw(
+    frames: Mapping[str, DepthFrame], preview: StackFrame, truth: np.ndarray, calibration: Calibration, path: Path
+) -> None:
     sweep = Sweep(preview.t_start_us, preview.t_end_us, preview.direction, calibration)
-    stack = EventFocalStack(sweep, make_estimator(frame.info.estimator).polarity, preview.stack)
-    with np.errstate(divide="ignore"):
-        estimate = Estimate(1 / frame.depth, frame.std, frame.quality)
-    depths = {"depth received": frame.depth, "filled": fill(estimate, stack).depth}
-    save_figure(depth_figure(stack, depths, truth), path)
+    stack = EventFocalStack(sweep, make_estimator(preview.info.estimator).polarity, preview.stack)
+    titles = {"net": "depth: network", "polarity": "depth: polarity reversal"}
+    save_figure(depth_figure(stack, {titles[name]: frame.depth for name, frame in frames.items()}, truth), path)

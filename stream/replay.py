@@ -36,7 +36,8 @@ def replay(
     out: str | Path | None = None,
     publishing: Publishing | None = None,
     speed: float | None = None,
-    estimator: str = "polarity",
+    estimator: str | None = None,
+    weights: str | Path | None = None,
     filling: bool = False,
     first_direction: Direction | None = None,
     force: bool = False,
@@ -47,22 +48,25 @@ def replay(
 ) -> Summary:
     """Run a recording through the runtime.
 
-    `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame and appears when the run
-    ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
+    `estimator` None is the network where it can be run, else "polarity"; `weights` replace those that come with the
+    package. `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame and appears when
+    the run ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
 
     Raises:
         CalibrationError: neither `calibration` nor one in the recording.
         SyncError: the recording holds no whole sweep, or their direction is unknown. No file is written then.
+        WeightsError: `weights` cannot be used.
         RecordingError, WireError: the recording cannot be read, `out` not be written, the address not be used.
     """
     stop = stop or threading.Event()
     with ExitStack() as resources:
         recording = resources.enter_context(open_recording(path, calibration))
         calibration = calibration_of(recording)
+        chosen = make_estimator(estimator, weights=weights)
         depth_sinks: list[Callable[[DepthFrame], None]] = [on_frame] if on_frame else []
         sinks = Sinks()
         if out is not None:
-            file = resources.enter_context(DepthFile(out, calibration, estimator, force=force))
+            file = resources.enter_context(DepthFile(out, calibration, chosen.name, force=force))
             depth_sinks.append(file.append)
         if publishing is not None:
             publisher = resources.enter_context(Publisher(publishing.address, publishing.keys, publishing.clients))
@@ -74,7 +78,7 @@ def replay(
         pipeline = Pipeline(
             calibration,
             make_tracker(calibration, first_direction=first_direction),
-            make_estimator(estimator),
+            chosen,
             Sinks(tuple(depth_sinks), sinks.status, sinks.stack, sinks.wants_stack),
             speed,
             filling,

@@ -49,7 +49,7 @@ def test_the_demo_shows_depth_against_truth_and_leaves_a_picture(tmp_path):
     result = json.loads(out)
     assert result["frames_received"] == result["frames_published"] >= 4
     assert result["frames_lost"] == 0
-    assert result["metrics"]["median_range"] < 0.1
+    assert result["metrics"]["polarity"]["median_range"] < 0.1
     assert (tmp_path / result["picture"]).read_bytes().startswith(b"\x89PNG")
     assert len(read_depth_file(tmp_path / result["depth_file"])) == result["frames_published"]
     table, _ = sweepdepth("demo", cwd=tmp_path)

@@ -1,0 +1,247 @@
+"""Cases: sweeps whose true depth is known, one after another, from datasets and from folders of recordings."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..capture.calibration import Calibration
+from ..capture.dataset import MANIFEST, AperturePair, SceneTruth, open_dataset, read_scene
+from ..capture.errors import CalibrationError, RecordingError, SweepdepthError
+from ..capture.events import Batch
+from ..capture.recordings import open_recording
+from ..capture.recordings.formats import FORMATS
+from ..capture.sweeps import Sweep
+from ..capture.tracking import find_sweeps
+
+FRAMES_PER_SECOND = 30.0
+"""Of an ordinary camera."""
+
+DEPTH_SUFFIX = "_depth.npy"
+"""In a folder of recordings, NAME_depth.npy is the truth of NAME.aedat4, NAME.h5 and so on."""
+
+_RECORDING_SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
+
+
+class NotApplicable(SweepdepthError):
+    """A method needs something that a case does not have; it is left out there."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One sweep to be judged, with its truth and all that other methods may be given of it.
+
+    Frames are those of one far→near pass of a conventional camera behind the same lens, far to near whatever the
+    direction of the sweep; like the events they show lens breathing, which the truth does not.
+    """
+
+    recording: str  # its name
+    index: int  # which sweep of the recording
+    events: np.ndarray  # (N,) EVENT_DTYPE, those of the sweep, in time order
+    sweep: Sweep
+    truth: np.ndarray  # (H, W) float32, metres along Z, NaN where unknown
+    frames: np.ndarray | None = None  # (S, H, W) float32, linear radiance
+    frame_diopters: np.ndarray | None = None  # (S,) 1/m, rising
+    aperture_pair: AperturePair | None = None
+    illuminance_lux: float | None = None  # on a white surface of the scene
+    intensity: np.ndarray | None = None  # (H, W) float32, linear radiance, all in focus; for pictures
+
+    @property
+    def calibration(self) -> Calibration:
+        return self.sweep.calibration
+
+    @property
+    def seconds(self) -> float:
+        """How long the sweep takes."""
+        return (self.sweep.end_us - self.sweep.start_us) * 1e-6
+
+
+@dataclass(frozen=True)
+class Source:
+    """One recording with its truth, on disk. `calibration` and `depth` are None where the recording holds them."""
+
+    name: str
+    recording: Path
+    calibration: Path | None = None
+    depth: Path | None = None
+
+
+def as_frames(case: Case, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a camera with fewer, longer exposures sees: (count, H, W) float32 and the mean focus of each (count,), 1/m.
+
+    Each new frame averages an even span of the old ones, with fractions of those at its ends. It keeps the read noise
+    of all of them and overflows as late as they do together. There are never more frames than the case has.
+
+    Raises:
+        NotApplicable: the case has no intensity frames.
+        ValueError: `count` is less than 1.
+    """
+    if case.frames is None or case.frame_diopters is None:
+        raise NotApplicable(f"{case.recording}: holds no intensity frames; render with --intensity N to have them")
+    if count < 1:
+        raise ValueError(f"frames ({count}) must be at least 1")
+    available = len(case.frames)
+    count = min(count, available)
+    weights = _span_weights(available, count)
+    merged = np.tensordot(weights.astype(np.float32), case.frames, axes=1)
+    return merged, weights @ case.frame_diopters
+
+
+def frames_at_30_fps(case: Case) -> int:
+    """How many frames a camera of 30 frames a second takes during the sweep; at least 2."""
+    return max(2, round(case.seconds * FRAMES_PER_SECOND))
+
+
+def _warn(source: Source, reason: str) -> None:
+    warnings.warn(f"skipped {source.name}: {reason}", stacklevel=3)
+
+
+def find_cases(path: str | Path, on_skip: Callable[[Source, str], None] = _warn) -> Iterator[Case]:
+    """All sweeps with a known depth in a dataset, a folder of recordings, or one file, as `cases_of` gives them.
+
+    Raises:
+        RecordingError: there is nothing of the kind at `path`.
+    """
+    return cases_of(find_sources(path), on_skip)
+
+
+def cases_of(sources: Iterable[Source], on_skip: Callable[[Source, str], None] = _warn) -> Iterator[Case]:
+    """All sweeps of some recordings; one recording is in memory at a time.
+
+    One that cannot be read is left out: `on_skip` hears which and why, and warns unless something else is given.
+    """
+    for source in sources:
+        try:
+            yield from read_cases(source)
+        except SweepdepthError as error:
+            on_skip(source, str(error))
+
+
+def load_case(sources: Iterable[Source], recording: str, index: int) -> Case:
+    """One case again, by its recording's name and the number of its sweep.
+
+    Raises:
+        RecordingError: there is none, or it cannot be read any more.
+    """
+    for source in sources:
+        if source.name == recording:
+            for case in read_cases(source):
+                if case.index == index:
+                    return case
+    raise RecordingError(f"{recording}: has no sweep {index}")
+
+
+def find_sources(path: str | Path) -> list[Source]:
+    """The recordings with truth at a path: a dataset's scenes with their variants, a folder's NAME.* with
+    NAME_depth.npy, or the one file given.
+
+    Raises:
+        RecordingError: there are none.
+    """
+    path = Path(path)
+    if (path / MANIFEST).exists():
+        scenes = open_dataset(path).scenes
+        if not scenes:
+            raise RecordingError(f"{path}: the dataset has no complete scene yet; run `sweepdepth synth render` on")
+        return [Source(scene.stem, scene) for scene in scenes]
+    if path.is_dir():
+        depths = sorted(path.glob(f"*{DEPTH_SUFFIX}"))
+        if not depths:
+            raise RecordingError(
+                f"{path}: has neither a {MANIFEST} nor a recording with its depth (NAME.aedat4 and NAME{DEPTH_SUFFIX})"
+            )
+        return [_beside(depth) for depth in depths]
+    if not path.exists():
+        raise RecordingError(f"{path}: no such file or folder")
+    depth = path.with_name(path.stem + DEPTH_SUFFIX)
+    if depth.exists():
+        return [_beside(depth, path)]
+    if not _holds_depth(path):
+        raise RecordingError(f"{path}: its true depth is not known: it holds none, and there is no {depth.name}")
+    return [Source(path.stem, path)]
+
+
+def read_cases(source: Source) -> list[Case]:
+    """All whole sweeps of a recording, in time order.
+
+    Raises:
+        RecordingError, CalibrationError, SyncError: something is missing, damaged, or does not fit together.
+    """
+    if source.depth is None:
+        scene = read_scene(source.recording)
+        events, triggers, truth = scene.events, scene.triggers, scene.truth
+    else:
+        events, triggers, truth = _read_plain(source)
+    calibration = truth.calibration
+    size = (calibration.camera.height, calibration.camera.width)
+    if truth.depth.shape != size:
+        raise RecordingError(
+            f"{source.depth or source.recording}: has depth of shape {truth.depth.shape}, but the camera is {size}"
+        )
+    end_us = 1 + max((int(part["timestamp"][-1]) for part in (events, triggers) if len(part)), default=0)
+    sweeps = find_sweeps([Batch(events, triggers, end_us)], calibration)
+    if not sweeps:
+        raise RecordingError(f"{source.recording}: holds no whole sweep")
+    lux = truth.attributes.get("illuminance_lux")
+    return [
+        Case(
+            source.name,
+            index,
+            events[slice(*np.searchsorted(events["timestamp"], [sweep.start_us, sweep.end_us]))],
+            sweep,
+            truth.depth,
+            truth.focal_stack,
+            truth.focal_stack_diopters,
+            truth.aperture_pair,
+            None if lux is None else float(lux),
+            truth.intensity if truth.intensity.size else None,
+        )
+        for index, sweep in enumerate(sweeps)
+    ]
+
+
+def _read_plain(source: Source) -> tuple[np.ndarray, np.ndarray, SceneTruth]:
+    """Events, triggers and truth of a recording whose depth is in a file beside it."""
+    assert source.depth is not None
+    calibration = None if source.calibration is None else Calibration.load(source.calibration)
+    with open_recording(source.recording, calibration) as recording:
+        events, triggers = recording.read()
+        calibration = recording.calibration
+    if calibration is None:
+        raise CalibrationError(
+            f"{source.recording}: carries no calibration; put {source.name}.toml beside it, as --lens would name it"
+        )
+    try:
+        depth = np.load(source.depth, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RecordingError(f"{source.depth}: cannot be read as a NumPy array: {error}") from error
+    return events, triggers, SceneTruth(calibration, depth.astype(np.float32), np.empty((0, 0), np.float32))
+
+
+def _beside(depth: Path, recording: Path | None = None) -> Source:
+    """The source that a depth file belongs to."""
+    name = depth.name.removesuffix(DEPTH_SUFFIX)
+    if recording is None:
+        beside = [depth.with_name(name + suffix) for suffix in _RECORDING_SUFFIXES]
+        recording = next((path for path in beside if path.exists()), beside[0])
+    calibration = depth.with_name(f"{name}.toml")
+    return Source(name, recording, calibration if calibration.exists() else None, depth)
+
+
+def _holds_depth(path: Path) -> bool:
+    try:
+        with h5py.File(path) as file:
+            return "depth" in file and "events" in file
+    except OSError:
+        return False
+
+
+def _span_weights(available: int, count: int) -> np.ndarray:
+    """How much each of `available` frames adds to each of `count` even spans; rows sum to 1. (count, available)"""
+    ends = np.linspace(0, available, count + 1)
+    frame = np.arange(available)
+    overlap = np.minimum(ends[1:, None], frame + 1) - np.maximum(ends[:-1, None], frame)
+    return np.clip(overlap, 0, None) * count / available

@@ -1,0 +1,74 @@
+"""The network in OpenVINO: compiled for the CPU it runs on, in bfloat16 where that has it.
+
+The export from torch is kept in the user's cache, by the hash of the weights and the frame size: a second start needs
+no torch, which takes seconds to import.
+"""
+
+import os
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import openvino
+
+from ..weights import WeightsFile, load_network
+
+_KEPT = 64  # exports in the cache, each as large as the weights
+
+
+class OpenVinoEngine:
+    """Runs frames of one size."""
+
+    name = "openvino"
+
+    def __init__(self, file: WeightsFile, height: int, width: int) -> None:
+        core = openvino.Core()
+        model = _cached(core, _cache_path(file.digest, height, width)) or _export(file, height, width)
+        self._compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        self._request = self._compiled.create_infer_request()
+
+    def __call__(self, channels: np.ndarray) -> np.ndarray:
+        result = self._request.infer([np.ascontiguousarray(channels[None])], share_inputs=True)
+        return result[0][0]
+
+
+def _export(file: WeightsFile, height: int, width: int) -> openvino.Model:
+    import torch
+
+    example = torch.zeros(1, file.config.representation.channels, height, width)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing: the shape is meant to be fixed
+        model = openvino.convert_model(load_network(file), example_input=example, input=[tuple(example.shape)])
+    path = _cache_path(file.digest, height, width)
+    with suppress(OSError, RuntimeError):  # a cache that cannot be written costs a start, nothing else
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _prune(path.parent)
+        partial = path.with_name(f"{path.stem}.{os.getpid()}.xml")
+        openvino.save_model(model, partial, compress_to_fp16=True)
+        partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        partial.replace(path)
+    return model
+
+
+def _cached(core: openvino.Core, path: Path) -> openvino.Model | None:
+    """What an earlier start exported, if it is there and whole."""
+    if not (path.exists() and path.with_suffix(".bin").exists()):
+        return None
+    with suppress(RuntimeError):
+        return core.read_model(path)
+    return None
+
+
+def _cache_path(digest: str, height: int, width: int) -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    version = openvino.__version__.partition("-")[0]
+    return home / "sweepdepth" / f"{digest[:24]}-{width}x{height}-openvino-{version}.xml"
+
+
+def _prune(folder: Path) -> None:
+    """Keep the cache small: the oldest exports go."""
+    exports = sorted(folder.glob("*.xml"), key=lambda path: path.stat().st_mtime)
+    for path in exports[: -_KEPT + 1]:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".bin").unlink(missing_ok=True)

@@ -1,0 +1,22 @@
+"""The network as it was trained, in torch: on a GPU in half precision, on a CPU in single."""
+
+import numpy as np
+import torch
+
+from ..weights import WeightsFile, load_network
+
+
+class TorchEngine:
+    """Runs any frame size. On a GPU in float16, whose 11 bits leave 0.0005 of the range."""
+
+    def __init__(self, file: WeightsFile, device: str | None = None) -> None:
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._dtype = torch.float16 if self.device.startswith("cuda") else torch.float32
+        network = load_network(file).to(self.device, self._dtype)
+        self._network = network.to(memory_format=torch.channels_last)
+        self.name = f"torch {self.device}"
+
+    @torch.inference_mode()
+    def __call__(self, channels: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(channels[None]).to(self.device, self._dtype)
+        return self._network(batch.contiguous(memory_format=torch.channels_last))[0].float().cpu().numpy()

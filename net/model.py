@@ -1,0 +1,79 @@
+"""The networks: U-Nets from the channels of a `Representation` to where in the sweep's range each pixel lies."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .architecture import NetworkConfig
+
+LOG_VARIANCE = (-9.0, 1.0)
+"""Bounds of the predicted log variance: deviations from 1 % to 165 % of the range."""
+
+
+class DepthNet(nn.Module):
+    """U-Net of residual blocks; the input is padded to what its halvings need, and the output cropped."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, widths, outputs = config.representation.channels, config.widths, 1 + config.probabilistic
+        if config.stem == 1:
+            self.stem = _convolution(channels, widths[0], 3)
+        else:
+            self.stem = _convolution(channels, widths[0], 4, stride=2, padding=1)
+        self.first = Block(widths[0], widths[0])
+        self.down = nn.ModuleList(Block(a, b, stride=2) for a, b in pairwise(widths))
+        self.lift = nn.ModuleList(nn.Conv2d(b, a, 1, bias=False) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(Block(2 * a, a) for a in widths[:-1])
+        self.head = nn.Conv2d(widths[0], outputs * config.stem**2, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.constant_(self.head.bias, 0.0)
+
+    @property
+    def multiple(self) -> int:
+        """Frames are padded to multiples of this many pixels."""
+        return self.config.stem * 2 ** (len(self.config.widths) - 1)
+
+    def forward(self, channels: Tensor) -> Tensor:  # (N, C, H, W)
+        """(N, 1 or 2, H, W): position in the range, 0 far to 1 near, and the logarithm of its variance."""
+        height, width = channels.shape[-2:]
+        bottom, right = -height % self.multiple, -width % self.multiple
+        x = self.first(self.stem(functional.pad(channels, (0, right, 0, bottom))))
+        skips = []
+        for block in self.down:
+            skips.append(x)
+            x = block(x)
+        for lift, block, skip in zip(reversed(self.lift), reversed(self.up), reversed(skips), strict=True):
+            x = functional.interpolate(lift(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = block(torch.cat([x, skip], dim=1))
+        out = functional.pixel_shuffle(self.head(x), self.config.stem)[..., :height, :width]
+        position = out[:, :1] + 0.5
+        if not self.config.probabilistic:
+            return position
+        low, high = LOG_VARIANCE
+        return torch.cat([position, low + (high - low) * torch.sigmoid(out[:, 1:])], dim=1)
+
+
+class Block(nn.Module):
+    """Two convolutions with a residual connection (He et al., CVPR 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.one = _convolution(inputs, outputs, 3, stride=stride)
+        self.two = nn.Sequential(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
+        same = inputs == outputs and stride == 1
+        self.short = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.two(self.one(x)) + self.short(x))
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, padding: int | None = None) -> nn.Sequential:
+    padding = size // 2 if padding is None else padding
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )

@@ -1,0 +1,226 @@
+"""The report of an evaluation: `evaluation.json` and `evaluation.html`, whole or not at all."""
+
+import base64
+import html
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..capture.errors import RecordingError
+from ..capture.recordings.atomic import PartialFile
+from .anatomy import CLASSES, STD_EDGES
+from .case_pictures import case_figure
+from .cases import Case
+from .evaluation import Evaluation, Ground, Summary
+from .methods import Method
+from .tables import Table, reliability_table, tables
+
+SCHEMA = "sweepdepth-evaluation/1"
+JSON_NAME, HTML_NAME = "evaluation.json", "evaluation.html"
+PLACES = ("best", "median", "worst")
+
+_DPI = 80
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A recording that shows how a method does."""
+
+    method: str
+    place: str  # of PLACES
+    recording: str
+    sweep: int
+    rmse_range: float  # everywhere, mean over the recording's sweeps
+
+
+def exemplars(evaluation: Evaluation) -> list[Exemplar]:
+    """For each method its best, median and worst recording, by the mean RMSE of their sweeps."""
+    found = []
+    for method in evaluation.methods:
+        by_recording: dict[str, list[tuple[float, int]]] = {}
+        for score in evaluation.scores_of(method):
+            if not math.isnan(score.everywhere.rmse_range):
+                by_recording.setdefault(score.recording, []).append((score.everywhere.rmse_range, score.sweep))
+        ranked = sorted((float(np.mean([e for e, _ in rows])), name) for name, rows in by_recording.items())
+        if ranked:
+            chosen = (ranked[0], ranked[len(ranked) // 2], ranked[-1])
+            places = zip(PLACES, chosen, strict=True)
+            found += [Exemplar(method, place, name, by_recording[name][0][1], error) for place, (error, name) in places]
+    return found
+
+
+def as_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
+    """All of an evaluation as JSON values; what is not a finite number is null. `about` is added as it is."""
+    return _plain(
+        {
+            "schema": SCHEMA,
+            **about,
+            "classes": CLASSES,
+            "std_edges": STD_EDGES,
+            "methods": {
+                method: {
+                    "all": _summary(evaluation.summary(method)),
+                    "by_light": {light: _summary(evaluation.summary(method, light)) for light in evaluation.lights},
+                }
+                for method in evaluation.methods
+            },
+            "not_applicable": {
+                method: {"sweeps": count, "reason": reason}
+                for method, (count, reason) in evaluation.not_applicable.items()
+            },
+            "skipped": [{"recording": name, "reason": reason} for name, reason in evaluation.skipped],
+            "sweeps": [asdict(score) for score in evaluation.scores],
+        }
+    )
+
+
+class ReportFolder:
+    """Where a report will be: it is seen to be writable at once, and written by `write`; a context manager.
+
+    Raises:
+        RecordingError: a report is there and `force` is not given, or the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: str | Path, *, force: bool = False) -> None:
+        self.folder = Path(folder)
+        self.json_path, self.html_path = self.folder / JSON_NAME, self.folder / HTML_NAME
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordingError(f"{self.folder}: cannot be made: {error.strerror or error}") from error
+        with ExitStack() as resources:
+            self._json = PartialFile(self.json_path, force)
+            resources.callback(self._json.discard)
+            self._html = PartialFile(self.html_path, force)
+            resources.callback(self._html.discard)
+            self._resources = resources.pop_all()
+
+    def __enter__(self) -> "ReportFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def write(
+        self,
+        evaluation: Evaluation,
+        about: dict[str, Any],
+        methods: Sequence[Method],
+        load: Callable[[str, int], Case],
+        on_picture: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """Write both files. `load` gives a case again, by recording and sweep; methods answer it again for pictures.
+
+        Raises:
+            RecordingError: they cannot be written.
+        """
+        chosen = exemplars(evaluation)
+        pictures = []
+        for number, (exemplar, png) in enumerate(_draw(chosen, methods, load), 1):
+            pictures.append((exemplar, png))
+            on_picture(number)
+        text = json.dumps(as_json(evaluation, about), ensure_ascii=False, allow_nan=False, indent=1)
+        _fill(self._json, text + "\n")
+        _fill(self._html, page(evaluation, about, pictures))
+        self._json.commit()
+        self._html.commit()
+
+
+def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple[Exemplar, bytes]]) -> str:
+    """The whole page as HTML; pictures are inside it."""
+    recordings = len({score.recording for score in evaluation.scores})
+    facts = [*(f"{name}: {value}" for name, value in about.items()), f"recordings: {recordings}"]
+    parts = [f"<p>{html.escape(' · '.join(facts))}</p>"]
+    parts += [_html_table(table) for table in (*tables(evaluation), reliability_table(evaluation))]
+    if evaluation.skipped:
+        rows = "".join(f"<li>{html.escape(name)}: {html.escape(reason)}</li>" for name, reason in evaluation.skipped)
+        parts.append(f"<h2>Skipped</h2><ul>{rows}</ul>")
+    parts.append("<h2>Best, median and worst</h2><p>By RMSE everywhere, mean over the recording's sweeps.</p>")
+    for exemplar, png in pictures:
+        title = (
+            f"{exemplar.method}, {exemplar.place}: {exemplar.recording}, sweep {exemplar.sweep} "
+            f"(RMSE {100 * exemplar.rmse_range:.1f} % of the sweep range)"
+        )
+        data = base64.b64encode(png).decode("ascii")
+        parts.append(
+            f'<figure><figcaption>{html.escape(title)}</figcaption><img alt="{html.escape(title, quote=True)}" '
+            f'src="data:image/png;base64,{data}"></figure>'
+        )
+    return _PAGE.format(body="\n".join(parts))
+
+
+def _draw(
+    chosen: Sequence[Exemplar], methods: Sequence[Method], load: Callable[[str, int], Case]
+) -> Iterator[tuple[Exemplar, bytes]]:
+    by_name = {method.name: method for method in methods}
+    for exemplar in chosen:
+        case = load(exemplar.recording, exemplar.sweep)
+        own = by_name[exemplar.method](case)
+        buffer = io.BytesIO()
+        case_figure(case, own, Ground.of(case).fill(own)).savefig(buffer, format="png", dpi=_DPI)
+        yield exemplar, buffer.getvalue()
+
+
+def _summary(summary: Summary | None) -> dict[str, Any] | None:
+    if summary is None:
+        return None
+    return asdict(summary) | {"within_std": summary.reliability.within_shares}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _html_table(table: Table) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        kinds = [' class="label"' if k < table.labels else "" for k in range(len(cells))]
+        pairs = zip(kinds, cells, strict=True)
+        return "<tr>" + "".join(f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in pairs) + "</tr>"
+
+    return (
+        f"<h2>{html.escape(table.title)}</h2><p>{html.escape(table.note)}</p><div class='wide'><table>"
+        f"<thead>{row(table.columns, 'th')}</thead><tbody>{''.join(row(cells, 'td') for cells in table.rows)}</tbody>"
+        "</table></div>"
+    )
+
+
+def _fill(partial: PartialFile, text: str) -> None:
+    try:
+        partial.path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RecordingError(f"{partial.target}: cannot be written: {error.strerror or error}") from error
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>sweepdepth: evaluation</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: #222; }}
+h2 {{ margin: 2.2rem 0 0; font-size: 1.15rem; }}
+p {{ margin: .2rem 0 .6rem; color: #555; max-width: 60rem; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }}
+th {{ font-weight: 600; white-space: normal; vertical-align: bottom; }}
+.label {{ text-align: left; }}
+figure {{ margin: 1.2rem 0; }}
+figcaption {{ font-weight: 600; }}
+img {{ max-width: 100%; }}
+</style>
+<h1>Depth against truth</h1>
+{body}
+</html>
+"""

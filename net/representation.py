@@ -1,0 +1,126 @@
+"""What a network is shown: an event focal stack, or the frames of a conventional camera, and the lens behind them."""
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..capture.stack import EventFocalStack, Polarity
+from ..capture.sweeps import Direction, Sweep
+
+CONDITIONS = 5
+"""Channels that tell of lens and sweep; see `sweep_conditions`."""
+
+_TYPICAL_BLUR_PX = 8.0
+_TYPICAL_MOTION_PX = 4.0
+_TYPICAL_DURATION_US = 200_000.0
+_NEVER = -1.0
+"""The time of an event that did not come, where the sweep is [0, 1]."""
+
+
+class Representation(BaseModel):
+    """The input channels of a network, (C, H, W) float32; stored with its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Literal["events", "frames"] = "events"
+    bins: Annotated[int, Field(ge=2, le=64)] = 10
+    """Of the event focal stack; for frames, the positions in the sweep that they are interpolated to."""
+    polarity: Polarity = "split"
+    compressed: bool = True
+    """Whether counts go through arsinh, which keeps single events as they are and pixels that flood in bounds."""
+    times: bool = False
+    """Whether each pixel's first and last event of each polarity are told (the "event depth surface", EDFF 2024)."""
+    conditions: bool = True
+    """Whether lens and sweep are told."""
+    frame_rate_hz: float | None = None
+    """Of the camera whose frames are shown; None: as many frames in a sweep as there are bins."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.times and self.source != "events":
+            raise ValueError("times: only events have them")
+        return self
+
+    @property
+    def channels(self) -> int:
+        stack = 2 * self.bins if self.source == "events" and self.polarity == "split" else self.bins
+        return stack + 4 * self.times + CONDITIONS * self.conditions
+
+    def of_stack(self, stack: EventFocalStack) -> np.ndarray:
+        """The channels of a stack of this many bins and this polarity; for `times`, use `of_events`."""
+        if self.source != "events" or self.times:
+            raise ValueError("this representation needs more than an event focal stack")
+        return self._assembled([self._counts(stack)], stack.sweep)
+
+    def of_events(self, events: np.ndarray, sweep: Sweep) -> np.ndarray:
+        """The channels of a sweep's events, (N,) EVENT_DTYPE in time order."""
+        stack = EventFocalStack.build(events, sweep, self.bins, self.polarity)
+        return self._assembled([self._counts(stack), *([_times(events, sweep)] if self.times else [])], sweep)
+
+    def of_frames(
+        self,
+        frames: np.ndarray,  # (S, H, W) linear radiance
+        diopters: np.ndarray,  # (S,) 1/m, rising
+        sweep: Sweep,
+    ) -> np.ndarray:
+        """The channels of conventional frames: interpolated to the bins, relative to their mean, square root."""
+        settings = sweep.calibration.sweep
+        bins = np.linspace(settings.far_diopters, settings.near_diopters, self.bins)
+        at = np.interp(bins, diopters, np.arange(len(frames)))
+        lower = np.minimum(at.astype(int), max(len(frames) - 2, 0))
+        upper = np.minimum(lower + 1, len(frames) - 1)
+        share = (at - lower).astype(np.float32)[:, None, None]
+        images = frames[lower] * (1 - share) + frames[upper] * share
+        images = np.sqrt(np.maximum(images, 0) / max(float(frames.mean()), 1e-9)) - 1
+        return self._assembled([images], sweep)
+
+    def _counts(self, stack: EventFocalStack) -> np.ndarray:
+        if stack.bins != self.bins or stack.polarity != self.polarity:
+            raise ValueError(
+                f"a {stack.polarity} stack of {stack.bins} bins where {self.polarity} and {self.bins} are expected"
+            )
+        counts = np.arcsinh(stack.data) if self.compressed else stack.data
+        return counts.reshape(-1, *counts.shape[-2:])
+
+    def _assembled(self, parts: list[np.ndarray], sweep: Sweep) -> np.ndarray:
+        if self.conditions:
+            parts = [*parts, sweep_conditions(sweep)]
+        return np.concatenate(parts).astype(np.float32, copy=False)
+
+
+def sweep_conditions(sweep: Sweep) -> np.ndarray:
+    """(5, H, W) float32: the blur over the whole range in octaves above 8 px, the motion by breathing over it along x
+    and y in 4 px, the direction, and the duration in octaves above 0.2 s.
+
+    A pixel answers late, by its threshold and its bandwidth: so direction and duration tell to which side it errs.
+    """
+    calibration = sweep.calibration
+    camera, breathing = calibration.camera, calibration.breathing
+    span = calibration.sweep.range_diopters
+    out = np.zeros((CONDITIONS, camera.height, camera.width), np.float32)
+    out[0] = np.log2(camera.fx * calibration.lens.aperture_m * span / _TYPICAL_BLUR_PX)
+    if breathing is not None:
+        scale = breathing.scale_per_diopter * span / _TYPICAL_MOTION_PX
+        out[1] = scale * (np.arange(camera.width) + 0.5 - breathing.center[0])
+        out[2] = scale * (np.arange(camera.height) + 0.5 - breathing.center[1])[:, None]
+    out[3] = float(sweep.direction)
+    out[4] = np.log2((sweep.end_us - sweep.start_us) / _TYPICAL_DURATION_US)
+    return out
+
+
+def _times(events: np.ndarray, sweep: Sweep) -> np.ndarray:
+    """Where in the range each pixel's first and last events are, far→near, (4, H, W): OFF, then ON."""
+    camera, settings = sweep.calibration.camera, sweep.calibration.sweep
+    forward = sweep.direction == Direction.FAR_TO_NEAR
+    focus = (sweep.diopters_at(events["timestamp"]) - settings.far_diopters) / settings.range_diopters
+    out = np.empty((4, camera.height, camera.width), np.float32)
+    for polarity in (0, 1):
+        chosen = events["polarity"] == (polarity if forward else 1 - polarity)
+        pixels = events["y"][chosen], events["x"][chosen]
+        first, last = out[2 * polarity], out[2 * polarity + 1]
+        first[:], last[:] = np.inf, _NEVER
+        np.minimum.at(first, pixels, focus[chosen])
+        np.maximum.at(last, pixels, focus[chosen])
+        first[np.isinf(first)] = _NEVER
+    return out

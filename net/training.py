@@ -1,0 +1,366 @@
+"""Training: labelled sweeps → weights. Lightning drives; a run that was killed is resumed where it was last saved."""
+
+import json
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..capture.errors import SweepdepthError
+from .architecture import NetworkConfig
+from .augmentation import NONE, Augmentation
+from .cases import Case
+from .likelihood import training_loss
+from .model import DepthNet
+from .samples import EpochOrder, SweepSamples, make_sample
+from .weights import load_network, open_weights, save_weights
+
+NORMAL_SHARE = 0.6827  # of a normal distribution, within one standard deviation
+LAST, SETTINGS, WEIGHTS, LOGS = "last.ckpt", "settings.json", "weights.safetensors", "logs"
+
+
+class TrainingError(SweepdepthError):
+    """A training run that cannot be started or resumed."""
+
+
+class TrainingConfig(BaseModel):
+    """How a network is trained; kept in the run's folder, and in the weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: NetworkConfig = NetworkConfig()
+    init: str | None = None
+    """Weights to start from (fine-tuning); their network replaces `network`."""
+    seed: int = 0
+    steps: Annotated[int, Field(ge=1)] = 10_000
+    steps_per_epoch: Annotated[int, Field(ge=1)] = 250
+    """After so many the run is validated and saved: a killed run loses no more."""
+    batch: Annotated[int, Field(ge=1)] = 16
+    """Samples a step, over all devices."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    """Share of the steps over which the learning rate rises; it then falls with a cosine."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    """Decay of the exponential moving average of the weights, which is what is kept."""
+    crop_px: Annotated[int, Field(ge=32)] = 192
+    """Longest side of a training sample; larger frames are cropped, elsewhere each time."""
+    augmented: bool = True
+    validated: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the scenes that are kept from training, to watch it."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+
+
+class Regression(pl.LightningModule):
+    """What is done in a step."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = DepthNet(config.network).to(memory_format=torch.channels_last)
+
+    def forward(self, channels: Tensor) -> Tensor:
+        return self.network(channels.to(memory_format=torch.channels_last))
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> Tensor:
+        channels, position, weight = batch
+        loss = training_loss(self(channels).float(), position, weight)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> None:
+        channels, position, weight = batch
+        prediction = self(channels).float()
+        inside = weight * ((position >= 0) & (position <= 1))
+        if inside.sum() == 0:
+            return
+        error = (prediction[:, 0].clamp(0, 1) - position)[inside > 0]
+        self.log("val_loss", training_loss(prediction, position, weight), batch_size=len(position))
+        self.log("val_rmse", error.square().mean().sqrt(), batch_size=len(position))
+        self.log("val_mae", error.abs().mean(), batch_size=len(position))
+
+    def configure_optimizers(self) -> Any:
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+        )
+        rising = max(1, round(config.warm_up * config.steps))
+
+        def rate(step: int) -> float:
+            if step < rising:
+                return (step + 1) / rising
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, config.steps - rising)))) + 1e-3
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Samples(pl.LightningDataModule):
+    """The loaders of a run."""
+
+    def __init__(self, train: list[Case], validation: list[Case], config: TrainingConfig, workers: int) -> None:
+        super().__init__()
+        self._train, self._validation, self._config, self._workers = train, validation, config, workers
+
+    def train_dataloader(self) -> DataLoader:
+        config, trainer = self._config, self.trainer
+        assert trainer is not None
+        heights, widths = zip(*(case.truth.shape for case in self._train), strict=True)
+        crop = min(*heights, config.crop_px), min(*widths, config.crop_px)
+        samples = SweepSamples(
+            self._train, config.network.representation, Augmentation() if config.augmented else NONE, crop, config.seed
+        )
+        world = trainer.world_size
+        if config.batch % world:
+            raise TrainingError(f"a batch of {config.batch} cannot be shared by {world} devices; choose a multiple")
+        length = config.steps_per_epoch * config.batch
+        order = EpochOrder(
+            len(samples),
+            length,
+            config.seed,
+            lambda: trainer.global_step // config.steps_per_epoch,
+            trainer.global_rank,
+            world,
+        )
+        return DataLoader(
+            samples,
+            config.batch // world,
+            sampler=order,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+            prefetch_factor=4 if self._workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader | list:
+        if not self._validation:
+            return []
+        samples = SweepSamples(self._validation, self._config.network.representation, NONE, None, self._config.seed)
+        return DataLoader(samples, 1, sampler=EpochOrder(len(samples), len(samples), self._config.seed, lambda: 0))
+
+
+class Progress(Callback):
+    """A line for every epoch: losses, speed, how long the devices waited for the loader, and the time left."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._begun = self._ready = 0.0
+        self._waited, self._losses = 0.0, list[float]()
+        self.history: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = state_dict["history"]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begun = self._ready = time.monotonic()
+        self._waited, self._losses = 0.0, []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._waited += time.monotonic() - self._ready
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._losses.append(float(outputs["loss"]))
+        self._ready = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not self._losses:  # resumed at the end of an epoch, which is ended once more
+            return
+        config = pl_module.config
+        seconds = time.monotonic() - self._begun
+        row = {
+            "step": trainer.global_step,
+            "loss": sum(self._losses) / len(self._losses),
+            **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")},
+            "samples_per_s": len(self._losses) * config.batch / seconds,
+            "loader_share": self._waited / seconds,
+        }
+        self.history.append(row)
+        left = (config.steps - trainer.global_step) * seconds / len(self._losses)
+        seen = "".join(f", {n.removeprefix('val_')} {row[n]:.4f}" for n in ("val_rmse", "val_mae") if n in row)
+        self._say(
+            f"step {row['step']} of {config.steps}: loss {row['loss']:.4f}{seen}; "
+            f"{row['samples_per_s']:.0f} samples/s, {100 * row['loader_share']:.0f} % of the time waiting for them; "
+            f"{left / 60:.0f} min left"
+        )
+
+
+def train(
+    cases: list[Case],
+    config: TrainingConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    devices: int = 1,
+    accelerator: str = "auto",
+    workers: int = 1,
+    threads: int | None = None,
+    facts: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train a network on labelled sweeps; returns the path of its weights, `out`/weights.safetensors.
+
+    `out` also gets `last.ckpt`, from which `resume` goes on, `settings.json`, and logs for CSV and TensorBoard readers.
+    The same seed, cases and machine give the same run: what is random about a sample depends on seed, epoch and number.
+
+    Raises:
+        TrainingError: `out` holds another run, or none to resume; too few scenes.
+        WeightsError: `config.init` cannot be read.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    start = None
+    if config.init is not None:
+        start = load_network(open_weights(config.init))
+        config = config.model_copy(update={"network": start.config})
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = _prepare(out, config, resume, force)
+    training, validation = split_scenes(cases, config.validated)
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = Regression(config)
+    if start is not None:
+        module.network.load_state_dict(start.state_dict())
+    progress = Progress(say)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+        trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy="ddp" if devices > 1 else "auto",
+            precision=_precision(config.precision),
+            max_steps=config.steps,
+            gradient_clip_val=1.0,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=min(50, config.steps_per_epoch),
+            logger=[CSVLogger(out, LOGS), TensorBoardLogger(str(out), LOGS, "tensorboard")],
+            callbacks=[
+                ModelCheckpoint(
+                    out,
+                    filename="last",
+                    save_top_k=1,
+                    enable_version_counter=False,
+                    every_n_epochs=1,
+                    save_on_train_epoch_end=True,
+                ),
+                EMAWeightAveraging(decay=config.averaging),
+                progress,
+            ],
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+        data = Samples(training, validation, config, workers)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    weights = out / WEIGHTS
+    if trainer.is_global_zero:
+        last = progress.history[-1] if progress.history else {}
+        about = {
+            "training": config.model_dump(mode="json"),
+            "scenes": len({_scene(case) for case in training}),
+            "sweeps": len(training),
+            "augmentation": asdict(Augmentation()) if config.augmented else None,
+            "validation": {name: value for name, value in last.items() if name.startswith("val_")},
+            "deviation": _deviation(module, validation or training[:50], config),
+            **(facts or {}),
+        }
+        save_weights(weights, module.network, about, force=True)
+    return weights
+
+
+@torch.inference_mode()
+def _deviation(module: Regression, cases: list[Case], config: TrainingConfig) -> dict[str, float]:
+    """What makes the stated deviations true of most errors: 68 % of them are less than one."""
+    module.eval().cpu()
+    errors, stated = [], []
+    for case in cases:
+        random = np.random.default_rng(config.seed)
+        channels, position, weight = make_sample(case, config.network.representation, NONE, random)
+        out = module(torch.from_numpy(channels[None])).float()[0].numpy()
+        inside = (weight > 0) & (position >= 0) & (position <= 1)
+        errors.append(np.abs(out[0].clip(0, 1) - position)[inside])
+        stated.append(np.exp(0.5 * out[1])[inside] if len(out) > 1 else np.ones(int(inside.sum())))
+    error, deviation = np.concatenate(errors), np.concatenate(stated)
+    if not error.size:
+        return {}
+    if not config.network.probabilistic:
+        return {"constant": float(np.sqrt(np.mean(error**2)))}
+    return {"scale": float(np.quantile(error / deviation, NORMAL_SHARE))}
+
+
+def split_scenes(cases: list[Case], share: float) -> tuple[list[Case], list[Case]]:
+    """Training and validation: whole scenes, with all their variants and sweeps, on one side or the other.
+
+    Raises:
+        TrainingError: there is no scene left to train on.
+    """
+    scenes = sorted({_scene(case) for case in cases})
+    count = min(round(share * len(scenes)) if len(scenes) > 1 else 0, len(scenes) - 1)
+    kept = set(scenes[len(scenes) - count :])
+    training = [case for case in cases if _scene(case) not in kept]
+    if not training:
+        raise TrainingError("there are no sweeps to train on")
+    return training, [case for case in cases if _scene(case) in kept]
+
+
+def _scene(case: Case) -> str:
+    """The name of a case's scene, whatever its variant."""
+    name, _, variant = case.recording.rpartition("_v")
+    return name if variant.isdigit() else case.recording
+
+
+def _prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Path | None:
+    """The checkpoint to go on from, if any; the run's settings are written, or compared with those that are there."""
+    settings, checkpoint = out / SETTINGS, out / LAST
+    text = config.model_dump_json(indent=2)
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process of several has seen to it
+        return checkpoint if resume and checkpoint.exists() else None
+    if resume:
+        if not settings.exists():
+            raise TrainingError(f"{out}: holds no training run to resume; leave --resume out to start one")
+        known = json.loads(settings.read_text())
+        for key, value in json.loads(text).items():
+            if known.get(key) != value:
+                raise TrainingError(
+                    f"{out}: was started with another {key} ({json.dumps(known.get(key))}, now {json.dumps(value)}); "
+                    "give the same options, or another --out"
+                )
+        return checkpoint if checkpoint.exists() else None
+    if settings.exists() and not force:
+        raise TrainingError(f"{out}: holds a training run; go on with --resume, or start anew with --force")
+    for stale in (checkpoint, out / WEIGHTS):
+        stale.unlink(missing_ok=True)
+    settings.write_text(text + "\n")
+    return None
+
+
+def _precision(wanted: str) -> Any:
+    """bfloat16 where the device computes in it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16-mixed"
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        flags = ""
+    return "bf16-mixed" if "amx_bf16" in flags or "avx512_bf16" in flags else "32-true"

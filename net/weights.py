@@ -1,0 +1,137 @@
+"""Weights files: safetensors in float16, with the network's configuration and what is known of it in the metadata."""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ..capture.errors import SweepdepthError
+from ..capture.recordings.atomic import PartialFile
+from .architecture import NetworkConfig
+
+if TYPE_CHECKING:
+    from .model import DepthNet
+
+FORMAT = "sweepdepth-weights/1"
+SHIPPED = Path(__file__).with_name("weights") / "default.safetensors"
+"""The weights that come with the package."""
+
+_LARGEST_BYTES = 1 << 30
+_LONGEST_HEADER = 1 << 24
+_COUNTER = "num_batches_tracked"  # of batch normalisation; nothing depends on it
+
+
+class WeightsError(SweepdepthError):
+    """A weights file that is missing, damaged or of another kind."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file, checked as far as that goes without torch."""
+
+    path: Path
+    config: NetworkConfig
+    facts: Mapping[str, Any] = field(default_factory=dict)  # training, metrics, …: JSON values
+    digest: str = ""  # SHA-256 of the file
+
+    @property
+    def deviation(self) -> tuple[float, float]:
+        """What the network's own deviation is multiplied by, and the one that stands in where it has none."""
+        known = self.facts.get("deviation", {})
+        return float(known.get("scale", 1.0)), float(known.get("constant", 0.29))
+
+
+def save_weights(path: str | Path, network: "DepthNet", facts: Mapping[str, Any], *, force: bool = False) -> None:
+    """Write a network's parameters and batch statistics; the file appears whole, or not at all.
+
+    Raises:
+        RecordingError: the file exists and `force` is not given, or cannot be written.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
+    metadata = {"format": FORMAT, "network": network.config.model_dump_json(), "facts": json.dumps(dict(facts))}
+    content = save({n: t for n, t in tensors.items() if not n.endswith(_COUNTER)}, metadata)
+    partial = PartialFile(Path(path), force=force)
+    try:
+        partial.path.write_bytes(content)
+        partial.commit()
+    finally:
+        partial.discard()
+
+
+def open_weights(path: str | Path) -> WeightsFile:
+    """Read what a weights file says of itself.
+
+    Raises:
+        WeightsError: missing, damaged, or no weights of a network of ours.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_BYTES:
+            raise WeightsError(f"{path}: is too large to be weights of sweepdepth ({size:,} bytes)")
+        content = path.read_bytes()
+        (length,) = struct.unpack("<Q", content[:8])
+        if length > min(size, _LONGEST_HEADER):
+            raise ValueError("no safetensors header")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        if metadata.get("format") != FORMAT:
+            raise WeightsError(
+                f"{path}: holds no weights of sweepdepth (format {metadata.get('format')!r}, expected {FORMAT!r})"
+            )
+        config = NetworkConfig.model_validate_json(metadata["network"])
+        facts = json.loads(metadata["facts"])
+        if not isinstance(facts, dict):
+            raise ValueError("its facts are no JSON object")
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValidationError, struct.error, KeyError, ValueError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: is damaged, or no weights file: {_first_line(error)}") from error
+    return WeightsFile(path, config, facts, hashlib.sha256(content).hexdigest())
+
+
+def load_network(file: WeightsFile) -> "DepthNet":
+    """The network itself, ready for inference. Nothing in the file is run, whatever it holds.
+
+    Raises:
+        WeightsError: the parameters are damaged or do not fit the configuration.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from .model import DepthNet
+
+    try:
+        found = {name: tensor.float() for name, tensor in load(file.path.read_bytes()).items()}
+        with torch.device("meta"):  # no memory: the configuration may ask for anything
+            expected = {n: t.shape for n, t in DepthNet(file.config).state_dict().items() if not n.endswith(_COUNTER)}
+    except OSError as error:
+        raise WeightsError(f"{file.path}: cannot be read: {error.strerror or error}") from error
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{file.path}: is damaged: {_first_line(error)}") from error
+    for name in sorted(expected.keys() | found.keys()):
+        wanted, there = expected.get(name), found[name].shape if name in found else None
+        if wanted != there:
+            raise WeightsError(
+                f"{file.path}: does not fit its own configuration: {name} is {_shape(there)}, expected {_shape(wanted)}"
+            )
+    network = DepthNet(file.config)
+    network.load_state_dict(found, strict=False)
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise WeightsError(f"{file.path}: holds numbers that are not finite")
+    return network.eval()
+
+
+def _shape(shape: Any) -> str:
+    return "absent" if shape is None else "×".join(map(str, shape)) or "a number"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

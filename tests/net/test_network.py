@@ -1,0 +1,204 @@
+"""Networks, their weights files, and the engines that run them."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from sweepdepth.capture.errors import RecordingError
+from sweepdepth.capture.stack import EventFocalStack
+from sweepdepth.net.architecture import PRESETS, NetworkConfig
+from sweepdepth.net.engines import EngineError, make_engine
+from sweepdepth.net.likelihood import training_loss
+from sweepdepth.net.model import LOG_VARIANCE, DepthNet
+from sweepdepth.net.network import EventNetwork, load_network
+from sweepdepth.net.representation import Representation
+from sweepdepth.net.weights import WeightsError, open_weights, save_weights
+from sweepdepth.net.weights import load_network as load_parameters
+
+SMALL = NetworkConfig(representation=Representation(bins=4), widths=(4, 8, 8))
+
+
+@pytest.fixture
+def network():
+    """A small network whose every parameter counts."""
+    torch.manual_seed(0)
+    network = DepthNet(SMALL).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2.0)
+    return network
+
+
+@pytest.fixture
+def weights(network, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    save_weights(tmp_path / "small.safetensors", network, {"deviation": {"scale": 1.5}, "scenes": 3})
+    return open_weights(tmp_path / "small.safetensors")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("size", [(64, 96), (33, 47), (260, 346)])
+def test_any_frame_size_gives_an_answer_for_every_pixel(name, size):
+    config = PRESETS[name]
+    with torch.inference_mode():
+        out = DepthNet(config).eval()(torch.randn(1, config.representation.channels, *size))
+    assert out.shape == (1, 1 + config.probabilistic, *size)
+    if config.probabilistic:
+        assert ((out[:, 1] >= LOG_VARIANCE[0]) & (out[:, 1] <= LOG_VARIANCE[1])).all()
+
+
+def test_the_default_network_has_about_a_million_and_a_half_parameters():
+    assert 1.0e6 < sum(p.numel() for p in DepthNet(PRESETS["default"]).parameters()) < 1.6e6
+
+
+def test_weights_come_back_as_they_were_to_half_precision(network, weights):
+    assert weights.config == SMALL
+    assert weights.facts["scenes"] == 3
+    again = load_parameters(weights).state_dict()
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            assert torch.equal(again[name], value.half().float())
+
+
+def test_weights_are_not_overwritten_unasked(network, weights):
+    with pytest.raises(RecordingError, match="exists; give --force"):
+        save_weights(weights.path, network, {})
+    save_weights(weights.path, network, {}, force=True)
+
+
+def rewritten(path, change):
+    """The file with its header changed."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+def without_a_layer(header):
+    header["head.another"] = header.pop("head.bias")
+
+
+def huge(header):
+    header["__metadata__"]["network"] = json.dumps({"widths": [4096] * 8})
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "a pickle": lambda path: path.write_bytes(b"\x80\x04cos\nsystem\n(S'touch hacked'\ntR."),
+    "no header": lambda path: path.write_bytes(b"\xff" * 1000),
+    "another program's": lambda path: rewritten(path, lambda h: h.pop("__metadata__")),
+    "strange": lambda path: rewritten(path, lambda h: h["__metadata__"].update(network='{"widths": "wide"}')),
+    "not its own": lambda path: rewritten(path, without_a_layer),
+    "huge": lambda path: rewritten(
+        path, lambda h: h["__metadata__"].update(network='{"widths": [4096, 4096, 4096, 4096, 4096, 4096, 4096, 4096]}')
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_and_foreign_weights_are_refused_in_a_sentence(weights, damage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    DAMAGES[damage](weights.path)
+    with pytest.raises(WeightsError, match=r"small\.safetensors: \w+"):
+        load_parameters(open_weights(weights.path))
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(WeightsError, match=r"nowhere\.safetensors: cannot be read: No such file"):
+        open_weights(tmp_path / "nowhere.safetensors")
+
+
+def test_parameters_that_are_not_numbers_are_refused(network, tmp_path):
+    with torch.no_grad():
+        network.head.bias[0] = float("nan")
+    save_weights(tmp_path / "w.safetensors", network, {})
+    with pytest.raises(WeightsError, match="not finite"):
+        load_parameters(open_weights(tmp_path / "w.safetensors"))
+
+
+def test_engines_agree(network, weights):
+    """Same channels, same answer; OpenVINO keeps parameters in 16 bits, too, and sums in another order."""
+    channels = np.random.default_rng(0).normal(size=(SMALL.representation.channels, 40, 52)).astype(np.float32)
+    ours = make_engine(weights, 40, 52, "torch")(channels)
+    theirs = make_engine(weights, 40, 52, "openvino")(channels)
+    with torch.inference_mode():
+        expected = load_parameters(weights)(torch.from_numpy(channels[None]))[0].numpy()
+    assert np.ptp(expected[0]) > 0.1
+    assert np.allclose(ours, expected, atol=1e-4)
+    assert np.abs(theirs[0] - expected[0]).max() < 0.005  # of the range
+    assert np.abs(theirs[1] - expected[1]).max() < 0.05
+
+
+def test_openvino_keeps_its_export_and_survives_a_damaged_one(weights, tmp_path):
+    channels = np.ones((SMALL.representation.channels, 40, 52), np.float32)
+    first = make_engine(weights, 40, 52, "openvino")(channels).copy()
+    (export,) = (tmp_path / "cache").rglob("*.xml")
+    assert np.allclose(make_engine(weights, 40, 52, "openvino")(channels), first, atol=0.01)
+    export.write_text("<net>")
+    assert np.allclose(make_engine(weights, 40, 52, "openvino")(channels), first, atol=0.01)
+
+
+def test_an_unknown_engine_is_named(weights):
+    with pytest.raises(EngineError, match="'abacus' is unknown; choose one of auto, openvino, torch"):
+        make_engine(weights, 40, 52, "abacus")
+
+
+def test_a_network_is_an_estimator(weights, sweep, textured_planes):
+    estimator = load_network(weights.path)
+    assert isinstance(estimator, EventNetwork)
+    events = textured_planes(sweep, np.full(96, 1.5))
+    estimate = estimator(EventFocalStack.build(events, sweep, estimator.bins, estimator.polarity))
+    settings = sweep.calibration.sweep
+    assert estimate.diopters.shape == (72, 96)
+    assert (estimate.diopters >= settings.far_diopters).all()
+    assert (estimate.diopters <= settings.near_diopters).all()
+    assert 0 <= estimate.quality <= 1
+    engine = make_engine(weights, 72, 96)
+    out = engine(SMALL.representation.of_events(events, sweep))
+    assert estimate.std == pytest.approx(1.5 * np.exp(0.5 * out[1]) * settings.range_diopters, rel=1e-4)
+
+
+def test_the_likelihood_is_least_at_the_truth_and_its_error():
+    """Over constant predictions, the mean loss is least at the mean position and the mean squared deviation."""
+    truth = torch.tensor([0.3, 0.5, 0.7]).repeat(4, 1)[None]
+    variance = float(truth.var(unbiased=False))
+
+    def loss(position, log_variance):
+        shape = (1, 1, *truth.shape[1:])
+        out = torch.cat([torch.full(shape, position), torch.full(shape, log_variance)], dim=1).requires_grad_()
+        value = training_loss(out, truth, torch.ones_like(truth))
+        value.backward()
+        assert out.grad is not None
+        return out.grad.sum(dim=(0, 2, 3)).numpy()
+
+    assert loss(0.5, float(np.log(variance))) == pytest.approx([0, 0], abs=1e-5)
+    assert loss(0.6, float(np.log(variance)))[0] > 0
+    assert loss(0.5, float(np.log(2 * variance)))[1] > 0
+
+
+def test_beyond_the_range_its_end_is_right_and_the_deviation_covers_the_rest():
+    truth = torch.full((1, 4, 4), 1.3)
+    out = torch.tensor([1.0, float(np.log(0.3**2))])[None, :, None, None].repeat(1, 1, 4, 4).requires_grad_()
+    training_loss(out, truth, torch.ones_like(truth)).backward()
+    assert out.grad is not None
+    assert out.grad.abs().max() < 1e-6
+
+
+def test_unknown_truth_has_no_weight():
+    truth, weight = torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)
+    weight[:, 0, 0] = 1
+    out = torch.full((1, 1, 4, 4), 0.5, requires_grad=True)
+    training_loss(out, truth, weight).backward()
+    assert out.grad is not None
+    assert out.grad[0, 0, 0, 0] != 0
+    assert out.grad.abs().sum() == out.grad[0, 0, 0, 0].abs()

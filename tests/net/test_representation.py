@@ -1,0 +1,79 @@
+"""What networks are shown."""
+
+import numpy as np
+import pytest
+
+from sweepdepth.capture.events import make_events
+from sweepdepth.capture.stack import EventFocalStack
+from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.net.representation import CONDITIONS, Representation, sweep_conditions
+
+
+@pytest.fixture
+def events(calibration):
+    random = np.random.default_rng(0)
+    n, camera = 4000, calibration.camera
+    times = np.sort(random.integers(0, 200_000, n))
+    return make_events(
+        times, random.integers(0, camera.width, n), random.integers(0, camera.height, n), random.integers(0, 2, n)
+    )
+
+
+@pytest.mark.parametrize("polarity", ["signed", "split", "interpolated"])
+def test_channels_are_those_of_the_stack_and_the_lens(events, sweep, polarity):
+    representation = Representation(bins=6, polarity=polarity, compressed=False)
+    stack = EventFocalStack.build(events, sweep, 6, polarity)
+    channels = representation.of_stack(stack)
+    assert channels.shape == (representation.channels, *stack.data.shape[-2:])
+    assert channels.dtype == np.float32
+    assert np.array_equal(channels[:-CONDITIONS], stack.data.reshape(-1, *stack.data.shape[-2:]))
+    assert np.array_equal(channels, representation.of_events(events, sweep))
+
+
+def test_compression_keeps_single_events_and_bounds_floods(events, sweep):
+    plain = Representation(compressed=False, conditions=False).of_events(events, sweep)
+    compressed = Representation(conditions=False).of_events(events, sweep)
+    assert np.allclose(compressed, np.log(plain + np.sqrt(plain**2 + 1)), atol=1e-5)
+
+
+def test_a_stack_of_another_kind_is_refused(events, sweep):
+    with pytest.raises(ValueError, match="signed stack of 5 bins where split and 10"):
+        Representation().of_stack(EventFocalStack.build(events, sweep, 5))
+    with pytest.raises(ValueError, match="more than an event focal stack"):
+        Representation(times=True).of_stack(EventFocalStack.build(events, sweep, 10, "split"))
+
+
+def test_times_are_first_and_last_of_each_polarity_whatever_the_direction(calibration):
+    """One pixel turns ON at 20 % and 60 % of a far→near sweep, OFF at 80 %; another never does anything."""
+    events = make_events(np.array([40_000, 120_000, 160_000]), [3, 3, 3], [2, 2, 2], [1, 1, 0])
+    backwards = make_events(np.array([40_000, 80_000, 160_000]), [3, 3, 3], [2, 2, 2], [1, 0, 0])
+    representation = Representation(bins=2, times=True, conditions=False)
+    for given, direction in ((events, Direction.FAR_TO_NEAR), (backwards, Direction.NEAR_TO_FAR)):
+        times = representation.of_events(given, Sweep(0, 200_000, direction, calibration))[-4:]
+        assert times[:, 2, 3] == pytest.approx([0.8, 0.8, 0.2, 0.6], abs=1e-6)
+        assert (times[:, 0, 0] == -1).all()
+
+
+def test_the_lens_and_its_sweep_are_told(calibration):
+    told = sweep_conditions(Sweep(0, 100_000, Direction.NEAR_TO_FAR, calibration))
+    assert (told[3] == -1).all()
+    assert (told[4] == -1).all()
+    blur_px = calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
+    assert told[0] == pytest.approx(np.log2(blur_px / 8))
+    assert not told[1:3].any()
+    breathing = {"scale_per_diopter": 0.01, "center": (10.0, 20.0)}
+    calibration = type(calibration).model_validate(calibration.model_dump() | {"breathing": breathing})
+    told = sweep_conditions(Sweep(0, 100_000, Direction.NEAR_TO_FAR, calibration))
+    span = calibration.sweep.range_diopters
+    assert told[1, 5, 30] == pytest.approx(0.01 * span * (30.5 - 10) / 4)
+    assert told[2, 5, 30] == pytest.approx(0.01 * span * (5.5 - 20) / 4)
+
+
+def test_frames_are_interpolated_to_the_bins_and_relative_to_their_mean(sweep):
+    settings, camera = sweep.calibration.sweep, sweep.calibration.camera
+    representation = Representation(source="frames", bins=5, conditions=False)
+    diopters = np.linspace(settings.far_diopters, settings.near_diopters, 3)
+    frames = np.ones((3, camera.height, camera.width)) * np.array([1.0, 2.0, 3.0])[:, None, None]
+    channels = representation.of_frames(frames, diopters, sweep)
+    assert channels[:, 0, 0] == pytest.approx(np.sqrt(np.array([1, 1.5, 2, 2.5, 3]) / 2) - 1)
+    assert np.array_equal(channels, representation.of_frames(100 * frames, diopters, sweep))

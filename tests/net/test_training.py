@@ -1,0 +1,169 @@
+"""Training on analytic scenes: it learns, it goes on where it was killed, and it fine-tunes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sweepdepth import Calibration
+from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.net.architecture import NetworkConfig
+from sweepdepth.net.augmentation import Augmentation
+from sweepdepth.net.cases import Case
+from sweepdepth.net.representation import Representation
+from sweepdepth.net.samples import EpochOrder, SweepSamples
+from sweepdepth.net.training import TrainingConfig, TrainingError, split_scenes, train
+from sweepdepth.net.weights import open_weights
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import LENS, plane_events
+
+TINY = NetworkConfig(representation=Representation(bins=5), widths=(8, 16))
+
+RUN = """
+import sys
+from pathlib import Path
+from test_training import make_cases, settings
+from sweepdepth.net.training import train
+train(make_cases(), settings(), Path(sys.argv[1]), resume="resume" in sys.argv, threads=1, workers=0)
+"""
+
+
+def make_cases(scenes=6):
+    """Textured strips at known depths, 48 × 48."""
+    text = LENS.replace("width = 96", "width = 48").replace("height = 72", "height = 48")
+    calibration = Calibration.parse(text.replace("cx = 48.0", "cx = 24.0").replace("cy = 36.0", "cy = 24.0"))
+    cases = []
+    for scene in range(scenes):
+        position = np.random.default_rng(scene).uniform(0, 1)
+        diopters = np.full(48, 0.5 + 2 * position)
+        for variant in range(2):
+            sweep = Sweep(0, 200_000, Direction.FAR_TO_NEAR, calibration)
+            events = plane_events(sweep, diopters, 0.15, seed=10 * scene + variant)
+            name = f"scene_{scene:06d}" + (f"_v{variant}" if variant else "")
+            cases.append(Case(name, 0, events, sweep, np.tile(1 / diopters, (48, 1)).astype(np.float32)))
+    return cases
+
+
+def settings(**changes):
+    values = {"network": TINY, "steps": 12, "steps_per_epoch": 4, "batch": 4, "validated": 0.2, "averaging": 0.5}
+    return TrainingConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return make_cases()
+
+
+def said(lines):
+    return [float(line.split("loss ")[1].split(",")[0].split(";")[0]) for line in lines]
+
+
+def test_variants_of_a_scene_stay_on_one_side(cases):
+    training, validation = split_scenes(cases, 0.2)
+    assert {case.recording[:12] for case in validation} == {"scene_000005"}
+    assert len(validation) == 2
+    assert len(training) == 10
+    assert split_scenes(cases[:1], 0.5) == (cases[:1], [])
+
+
+def test_an_epoch_goes_through_everything_and_is_shared_without_overlap():
+    epoch = 0
+    orders = [EpochOrder(10, 20, 3, lambda: epoch, rank, 2) for rank in range(2)]
+    seen = [list(order) for order in orders]
+    assert sorted(seen[0] + seen[1]) == [(r, n) for r in range(2) for n in range(10)]
+    epoch = 1
+    assert {epoch for epoch, _ in orders[0]} == {2, 3}
+    assert list(orders[0]) != seen[0]
+
+
+def test_a_samples_randomness_depends_on_seed_epoch_and_number_alone(cases):
+    samples = SweepSamples(cases, TINY.representation, Augmentation(), (32, 32), 7)
+    first, again, other = samples[3, 1], samples[3, 1], samples[4, 1]
+    assert first[0].shape == (TINY.representation.channels, 32, 32)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_training_learns_and_says_so_in_the_weights(cases, tmp_path):
+    lines = []
+    config = settings(steps=120, steps_per_epoch=40, learning_rate=0.01, averaging=0.9)
+    path = train(cases, config, tmp_path, threads=1, workers=0, say=lines.append)
+    losses = said(lines)
+    assert len(losses) == 3
+    assert losses[-1] < losses[0] - 0.03
+    facts = open_weights(path).facts
+    assert facts["scenes"] == 5
+    assert facts["training"]["steps"] == 120
+    assert facts["validation"]["val_rmse"] < 0.25
+    assert facts["deviation"]["scale"] > 0
+    assert list(tmp_path.rglob("metrics.csv"))
+    assert list(tmp_path.rglob("events.out.tfevents*"))
+
+
+def test_a_killed_run_resumes_and_ends_like_one_that_was_not(tmp_path):
+    """The losses of the same steps agree to rounding, and so do the weights."""
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+
+    def start(*arguments):
+        return subprocess.Popen(
+            [sys.executable, str(script), *arguments], env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    whole, killed = start(str(tmp_path / "whole")), start(str(tmp_path / "killed"))
+    assert killed.stdout is not None
+    assert "step 4 of 12" in killed.stdout.readline()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    resumed = start(str(tmp_path / "killed"), "resume")
+    expected, text = whole.communicate()[0], resumed.communicate()[0]
+    assert (whole.returncode, resumed.returncode) == (0, 0)
+    after = said(text.splitlines())
+    assert 1 <= len(after) <= 2
+    assert after == pytest.approx(said(expected.splitlines())[-len(after) :], abs=2e-4)
+    facts = [open_weights(tmp_path / name / "weights.safetensors").facts for name in ("whole", "killed")]
+    assert facts[0]["validation"] == pytest.approx(facts[1]["validation"], abs=1e-3)
+    assert facts[0]["deviation"] == pytest.approx(facts[1]["deviation"], rel=1e-2)
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_as_another(cases, tmp_path):
+    config = settings(steps=4)
+    train(cases, config, tmp_path, threads=1, workers=0, say=lambda line: None)
+    with pytest.raises(TrainingError, match=r"holds a training run; go on with --resume"):
+        train(cases, config, tmp_path)
+    with pytest.raises(TrainingError, match=r"was started with another seed \(0, now 1\)"):
+        train(cases, config.model_copy(update={"seed": 1}), tmp_path, resume=True)
+    with pytest.raises(TrainingError, match=r"no training run to resume"):
+        train(cases, config, tmp_path / "nothing", resume=True)
+
+
+def test_fine_tuning_starts_where_the_weights_are(cases, tmp_path):
+    first = train(
+        cases, settings(steps=80, steps_per_epoch=40, learning_rate=0.01), tmp_path / "a", threads=1, workers=0
+    )
+    lines = []
+    config = settings(network=NetworkConfig(), init=str(first), steps=1, steps_per_epoch=1, learning_rate=1e-6)
+    second = train(cases, config, tmp_path / "b", threads=1, workers=0, say=lines.append)
+    assert open_weights(second).config == TINY
+    fresh = []
+    train(cases, settings(steps=1, steps_per_epoch=1), tmp_path / "c", threads=1, workers=0, say=fresh.append)
+    assert said(lines)[0] < said(fresh)[0] - 0.1
+
+
+def test_settings_are_kept_beside_the_run(cases, tmp_path):
+    train(cases, settings(steps=1, steps_per_epoch=1), tmp_path, threads=1, workers=0, say=lambda line: None)
+    assert TrainingConfig.model_validate(json.loads((tmp_path / "settings.json").read_text())) == settings(
+        steps=1, steps_per_epoch=1
+    )
