@@ -14,14 +14,14 @@ from rich.table import Table
 from sweepdepth import Calibration
 from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.net import metrics
-from sweepdepth.net.estimators import NAMES
+from sweepdepth.net.estimators import NAMES, default_estimator
 from sweepdepth.stream.replay import replay
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--estimator", choices=NAMES, default=NAMES[0])
+    parser.add_argument("--estimator", choices=NAMES, default=default_estimator())
     options = parser.parse_args()
     columns = ("recording", "coverage", "median", "mean", "mean, 1/m", "AbsRel", "δ<1.25", "|error|/std")
     table = Table(title=f"{options.estimator}: mean over sweeps, where it answers; errors as parts of the sweep range")

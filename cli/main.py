@@ -36,13 +36,16 @@ def root(
     """Global options."""
 
 
-from . import convert, demo, info, keys, listen, replay, synth  # noqa: E402
+from . import convert, demo, evaluation, info, keys, listen, replay, synth, train, view  # noqa: E402
 
 app.command("demo", epilog="Example: sweepdepth demo --out pictures")(demo.demo)
 app.command("info", epilog="Example: sweepdepth info sweep.aedat4 --lens lens.toml")(info.info)
 app.command("convert", epilog="Example: sweepdepth convert depth.h5 depth.png")(convert.convert)
 app.command("replay", epilog="Example: sweepdepth replay sweep.aedat4 --lens lens.toml --out depth.h5")(replay.replay)
 app.command("listen", epilog="Example: sweepdepth listen tcp://127.0.0.1:5560")(listen.listen)
+app.command("view", epilog="Example: sweepdepth view tcp://127.0.0.1:5560")(view.view)
+app.command("eval", epilog="Example: sweepdepth eval --data dataset --baselines --out report")(evaluation.evaluate)
+app.command("train", epilog="Example: sweepdepth train --data dataset --out run")(train.train)
 synth_app = typer.Typer(help="Synthetic recordings with ground truth.", no_args_is_help=True)
 synth_app.command("render", epilog="Example: sweepdepth synth render --out dataset --scenes 50")(synth.render)
 synth_app.command("simulate", epilog="Example: sweepdepth synth simulate photographs --lens lens.toml --out sweep.h5")(

@@ -26,9 +26,14 @@ class Estimate:
 class Estimator(Protocol):
     """Turns the stack of one sweep into depth; `bins` and `polarity` say which stack it wants."""
 
-    name: str
-    bins: int
-    polarity: Polarity
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def bins(self) -> int: ...
+
+    @property
+    def polarity(self) -> Polarity: ...
 
     def __call__(self, stack: EventFocalStack) -> Estimate:
         """Estimate depth from a stack of `bins` bins and this `polarity`."""

@@ -79,10 +79,13 @@ class Evaluation:
         """The scores of one method, of one light level if given."""
         return [s for s in self.scores if s.method == method and light in (None, s.light)]
 
-    def summary(self, method: str, light: str | None = None) -> Summary | None:
-        """The mean of one method, at one light level if given; None when it had no sweep to work on."""
-        scores = self.scores_of(method, light)
-        return summarise(scores) if scores else None
+    def summary(self, method: str, light: str | None = None) -> Summary:
+        """The mean of one method, at one light level if given.
+
+        Raises:
+            ValueError: it has no score there.
+        """
+        return summarise(self.scores_of(method, light))
 
 
 def evaluate(

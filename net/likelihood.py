@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-BETA = 0.5
+BETA = 1.0
 """Weight of a pixel's likelihood by its variance to this power: keeps uncertain pixels from being given up (Seitzer
 et al., "On the pitfalls of heteroscedastic uncertainty estimation with probabilistic neural networks", ICLR 2022)."""
 

@@ -18,14 +18,12 @@ from ..capture.recordings.atomic import PartialFile
 from .anatomy import CLASSES, STD_EDGES
 from .case_pictures import case_figure
 from .cases import Case
-from .evaluation import Evaluation, Ground, Summary
+from .evaluation import Evaluation, Ground
 from .methods import Method
 from .tables import Table, reliability_table, tables
 
 SCHEMA = "sweepdepth-evaluation/1"
 JSON_NAME, HTML_NAME = "evaluation.json", "evaluation.html"
-PLACES = ("best", "median", "worst")
-
 _DPI = 80
 
 
@@ -34,14 +32,14 @@ class Exemplar:
     """A recording that shows how a method does."""
 
     method: str
-    place: str  # of PLACES
+    place: str  # "best", "median" or "worst"
     recording: str
     sweep: int
     rmse_range: float  # everywhere, mean over the recording's sweeps
 
 
 def exemplars(evaluation: Evaluation) -> list[Exemplar]:
-    """For each method its best, median and worst recording, by the mean RMSE of their sweeps."""
+    """For each method its best, median and worst recording, by the mean RMSE of their sweeps; each of them once."""
     found = []
     for method in evaluation.methods:
         by_recording: dict[str, list[tuple[float, int]]] = {}
@@ -50,9 +48,10 @@ def exemplars(evaluation: Evaluation) -> list[Exemplar]:
                 by_recording.setdefault(score.recording, []).append((score.everywhere.rmse_range, score.sweep))
         ranked = sorted((float(np.mean([e for e, _ in rows])), name) for name, rows in by_recording.items())
         if ranked:
-            chosen = (ranked[0], ranked[len(ranked) // 2], ranked[-1])
-            places = zip(PLACES, chosen, strict=True)
-            found += [Exemplar(method, place, name, by_recording[name][0][1], error) for place, (error, name) in places]
+            places = {len(ranked) // 2: "median", len(ranked) - 1: "worst", 0: "best"}
+            for rank, place in sorted(places.items()):
+                error, name = ranked[rank]
+                found.append(Exemplar(method, place, name, by_recording[name][0][1], error))
     return found
 
 
@@ -66,8 +65,8 @@ def as_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
             "std_edges": STD_EDGES,
             "methods": {
                 method: {
-                    "all": _summary(evaluation.summary(method)),
-                    "by_light": {light: _summary(evaluation.summary(method, light)) for light in evaluation.lights},
+                    "all": _summary(evaluation, method, None),
+                    "by_light": {light: _summary(evaluation, method, light) for light in evaluation.lights},
                 }
                 for method in evaluation.methods
             },
@@ -114,7 +113,7 @@ class ReportFolder:
         about: dict[str, Any],
         methods: Sequence[Method],
         load: Callable[[str, int], Case],
-        on_picture: Callable[[int], None] = lambda done: None,
+        on_picture: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """Write both files. `load` gives a case again, by recording and sweep; methods answer it again for pictures.
 
@@ -125,7 +124,7 @@ class ReportFolder:
         pictures = []
         for number, (exemplar, png) in enumerate(_draw(chosen, methods, load), 1):
             pictures.append((exemplar, png))
-            on_picture(number)
+            on_picture(number, len(chosen))
         text = json.dumps(as_json(evaluation, about), ensure_ascii=False, allow_nan=False, indent=1)
         _fill(self._json, text + "\n")
         _fill(self._html, page(evaluation, about, pictures))
@@ -168,9 +167,10 @@ def _draw(
         yield exemplar, buffer.getvalue()
 
 
-def _summary(summary: Summary | None) -> dict[str, Any] | None:
-    if summary is None:
+def _summary(evaluation: Evaluation, method: str, light: str | None) -> dict[str, Any] | None:
+    if not evaluation.scores_of(method, light):
         return None
+    summary = evaluation.summary(method, light)
     return asdict(summary) | {"within_std": summary.reliability.within_shares}
 
 

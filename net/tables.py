@@ -102,23 +102,20 @@ def _where_events_are(evaluation: Evaluation) -> Table:
 
 def _by_light(evaluation: Evaluation) -> Table:
     meaning = {name: f"{name}, {what}" for name, what, _ in LIGHT_LEVELS}
-    rows = []
-    for light in evaluation.lights:
-        for method in evaluation.methods:
-            s = evaluation.summary(method, light)
-            if s is not None:
-                rows.append(
-                    (
-                        meaning.get(light, light),
-                        method,
-                        str(s.sweeps),
-                        _number(s.everywhere.abs_rel),
-                        _percent(s.everywhere.rmse_range),
-                        _percent(s.everywhere.mae_range),
-                        _percent(s.at_events.mae_range),
-                        _percent(s.answered.coverage, 0),
-                    )
-                )
+    rows = [
+        (
+            meaning.get(light, light),
+            method,
+            str(s.sweeps),
+            _number(s.everywhere.abs_rel),
+            _percent(s.everywhere.rmse_range),
+            _percent(s.everywhere.mae_range),
+            _percent(s.at_events.mae_range),
+            _percent(s.answered.coverage, 0),
+        )
+        for light in evaluation.lights
+        for method, s in _summaries(evaluation, light)
+    ]
     columns = ("light", "method", "sweeps", "AbsRel", "RMSE", "MAE", "MAE at events", "answers")
     note = "Illuminance of a white surface in the scene. Errors everywhere, in % of the sweep range."
     return Table("By light level", columns, tuple(rows), note, labels=2)
@@ -170,9 +167,10 @@ def _absences(evaluation: Evaluation) -> Table:
     return Table("Left out", ("method", "sweeps", "why, the first time"), tuple(rows), labels=3)
 
 
-def _summaries(evaluation: Evaluation) -> list[tuple[str, Summary]]:
-    found = [(method, evaluation.summary(method)) for method in evaluation.methods]
-    return [(method, summary) for method, summary in found if summary is not None]
+def _summaries(evaluation: Evaluation, light: str | None = None) -> list[tuple[str, Summary]]:
+    """Each method that had anything to work on, with its summary."""
+    names = [method for method in evaluation.methods if evaluation.scores_of(method, light)]
+    return [(name, evaluation.summary(name, light)) for name in names]
 
 
 def _number(value: float, digits: int = 3) -> str:

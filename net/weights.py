@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ..capture.errors import SweepdepthError
+from ..capture.errors import SweepdepthError, one_line
 from ..capture.recordings.atomic import PartialFile
 from .architecture import NetworkConfig
 
@@ -83,17 +84,29 @@ def open_weights(path: str | Path) -> WeightsFile:
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         if metadata.get("format") != FORMAT:
             raise WeightsError(
-                f"{path}: holds no weights of sweepdepth (format {metadata.get('format')!r}, expected {FORMAT!r})"
+                f"{path}: holds no weights of sweepdepth (format {metadata.get('format')!r:.80}, expected {FORMAT!r})"
             )
         config = NetworkConfig.model_validate_json(metadata["network"])
         facts = json.loads(metadata["facts"])
         if not isinstance(facts, dict):
             raise ValueError("its facts are no JSON object")
+        file = WeightsFile(path, config, facts, hashlib.sha256(content).hexdigest())
+        if not all(0 < number < math.inf for number in file.deviation):
+            raise ValueError(f"its deviations are {file.deviation}")
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValidationError, struct.error, KeyError, ValueError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: is damaged, or no weights file: {_first_line(error)}") from error
-    return WeightsFile(path, config, facts, hashlib.sha256(content).hexdigest())
+    except (
+        ValidationError,
+        struct.error,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        raise WeightsError(f"{path}: is damaged, or no weights file: {one_line(error)}") from error
+    return file
 
 
 def load_network(file: WeightsFile) -> "DepthNet":
@@ -115,7 +128,7 @@ def load_network(file: WeightsFile) -> "DepthNet":
     except OSError as error:
         raise WeightsError(f"{file.path}: cannot be read: {error.strerror or error}") from error
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{file.path}: is damaged: {_first_line(error)}") from error
+        raise WeightsError(f"{file.path}: is damaged: {one_line(error)}") from error
     for name in sorted(expected.keys() | found.keys()):
         wanted, there = expected.get(name), found[name].shape if name in found else None
         if wanted != there:
@@ -129,9 +142,29 @@ def load_network(file: WeightsFile) -> "DepthNet":
     return network.eval()
 
 
+def describe_weights(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Sections of facts about a weights file, for `sweepdepth info`.
+
+    Raises:
+        WeightsError: missing, damaged, or no weights of a network of ours.
+    """
+    file = open_weights(path)
+    shown = file.config.representation
+    network = {
+        "preset": file.config.name,
+        "sees": f"{shown.channels} channels: {shown.bins} bins of {shown.source}"
+        + (f", {shown.polarity}" if shown.source == "events" else ""),
+        "widths": ", ".join(map(str, file.config.widths)),
+        "states its deviation": "yes" if file.config.probabilistic else "no, a constant stands in",
+        "size": f"{file.path.stat().st_size / 1e6:.2f} MB",
+        "SHA-256": file.digest,
+    }
+    return {"network": network} | {
+        name: {key: value for key, value in facts.items() if not isinstance(value, dict)}
+        for name, facts in {"facts": file.facts, **file.facts}.items()
+        if isinstance(facts, dict)
+    }
+
+
 def _shape(shape: Any) -> str:
     return "absent" if shape is None else "×".join(map(str, shape)) or "a number"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -21,7 +21,7 @@ COARSEST_PX = 40.0
 def texture(dice: Dice, feature_m: float, kinds: dict[TextureKind, float] = TEXTURES) -> Texture:
     """A texture whose coarsest detail measures `feature_m`, of any contrast."""
     dark = dice.log_uniform(0.02, 0.4)
-    light = min(0.9, dark * dice.log_uniform(1.2, 30.0))
+    light = min(0.9, dark * dice.log_uniform(1.5, 30.0))
     if dice.chance(0.3):
         dark, light = light, dark
     return Texture(

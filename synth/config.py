@@ -78,7 +78,7 @@ class LensRange(_Section):
 
     focal_length_mm: Range = (6.0, 16.0)
     f_number: Range = (1.2, 2.8)
-    blur_px: Range = (4.0, 16.0)
+    blur_px: Range = (5.0, 20.0)
 
 
 class SweepRange(_Section):
@@ -126,7 +126,7 @@ _ANY_SENSOR: dict[str, tuple[float, float]] = {
     "threshold_sigma": (0.01, 0.05),
     "dark_level": (5e-5, 1e-3),
     "stray_light": (0.001, 0.01),
-    "bandwidth_hz": (100.0, 3000.0),
+    "bandwidth_hz": (150.0, 5000.0),
     "refractory_us": (10.0, 1000.0),
     "leak_hz": (0.01, 0.3),
     "shot_noise_hz": (0.001, 2.0),
@@ -143,7 +143,7 @@ _BY_RATIO = {"dark_level", "bandwidth_hz", "refractory_us", "leak_hz", "shot_noi
 class LightRange(_Section):
     """Illumination of the scene in lux, drawn evenly in its logarithm; white is then that of a white sheet in it."""
 
-    illuminance_lux: Range = (50.0, 2000.0)
+    illuminance_lux: Range = (100.0, 2000.0)
 
 
 class IntensityRange(_Section):

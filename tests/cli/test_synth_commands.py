@@ -30,8 +30,14 @@ def test_a_rendered_dataset_is_described_and_replays(tmp_path):
     assert json.loads(out)["made"] == 1
     assert "1 of 1 scenes" in error
     assert json.loads(sweepdepth(*arguments, cwd=tmp_path)[0])["made"] == 0
-    facts = json.loads(sweepdepth("info", "data", "--json", cwd=tmp_path)[0])
+    facts = json.loads(sweepdepth("info", "data", "--json", "--picture", "sheet.png", cwd=tmp_path)[0])
     assert facts["dataset"]["scenes"].startswith("1, ")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert len(np.unique(np.asarray(sheet.convert("RGB")).reshape(-1, 3), axis=0)) > 100  # grey, events and depth
+    scene = tmp_path / "data" / "scene_000000.h5"
+    assert "is not a dataset" in sweepdepth("info", scene, "--picture", "x.png", cwd=tmp_path, expect=1)[1]
+    assert "x.word: cannot be written" in sweepdepth("info", "data", "--picture", "x.word", cwd=tmp_path, expect=1)[1]
+    assert not list(tmp_path.glob("x.*"))
     result = json.loads(sweepdepth("replay", "data/scene_000000.h5", "--out", "depth.h5", "--json", cwd=tmp_path)[0])
     assert result["frames"] == 2
     _, error = sweepdepth(*arguments, "--seed", "1", cwd=tmp_path, expect=1)

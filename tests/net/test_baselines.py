@@ -85,7 +85,7 @@ def test_focus_uses_as_many_frames_as_its_camera_takes(case):
     assert (few.name, many.name) == ("focus, 30 fps", "focus, 24 frames")
     errors = [np.abs(position_error(method(case), 1.1, case.calibration)).mean() for method in (few, many)]
     assert errors[1] < errors[0] < 0.05
-    with pytest.raises(NotApplicable, match="plane.*frames"):
+    with pytest.raises(NotApplicable, match=r"plane.*frames"):
         few(replace(case, frames=None))
 
 
@@ -139,7 +139,7 @@ def test_closed_form_undoes_breathing(breathing_lens):
 
 def test_closed_form_needs_its_four_images(case):
     assert np.nanmedian(CoupledDifferentiation()(case).diopters) == pytest.approx(1.1, abs=0.03)
-    with pytest.raises(NotApplicable, match="plane.*aperture_pair"):
+    with pytest.raises(NotApplicable, match=r"plane.*aperture_pair"):
         CoupledDifferentiation()(replace(case, aperture_pair=None))
 
 

@@ -1,5 +1,7 @@
 """Cases: every sweep whose depth is known, wherever it is kept."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -30,7 +32,9 @@ def test_a_dataset_gives_every_sweep_of_every_scene_with_its_own_events_and_trut
     assert len(there.events) + len(back.events) == len(scene.events)
     assert there.events["timestamp"].max() < SWEEP_US <= back.events["timestamp"].min()
     np.testing.assert_array_equal(there.truth, scene.truth.depth)
+    assert there.frames is not None
     assert there.frames.shape == (12, 72, 96)
+    assert there.aperture_pair is not None
     assert there.aperture_pair.images.shape == (4, 72, 96)
     assert [case.illuminance_lux for case in cases] == [50.0, 50.0, 300.0, 300.0]
 
@@ -95,22 +99,31 @@ def test_what_holds_no_truth_is_refused_in_one_line(tmp_path, dataset):
         assert "\n" not in str(caught.value)
 
 
-def test_fewer_frames_average_even_spans_of_the_many(dataset):
+@pytest.fixture
+def photographed(dataset):
+    """A case, its frames and their focus."""
     case = next(find_cases(dataset))
+    assert case.frames is not None
+    assert case.frame_diopters is not None
+    return case, case.frames, case.frame_diopters
+
+
+def test_fewer_frames_average_even_spans_of_the_many(photographed):
+    case, frames, focus = photographed
     halves, diopters = as_frames(case, 2)
-    np.testing.assert_allclose(halves[0], case.frames[:6].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(halves[0], frames[:6].mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(diopters, [1.0, 2.0])
     fifths, diopters = as_frames(case, 5)  # spans of 2.4 frames
-    np.testing.assert_allclose(fifths[0], (case.frames[0] + case.frames[1] + 0.4 * case.frames[2]) / 2.4, atol=1e-6)
-    assert diopters[0] == pytest.approx((case.frame_diopters[:2].sum() + 0.4 * case.frame_diopters[2]) / 2.4)
-    np.testing.assert_allclose(fifths.mean(axis=0), case.frames.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(fifths[0], (frames[0] + frames[1] + 0.4 * frames[2]) / 2.4, atol=1e-6)
+    assert diopters[0] == pytest.approx((focus[:2].sum() + 0.4 * focus[2]) / 2.4)
+    np.testing.assert_allclose(fifths.mean(axis=0), frames.mean(axis=0), atol=1e-6)
 
 
-def test_there_are_never_more_frames_than_were_taken(dataset):
-    case = next(find_cases(dataset))
-    frames, diopters = as_frames(case, 50)
-    np.testing.assert_allclose(frames, case.frames, rtol=1e-6)
-    np.testing.assert_allclose(diopters, case.frame_diopters)
+def test_there_are_never_more_frames_than_were_taken(photographed):
+    case, frames, focus = photographed
+    same, diopters = as_frames(case, 50)
+    np.testing.assert_allclose(same, frames, rtol=1e-6)
+    np.testing.assert_allclose(diopters, focus)
 
 
 def test_an_ordinary_camera_takes_thirty_frames_a_second(dataset):
@@ -118,7 +131,5 @@ def test_an_ordinary_camera_takes_thirty_frames_a_second(dataset):
 
 
 def test_without_intensity_frames_a_method_on_frames_does_not_apply(dataset):
-    from dataclasses import replace
-
-    with pytest.raises(NotApplicable, match="scene_000000.*frames"):
+    with pytest.raises(NotApplicable, match=r"scene_000000.*frames"):
         as_frames(replace(next(find_cases(dataset)), frames=None), 4)

@@ -1,0 +1,156 @@
+"""`sweepdepth eval`"""
+
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from .. import __version__
+from .options import DebugOption, ForceOption, JsonOption
+from .output import print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from ..net.methods import Method
+    from ..net.tables import Table
+
+BASELINE_FRAMES = 24
+"""Intensity frames a sweep of the camera that depth from focus is given besides one of 30 frames a second."""
+
+_WIDTH = 150  # of tables that go to a file
+
+
+class EstimatorName(StrEnum):
+    """How events become depth."""
+
+    NET = "net"
+    POLARITY = "polarity"
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option("--data", help="A dataset, a folder of recordings with depth, or one file.")],
+    weights: Annotated[
+        list[Path] | None, typer.Option("--weights", help="Weights of a network; may be given several times.")
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Polarity reversal, depth from focus, coupled, and a constant, too.")
+    ] = False,
+    estimator: Annotated[
+        EstimatorName | None, typer.Option(help="How events become depth; net if it is there.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for evaluation.json and evaluation.html.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only so many recordings, spread evenly over all.")
+    ] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Judge depth against the truth: tables, and with --out a JSON file and a page of pictures."""
+    from ..capture.errors import RecordingError
+    from ..net.cases import Source, cases_of, find_sources, load_case
+    from ..net.evaluation import evaluate
+    from ..net.report import ReportFolder
+    from ..net.report import as_json as to_json
+    from ..net.tables import tables
+
+    methods = _methods(weights or [], baselines, estimator)
+    sources = find_sources(data)
+    if limit is not None and limit < len(sources):
+        sources = [sources[k * len(sources) // limit] for k in range(limit)]
+    skipped: list[tuple[str, str]] = []
+
+    def skip(source: Source, reason: str) -> None:
+        skipped.append((source.name, reason))
+        say(f"skipped {source.name}: {reason}")
+
+    about = {"data": str(data), "version": __version__}
+    number = {source.name: k for k, source in enumerate(sources, 1)}
+    with nullcontext() if out is None else ReportFolder(out, force=force) as folder:
+        with progress_bar(data.name, len(sources), "recordings") as advance:
+            evaluation = evaluate(cases_of(sources, skip), methods, lambda case: advance(number[case.recording]))
+        if len(skipped) == len(sources):
+            raise RecordingError(f"{data}: none of its recordings could be read; the first: {skipped[0][1]}")
+        evaluation = replace(evaluation, skipped=tuple(skipped))
+        if folder is not None:
+            with progress_bar("pictures", 1.0, "pictures") as advance:
+                folder.write(
+                    evaluation,
+                    about,
+                    methods,
+                    lambda recording, sweep: load_case(sources, recording, sweep),
+                    lambda done, total: advance(done / total),
+                )
+    if as_json:
+        summary = to_json(evaluation, about)
+        del summary["sweeps"]
+        print_json(summary)
+    else:
+        _print(tables(evaluation))
+        if folder is not None:
+            say(f"written {folder.json_path} and {folder.html_path}")
+    if skipped:
+        raise typer.Exit(3)
+
+
+def _methods(weights: list[Path], baselines: bool, estimator: EstimatorName | None) -> "list[Method]":
+    """What is to be judged, best first; without a network, polarity reversal stands in."""
+    from ..capture.errors import SweepdepthError
+    from ..net.baselines import Constant, CoupledDifferentiation, DepthFromFocus
+    from ..net.estimators import make_estimator
+    from ..net.methods import EstimatorMethod
+
+    if weights and estimator == EstimatorName.POLARITY:
+        raise typer.BadParameter("--weights are of a network: leave out --estimator polarity")
+    polarity = EstimatorMethod(make_estimator("polarity"))
+    methods: list[Method] = []
+    if weights:
+        stems = [path.stem for path in weights]
+        labels = [path.stem if stems.count(path.stem) == 1 else str(path) for path in weights]
+        methods += [_network(path, label) for path, label in zip(weights, labels, strict=True)]
+    elif estimator == EstimatorName.NET:
+        methods.append(_network(None))
+    elif estimator == EstimatorName.POLARITY:
+        methods.append(polarity)
+    else:
+        try:
+            methods.append(_network(None))
+        except SweepdepthError as error:
+            say(f"no network: {error}")
+            methods.append(polarity)
+    if baselines:
+        methods += [polarity, DepthFromFocus(), DepthFromFocus(BASELINE_FRAMES), CoupledDifferentiation(), Constant()]
+    return list({method.name: method for method in methods}.values())
+
+
+def _network(path: Path | None, label: str | None = None) -> "Method":
+    from ..capture.errors import SweepdepthError
+    from ..net.methods import as_method
+
+    try:
+        from ..net.network import load_network
+    except ModuleNotFoundError as error:
+        raise SweepdepthError(
+            f"the network needs the module {error.name}, which is not installed; use --estimator polarity"
+        ) from error
+    return as_method(load_network(path), label)
+
+
+def _print(found: "list[Table]") -> None:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    for table in found:
+        shown = RichTable(
+            title=table.title, title_justify="left", caption=table.note, caption_justify="left", box=SIMPLE_HEAD
+        )
+        for k, name in enumerate(table.columns):
+            shown.add_column(name, justify="left" if k < table.labels else "right")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+        console.print()

@@ -1,0 +1,88 @@
+"""`sweepdepth eval` as people run it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ..net.known_sweeps import make_dataset
+
+COMMAND = Path(sys.executable).with_name("sweepdepth")
+
+
+def run_eval(*arguments, expect=0):
+    done = subprocess.run(
+        [COMMAND, "eval", *map(str, arguments)], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == expect, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory, calibration, textured_planes):
+    return make_dataset(tmp_path_factory.mktemp("eval") / "strips", calibration, textured_planes)
+
+
+def test_methods_stand_side_by_side_in_tables_in_json_and_on_a_page(dataset, tmp_path):
+    arguments = (
+        "--data",
+        dataset,
+        "--estimator",
+        "polarity",
+        "--baselines",
+        "--limit",
+        1,
+        "--out",
+        tmp_path / "report",
+    )
+    out, error = run_eval(*arguments)
+    for word in ("Everywhere", "At event pixels", "By light level", "AbsRel", "dim, below 150 lux", "textureless"):
+        assert word in out
+    for method in ("polarity", "focus, 30 fps", "focus, 24 frames", "coupled", "constant"):
+        assert out.count(method) > 3
+    assert "evaluation.html" in error
+    values = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    rmse = {name: method["all"]["everywhere"]["rmse_range"] for name, method in values["methods"].items()}
+    assert max(rmse["focus, 30 fps"], rmse["coupled"], rmse["polarity"]) < rmse["constant"]
+    assert len((tmp_path / "report" / "evaluation.html").read_text()) > 100_000
+
+    _, error = run_eval(*arguments, expect=1)
+    assert "exists; give --force" in error
+
+
+def test_json_goes_to_standard_output_in_one_line(dataset):
+    out, _ = run_eval("--data", dataset, "--estimator", "polarity", "--limit", 1, "--json")
+    assert len(out.splitlines()) == 1
+    values = json.loads(out)
+    assert values["methods"]["polarity"]["all"]["recordings"] == 1
+
+
+def test_a_damaged_scene_is_named_and_ends_in_exit_status_3(dataset, tmp_path):
+    for path in dataset.iterdir():
+        content = path.read_bytes()
+        (tmp_path / path.name).write_bytes(content[:1000] if path.name == "scene_000001.h5" else content)
+    out, error = run_eval("--data", tmp_path, "--estimator", "polarity", "--json", expect=3)
+    assert "skipped scene_000001" in error
+    assert json.loads(out)["skipped"][0]["recording"] == "scene_000001"
+
+
+def test_wrong_use_is_told_in_one_line(dataset, tmp_path):
+    _, error = run_eval("--data", tmp_path, "--estimator", "polarity", expect=1)
+    assert error.startswith(f"error: {tmp_path}")
+    assert error.count("\n") == 1
+    run_eval("--data", dataset, "--estimator", "polarity", "--weights", "some.safetensors", expect=2)
+
+
+def test_an_interruption_leaves_no_half_report(dataset, tmp_path):
+    command = [COMMAND, "eval", "--data", dataset, "--estimator", "polarity", "--baselines", "--out", tmp_path]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(".evaluation.*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 130
+    assert not list(tmp_path.iterdir())

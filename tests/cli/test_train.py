@@ -1,0 +1,86 @@
+"""From labelled recordings to a network in use, by the command line alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sweepdepth import Calibration
+from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.capture.events import FALLING, RISING, Batch, join, make_triggers
+from sweepdepth.capture.recordings import write_recording
+from sweepdepth.capture.sweeps import Direction, Sweep
+
+COMMAND = Path(sys.executable).with_name("sweepdepth")
+DURATION_US = 200_000
+
+
+def sweepdepth(*arguments, expect=0):
+    done = subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == expect, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory, textured_planes, lens):
+    """A folder of recordings with their calibration and depth beside them, as a laboratory would record them."""
+    folder = tmp_path_factory.mktemp("labelled")
+    calibration = Calibration.parse(lens)
+    for number in range(4):
+        diopters = np.full(calibration.camera.width, 0.7 + 0.4 * number)
+        sweeps = [
+            Sweep(k * DURATION_US, (k + 1) * DURATION_US, direction, calibration)
+            for k, direction in enumerate((Direction.FAR_TO_NEAR, Direction.NEAR_TO_FAR, Direction.FAR_TO_NEAR))
+        ]
+        events = join([textured_planes(sweep, diopters, seed=number) for sweep in sweeps])
+        edges = make_triggers(np.arange(4) * DURATION_US, np.array([RISING, FALLING, RISING, FALLING], np.uint8))
+        batch = Batch(events, edges, 3 * DURATION_US + 1)
+        camera = calibration.camera
+        write_recording(folder / f"wall{number}.h5", [batch], camera.width, camera.height)
+        (folder / f"wall{number}.toml").write_text(lens)
+        np.save(folder / f"wall{number}_depth.npy", np.tile(1 / diopters, (camera.height, 1)).astype(np.float32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(labelled, tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    out, _ = sweepdepth(
+        "train", "--data", labelled, "--out", run, "--steps", 3, "--batch", 4, "--workers", 0, "--threads", 1, "--json"
+    )
+    result = json.loads(out)
+    assert result["facts"]["training"]["steps"] == 3
+    return run / "weights.safetensors"
+
+
+def test_trained_weights_turn_recordings_into_dense_depth(labelled, weights, tmp_path):
+    recording, lens, out = labelled / "wall0.h5", labelled / "wall0.toml", tmp_path / "d.h5"
+    sweepdepth("replay", recording, "--lens", lens, "--weights", weights, "--out", out)
+    frames = read_depth_file(out)
+    assert len(frames) == 3
+    assert np.isfinite(frames.depth).all()
+    assert (frames.depth >= 0.4 - 1e-6).all()
+    assert (frames.depth <= 2.0 + 1e-6).all()
+
+
+def test_trained_weights_are_judged_and_described(labelled, weights):
+    out, _ = sweepdepth("eval", "--data", labelled, "--weights", weights, "--json")
+    assert "weights" in out
+    out, _ = sweepdepth("info", weights, "--json")
+    facts = json.loads(out)
+    assert facts["network"]["preset"] == "default"
+    assert facts["training"]["steps"] == 3
+
+
+def test_a_run_that_is_there_is_not_trained_over(labelled, weights):
+    _, complaint = sweepdepth("train", "--data", labelled, "--out", weights.parent, "--steps", 3, expect=1)
+    assert "go on with --resume, or start anew with --force" in complaint
+
+
+def test_a_folder_without_truth_is_refused_by_name(tmp_path):
+    _, complaint = sweepdepth("train", "--data", tmp_path, "--out", tmp_path / "run", expect=1)
+    assert str(tmp_path) in complaint
+    assert complaint.startswith("error: ")
