@@ -179,7 +179,7 @@ class Calibration(_Section):
         except RecursionError as error:
             raise CalibrationError(f"{name}: is not a calibration file: nested too deeply") from error
         except ValidationError as error:
-            raise CalibrationError(f"{name}: {_explain(error)}") from error
+            raise CalibrationError(f"{name}: {explain_invalid(error)}") from error
 
     def to_toml(self) -> str:
         """The text of a calibration file that loads as this calibration."""
@@ -200,7 +200,7 @@ class Calibration(_Section):
         return s.far_diopters + s.range_diopters * np.asarray(phase)
 
 
-def _explain(error: ValidationError) -> str:
+def explain_invalid(error: ValidationError) -> str:
     """The first fault as `key (value) what was expected`, and how many more there are."""
     faults = error.errors(include_url=False)
     first = faults[0]

@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from .calibration import Calibration
-from .errors import RecordingError
+from .errors import RecordingError, SweepdepthError, one_line
 from .events import EVENT_DTYPE, TRIGGER_DTYPE
 from .recordings.atomic import PartialFile
 from .recordings.dsec import encode
@@ -236,43 +236,6 @@ def read_truth(path: str | Path) -> SceneTruth:
         return _truth(path, file)
 
 
-def describe_dataset(
-    folder: str | Path, on_progress: Callable[[int], None] = lambda scenes: None
-) -> dict[str, dict[str, Any]]:
-    """Sections of facts about a dataset, for `sweepdepth info`; every file is opened, none is read to its end.
-
-    `on_progress` hears how many files have been looked at.
-
-    Raises:
-        RecordingError: not a dataset, or a scene is damaged.
-    """
-    dataset = open_dataset(folder)
-    events, size, ranges, sizes = [], 0, [], set()
-    for number, path in enumerate(dataset.scenes, 1):
-        with _opened(path) as file:
-            events.append(len(file["events/t"]))
-            sizes.add(f"{file.attrs['width']}×{file.attrs['height']}")
-            sweep = Calibration.parse(file.attrs["lens_toml"], name=f"{path}: stored lens_toml").sweep
-            ranges.append((sweep.far_diopters, sweep.near_diopters))
-        size += path.stat().st_size
-        on_progress(number)
-    facts: dict[str, Any] = {
-        "scenes": len(dataset.indices),
-        "recordings": len(dataset.scenes),
-        "seed": dataset.manifest.seed,
-        "size": f"{size / 1e6:,.1f} MB",
-    }
-    if dataset.scenes:
-        far, near = np.array(ranges).T
-        facts |= {
-            "sensor": ", ".join(sorted(sizes)) + " pixels",
-            "events": f"{sum(events):,}, {min(events):,} to {max(events):,} in a recording",
-            "far ends": f"{far.min():.3g} to {far.max():.3g} 1/m",
-            "near ends": f"{near.min():.3g} to {near.max():.3g} 1/m",
-        }
-    return {"dataset": facts, "made with": dict(dataset.manifest.versions)}
-
-
 class _opened:
     """A scene's HDF5 file; every error while it is open becomes one line."""
 
@@ -289,23 +252,37 @@ class _opened:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _traceback: Any) -> None:
         self._file.close()
-        if isinstance(error, OSError | KeyError | ValueError):
-            raise RecordingError(f"{self._path}: is damaged, or no scene of a dataset: {error}") from error
+        # h5py and NumPy answer damage with nearly every class of exception there is.
+        if isinstance(error, Exception) and not isinstance(error, SweepdepthError):
+            raise RecordingError(f"{self._path}: is damaged, or no scene of a dataset: {one_line(error)}") from error
 
 
 def _truth(path: str | Path, file: Any) -> SceneTruth:
-    pair = file.get("aperture_pair")
-    stack, diopters = file.get("focal_stack"), file.get("focal_stack_diopters")
     attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
+    calibration = Calibration.parse(attributes.pop("lens_toml"), name=f"{path}: stored lens_toml")
+    size = calibration.camera.height, calibration.camera.width
+
+    def numbers(name: str, *shape: int) -> np.ndarray:
+        """A dataset of this shape, -1 standing for any length."""
+        found = file[name]
+        if found.dtype.kind not in "fiu" or len(found.shape) != len(shape):
+            raise ValueError(f"{name} is {found.dtype} {found.shape}")
+        if any(wanted not in (-1, length) for length, wanted in zip(found.shape, shape, strict=True)):
+            raise ValueError(f"{name} has the shape {found.shape}, not {shape}")
+        return found[:]
+
+    pair = None
+    if "aperture_pair" in file:
+        settings = file["aperture_pair"].attrs
+        pair = AperturePair(numbers("aperture_pair", 4, *size), settings["diopters"], settings["aperture_scale"])
+    stack = numbers("focal_stack", -1, *size) if "focal_stack" in file else None
     return SceneTruth(
-        calibration=Calibration.parse(attributes.pop("lens_toml"), name=f"{path}: stored lens_toml"),
-        depth=file["depth"][:],
-        intensity=file["intensity"][:],
-        focal_stack=None if stack is None else stack[:],
-        focal_stack_diopters=None if diopters is None else diopters[:],
-        aperture_pair=None
-        if pair is None
-        else AperturePair(pair[:], pair.attrs["diopters"], pair.attrs["aperture_scale"]),
+        calibration=calibration,
+        depth=numbers("depth", *size),
+        intensity=numbers("intensity", *size),
+        focal_stack=stack,
+        focal_stack_diopters=None if stack is None else numbers("focal_stack_diopters", len(stack)),
+        aperture_pair=pair,
         attributes={name: value for name, value in attributes.items() if name not in ("width", "height")},
     )
 
@@ -323,12 +300,15 @@ def _read_manifest(folder: Path) -> Manifest | None:
             raise RecordingError(
                 f"{folder}: is a dataset of format {values['format']!r}; this version of sweepdepth reads {FORMAT!r}"
             )
-        return Manifest(values["seed"], values["configuration"], values["versions"])
+        seed, configuration, versions = (values[name] for name in ("seed", "configuration", "versions"))
+        if type(seed) is not int or not isinstance(configuration, dict) or not isinstance(versions, dict):
+            raise TypeError("seed, configuration or versions of another kind")
+        return Manifest(seed, configuration, versions)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise RecordingError(f"{folder}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordingError(f"{folder / MANIFEST}: is damaged; restore it, or choose another folder") from error
 
 

@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from .calibration import Calibration
-from .errors import RecordingError
+from .errors import RecordingError, SweepdepthError, one_line
 from .recordings.atomic import PartialFile
 from .recordings.hdf5 import IMAGE_COMPRESSION, Output
 
@@ -192,7 +192,13 @@ def open_depth_file(path: str | Path) -> Iterator[DepthFrames]:
         reason = os.strerror(error.errno) if error.errno else "it is damaged, or no HDF5 file"
         raise RecordingError(f"{path}: cannot be read: {reason}") from error
     with file:
-        yield _frames(path, file)
+        try:
+            frames = _frames(path, file)
+        except SweepdepthError:
+            raise
+        except Exception as error:  # h5py answers damage with nearly every class there is
+            raise RecordingError(f"{path}: is damaged: {one_line(error)}; copy it again") from error
+        yield frames
 
 
 def read_depth_file(path: str | Path) -> DepthFrames:
@@ -205,7 +211,7 @@ def read_depth_file(path: str | Path) -> DepthFrames:
     with open_depth_file(path) as frames:
         try:
             return replace(frames, depth=frames.depth[:], std=frames.std[:])
-        except OSError as error:
+        except (OSError, RuntimeError, MemoryError) as error:
             raise RecordingError(f"{path}: is damaged: its frames cannot be decompressed; copy it again") from error
 
 
@@ -223,7 +229,7 @@ def _frames(path: str | Path, file: h5py.File) -> DepthFrames:
         raise RecordingError(f"{path}: is damaged: its datasets differ in length; write it again")
     version, lens_toml, estimator = (file.attrs.get(name) for name in ("format_version", "lens_toml", "estimator"))
     if version != FORMAT_VERSION:
-        raise RecordingError(f"{path}: has format_version {version}; this sweepdepth reads {FORMAT_VERSION}")
+        raise RecordingError(f"{path}: has format_version {version!r:.40}; this sweepdepth reads {FORMAT_VERSION}")
     if not isinstance(lens_toml, str) or not isinstance(estimator, str):
         raise RecordingError(f"{path}: is damaged: it has no text lens_toml or estimator; write it again")
     try:
@@ -231,5 +237,8 @@ def _frames(path: str | Path, file: h5py.File) -> DepthFrames:
     except OSError as error:
         raise RecordingError(f"{path}: is damaged: its times cannot be decompressed; copy it again") from error
     calibration = Calibration.parse(lens_toml, name=f"{path}: stored lens_toml")
+    camera, size = calibration.camera, columns["depth"].shape[1:]
+    if size != (camera.height, camera.width):
+        raise RecordingError(f"{path}: is damaged: its depth is {size}, its camera {camera.height}×{camera.width}")
     maps: dict[str, Any] = {name: columns[name] for name in _MAPS}
     return DepthFrames(**maps, **read, calibration=calibration, estimator=estimator)

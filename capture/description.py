@@ -26,14 +26,14 @@ def describe(
 ) -> Facts:
     """Sections of facts about a recording, dataset, depth file or calibration file; the kind is told by content.
 
-    A recording is read to its end, once. `on_progress` hears how many of its events were read.
+    A recording is read to its end, once. `on_progress` hears how many events were read, or counted in a dataset.
 
     Raises:
         RecordingError, CalibrationError: the file is damaged, or of no kind that is known here.
     """
     path = Path(path)
     if path.is_dir():
-        return _describe_dataset(path)
+        return _describe_dataset(path, on_progress)
     if path.suffix == ".toml":
         return describe_calibration(Calibration.load(path))
     if _is_depth_file(path):
@@ -73,17 +73,20 @@ def describe_calibration(calibration: Calibration) -> Facts:
     return facts
 
 
-def _describe_dataset(path: Path) -> Facts:
+def _describe_dataset(path: Path, on_progress: Callable[[float], None] | None) -> Facts:
     dataset = open_dataset(path)
-    counts, inside, ranges = [], [], []
+    counts, inside, ranges, sizes = [], [], [], set()
     for scene in dataset.scenes:
         truth = read_truth(scene)
-        sweep = truth.calibration.sweep
+        camera, sweep = truth.calibration.camera, truth.calibration.sweep
+        sizes.add(f"{camera.width}×{camera.height}")
         with h5py.File(scene) as file:
             counts.append(file["events/t"].shape[0])  # pyright: ignore[reportAttributeAccessIssue]
         diopters = to_diopters(truth.depth)
         inside.append(np.mean((diopters >= sweep.far_diopters) & (diopters <= sweep.near_diopters)))
         ranges.append((sweep.far_diopters, sweep.near_diopters))
+        if on_progress:
+            on_progress(sum(counts))
     facts: Facts = {
         "dataset": {
             "folder": f"{path} ({sum(p.stat().st_size for p in dataset.scenes) / 1e6:.1f} MB)",
@@ -95,6 +98,8 @@ def _describe_dataset(path: Path) -> Facts:
     if counts:
         far, near = np.array(ranges).T
         facts["dataset"] |= {
+            "sensor": ", ".join(sorted(sizes)) + " pixels",
+            "events": sum(counts),
             "events a recording": f"{min(counts):,} to {max(counts):,}, median {int(np.median(counts)):,}",
             "sweeps": f"{far.min():.2f}…{far.max():.2f} to {near.min():.2f}…{near.max():.2f} 1/m",
             "depth inside the sweep": f"{100 * float(np.mean(inside)):.0f} % of the pixels",

@@ -19,3 +19,18 @@ class SyncError(SweepdepthError):
 
 class WireError(SweepdepthError):
     """A message or address that does not follow the wire format, or keys that do not fit."""
+
+
+class CameraError(SweepdepthError):
+    """A camera, network stream or pipe that cannot be opened, or that sends what cannot be used."""
+
+
+class LensError(SweepdepthError):
+    """A lens driver that cannot be opened, does not answer, or refuses what it is asked."""
+
+
+def one_line(error: BaseException) -> str:
+    """What somebody else's exception says, for a message of ours: its first line, or else the name of its class, short
+    and with nothing that a terminal could trip over."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return "".join(letter if letter.isprintable() else "?" for letter in lines[0][:200])

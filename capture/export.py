@@ -1,34 +1,49 @@
 """Depth files in other formats: pictures, point clouds, arrays."""
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from .calibration import Camera
 from .errors import RecordingError
 
 SUFFIXES = (".png", ".ply", ".npy")
 
 
+class Pinhole(Protocol):
+    """What points need of a camera: a calibration has it, and so has the header of a frame."""
+
+    @property
+    def fx(self) -> float: ...
+    @property
+    def fy(self) -> float: ...
+    @property
+    def cx(self) -> float: ...  # pixel centres lie at +0.5
+    @property
+    def cy(self) -> float: ...
+
+
 def export_depth(
     path: str | Path,
     depth: np.ndarray,  # (H, W) metres, NaN where unknown
-    camera: Camera,
+    camera: Pinhole,
     far_diopters: float,
     near_diopters: float,
+    colour_map: str | None = None,
 ) -> None:
     """Write one depth map; the suffix picks the format.
 
-    PNG is a picture, coloured evenly in diopters; PLY a binary point cloud in metres (x right, y down, z forward, as
-    OpenCV and ROS's optical frames have it) with the same colours; NPY the array itself.
+    PNG is a picture, coloured evenly in diopters (in `colour_map`, or that of all our pictures); PLY a binary point
+    cloud in metres (x right, y down, z forward, as OpenCV and ROS's optical frames have it) with the same colours; NPY
+    the array itself.
 
     Raises:
         RecordingError: the suffix is none of these, or the file cannot be written.
     """
-    from .pictures import depth_image
+    from .pictures import DEPTH_COLOURS, depth_image
 
     path = Path(path)
-    colours = depth_image(depth, far_diopters, near_diopters)
+    colours = depth_image(depth, far_diopters, near_diopters, colour_map or DEPTH_COLOURS)
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
@@ -51,7 +66,7 @@ def export_depth(
 
 def points(
     depth: np.ndarray,  # (H, W) metres along Z, NaN where unknown
-    camera: Camera,
+    camera: Pinhole,
 ) -> np.ndarray:
     """(N, 3) float32 points in metres of the known pixels, in row order: ((x + ½ − cx) z/fx, (y + ½ − cy) z/fy, z)."""
     y, x = np.nonzero(np.isfinite(depth))

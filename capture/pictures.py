@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .errors import RecordingError
 from .optics import to_diopters
 from .stack import EventFocalStack
 
@@ -47,7 +48,7 @@ def depth_figure(
     width, aspect = 3.4 * panels, camera.height / camera.width
     heights = [0.25 * width * aspect + 0.4, width / panels * aspect + 1.2]
     figure = Figure(figsize=(width, sum(heights)), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
 
     signed = stack.signed()
     for axis, bin_ in zip(
@@ -98,17 +99,26 @@ def depth_image(
     depth: np.ndarray,  # (H, W) metres, NaN where unknown
     far_diopters: float,
     near_diopters: float,
+    colour_map: str = DEPTH_COLOURS,
 ) -> np.ndarray:
     """(H, W, 4) uint8 colours of a depth map, pixel for pixel; transparent where unknown."""
     position = (to_diopters(depth) - far_diopters) / (near_diopters - far_diopters)
-    colours = matplotlib.colormaps[DEPTH_COLOURS](np.nan_to_num(position), bytes=True)
+    colours = matplotlib.colormaps[colour_map](np.nan_to_num(position), bytes=True)
     colours[~np.isfinite(position)] = 0
     return colours
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure; the suffix picks the format."""
-    figure.savefig(path, dpi=120)
+    """Write a figure; the suffix picks the format: .png, .pdf, .svg, …
+
+    Raises:
+        RecordingError: there is no such format, or the file cannot be written.
+    """
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RecordingError(f"{path}: cannot be written: {reason}") from error
 
 
 def _focus(diopters: float) -> str:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from . import stack_kernel
 from .calibration import Calibration
-from .errors import RecordingError
+from .errors import RecordingError, SweepdepthError, one_line
 from .sweeps import Direction, Sweep
 
 Polarity = Literal["signed", "split", "interpolated"]
@@ -87,6 +87,12 @@ class EventFocalStack:
         cell = (timestamp_us - self.sweep.start_us) * (TABLE_CELLS / (self.sweep.end_us - self.sweep.start_us))
         return np.interp(cell, np.arange(TABLE_CELLS + 1), self._table)
 
+    def time_at(self, position: np.ndarray) -> np.ndarray:
+        """Sensor time in µs, float64, at which the lens passes each b* in [0, B−1]: the inverse of `bin_at`."""
+        times = np.linspace(self.sweep.start_us, self.sweep.end_us, TABLE_CELLS + 1)
+        order = slice(None, None, int(self.sweep.direction))
+        return np.interp(position, self._table[order], times[order])
+
     def add(self, events: np.ndarray) -> None:  # (N,) EVENT_DTYPE
         """Bin more events of the sweep; batch after batch gives the same stack, to the bit, as all at once."""
         if self.polarity == "interpolated":
@@ -94,6 +100,17 @@ class EventFocalStack:
         else:
             self._add(events, stack_kernel.accumulate)
         self.n_events += len(events)
+
+    def carry_on(self, before: Self) -> None:
+        """Take over where an "interpolated" stack of the sweep just before left each pixel, the lens having turned.
+
+        A pixel's brightness retraces its path when the focus turns, so the event before the turn stands at the same
+        focus with the opposite sign; without it nothing is known before a pixel's first event of the sweep. Only true
+        of a scene that stands still. Do it before the first `add`.
+        """
+        if before._last is not None:
+            position, sign = before._last
+            self._last = position.copy(), -sign
 
     def _add(self, events: np.ndarray, kernel: Callable[..., int]) -> None:
         sweep = self.sweep
@@ -177,7 +194,13 @@ class EventFocalStack:
                 start_us, end_us, direction = map(int, file["sweep"])
                 polarity = TypeAdapter(Polarity).validate_python(str(file["polarity"]))
                 calibration = Calibration.parse(str(file["calibration"]), name=str(path))
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise RecordingError(f"{path}: is not a saved event focal stack ({error})") from error
-        sweep = Sweep(start_us, end_us, Direction(direction), calibration)
-        return cls(sweep, polarity, data, int(counts[0]), int(counts[1]))
+            sweep = Sweep(start_us, end_us, Direction(direction), calibration)
+            bins, size = data.shape[-3], (calibration.camera.height, calibration.camera.width)
+            shape = (2, bins, *size) if polarity == "split" else (bins, *size)
+            if data.shape != shape or data.dtype != np.float32 or bins < 2 or end_us <= start_us:
+                raise ValueError(f"{data.dtype} {data.shape} from {start_us} to {end_us} µs")
+            return cls(sweep, polarity, data, int(counts[0]), int(counts[1]))
+        except SweepdepthError:
+            raise
+        except Exception as error:  # NumPy and zipfile answer damage with nearly every class there is
+            raise RecordingError(f"{path}: is not a saved event focal stack ({one_line(error)})") from error

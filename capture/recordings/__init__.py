@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .door import Repairs as Repairs
+    from .recorder import LiveRecorder as LiveRecorder
+    from .recorder import RecorderStatus as RecorderStatus
     from .recording import Recording as Recording
     from .recording import open_recording as open_recording
     from .writer import RecordingWriter as RecordingWriter
     from .writer import write_recording as write_recording
 
 _PUBLIC = {
+    "LiveRecorder": ".recorder",
+    "RecorderStatus": ".recorder",
     "Recording": ".recording",
     "RecordingWriter": ".writer",
     "Repairs": ".door",

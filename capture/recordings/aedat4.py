@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import FALLING, RISING, make_events, make_triggers
-from .source import CutShort, Header, Sink, Source, interleave
+from .source import CutShort, Header, LiveSink, Sink, Source, interleave
 
 # dv::TriggerType: EXTERNAL_SIGNAL_RISING_EDGE, EXTERNAL_SIGNAL_FALLING_EDGE. Others mark frames and clock resets.
 _EDGES = {1: RISING, 2: FALLING}
@@ -55,8 +55,13 @@ def _events(reader: Any, stream: str) -> Iterator[np.ndarray]:
 def _triggers(reader: Any, stream: str) -> Iterator[tuple[int, np.ndarray]]:
     while (packet := reader.getNextTriggerBatch(stream)) is not None:
         if len(packet):
-            times = np.array([trigger.timestamp for trigger in packet], np.int64)
-            yield _edges(times, np.array([int(trigger.type) for trigger in packet]))
+            yield external_edges(packet)
+
+
+def external_edges(packet: Any) -> tuple[int, np.ndarray]:
+    """Newest time of a packet of dv-processing triggers, not empty, and its external edges alone."""
+    times = np.array([trigger.timestamp for trigger in packet], np.int64)
+    return _edges(times, np.array([int(trigger.type) for trigger in packet]))
 
 
 def _edges(times: np.ndarray, kinds: np.ndarray) -> tuple[int, np.ndarray]:
@@ -124,6 +129,11 @@ def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
     return _Aedat4Sink(path, width, height, lens_toml)
 
 
+def encode_live(path: str, width: int, height: int, lens_toml: str | None) -> LiveSink:
+    """Write an AEDAT4 file; its packets can be read without its end, which only closing writes."""
+    return _Aedat4Sink(path, width, height, lens_toml)
+
+
 class _Aedat4Sink:
     def __init__(self, path: str, width: int, height: int, lens_toml: str | None) -> None:
         import dv_processing as dv
@@ -149,6 +159,9 @@ class _Aedat4Sink:
             self._writer.writeEvents(store)
         for t, edge in triggers.tolist():
             self._writer.writeTrigger(self._dv.Trigger(t, self._kinds[edge]))
+
+    def flush(self) -> None:
+        """Nothing: the library writes packets as it sees fit."""
 
     def close(self) -> None:
         del self._writer  # the library's only way to finish a file

@@ -214,6 +214,11 @@ class Door:
         """How many events were admitted, and the time of the newest in µs."""
         return int(self._clock[0]["admitted"]), int(self._clock[0]["last_us"])
 
+    @property
+    def setback_events(self) -> int:
+        """How many events in a row lay more than a second behind: ever more of them when the clock was set back."""
+        return int(self._clock[0]["setback_events"])
+
     def admit(self, chunk: Chunk) -> list[Batch]:
         """Check a chunk and return what is now certain, cut into batches. The chunk's memory is not kept.
 

@@ -14,38 +14,54 @@ from ..errors import RecordingError
 from ..events import make_events, make_triggers
 from .hdf5 import COMPRESSION, Output
 from .ring import SLOT_EVENTS
-from .source import Header, Sink, Source, interleave
+from .source import Header, LiveSink, Sink, Source, interleave
 
 _CHUNK_CACHE_BYTES = 64 << 20
 _LARGEST_BLOCK = 1 << 22
 _TRIGGER_BLOCK = 1 << 16
+_LIVE_CHUNK_EVENTS = 1 << 14
+"""A chunk is written anew with every flush until it is full, each time in another place."""
+
 _LONGEST_SPAN_US = 100 * 3_600_000_000
 
 
 def decode(path: str, size: tuple[int, int] | None) -> Source:
     """Open an HDF5 recording, a file of the DSEC dataset, or a scene of our own datasets."""
-    try:
-        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
-    except OSError as error:
-        raise RecordingError("it is a damaged or cut-short HDF5 file, so that nothing can be read") from error
+    file, notes = _open(path)
     if "events" not in file:
         what = "a depth file" if "depth" in file and "t_start_us" in file else "an HDF5 file"
         raise RecordingError(f"it is {what} without the group events; recordings have events/x, y, p and t")
     columns = {name: _column(file, f"events/{name}") for name in "xypt"}
     lengths = {f"events/{name}": len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) != 1:
+    # A writer that was killed may have come to some of the columns only.
+    if len(set(lengths.values())) != 1 and not notes:
         raise RecordingError(f"its datasets differ in length: {lengths}")
     offset = _offset(file)
-    n_events = len(columns["t"])
+    n_events = min(lengths.values())
     header = Header(
         "HDF5",
         *_size(file, size),
         first_us=int(columns["t"][0]) + offset if n_events else None,
-        last_us=int(columns["t"][-1]) + offset if n_events else None,
+        last_us=int(columns["t"][n_events - 1]) + offset if n_events else None,
         n_events=n_events,
         lens_toml=_text(file, "lens_toml"),
+        notes=notes,
     )
-    return Source(header, interleave(_events(columns, offset), _triggers(file, offset)))
+    return Source(
+        header, interleave(_events(columns, n_events, offset, bool(notes)), _triggers(file, offset, bool(notes)))
+    )
+
+
+def _open(path: str) -> tuple[h5py.File, tuple[str, ...]]:
+    """The file, and what there is to note about it."""
+    try:
+        return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES), ()
+    except OSError as error:
+        try:
+            file = h5py.File(path, "r", libver="latest", swmr=True, rdcc_nbytes=_CHUNK_CACHE_BYTES)
+        except (OSError, RuntimeError):
+            raise RecordingError("it is a damaged or cut-short HDF5 file, so that nothing can be read") from error
+        return file, ("it was never closed: it is still being recorded, or the recording was cut off",)
 
 
 def _column(file: h5py.File, name: str) -> h5py.Dataset:
@@ -85,17 +101,27 @@ def _text(file: h5py.File, name: str) -> str | None:
     raise RecordingError(f"its attribute {name} is not text")
 
 
-def _events(columns: dict[str, h5py.Dataset], offset: int) -> Iterator[np.ndarray]:
-    """Blocks of events, whole chunks of `t` at a time where their size allows it."""
+def _events(columns: dict[str, h5py.Dataset], n_events: int, offset: int, cut_off: bool) -> Iterator[np.ndarray]:
+    """Blocks of events, whole chunks of `t` at a time where their size allows it.
+
+    Where a writer was cut off between making room and filling it, there are zeros: the events end before them.
+    """
+    newest = 0
     chunk = columns["t"].chunks[0] if columns["t"].chunks else SLOT_EVENTS
     block = min(max(SLOT_EVENTS // chunk, 1) * chunk, _LARGEST_BLOCK)
-    for at in range(0, len(columns["t"]), block):
+    for at in range(0, n_events, block):
+        if at >= n_events:
+            return
         try:
-            x, y, p, t = (columns[name][at : at + block] for name in "xypt")
+            x, y, p, t = (columns[name][at : min(at + block, n_events)] for name in "xypt")
         except OSError as error:
             raise RecordingError(
                 "its next events cannot be decompressed: it is damaged there; copy it again"
             ) from error
+        if cut_off and len(t) and (ends := np.flatnonzero(t < np.maximum.accumulate(np.append(newest, t[:-1])))).size:
+            n_events = at + int(ends[0])
+            x, y, p, t = (column[: ends[0]] for column in (x, y, p, t))
+        newest = t[-1] if len(t) else newest
         yield make_events(t.astype(np.int64) + offset, _pixels(x), _pixels(y), p > 0)
 
 
@@ -104,32 +130,42 @@ def _pixels(column: np.ndarray) -> np.ndarray:
     return column if column.dtype.itemsize <= 2 else np.clip(column.astype(np.int64), -1, 32767)
 
 
-def _triggers(file: h5py.File, offset: int) -> Iterator[tuple[int, np.ndarray]]:
+def _triggers(file: h5py.File, offset: int, cut_off: bool) -> Iterator[tuple[int, np.ndarray]]:
     if "triggers" not in file:
         return
     times, kinds = _column(file, "triggers/t"), _column(file, "triggers/type")
-    if len(times) != len(kinds):
+    if len(times) != len(kinds) and not cut_off:
         raise RecordingError(f"its triggers/t and triggers/type differ in length: {len(times)} and {len(kinds)}")
-    for at in range(0, len(times), _TRIGGER_BLOCK):
-        t = times[at : at + _TRIGGER_BLOCK].astype(np.int64) + offset
-        yield int(t.max()), make_triggers(t, np.clip(kinds[at : at + _TRIGGER_BLOCK].astype(np.int64), 0, 255))
+    n = min(len(times), len(kinds))
+    for at in range(0, n, _TRIGGER_BLOCK):
+        end = min(at + _TRIGGER_BLOCK, n)
+        t = times[at:end].astype(np.int64) + offset
+        yield int(t.max()), make_triggers(t, np.clip(kinds[at:end].astype(np.int64), 0, 255))
 
 
 def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
-    """Write an HDF5 recording."""
-    return _DsecSink(path, width, height, lens_toml)
+    """Write an HDF5 recording, which is one when it is closed."""
+    return _WholeSink(path, width, height, lens_toml)
+
+
+def encode_live(path: str, width: int, height: int, lens_toml: str | None) -> LiveSink:
+    """Write an HDF5 recording that can be read after every `flush`, whatever becomes of the writer after it."""
+    return _GrowingSink(path, width, height, lens_toml)
 
 
 class _DsecSink:
-    def __init__(self, path: str, width: int, height: int, lens_toml: str | None) -> None:
-        self._output = Output(path)
-        self._file = h5py.File(self._output, "w", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+    """Fills a new file; who opened it has to close it after `finish`."""
+
+    def __init__(
+        self, file: h5py.File, width: int, height: int, lens_toml: str | None, chunk_events: int = SLOT_EVENTS
+    ) -> None:
+        self._file = file
         self._file.attrs["width"], self._file.attrs["height"] = width, height
         if lens_toml is not None:
             self._file.attrs["lens_toml"] = lens_toml
         self._columns = {
             name: self._file.create_dataset(
-                name, (0,), dtype, maxshape=(None,), chunks=(SLOT_EVENTS if rows == "many" else 1024,), **COMPRESSION
+                name, (0,), dtype, maxshape=(None,), chunks=(chunk_events if rows == "many" else 1024,), **COMPRESSION
             )
             for name, dtype, rows in (
                 ("events/x", "u2", "many"),
@@ -141,6 +177,7 @@ class _DsecSink:
                 ("triggers/type", "u1", "few"),
             )
         }
+        self._file["t_offset"] = np.int64(0)
         self._offset: int | None = None
         self._last_us = 0  # relative, of the newest event
         self._n_events = 0
@@ -152,6 +189,9 @@ class _DsecSink:
             if not firsts:
                 return
             self._offset = min(firsts)
+            offset = self._file["t_offset"]
+            assert isinstance(offset, h5py.Dataset)
+            offset[()] = self._offset
         if len(events):
             t = events["timestamp"] - self._offset
             self._index(t)
@@ -162,14 +202,9 @@ class _DsecSink:
         if len(triggers):
             self._append("triggers/t", triggers["timestamp"] - self._offset)
             self._append("triggers/type", triggers["edge"])
-        self._output.check()
 
-    def close(self) -> None:
+    def finish(self) -> None:
         self._append("ms_to_idx", np.array([self._n_events]))  # so that a window's end is found as its start is
-        self._file["t_offset"] = np.int64(self._offset or 0)
-        self._file.close()
-        self._output.check()
-        self._output.close()
 
     def _index(self, t: np.ndarray) -> None:
         """Extend `ms_to_idx` up to the last millisecond that begins at or before the newest of the times `t`."""
@@ -187,3 +222,36 @@ class _DsecSink:
         n = len(column)
         column.resize(n + len(values), axis=0)
         column[n:] = values
+
+
+class _WholeSink(_DsecSink):
+    def __init__(self, path: str, width: int, height: int, lens_toml: str | None) -> None:
+        self._output = Output(path)
+        file = h5py.File(self._output, "w", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+        super().__init__(file, width, height, lens_toml)
+
+    def write(self, events: np.ndarray, triggers: np.ndarray) -> None:
+        super().write(events, triggers)
+        self._output.check()
+
+    def close(self) -> None:
+        self.finish()
+        self._file.close()
+        self._output.check()
+        self._output.close()
+
+
+class _GrowingSink(_DsecSink):
+    """Single writer, multiple readers: HDF5 then writes in an order that leaves the file whole at every moment."""
+
+    def __init__(self, path: str, width: int, height: int, lens_toml: str | None) -> None:
+        file = h5py.File(path, "w", libver="latest", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+        super().__init__(file, width, height, lens_toml, _LIVE_CHUNK_EVENTS)
+        file.swmr_mode = True
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self.finish()
+        self._file.close()

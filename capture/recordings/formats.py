@@ -12,7 +12,10 @@ _NUMBERS = re.compile(rb"\s*[-+.\deE]+([,;\t ]+[-+.\deE]+){3,}\s*$")
 
 @dataclass(frozen=True)
 class Format:
-    """One file format. `decoder` and `encoder` are "module:function" for the worker; what it cannot hold is lost."""
+    """One file format. `decoder` and `encoder` are "module:function" for the worker; what it cannot hold is lost.
+
+    `recorder` is the encoder of a live recording, None where a file that is cut off could not be read.
+    """
 
     name: str
     suffixes: tuple[str, ...]
@@ -21,10 +24,27 @@ class Format:
     holds_triggers: bool = False
     holds_clock: bool = True
     holds_calibration: bool = False
+    recorder: str | None = None
 
 
-AEDAT4 = Format("AEDAT4", (".aedat4",), "aedat4:decode", "aedat4:encode", holds_triggers=True, holds_calibration=True)
-HDF5 = Format("HDF5", (".h5", ".hdf5"), "dsec:decode", "dsec:encode", holds_triggers=True, holds_calibration=True)
+AEDAT4 = Format(
+    "AEDAT4",
+    (".aedat4",),
+    "aedat4:decode",
+    "aedat4:encode",
+    holds_triggers=True,
+    holds_calibration=True,
+    recorder="aedat4:encode_live",
+)
+HDF5 = Format(
+    "HDF5",
+    (".h5", ".hdf5"),
+    "dsec:decode",
+    "dsec:encode",
+    holds_triggers=True,
+    holds_calibration=True,
+    recorder="dsec:encode_live",
+)
 EVT = Format("EVT", (".raw",), "foreign:decode_evt", "foreign:encode_evt")
 DAT = Format("DAT", (".dat",), "foreign:decode_dat", "foreign:encode_dat")
 ES = Format("ES", (".es",), "foreign:decode_es", "foreign:encode_es", holds_clock=False)

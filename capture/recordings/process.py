@@ -12,7 +12,7 @@ from math import ceil
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from .ring import RING_BYTES, Ring, anonymous_file
+from .ring import LIVE_SLOTS, SLOTS, Ring, anonymous_file, ring_bytes
 
 STARTUP_TIMEOUT_S = 60.0
 _DEADLINE_SLACK_S = 5
@@ -32,11 +32,13 @@ class WorkerFailure(Exception):
 
 
 class WorkerProcess:
-    """A process that runs one decoder (`source`) or encoder (`sink`), and this side's end of its ring.
+    """A process that runs one decoder (`source`, or `camera` when it is live) or encoder (`sink`, or `recorder`), and
+    this side's end of its ring.
 
     `function` is "module:name", called there with `arguments` (JSON values). Every wait for the worker is limited to
     `stall_timeout_s`. Owning it is owning a process: call `close`, which may be repeated; it is also ended when it is
-    garbage-collected, and at exit.
+    garbage-collected, and at exit. A camera's process may still be starting when it is here: its first message says
+    that it is ready.
 
     Raises:
         WorkerFailure: it did not start.
@@ -44,13 +46,14 @@ class WorkerProcess:
 
     def __init__(
         self,
-        role: Literal["source", "sink"],
+        role: Literal["source", "camera", "sink", "recorder"],
         function: str,
         arguments: dict[str, Any],
         stall_timeout_s: float,
     ) -> None:
         self._stall_timeout_s = stall_timeout_s
-        ring_fd, log_fd = anonymous_file(RING_BYTES), anonymous_file()
+        ring_fd = anonymous_file(ring_bytes(LIVE_SLOTS if role in ("camera", "recorder") else SLOTS))
+        log_fd = anonymous_file()
         ours, theirs = socket.socketpair()
         self._connection = Connection(ours.detach())
         try:
@@ -71,7 +74,7 @@ class WorkerProcess:
                 pass_fds=(ring_fd, theirs.fileno()),
                 # Ctrl-C is for the owner, which may want to finish what it has.
                 process_group=0,
-                env=_environment(),
+                env=environment(),
             )
         except BaseException:
             self._connection.close()
@@ -82,6 +85,8 @@ class WorkerProcess:
             os.close(ring_fd)
         self._log_fd = log_fd
         self.close = weakref.finalize(self, _end, os.getpid(), self._process, self._connection, log_fd)
+        if role == "camera":
+            return
         try:
             self._receive(STARTUP_TIMEOUT_S)
         except BaseException:
@@ -100,6 +105,13 @@ class WorkerProcess:
             WorkerFailure: the worker reported an error, is gone, or said nothing for `stall_timeout_s`.
         """
         return self._receive(self._stall_timeout_s)
+
+    def poll(self, timeout_s: float) -> bool:
+        """Whether a message, or the news that the worker is gone, comes within a time."""
+        try:
+            return not self.close.alive or self._connection.poll(timeout_s)
+        except OSError:
+            return True
 
     def _receive(self, timeout_s: float) -> dict[str, Any]:
         if not self.close.alive:
@@ -135,7 +147,7 @@ class WorkerProcess:
         return failure
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The worker finds what this process finds, and starts no thread pools that count against its memory limit."""
     path = [entry or os.getcwd() for entry in sys.path]
     return {

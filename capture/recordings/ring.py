@@ -2,7 +2,7 @@
 
 One process produces, the other consumes; either may be the worker. The memory is an anonymous file that lives as long
 as somebody has it open, so nothing is left behind however a process ends. Small JSON messages say which slot is full
-and which is free again; nothing is ever unpickled.
+and which is free again; nothing is ever unpickled. What must not wait for messages stands in the ring's `vitals`.
 """
 
 import mmap
@@ -19,11 +19,16 @@ from ..events import EVENT_DTYPE, TRIGGER_DTYPE
 from .source import Chunk
 
 SLOTS = 8
+LIVE_SLOTS = 32
+"""A camera does not wait: its ring holds 4 million events, the most that the busiest of them makes in a fifth of a
+second. Memory that is never written to is never taken."""
+
 SLOT_EVENTS = 1 << 17
 SLOT_TRIGGERS = 1 << 12
 _EVENT_BYTES = SLOT_EVENTS * EVENT_DTYPE.itemsize
 _SLOT_BYTES = _EVENT_BYTES + SLOT_TRIGGERS * TRIGGER_DTYPE.itemsize
-RING_BYTES = SLOTS * _SLOT_BYTES
+_VITALS_DTYPE = np.dtype([("alive_ns", "<i8"), ("dropped_events", "<i8"), ("dropped_triggers", "<i8")])
+_VITALS_BYTES = mmap.PAGESIZE
 
 
 class Port(Protocol):
@@ -35,6 +40,10 @@ class Port(Protocol):
     def send(self, message: dict[str, Any]) -> None: ...
 
     def receive(self) -> dict[str, Any]: ...
+
+    def poll(self, timeout_s: float) -> bool:
+        """Whether a message is there to be received, now or within a time."""
+        ...
 
 
 def anonymous_file(size: int = 0) -> int:
@@ -48,11 +57,23 @@ def anonymous_file(size: int = 0) -> int:
     return fd
 
 
+def ring_bytes(slots: int) -> int:
+    """Size of the file of a ring."""
+    return _VITALS_BYTES + slots * _SLOT_BYTES
+
+
 class Ring:
-    """`SLOTS` slots of `SLOT_EVENTS` events and `SLOT_TRIGGERS` triggers, mapped from a file descriptor."""
+    """Slots of `SLOT_EVENTS` events and `SLOT_TRIGGERS` triggers, mapped from a file of `ring_bytes(slots)`.
+
+    `vitals` is one record that the producer keeps: `alive_ns`, the host's monotonic clock when it was last seen to
+    work, and how many events and triggers it dropped because no slot was free.
+    """
 
     def __init__(self, fd: int) -> None:
-        memory = np.frombuffer(mmap.mmap(fd, RING_BYTES), np.uint8).reshape(SLOTS, _SLOT_BYTES)
+        whole = np.frombuffer(mmap.mmap(fd, os.fstat(fd).st_size), np.uint8)
+        self.vitals = whole[: _VITALS_DTYPE.itemsize].view(_VITALS_DTYPE)
+        memory = whole[_VITALS_BYTES:].reshape(-1, _SLOT_BYTES)
+        self.slots = len(memory)
         self._events = memory[:, :_EVENT_BYTES].view(EVENT_DTYPE)
         self._triggers = memory[:, _EVENT_BYTES:].view(TRIGGER_DTYPE)
 
@@ -66,20 +87,25 @@ class Ring:
 
 
 class Producer:
-    """Packs chunks into slots, and sends a slot when it is full or `flush_s` after its first event came."""
+    """Packs chunks into slots, and sends a slot when it is full or `flush_s` after its first event came.
 
-    def __init__(self, port: Port, flush_s: float) -> None:
+    When no slot is free it waits for one; a `live` one never waits: it fills the slot it has, and drops and counts
+    what does not fit.
+    """
+
+    def __init__(self, port: Port, flush_s: float, *, live: bool = False) -> None:
         self._port = port
         self._flush_s = flush_s
-        self._free = deque(range(SLOTS))
+        self._live = live
+        self._free = deque(range(port.ring.slots))
         self._slot: int | None = None
         self._n_events = self._n_triggers = 0
         self._complete_us: int | None = None
         self._since = 0.0
 
     def put(self, chunk: Chunk) -> None:
-        """Take in one chunk of any length; returns once all of it is in the ring."""
-        events, triggers = chunk.events, chunk.triggers
+        """Take in one chunk of any length; returns once all of it is in the ring, or dropped."""
+        events, triggers = self._fitting(chunk) if self._live else (chunk.events, chunk.triggers)
         at = trigger_at = 0
         while at < len(events) or trigger_at < len(triggers):
             slot = self._claim()
@@ -95,10 +121,12 @@ class Producer:
                 at += n
             if self._n_events == SLOT_EVENTS or self._n_triggers == SLOT_TRIGGERS:
                 self.flush()
-        if chunk.complete_us is not None:
+        if chunk.complete_us is not None and (not self._live or self._slot is not None or self._free):
             self._claim()
             self._complete_us = chunk.complete_us
-        if self._slot is not None and time.monotonic() - self._since >= self._flush_s:
+        # With no other slot to go on with, a live one is better filled up.
+        may_flush = self._slot is not None and (not self._live or self._free)
+        if may_flush and time.monotonic() - self._since >= self._flush_s:
             self.flush()
 
     def flush(self) -> None:
@@ -115,6 +143,24 @@ class Producer:
         )
         self._slot = self._complete_us = None
         self._n_events = self._n_triggers = 0
+
+    def _fitting(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+        """What of a chunk there is room for: all of it, or its triggers alone, which are few and matter more."""
+        while self._port.poll(0):
+            self._free.append(self._port.receive()["free"])
+        events, triggers = chunk.events, chunk.triggers
+        dropped = self._port.ring.vitals
+        if not self._has_room(len(events), len(triggers)):
+            dropped["dropped_events"] += len(events)
+            events = events[:0]
+        if not self._has_room(0, len(triggers)):
+            dropped["dropped_triggers"] += len(triggers)
+            triggers = triggers[:0]
+        return events, triggers
+
+    def _has_room(self, n_events: int, n_triggers: int) -> bool:
+        full = (self._n_events + n_events) // SLOT_EVENTS + (self._n_triggers + n_triggers) // SLOT_TRIGGERS
+        return full < len(self._free) + (self._slot is not None)
 
     def _claim(self) -> int:
         if self._slot is None:

@@ -1,7 +1,8 @@
 """What a decoder promises: a header, then raw chunks; and what an encoder takes.
 
-A decoder is a function `decode(path, size) -> Source` and an encoder a function `encode(path, ...) -> Sink`. Both run
-in a worker process, know nothing of how chunks travel, and check nothing: the door does that on the other side.
+A decoder is a function `decode(...) -> Source`, of a file's path and size or a camera's address, and an encoder a
+function `encode(path, ...) -> Sink`. Both run in a worker process, know nothing of how chunks travel, and check
+nothing: the door does that on the other side.
 """
 
 from collections import deque
@@ -58,6 +59,12 @@ class Sink(Protocol):
     def write(self, events: np.ndarray, triggers: np.ndarray) -> None: ...
 
     def close(self) -> None: ...
+
+
+class LiveSink(Sink, Protocol):
+    """A file that is being written while it may be cut off: it can be read up to the last `flush`."""
+
+    def flush(self) -> None: ...
 
 
 class CutShort(Exception):

@@ -5,25 +5,32 @@ process can stop them. Here they may: this process holds nothing else, has its m
 takes too long or when the process that started it is gone.
 """
 
+import errno
 import importlib
 import json
 import os
 import resource
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ..errors import RecordingError
+from ..errors import SweepdepthError
 from .ring import Producer, Ring, consume
-from .source import CutShort, Sink, Source
+from .source import CutShort, LiveSink, Sink, Source
 
 MEMORY_BYTES = 2 << 30
 _LOG_BYTES = 1 << 20
 _PARENT_CHECK_S = 1.0
+RECORDER_FLUSH_S = 0.5
+"""How often a live recording is flushed: with what waits in the ring, less than a second can be lost."""
+
+DISK_RESERVE_BYTES = 1 << 20
+"""What a live recording leaves free, and can be closed with."""
 
 
 class ParentGone(Exception):
@@ -37,10 +44,24 @@ class ParentPort:
         self.ring = ring
         self._connection = connection
         self._parent = os.getppid()
+        self._checked = 0.0
+
+    def check_parent(self) -> None:
+        """See now and then whether the parent is still there, when nothing is to be said to it."""
+        if time.monotonic() > self._checked + _PARENT_CHECK_S:
+            self._checked = time.monotonic()
+            if os.getppid() != self._parent:
+                raise ParentGone
 
     def send(self, message: dict[str, Any]) -> None:
         try:
             self._connection.send_bytes(json.dumps(message).encode())
+        except OSError as error:
+            raise ParentGone from error
+
+    def poll(self, timeout_s: float) -> bool:
+        try:
+            return self._connection.poll(timeout_s)
         except OSError as error:
             raise ParentGone from error
 
@@ -65,7 +86,7 @@ def main() -> None:
         module, function = job["function"].split(":")
         work = getattr(importlib.import_module(module), function)
         port.send({"ready": os.getpid()})
-        serve = _serve_source if job["role"] == "source" else _serve_sink
+        serve = _ROLES[job["role"]]
         serve(port, work, arguments, job["deadline_s"])
     except ParentGone:
         pass
@@ -95,12 +116,72 @@ def _serve_source(port: ParentPort, decode: Callable[..., Source], arguments: di
     port.send({"end": note})
 
 
+def _serve_camera(port: ParentPort, decode: Callable[..., Source], arguments: dict[str, Any], deadline_s: int) -> None:
+    """Like a file, but it does not wait for a parent that is busy, and shows that it lives while nothing happens.
+
+    Chunks come at least several times a second, empty ones when there is nothing.
+    """
+    source = _within(deadline_s, decode, **arguments)
+    port.send({"header": vars(source.header)})
+    producer = Producer(port, source.flush_s, live=True)
+    chunks = iter(source.chunks)
+    try:
+        while (chunk := _within(deadline_s, next, chunks, None)) is not None:
+            producer.put(chunk)
+            port.ring.vitals["alive_ns"] = time.monotonic_ns()
+            port.check_parent()
+    except BaseException:
+        producer.flush()
+        raise
+    producer.flush()
+    port.send({"end": None})
+
+
 def _serve_sink(port: ParentPort, encode: Callable[..., Sink], arguments: dict[str, Any], deadline_s: int) -> None:
     sink = _within(deadline_s, encode, **arguments)
     for chunk in consume(port):
         _within(deadline_s, sink.write, chunk.events, chunk.triggers)
     _within(deadline_s, sink.close)
     port.send({"done": True})
+
+
+def _serve_recorder(
+    port: ParentPort, encode: Callable[..., LiveSink], arguments: dict[str, Any], deadline_s: int
+) -> None:
+    """Like a file, but flushed now and then, and finished also when the parent was killed."""
+    sink = _within(deadline_s, encode, **arguments)
+    port.send({"open": True})
+    flushed, fresh, wanted = time.monotonic(), False, True
+    try:
+        while wanted:
+            if port.poll(RECORDER_FLUSH_S):
+                message = port.receive()
+                wanted = "end" not in message
+                if wanted:
+                    slot = message["slot"]
+                    events = port.ring.events(slot)[: message["events"]]
+                    triggers = port.ring.triggers(slot)[: message["triggers"]]
+                    _check_room(arguments["path"], events.nbytes + triggers.nbytes)
+                    _within(deadline_s, sink.write, events, triggers)
+                    port.send({"free": slot})
+                    fresh = True
+            port.check_parent()
+            if fresh and time.monotonic() - flushed >= RECORDER_FLUSH_S:
+                _within(deadline_s, sink.flush)
+                flushed, fresh = time.monotonic(), False
+    except (ParentGone, OSError):
+        _within(deadline_s, sink.close)
+        raise
+    _within(deadline_s, sink.close)
+    port.send({"done": True})
+
+
+def _check_room(path: str, n_bytes: int) -> None:
+    """Stop before the disk is full: a library that fails in the middle of writing leaves the file in what state it
+    likes, and one that is told to close it in time leaves a whole one."""
+    stat = os.statvfs(path)
+    if stat.f_bavail * stat.f_frsize < DISK_RESERVE_BYTES + 2 * n_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _within(deadline_s: int, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -119,13 +200,16 @@ def _within(deadline_s: int, call: Callable[..., Any], *args: Any, **kwargs: Any
 def _limit(role: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if role == "source":  # writes nothing but its log, which a spinning library could fill without end
+    if role in ("source", "camera"):  # writes nothing but its log, which a spinning library could fill without end
         resource.setrlimit(resource.RLIMIT_FSIZE, (_LOG_BYTES, _LOG_BYTES))
+
+
+_ROLES = {"source": _serve_source, "camera": _serve_camera, "sink": _serve_sink, "recorder": _serve_recorder}
 
 
 def explain(error: BaseException) -> str:
     """One line of what went wrong, for people: no C++ signatures, no stack traces."""
-    if isinstance(error, RecordingError):
+    if isinstance(error, SweepdepthError):
         return str(error)
     if isinstance(error, MemoryError):
         return f"it asks for more than {MEMORY_BYTES >> 30} GiB of memory, as damaged files do"

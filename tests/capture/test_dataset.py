@@ -19,7 +19,6 @@ from sweepdepth.capture.dataset import (
     SceneRecording,
     SceneTruth,
     create_dataset,
-    describe_dataset,
     open_dataset,
     read_scene,
     read_truth,
@@ -27,6 +26,7 @@ from sweepdepth.capture.dataset import (
     scene_path,
     write_scene,
 )
+from sweepdepth.capture.description import describe
 from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.events import FALLING, RISING, make_events, make_triggers
 from sweepdepth.capture.recordings import open_recording
@@ -145,17 +145,17 @@ def test_a_dataset_counts_complete_scenes_only(tmp_path, scene):
 
 def test_a_dataset_tells_what_is_in_it(tmp_path, scene):
     create_dataset(tmp_path, MANIFEST)
-    assert describe_dataset(tmp_path)["dataset"]["scenes"] == 0
+    assert describe(tmp_path)["dataset"]["scenes"] == "0, in 0 recordings"
     for index, variant in ((0, 0), (1, 1), (1, 0)):
         write_scene(scene_path(tmp_path, index, variant), scene)
-    looked_at = []
-    facts = describe_dataset(tmp_path, looked_at.append)
-    assert looked_at == [1, 2, 3]
-    assert facts["dataset"]["scenes"] == 2
-    assert facts["dataset"]["recordings"] == 3
-    assert facts["dataset"]["events"] == "15,000, 5,000 to 5,000 in a recording"
-    assert facts["dataset"]["sensor"] == "96×72 pixels"
-    assert facts["made with"] == {"numpy": "1"}
+    counted = []
+    facts = describe(tmp_path, on_progress=counted.append)["dataset"]
+    assert counted == [5000, 10_000, 15_000]
+    assert facts["scenes"] == "2, in 3 recordings"
+    assert facts["events"] == 15_000
+    assert facts["events a recording"] == "5,000 to 5,000, median 5,000"
+    assert facts["sensor"] == "96×72 pixels"
+    assert facts["versions"] == "numpy 1"
 
 
 def test_the_same_dataset_may_be_continued_and_another_may_not(tmp_path):

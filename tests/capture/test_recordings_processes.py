@@ -16,7 +16,7 @@ from sweepdepth import RecordingError
 from sweepdepth.capture.events import Batch, make_events
 from sweepdepth.capture.recordings import Recording, open_recording, write_recording
 from sweepdepth.capture.recordings.process import WorkerFailure, WorkerProcess
-from sweepdepth.capture.recordings.ring import RING_BYTES, SLOT_EVENTS, SLOTS, consume
+from sweepdepth.capture.recordings.ring import SLOT_EVENTS, SLOTS, consume, ring_bytes
 from sweepdepth.capture.recordings.source import NO_TRIGGERS
 
 WIDTH, HEIGHT = 96, 72
@@ -288,7 +288,7 @@ def test_ctrl_c_reaches_the_owner_alone(long_recording):
 
 
 def test_the_ring_is_small():
-    assert RING_BYTES < 20 << 20
+    assert ring_bytes(SLOTS) < 20 << 20
 
 
 @pytest.mark.parametrize("stall_timeout_s", [0, -1.0, float("inf"), float("nan")])

@@ -1,0 +1,124 @@
+"""The focus curve through sighted targets: corrected ends of the sweep, or a measured curve where that is not enough."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..calibration import Calibration, MeasuredCurve
+from ..errors import CalibrationError
+from .targets import Target
+
+FITS = 0.006
+"""RMS residual, of the range, up to which the waveform's own curve counts as fitting."""
+
+BETTER = 0.5
+"""A bent curve must predict each target from the others with this part of the straight one's error, or less."""
+
+MAX_ORDER = 3
+CURVE_POINTS = 17
+POSITION_NOISE = 0.003
+"""Least standard error of a target's position, of the range, whatever its own scatter says."""
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """How position, 0 to 1 in the focus range known so far, becomes 1/m."""
+
+    coefficients: np.ndarray  # of a polynomial, constant first
+    residuals: np.ndarray  # (N,) 1/m, measured less fitted
+    end_spread: float  # standard error of the worse end, 1/m
+
+    @property
+    def order(self) -> int:
+        return len(self.coefficients) - 1
+
+    def at(self, position: np.ndarray) -> np.ndarray:
+        """1/m at positions."""
+        return np.polynomial.polynomial.polyval(position, self.coefficients)
+
+
+def check_order(targets: Sequence[Target], position: np.ndarray) -> None:
+    """See that nearer targets come into focus nearer.
+
+    Raises:
+        CalibrationError: two contradict each other.
+    """
+    order = sorted(range(len(targets)), key=lambda i: -targets[i].metres)
+    for i, j in zip(order, order[1:], strict=False):
+        if targets[j].metres < targets[i].metres and position[j] <= position[i]:
+            raise CalibrationError(
+                f"{targets[i]} and {targets[j]}: the nearer one comes into focus farther away (at {position[j]:.0%} of "
+                f"the sweep, the other at {position[i]:.0%}); check the distances, and that rising edges mark the far "
+                "end"
+            )
+
+
+def fit_curve(targets: Sequence[Target], position: np.ndarray, spread: np.ndarray) -> CurveFit:
+    """Fit the simplest curve that does justice to all targets.
+
+    Raises:
+        CalibrationError: the fit is not a sweep: see `check_order`.
+    """
+    check_order(targets, position)
+    diopters = np.array([target.diopters for target in targets])
+    weight = 1 / np.hypot(spread, POSITION_NOISE)
+    best = _fit(position, diopters, weight, 1)
+    distinct = len(np.unique(diopters))
+    scale = max(float(best.coefficients[1]), 1e-9)
+    if float(np.sqrt(np.mean(best.residuals**2))) > FITS * scale:
+        wanted = BETTER * _left_out_error(position, diopters, weight, 1)
+        for order in range(2, min(MAX_ORDER, distinct - 2) + 1):
+            bent = _fit(position, diopters, weight, order)
+            rises = np.all(np.diff(bent.at(np.linspace(0, 1, 101))) > 0)
+            if rises and _left_out_error(position, diopters, weight, order) < wanted:
+                best, wanted = bent, BETTER * _left_out_error(position, diopters, weight, order)
+    return best
+
+
+def recalibrated(calibration: Calibration, fit: CurveFit) -> Calibration:
+    """The calibration with the fitted focus.
+
+    Raises:
+        CalibrationError: the far end would lie beyond infinity by more than the fit is sure of.
+    """
+    far, near = (float(end) for end in fit.at(np.array([0.0, 1.0])))
+    allowed = 2 * fit.end_spread + 0.01 * (near - far)
+    if far < -allowed:
+        raise CalibrationError(
+            f"the targets put the far end of the sweep at {far:.3f} 1/m, beyond infinity; check the distances, or "
+            "let the lens begin its sweep nearer"
+        )
+    far = max(far, 0.0)
+    settings = calibration.sweep
+    curve = None
+    if fit.order > 1 or calibration.focus_curve is not None:
+        phase = np.linspace(0, 1, CURVE_POINTS)
+        focus = fit.at((calibration.focus_at(phase) - settings.far_diopters) / settings.range_diopters)
+        focus[0], focus[-1] = far, near
+        curve = MeasuredCurve(phase=tuple(phase.tolist()), diopters=tuple(np.round(focus, 6).tolist()))
+        far, near = curve.diopters[0], curve.diopters[-1]
+    sweep = settings.model_copy(update={"far_diopters": far, "near_diopters": near})
+    return calibration.model_copy(update={"sweep": sweep, "focus_curve": curve})
+
+
+def _fit(position: np.ndarray, diopters: np.ndarray, weight: np.ndarray, order: int) -> CurveFit:
+    design = np.polynomial.polynomial.polyvander(position, order)
+    coefficients = np.linalg.lstsq(design * weight[:, None], diopters * weight, rcond=None)[0]
+    residuals = diopters - design @ coefficients
+    slope = abs(coefficients[1])
+    freedom = len(diopters) - order - 1
+    noise = (float(np.sum((residuals * weight) ** 2)) / freedom) ** 0.5 if freedom > 0 else 0.0
+    covariance = np.linalg.pinv((design * weight[:, None]).T @ (design * weight[:, None])) * max(noise, slope) ** 2
+    ends = np.polynomial.polynomial.polyvander(np.array([0.0, 1.0]), order)
+    return CurveFit(coefficients, residuals, float(np.sqrt(np.max(np.sum(ends @ covariance * ends, axis=1)))))
+
+
+def _left_out_error(position: np.ndarray, diopters: np.ndarray, weight: np.ndarray, order: int) -> float:
+    """RMS error of each target as predicted from the others, 1/m."""
+    errors = []
+    for i in range(len(position)):
+        rest = np.arange(len(position)) != i
+        fit = _fit(position[rest], diopters[rest], weight[rest], order)
+        errors.append(float(fit.at(position[i : i + 1])[0]) - diopters[i])
+    return float(np.sqrt(np.mean(np.square(errors))))

@@ -1,0 +1,145 @@
+"""A replica of a calibration target: its texture, taken from its events, swept through and seen by simulated pixels.
+
+The texture is the linear least-squares one under the blur model (a Wiener filter over all bins), scaled until the
+replica makes as many events as the target did. It is blurred as radiance and seen as a logarithm. Pixels are ideal:
+each remembers the brightness of its last event and fires when it has risen or fallen by a threshold since.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from scipy.ndimage import affine_transform
+from scipy.special import j1
+
+from ..events import make_events
+from ..sweeps import Direction, Sweep
+from ..tracking.mirror import LEVEL, off_step
+from .spectra import BINS
+from .targets import TargetSweeps
+
+STEPS_PER_PX = 4.0
+"""Images a sweep, for each pixel that the blur disc grows over the range."""
+
+COARSE_STEPS = 24
+"""The same where events are only counted."""
+
+THRESHOLD = 0.1
+"""ON threshold of the simulated pixels, as a logarithm, a little below what cameras have. It decides how much
+radiance, which blur averages, differs from its logarithm, which pixels answer to."""
+
+DARKEST = 0.02
+"""Radiance below which nothing gets, of the mean."""
+
+NOISE = 0.3
+"""Of the energy of a detail that goes from sharp to gone: what weaker details are drowned in."""
+
+_COUNT_ONLY = np.empty((0, 3))
+
+
+@dataclass(frozen=True)
+class Replica:
+    """How the replica is swept, in parts of the focus range: see `sighting.Sighting`."""
+
+    position: float
+    growth: float
+    drift: tuple[float, float]
+
+
+def make_replica(sweeps: TargetSweeps, settings: Replica, seed: int = 0) -> TargetSweeps:
+    """Three sweeps over a target like the one that was recorded, exactly where `settings` says."""
+    first = sweeps.sweeps[0]
+    calibration = first.calibration
+    blur = calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
+    texture = _texture(sweeps.stack(BINS), settings.position, blur)
+    off = off_step(sweeps.events["polarity"] > 0) / LEVEL
+    start = np.random.default_rng(seed).random(texture.size)
+    sawtooth = calibration.sweep.waveform == "sawtooth"
+
+    def images(scale: float, steps: int, passes: int, settings: Replica) -> np.ndarray:
+        focus = calibration.focus_at(np.linspace(0, 1, steps + 1))
+        position = (focus - calibration.sweep.far_diopters) / calibration.sweep.range_diopters
+        forth = _sweep_over(np.exp(THRESHOLD * scale * texture), position, settings, blur)
+        back = forth if sawtooth else forth[::-1]
+        return np.concatenate([forth, *((back, forth)[i % 2][not sawtooth :] for i in range(passes - 1))])
+
+    low, high = np.log(0.25), np.log(8.0)
+    for _ in range(7):
+        middle = (low + high) / 2
+        frames = images(np.exp(middle), COARSE_STEPS, 2, Replica(settings.position, 0.0, (0.0, 0.0)))
+        n = _fire(frames, start, off, _COUNT_ONLY) - _fire(frames[: COARSE_STEPS + 1], start, off, _COUNT_ONLY)
+        low, high = (middle, high) if n < sweeps.events_per_pixel * texture.size else (low, middle)
+    steps = int(np.clip(STEPS_PER_PX * blur, 60, 240))
+    frames = images(np.exp((low + high) / 2), steps, 4, settings)
+    fired = np.empty((_fire(frames, start, off, _COUNT_ONLY), 3))
+    _fire(frames, start, off, fired)
+
+    # The sweep before the recorded ones goes far→near and puts the pixels in the middle of their work.
+    length = first.end_us - first.start_us
+    period = steps + 1 if sawtooth else steps
+    at = first.start_us + np.rint((fired[:, 0] / period - 1) * length).astype(np.int64)
+    order = np.argsort(at, kind="stable")
+    pixel = fired[order, 1].astype(np.int64)
+    events = make_events(at[order], pixel % texture.shape[1], pixel // texture.shape[1], fired[order, 2] > 0)
+    ways = (1, 1, 1) if sawtooth else (-1, 1, -1)
+    simulated = [
+        Sweep(first.start_us + i * length, first.end_us + i * length, Direction(way), calibration)
+        for i, way in enumerate(ways)
+    ]
+    return TargetSweeps(sweeps.target, events, tuple(simulated))
+
+
+def _texture(stack: np.ndarray, position: float, blur: float) -> np.ndarray:
+    """(H, W) log brightness in focus, in thresholds, of the details that the sweep blurs."""
+    bins, height, width = stack.shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    edges = np.clip((np.arange(bins + 1) - 0.5) / (bins - 1), 0, 1)
+    z = np.pi * blur * np.abs(edges[:, None, None] - position) * frequency + 1e-9
+    curve = np.diff(2 * j1(z) / z, axis=0)
+    spectrum = np.sum(curve * np.fft.rfft2(stack), axis=0) / (np.sum(curve**2, axis=0) + NOISE)
+    return np.fft.irfft2(spectrum, s=(height, width))
+
+
+def _sweep_over(radiance: np.ndarray, position: np.ndarray, settings: Replica, blur: float) -> np.ndarray:
+    """(S, H, W) float32 log brightness, in thresholds, with the focus at each position of a far→near sweep."""
+    height, width = radiance.shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    spectrum = np.fft.rfft2(radiance)
+    middle = np.array([height, width]) / 2 - 0.5
+    images = np.empty((len(position), height, width), np.float32)
+    for i, g in enumerate(position):
+        z = np.pi * blur * abs(g - settings.position) * frequency + 1e-9
+        image = np.fft.irfft2(spectrum * 2 * j1(z) / z, s=radiance.shape)
+        if settings.growth or any(settings.drift):
+            scale = 1 + settings.growth * (g - 0.5)
+            drift = (g - 0.5) * np.array(settings.drift[::-1])
+            image = affine_transform(image, np.full(2, 1 / scale), middle - (middle + drift) / scale, mode="grid-wrap")
+        images[i] = np.log(np.maximum(image, DARKEST)) / THRESHOLD
+    return images
+
+
+@njit(nogil=True, cache=True)
+def _fire(
+    images: np.ndarray,  # (F, H, W) float32, log brightness in ON thresholds
+    start: np.ndarray,  # (H · W,) in [0, 1): where each pixel's memory is between its thresholds at first
+    off: float,  # OFF threshold, in ON thresholds
+    out: np.ndarray,  # (E, 3) float64: time in frames, pixel, 1 ON or 0 OFF; of length 0 to count only
+) -> int:
+    """Events of ideal pixels, pixel by pixel; returns how many there are."""
+    flat = images.reshape(images.shape[0], -1)
+    count = 0
+    for p in range(flat.shape[1]):
+        before = float(flat[0, p])
+        memory = before + start[p] * (1 + off) - 1
+        for f in range(1, flat.shape[0]):
+            now = float(flat[f, p])
+            while now >= memory + 1 or now <= memory - off:
+                on = now >= memory + 1
+                memory += 1.0 if on else -off
+                if len(out):
+                    out[count, 0] = f - 1 + min(max((memory - before) / (now - before), 0.0), 1.0)
+                    out[count, 1] = p
+                    out[count, 2] = 1.0 if on else 0.0
+                count += 1
+            before = now
+    return count

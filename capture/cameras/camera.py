@@ -1,0 +1,260 @@
+"""`open_camera`: a live source as batches, for as long as it is wanted, whatever becomes of the other side."""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from ..calibration import Calibration
+from ..errors import CameraError, RecordingError, SweepdepthError
+from ..events import Batch
+from ..recordings.door import Door, Repairs
+from ..recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk
+from .address import CameraAddress, parse_address
+from .clock import HostClock
+from .connection import CameraConnection, ConnectionLost
+from .settings import CameraSettings
+from .status import CameraStatus, Gap
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+"""Between attempts to reconnect; each itself waits `RECONNECT_PATIENCE_S` for the other side."""
+
+RECONNECT_PATIENCE_S = 5.0
+
+SAME_CLOCK_US = 10_000_000
+"""A clock that is ahead by no more than this after a gap, by the host's clock, has gone on."""
+
+SETBACK_EVENTS = 1000
+"""So many events in a row, each more than a second behind, tell that the clock was set back under way."""
+
+KEPT_GAPS = 100
+_LOOK_S = 0.05
+
+
+class Camera:
+    """An opened live source; iterate over it once for its batches. A context manager.
+
+    The iteration ends when `close` is called or `stop` is set, from whatever thread, within a fraction of a second,
+    and on no other ground: a side that goes away, stops in the middle or sends nonsense is sought again, at growing
+    intervals of at most `LONGEST_PAUSE_S`, and the gap is told by `on_gap` and `status`. Batches keep their promise
+    across gaps, also when the clock did not: see `Gap`. What this process does not take in time is dropped and
+    counted; nothing waits, and nothing grows. Attributes:
+
+    - `address`, `name`: as asked for, and as it calls itself.
+    - `width`, `height`: the sensor's size in pixels.
+
+    Raises:
+        CameraError: it cannot be opened.
+        CalibrationError: the calibration is for another size of sensor.
+    """
+
+    def __init__(
+        self,
+        address: CameraAddress,
+        calibration: Calibration | None,
+        settings: CameraSettings,
+        on_gap: Callable[[Gap], None] | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self.address = address
+        self._settings = settings
+        self._size = None if calibration is None else (calibration.camera.width, calibration.camera.height)
+        self._on_gap = on_gap
+        self._stop = stop or threading.Event()
+        self._closed = threading.Event()
+        self._clock = HostClock()
+        self._door: Door | None = None
+        self._past: Counter[str] = Counter()  # what was counted in earlier connections
+        self._heard = time.monotonic()  # when the last batch came, or the camera was opened
+        self._end_us: int | None = None  # of the last batch
+        self._shift_us = 0
+        self._n_events = 0
+        self._gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
+        self._gap_reason: str | None = None  # of a gap that no batch has ended yet
+        self._lost_s = 0.0
+        self._last_error: str | None = None
+        self._connection: CameraConnection | None = None
+        try:
+            connection = self._connect(settings.connect_timeout_s)
+        except ConnectionLost as lost:
+            raise CameraError(f"{address}: {lost}") from lost
+        self.name = connection.header.format
+        self._size = self.width, self.height = connection.header.width, connection.header.height
+        # Compiled and loaded now, it does not make the first events wait.
+        Door(str(address), self.width, self.height).admit(Chunk(NO_EVENTS, NO_TRIGGERS))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches in time order until it is stopped; their memory is the caller's to keep and to change."""
+        while not self._stopping():
+            connection = self._connection
+            if connection is None:
+                self._reconnect()
+                continue
+            try:
+                for chunk in connection.chunks():
+                    yield from self._delivered(chunk)
+            except (ConnectionLost, RecordingError) as error:
+                self._lose(str(error).removeprefix(f"{self.address}: "))
+
+    def status(self) -> CameraStatus:
+        """How it is now; may be asked from any thread."""
+        silent_s = time.monotonic() - self._heard
+        connection, door = self._connection, self._door
+        counts = self._past.copy()
+        if door is not None:
+            counts.update(_counts(door))
+        if connection is not None:
+            counts.update(_drops(connection))
+        return CameraStatus(
+            connected=connection is not None,
+            silent_s=silent_s,
+            n_events=self._n_events,
+            reconnects=counts["reconnects"],
+            lost_s=self._lost_s + (0.0 if self._gap_reason is None else silent_s),
+            gaps=tuple(self._gaps),
+            dropped_events=counts["dropped_events"],
+            dropped_triggers=counts["dropped_triggers"],
+            repairs=Repairs(counts["off_sensor"], counts["backwards"], counts["wild"], counts["triggers"]),
+            last_error=self._last_error,
+        )
+
+    def sensor_us(self, monotonic_ns: int) -> int | None:
+        """The time of this source's batches at a moment of the host's clock, `time.monotonic_ns`.
+
+        Late by what the way from the sensor to here takes at best, some milliseconds; None before the first batch.
+        """
+        return self._clock.sensor_us(monotonic_ns)
+
+    def close(self) -> None:
+        """End it; the iteration ends, too. May be repeated, and called from any thread."""
+        self._closed.set()
+        connection = self._connection
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _stopping(self) -> bool:
+        return self._stop.is_set() or self._closed.is_set()
+
+    def _connect(self, patience_s: float) -> CameraConnection:
+        connection = CameraConnection(self.address, self._settings, self._size, patience_s, self._stopping)
+        self._connection = connection
+        if self._stopping():
+            connection.close()  # `close` may have come before there was anything to close
+        return connection
+
+    def _lose(self, reason: str) -> None:
+        """Take leave of a connection; its counts stay."""
+        if not self._stopping():
+            self._last_error = self._gap_reason = reason
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._past.update(_drops(connection))
+            connection.close()
+        self._end_door()
+
+    def _reconnect(self) -> None:
+        """Try until there is a connection again, or it is stopped."""
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping():
+            try:
+                self._connect(RECONNECT_PATIENCE_S)
+                self._past["reconnects"] += 1
+                return
+            except (ConnectionLost, SweepdepthError) as error:
+                self._last_error = str(error).removeprefix(f"{self.address}: ")
+            deadline = time.monotonic() + pause_s
+            while not self._stopping() and time.monotonic() < deadline:
+                self._closed.wait(_LOOK_S)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _delivered(self, chunk: Chunk) -> Iterator[Batch]:
+        """The batches that a chunk completes, each with its place in time and in the counts."""
+        if self._door is None:
+            self._door = Door(str(self.address), self.width, self.height)
+        door = self._door
+        for batch in door.admit(chunk):
+            now = time.monotonic()
+            if self._gap_reason is not None:
+                self._end_gap(batch, self._gap_reason, now)
+            if self._shift_us:
+                batch.events["timestamp"] += self._shift_us
+                batch.triggers["timestamp"] += self._shift_us
+                batch = replace(batch, end_us=batch.end_us + self._shift_us)
+            self._heard, self._end_us = now, batch.end_us
+            self._clock.saw(batch.end_us, time.monotonic_ns())
+            self._n_events += len(batch.events)
+            yield batch
+        if door.setback_events >= SETBACK_EVENTS:
+            self._last_error = self._gap_reason = "its clock was set back"
+            self._end_door()
+
+    def _end_gap(self, batch: Batch, reason: str, now: float) -> None:
+        """Tell of the gap that a batch ends, and find out whether the clock went on in it."""
+        self._gap_reason = None
+        if self._end_us is None:
+            return  # nothing came before it
+        lost_s = now - self._heard
+        times = [int(part["timestamp"][0]) for part in (batch.events, batch.triggers) if len(part)]
+        first_us = min(times, default=batch.end_us)
+        expected_us = self._end_us + round(1e6 * lost_s)
+        shift_us = 0
+        if not self._end_us <= first_us + self._shift_us <= expected_us + SAME_CLOCK_US:
+            shift_us = expected_us - first_us
+            self._shift_us = shift_us
+            self._clock.forget()
+        gap = Gap(self._end_us, first_us + self._shift_us, lost_s, reason, shift_us)
+        self._gaps.append(gap)
+        self._lost_s += lost_s
+        if self._on_gap is not None:
+            self._on_gap(gap)
+
+    def _end_door(self) -> None:
+        """Forget what was not settled; what was counted stays."""
+        door, self._door = self._door, None
+        if door is not None:
+            self._past.update(_counts(door))
+
+
+def _counts(door: Door) -> dict[str, int]:
+    r = door.repairs
+    return {"off_sensor": r.off_sensor, "backwards": r.backwards, "wild": r.wild, "triggers": r.triggers}
+
+
+def _drops(connection: CameraConnection) -> dict[str, int]:
+    events, triggers = connection.dropped
+    return {"dropped_events": events, "dropped_triggers": triggers}
+
+
+def open_camera(
+    address: str,
+    calibration: Calibration | None = None,
+    settings: CameraSettings | None = None,
+    *,
+    on_gap: Callable[[Gap], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Camera:
+    """Open a live source: `dv[:SERIAL]`, `tcp://HOST:EVENTS[,TRIGGERS]` or `pipe:PATH`.
+
+        with open_camera("dv") as camera:
+            for batch in camera:
+                print(batch.end_us, len(batch.events), len(batch.triggers))
+
+    `on_gap` is called by the thread that iterates, before the first batch after each gap. `stop`, once set, ends the
+    iteration. With a calibration, the sensor must have its size.
+
+    Raises:
+        CameraError: the address is none, or nothing answers there within `settings.connect_timeout_s`.
+        CalibrationError: the calibration is for another size of sensor.
+    """
+    return Camera(parse_address(address), calibration, settings or CameraSettings(), on_gap, stop)

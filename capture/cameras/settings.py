@@ -1,0 +1,71 @@
+"""What can be set on a live source."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..calibration import explain_invalid
+from ..errors import CameraError
+
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Coarse = Annotated[int, Field(ge=0, le=7)]
+
+
+class CameraSettings(BaseModel):
+    """A `[camera_settings]` table. What is not given stays as the camera has it; what it does not have is an error.
+
+    `biases` are raw: `[coarse, fine]` by name for a DAVIS (`DiffBn = [4, 39]`), a number for a DVS128. The DVXplorer
+    family has `contrast_threshold_on` and `_off`, `global_hold` and `readout` instead (`"VARIABLE_5000"`). `roi` is
+    [x, y, width, height] in pixels; coordinates stay those of the whole sensor.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    external_trigger: bool | None = None  # None: on, where there is such an input
+    roi: tuple[int, int, int, int] | None = None
+    flip_horizontal: bool | None = None
+    flip_vertical: bool | None = None
+    contrast_threshold_on: Byte | None = None
+    contrast_threshold_off: Byte | None = None
+    global_hold: bool | None = None
+    readout: str | None = None
+    biases: dict[str, tuple[Coarse, Byte] | int] = {}
+    background_activity_filter_us: Annotated[int, Field(ge=0)] | None = None  # DAVIS, in steps of 250
+    refractory_period_us: Annotated[int, Field(ge=0)] | None = None  # DAVIS, in steps of 250
+    time_interval_us: Annotated[int, Field(ge=100, le=1_000_000)] = 2000  # how often the camera hands over events
+    trigger_hold_s: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """How long events of one network port wait for triggers of the other."""
+
+    connect_timeout_s: Seconds = 5.0
+    stall_timeout_s: Annotated[float, Field(ge=0.5, le=3600, allow_inf_nan=False)] = 10.0
+    """A source whose process does nothing at all for so long is started anew."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The `[camera_settings]` table of a TOML file; all others in it are left alone.
+
+        Raises:
+            CameraError: it cannot be read, has no such table, or one that is wrong.
+        """
+        try:
+            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise CameraError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        if "camera_settings" not in tables:
+            raise CameraError(f"{path}: has no table [camera_settings]")
+        return cls.check(tables["camera_settings"], f"{path}: camera_settings")
+
+    @classmethod
+    def check(cls, table: dict[str, Any], name: str = "camera_settings") -> Self:
+        """Settings from a table of them; `name` is what errors call it.
+
+        Raises:
+            CameraError: a key is unknown or has a wrong value.
+        """
+        try:
+            return cls.model_validate(table)
+        except ValidationError as error:
+            raise CameraError(f"{name}: {explain_invalid(error)}") from error

@@ -1,0 +1,155 @@
+"""The lens keeper: `python -m sweepdepth.capture.lenses.keeper JOB` owns a lens's port, and has the last word on it.
+
+Whoever started it tells it what is wanted, and asks how it is. When that process is gone, however it went, the keeper
+brings the lens to rest and ends. A line that is lost is taken up again, and the lens then made to do what is wanted.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from ..calibration import SweepSettings
+from .drive import STEP_S, LensDrive, Rhythm
+from .lens import LensLimits
+from .link import Link, LinkLost, Refused
+from .settings import OptotuneSettings
+
+Want = Literal["rest", "sweep", "leave"]
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+LAST_WORD_S = 30.0
+"""How long a lens that was made to sweep and cannot be reached is sought when nobody wants it any more."""
+
+TEMPERATURE_PERIOD_S = 1.0
+_OWNER_CHECK_S = 0.5
+
+
+class LensKeeper:
+    """Makes one lens do what is wanted, in a thread of its own; `report` tells how it is, at once."""
+
+    def __init__(self, port: str, settings: OptotuneSettings, sweep: SweepSettings) -> None:
+        self._port = port
+        self._settings = settings
+        self._sweep = sweep
+        self._tally: Counter[str] = Counter()
+        self._want: Want = "rest"
+        self._wake = threading.Event()
+        self._limits: LensLimits | None = None
+        self._connected = False
+        self._rests = False
+        self._to_be_stopped = False  # made to sweep, and not known to rest since
+        self._rhythm: Rhythm | None = None
+        self._temperature_c: float | None = None
+        self._failures = 0
+        self._last_error: str | None = None
+        self._thread = threading.Thread(target=self._run, name="lens")
+        self._thread.start()
+
+    def want(self, want: Want) -> None:
+        self._want = want
+        self._wake.set()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def report(self) -> dict[str, Any]:
+        """All that is known, as JSON values."""
+        rhythm = self._rhythm
+        return {
+            "connected": self._connected,
+            "moving": rhythm is not None,
+            "rests": self._rests,
+            "temperature_c": self._temperature_c,
+            "far_end_ns": None if rhythm is None else rhythm.last_far_end_ns(time.monotonic_ns()),
+            "limits": None if self._limits is None else vars(self._limits),
+            "failures": self._failures,
+            "last_error": self._last_error,
+            **{name: self._tally[name] for name in ("reconnects", "crc_errors", "timeouts", "late_answers")},
+        }
+
+    def leave(self) -> None:
+        """Bring the lens to rest; returns when it rests, or cannot be reached for `LAST_WORD_S`."""
+        self.want("leave")
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause_s, give_up = FIRST_PAUSE_S, None
+        while True:
+            try:
+                link = Link(self._port, self._tally)
+                try:
+                    drive = LensDrive(link, self._settings, self._sweep)
+                    self._limits, self._connected = drive.limits, True
+                    pause_s = FIRST_PAUSE_S
+                    self._serve(drive)
+                    return
+                finally:
+                    link.close()
+            except (LinkLost, Refused) as error:
+                self._tally["reconnects"] += self._connected
+                self._connected = self._rests = False
+                self._rhythm = self._temperature_c = None
+                self._last_error = str(error)
+                self._failures += 1
+            if self._want == "leave":
+                give_up = give_up or time.monotonic() + LAST_WORD_S
+                if not self._to_be_stopped or time.monotonic() > give_up:
+                    return
+            self._wake.wait(pause_s)
+            self._wake.clear()
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _serve(self, drive: LensDrive) -> None:
+        """Do what is wanted until nothing is any more."""
+        next_temperature = 0.0
+        while True:
+            self._wake.clear()
+            want = self._want
+            if want == "sweep" and self._rhythm is None:
+                self._rests, self._to_be_stopped = False, True
+                self._rhythm = drive.begin_sweep()
+            elif want != "sweep" and not self._rests:
+                drive.rest()
+                self._rhythm, self._rests, self._to_be_stopped = None, True, False
+            if want == "leave":
+                return
+            if time.monotonic() >= next_temperature:
+                self._temperature_c = drive.temperature_c()
+                next_temperature = time.monotonic() + TEMPERATURE_PERIOD_S
+            if drive.is_led and self._rhythm is not None:
+                drive.step(self._rhythm)
+                self._wake.wait(STEP_S)
+            else:
+                self._wake.wait(next_temperature - time.monotonic())
+
+
+def main() -> None:
+    """Keep the lens of the job in `sys.argv[1]` for the process that holds the other end of its control socket."""
+    job = json.loads(sys.argv[1])
+    owner = os.getppid()
+    keeper = LensKeeper(job["port"], OptotuneSettings(**job["settings"]), SweepSettings(**job["sweep"]))
+    leaving = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: leaving.set())
+    connection = Connection(job["control_fd"])
+    with suppress(EOFError, OSError):
+        # A forked sibling can hold the owner's end open after its death; the owner's id tells then.
+        while keeper.is_alive and not leaving.is_set() and os.getppid() == owner:
+            if connection.poll(_OWNER_CHECK_S):
+                message = json.loads(connection.recv_bytes())
+                if message["want"] is not None:
+                    keeper.want(message["want"])
+                connection.send_bytes(json.dumps({"n": message["n"], **keeper.report()}).encode())
+    keeper.leave()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Optotune liquid lenses on a Lens Driver 4."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import weakref
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+from ..calibration import Calibration
+from ..errors import LensError
+from ..recordings.process import environment
+from .lens import LensLimits, LensStatus
+from .settings import optotune_settings
+
+OPENING_TIMEOUT_S = 20.0
+MOVING_TIMEOUT_S = 10.0
+RESTING_TIMEOUT_S = 10.0
+BUSY_PATIENCE_S = 3.0
+"""How long a port that another program holds is asked for: the keeper of a run that crashed is just giving it back."""
+
+_ANSWER_TIMEOUT_S = 0.5
+_LOOK_S = 0.02
+_KNOWN = tuple(LensStatus.__dataclass_fields__)
+
+
+class OptotuneLens:
+    """A `Lens` behind the serial port of an Optotune Lens Driver 4.
+
+    The port belongs to a process of its own, the keeper, which brings the lens to rest when this process is gone,
+    crashed and killed included. A driver that is unplugged is sought, at longer and longer intervals of at most 2 s,
+    and sweeps again when it is back.
+
+    Raises:
+        CalibrationError: the `[driver]` table is missing or wrong.
+        LensError: there is no Lens Driver 4 at that port, or it cannot do what the calibration asks.
+    """
+
+    def __init__(self, port: str, calibration: Calibration) -> None:
+        self.port = port
+        self._name = f"optotune:{port}"
+        self._job = {
+            "port": port,
+            "settings": optotune_settings(calibration).model_dump(),
+            "sweep": calibration.sweep.model_dump(),
+        }
+        self._n = 0
+        self._want = "rest"
+        self._report: dict[str, Any] = {}
+        self._keeper_failures = 0
+        self._start_keeper()
+        try:
+            self._await_connection()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def limits(self) -> LensLimits:
+        """Its maximum current, focal power in "focal_power" mode, serial number, and firmware type and version."""
+        limits = dict(self._report["limits"])
+        power = limits.pop("focal_power_diopters")
+        return LensLimits(**limits, focal_power_diopters=None if power is None else tuple(power))
+
+    def start(self) -> None:
+        self._ask("sweep")
+        self._await("moving", MOVING_TIMEOUT_S, "does not begin to sweep")
+
+    def stop(self) -> None:
+        self._ask("rest")
+        self._await("rests", RESTING_TIMEOUT_S, "does not confirm that it rests")
+
+    def status(self) -> LensStatus:
+        """How it is now; what was known last when the keeper is too busy to answer."""
+        if self._closed:
+            return LensStatus(connected=False, moving=False, last_error="closed")
+        self._ask(None)
+        return LensStatus(**{name: self._report[name] for name in _KNOWN if name in self._report})
+
+    def close(self) -> None:
+        """Bring the lens to rest and let go of it; may be repeated. Waits until the keeper is done, at most 10 s.
+
+        A keeper that is not done by then goes on trying on its own.
+        """
+        self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _closed(self) -> bool:
+        return not self._end.alive
+
+    def _start_keeper(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._connection = Connection(ours.detach())
+        try:
+            self._keeper = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    f"{__package__}.keeper",
+                    json.dumps({**self._job, "control_fd": theirs.fileno()}),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                # Ctrl-C is for the owner; the keeper's turn comes after it.
+                process_group=0,
+                env=environment(),
+            )
+        except BaseException:
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()
+        self._end = weakref.finalize(self, _dismiss, os.getpid(), self._keeper, self._connection)
+
+    def _ask(self, want: str | None, timeout_s: float = _ANSWER_TIMEOUT_S) -> None:
+        """Tell the keeper what is wanted, and take in how the lens is."""
+        if self._closed:
+            raise LensError(f"{self._name}: is closed; open it again")
+        self._want = want or self._want
+        self._n += 1
+        try:
+            self._connection.send_bytes(json.dumps({"n": self._n, "want": want}).encode())
+            while self._connection.poll(timeout_s):
+                report = json.loads(self._connection.recv_bytes())
+                self._report = {**report, "reconnects": report["reconnects"] + self._keeper_failures}
+                if report["n"] == self._n:
+                    return
+        except (EOFError, OSError):
+            # The keeper was killed: nobody has the last word until there is another one.
+            self._end()
+            self._keeper_failures += 1
+            self._report = {**self._report, "connected": False, "moving": False, "rests": False, "far_end_ns": None}
+            self._report["last_error"] = f"its keeper ended with status {self._keeper.returncode}"
+            self._start_keeper()
+            self._connection.send_bytes(json.dumps({"n": self._n, "want": self._want}).encode())
+
+    def _await_connection(self) -> None:
+        began = time.monotonic()
+        self._ask(None, OPENING_TIMEOUT_S)
+        while not self._report.get("connected"):
+            if self._report.get("failures") or self._keeper_failures:
+                why = self._report.get("last_error")
+                busy = why == "another program uses it" and time.monotonic() < began + BUSY_PATIENCE_S
+                if not busy:
+                    raise LensError(f"{self._name}: cannot be opened: {why}")
+            if time.monotonic() > began + OPENING_TIMEOUT_S:
+                raise LensError(f"{self._name}: cannot be opened: no answer for {OPENING_TIMEOUT_S:g} s")
+            time.sleep(_LOOK_S)
+            self._ask(None)
+
+    def _await(self, what: str, timeout_s: float, complaint: str) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not self._report.get(what):
+            if time.monotonic() > deadline:
+                why = self._report.get("last_error")
+                raise LensError(f"{self._name}: {complaint} within {timeout_s:g} s" + (f" ({why})" if why else ""))
+            time.sleep(_LOOK_S)
+            self._ask(None)
+
+
+def _dismiss(owner: int, keeper: "subprocess.Popen[bytes]", connection: Connection) -> None:
+    """Hang up, which is what makes the keeper bring the lens to rest, and wait for it."""
+    if os.getpid() != owner:  # a fork inherits the object, not the child
+        return
+    connection.close()
+    try:
+        keeper.wait(RESTING_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        keeper.returncode = 0  # it goes on; nobody is to wait for it, nor to warn of it

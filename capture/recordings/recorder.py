@@ -1,0 +1,177 @@
+"""Recording while streaming: `LiveRecorder`, which nothing waits for, and whose file is there whatever happens."""
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..calibration import Calibration
+from ..errors import RecordingError
+from ..events import Batch
+from .formats import FORMATS, for_writing
+from .process import WorkerFailure, WorkerProcess
+from .ring import Producer
+from .source import Chunk
+
+FLUSH_S = 0.1
+WRITE_STALL_TIMEOUT_S = 60.0
+_CLOSE_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class RecorderStatus:
+    """A live recording now. `failure` is why it stopped, None while it has not."""
+
+    path: Path
+    n_events: int
+    n_triggers: int
+    dropped_events: int  # because the disk or the encoder was too slow
+    dropped_triggers: int
+    failure: str | None
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What there is to warn of, for people; nothing as a rule."""
+        if self.failure is not None:
+            return (f"recording stopped: {self.failure}",)
+        if self.dropped_events or self.dropped_triggers:
+            return (
+                f"recording too slow: {self.dropped_events:,} events and {self.dropped_triggers} triggers are missing",
+            )
+        return ()
+
+
+class LiveRecorder:
+    """A recording of a live stream, written by a process of its own as it comes. A context manager.
+
+    Unlike a `RecordingWriter`'s, its file is there from the beginning, and stays: HDF5 is flushed twice a second and
+    can be read at any time, also when this process, its own or both are killed. AEDAT4 can be read then, too, but what
+    is missing is up to the library, which cannot be told to flush: half a second at 50 000 events a second, and any
+    time at a few. When this process alone is killed, the other one finishes the file.
+
+    Writing never waits and never fails: what the disk is too slow for is dropped and counted, and what goes wrong, a
+    full disk for one, ends the recording and is told once, by `on_failure` and in `status`; the file keeps what it has.
+
+    Raises:
+        RecordingError: no format that can be cut off (.h5, .hdf5, .aedat4), `path` exists and `force` is not given,
+            or it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        width: int,
+        height: int,
+        calibration: Calibration | None = None,
+        *,
+        force: bool = False,
+        on_failure: Callable[[str], None] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._on_failure = on_failure
+        self._lock = threading.Lock()
+        self._n_events = self._n_triggers = 0
+        self._failure: str | None = None
+        self._closed = False
+        recorder = for_writing(self.path).recorder
+        if recorder is None:
+            suffixes = ", ".join(suffix for f in FORMATS if f.recorder for suffix in f.suffixes)
+            raise RecordingError(f"{path}: a recording of that kind is lost when it is cut off; use one of {suffixes}")
+        self._create(force)
+        arguments = {
+            "path": str(self.path.absolute()),
+            "width": width,
+            "height": height,
+            "lens_toml": None if calibration is None else calibration.to_toml(),
+        }
+        process: WorkerProcess | None = None
+        try:
+            process = WorkerProcess("recorder", f"{__package__}.{recorder}", arguments, WRITE_STALL_TIMEOUT_S)
+            process.receive()  # that the file is open
+        except WorkerFailure as failure:
+            if process is not None:
+                process.close()
+            self.path.unlink(missing_ok=True)
+            raise RecordingError(self._explain(failure)) from failure
+        self._process = process
+        self._producer = Producer(process, FLUSH_S, live=True)
+
+    def __call__(self, batch: Batch) -> None:
+        """The same as `write`, so that a recorder is a sink."""
+        self.write(batch)
+
+    def write(self, batch: Batch) -> None:
+        """Append a batch of the stream, which may be changed or thrown away afterwards. Never waits, never raises."""
+        with self._lock:
+            if self._closed or self._failure is not None:
+                return
+            dropped = self._dropped
+            try:
+                self._producer.put(Chunk(batch.events, batch.triggers))
+            except WorkerFailure as failure:
+                self._fail(failure)
+                return
+            lost = self._dropped
+            self._n_events += len(batch.events) - (lost[0] - dropped[0])
+            self._n_triggers += len(batch.triggers) - (lost[1] - dropped[1])
+
+    def status(self) -> RecorderStatus:
+        """How it is now; may be asked from any thread."""
+        return RecorderStatus(self.path, self._n_events, self._n_triggers, *self._dropped, self._failure)
+
+    def close(self) -> RecorderStatus:
+        """Finish the file; may be repeated. Waits for the disk, at most half a minute, and never raises."""
+        with self._lock:
+            if not self._closed and self._failure is None:
+                try:
+                    self._producer.flush()
+                    self._process.send({"end": None})
+                    while self._process.poll(_CLOSE_TIMEOUT_S):
+                        if "done" in self._process.receive():
+                            break
+                    else:
+                        raise WorkerFailure("stalled", f"has not finished within {_CLOSE_TIMEOUT_S:g} s")
+                except WorkerFailure as failure:
+                    self._fail(failure)
+            self._closed = True
+            self._process.close()
+        return self.status()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _dropped(self) -> tuple[int, int]:
+        vitals = self._process.ring.vitals[0]
+        return int(vitals["dropped_events"]), int(vitals["dropped_triggers"])
+
+    def _create(self, force: bool) -> None:
+        """Make sure that the file may be written, and that it is no other's, before a process is started for it."""
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+            os.close(os.open(self.path, flags, 0o666))
+        except FileExistsError:
+            raise RecordingError(f"{self.path}: exists; give --force to replace it, or another name") from None
+        except OSError as error:
+            raise RecordingError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
+    def _fail(self, failure: WorkerFailure) -> None:
+        self._process.close()
+        self._failure = self._explain(failure)
+        if self._on_failure is not None:
+            self._on_failure(self._failure)
+
+    def _explain(self, failure: WorkerFailure) -> str:
+        if str(failure) == os.strerror(errno.ENOSPC):
+            return f"{self.path}: the disk is full; it keeps what was written before"
+        what = str(failure) if failure.kind == "error" else f"the encoder {failure}"
+        return f"{self.path}: cannot be written: {what}"
