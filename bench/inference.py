@@ -49,7 +49,7 @@ class Int8:
     """OpenVINO with weights and activations in 8 bits, as NNCF quantises them after training."""
 
     def __init__(self, file: WeightsFile, height: int, width: int, examples: list[np.ndarray]) -> None:
-        import nncf
+        import nncf  # pyright: ignore[reportMissingImports]
 
         shape = (1, file.config.representation.channels, height, width)
         model = openvino.convert_model(load_network(file), example_input=torch.zeros(shape), input=[shape])

@@ -1,13 +1,21 @@
-"""Light fields against Blender's own depth of field: error, and time per sweep, in one run; the refocusing kernel."""
+"""Light fields against Blender's own depth of field: error, and time per sweep, in one run; the refocusing kernel.
+
+    ./run bench rendering --width 346 --scenes 0 1 2 --threads 2
+
+Both ways are held against depth of field of many samples. Times are of the wall's clock and of the processor's, which
+other work on the machine does not lengthen. "paths" is how many paths either way traces, which is what takes the time.
+"""
 
 import argparse
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -15,14 +23,37 @@ from rich.table import Table
 
 from sweepdepth import Calibration
 from sweepdepth.synth import blender
-from sweepdepth.synth import refocus as refocus_module
+from sweepdepth.synth import refocus as refocusing
 from sweepdepth.synth.lightfield import LightField
 from sweepdepth.synth.refocus import refocus, refocus_sweep, shift_and_add, shift_and_add_numpy
 from sweepdepth.synth.render import RenderSettings, Stage
 from sweepdepth.synth.sampling import SceneConfig, sample_scene
 
 T = TypeVar("T")
-DOF_SAMPLES = 64
+FOCUS = (0.5, 1.5, 2.5)
+
+
+class Seconds(NamedTuple):
+    """How long something took, by two clocks."""
+
+    wall: float
+    processor: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One scene through one lens, rendered both ways."""
+
+    name: tuple[str, str]  # scene and stop
+    light_field: LightField
+    making: Seconds  # the light field, depth and all-in-focus image
+    refocusing: Seconds  # all images of the sweep
+    dof_frame: Seconds  # one image, on average
+    images: dict[float, dict[str, np.ndarray]]  # by focus and by way, "reference" first
+
+    def ratio(self, steps: int, clock: int) -> float:
+        """How many times longer a sweep of ordinary depth of field takes."""
+        return steps * self.dof_frame[clock] / (self.making[clock] + self.refocusing[clock])
 
 
 def lens(width: int, f_number: float) -> Calibration:
@@ -37,11 +68,11 @@ sync = "trigger" }}
     """)
 
 
-def timed(work: Callable[[], T]) -> tuple[T, float, float]:
-    """A result, and the seconds of wall clock and of processor time that it took."""
+def timed(work: Callable[[], T]) -> tuple[T, Seconds]:
+    """A result, and how long it took."""
     wall, processor = time.perf_counter(), time.process_time()
     result = work()
-    return result, time.perf_counter() - wall, time.process_time() - processor
+    return result, Seconds(time.perf_counter() - wall, time.process_time() - processor)
 
 
 def rmse(image: np.ndarray, reference: np.ndarray) -> float:
@@ -49,132 +80,158 @@ def rmse(image: np.ndarray, reference: np.ndarray) -> float:
     return float(np.sqrt(np.mean((image - reference) ** 2)))
 
 
-def variants(stage: Stage, n_views: int) -> list[tuple[LightField, float]]:
-    """Light fields made in other ways, and the blend between samples that each is read with."""
-    blend = refocus_module.BLEND
-    made = [(stage.light_field(n_views), 1.0), (stage.light_field(n_views // 2), blend)]
-    made.append((stage.light_field(n_views * 2), blend))
+@contextmanager
+def bilinear() -> Iterator[None]:
+    """Inside, views are read with bilinear interpolation."""
+    kept, refocusing.BLEND = refocusing.BLEND, 1.0
+    try:
+        yield
+    finally:
+        refocusing.BLEND = kept
+
+
+def variants(stage: Stage, n_views: int) -> dict[str, LightField]:
+    """Light fields made in other ways."""
+    made = {"half": stage.light_field(n_views // 2), "twice": stage.light_field(n_views * 2)}
     cycles = blender.load().context.scene.cycles
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
     cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "ACCURATE"
-    made.append((stage.light_field(n_views), blend))
+    made["denoised"] = stage.light_field(n_views)
     cycles.use_denoising = False
     return made
 
 
-def read_with(blend: float, field: LightField, focus: float, calibration: Calibration) -> np.ndarray:
-    """Refocus with another blend between samples."""
-    kept, refocus_module.BLEND = refocus_module.BLEND, blend
-    try:
-        return refocus(field, focus, calibration)
-    finally:
-        refocus_module.BLEND = kept
+def compare(index: int, stop: float, options: argparse.Namespace, settings: RenderSettings) -> Comparison:
+    """Render one scene both ways."""
+    calibration = lens(options.width, stop)
+    scene = sample_scene(0, index, SceneConfig(), calibration)
+    sweep = np.linspace(FOCUS[0], FOCUS[-1], options.steps)
+    with Stage(scene, calibration, settings) as stage:
+        stage.depth()  # Blender prepares the scene once, for either way
+        field, making = timed(stage.light_field)
+        refocus(field, FOCUS[0], calibration)  # compiled
+        _, refocusing_took = timed(partial(refocus_sweep, field, sweep, calibration, threads=options.threads))
+        others = variants(stage, len(field.views)) if options.variants else {}
+        images: dict[float, dict[str, np.ndarray]] = {}
+        dof_took = []
+        for focus in FOCUS:
+            reference = stage.defocused(focus, options.reference, seed=1)
+            dof, took = timed(partial(stage.defocused, focus))
+            dof_took.append(took)
+            images[focus] = {"reference": reference, "light field": refocus(field, focus, calibration), "DoF": dof}
+            images[focus] |= {name: refocus(other, focus, calibration) for name, other in others.items()}
+            if others:
+                with bilinear():
+                    images[focus]["bilinear"] = refocus(field, focus, calibration)
+    dof_frame = Seconds(*np.mean(dof_took, axis=0))
+    return Comparison((f"{index} {scene.kind}", f"f/{stop}"), field, making, refocusing_took, dof_frame, images)
 
 
-def compare(options: argparse.Namespace, console: Console) -> LightField:
-    """Render scenes both ways, print errors and times, save the picture; returns the last light field."""
-    settings = RenderSettings(dof_samples=DOF_SAMPLES, threads=options.threads)
-    others = ("bilinear", "half views", "twice", "denoised") if options.variants else ()
-    errors = Table(title=f"RMSE · 1000 against {options.reference}-sample depth of field, {options.width} px wide")
-    for column in ("scene", "stop", "1/m", "mean", "ours", f"DoF {DOF_SAMPLES}", *others):
-        errors.add_column(column, justify="right", no_wrap=True)
-    times = Table(title=f"A sweep of {options.steps} images, {settings.threads} threads")
-    for column in ("scene", "stop", "clock", "views", "light field", "refocus", "DoF", "ratio"):
-        times.add_column(column, justify="right", no_wrap=True)
-    panels: list[list[np.ndarray]] = []
-    fields: list[LightField] = []
-    for index, stop in itertools.product(options.scenes, options.stops):
-        calibration = lens(options.width, stop)
-        scene = sample_scene(0, index, SceneConfig(), calibration)
-        with Stage(scene, calibration, settings) as stage:
-            stage.depth()  # Blender prepares the scene once, for either way
-            field, *render_time = timed(stage.light_field)
-            fields.append(field)
-            refocus(field, 1.0, calibration)  # compiled
-            sweep = np.linspace(0.5, 2.5, options.steps)
-            _, *refocus_time = timed(partial(refocus_sweep, field, sweep, calibration, threads=options.threads))
-            ways = variants(stage, len(field.views)) if options.variants else []
-            dof_times = []
-            for focus in (0.5, 1.5, 2.5):
-                reference = stage.defocused(focus, options.reference, seed=1)
-                dof, *dof_time = timed(partial(stage.defocused, focus))
-                dof_times.append(dof_time)
-                ours = refocus(field, focus, calibration)
-                images = [ours, dof, *(read_with(blend, way, focus, calibration) for way, blend in ways)]
-                errors.add_row(
-                    f"{index} {scene.kind}",
-                    f"f/{stop}",
-                    f"{focus}",
-                    f"{1000 * reference.mean():.0f}",
-                    *(f"{1000 * rmse(image, reference):.2f}" for image in images),
-                )
-                panels.append([reference, ours, dof])
-        for i, clock in enumerate(("wall", "processor")):
-            all_dof = options.steps * float(np.mean([t[i] for t in dof_times]))
-            times.add_row(
-                f"{index} {scene.kind}",
-                f"f/{stop}",
-                clock,
-                str(len(field.views)),
-                f"{render_time[i]:.1f} s",
-                f"{refocus_time[i]:.2f} s",
-                f"{all_dof:.0f} s",
-                f"{all_dof / (render_time[i] + refocus_time[i]):.0f}×",
+def errors_table(made: list[Comparison], options: argparse.Namespace) -> Table:
+    """The error of each way at each focus, and on average."""
+    ways = [way for way in made[0].images[FOCUS[0]] if way != "reference"]
+    table = Table(title=f"RMSE · 1000 against {options.reference}-sample depth of field, {options.width} px wide")
+    for column in ("scene", "stop", "1/m", "mean", *ways):
+        table.add_column(column, justify="right", no_wrap=True)
+    errors = []
+    for comparison in made:
+        for focus, images in comparison.images.items():
+            reference = images["reference"]
+            errors.append([1000 * rmse(images[way], reference) for way in ways])
+            table.add_row(
+                *comparison.name, f"{focus}", f"{1000 * reference.mean():.0f}", *(f"{e:.2f}" for e in errors[-1])
             )
-    console.print(errors)
-    console.print(times)
-    if options.out is not None:
-        save_picture(panels, options.out)
-        console.print(f"picture: {options.out}")
-    return fields[-1]
+    table.add_section()
+    table.add_row("mean", "", "", "", *(f"{e:.2f}" for e in np.mean(errors, axis=0)))
+    return table
 
 
-def save_picture(panels: list[list[np.ndarray]], path: Path) -> None:
-    """Reference, light field and depth of field side by side, and what either is off by."""
+def times_table(made: list[Comparison], options: argparse.Namespace, settings: RenderSettings) -> Table:
+    """The time that a sweep takes each way, by both clocks, and the paths that are traced in it."""
+    table = Table(
+        title=f"A sweep of {options.steps} images, {options.threads} threads, DoF of {settings.dof_samples} samples"
+    )
+    for column in (
+        "scene",
+        "stop",
+        "clock",
+        "light field",
+        "refocus",
+        "DoF",
+        "ratio",
+        "M paths",
+        "of DoF",
+        "M/s",
+        "M/s",
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    for comparison in made:
+        field, pixels = comparison.light_field, comparison.light_field.depth.size
+        paths = (field.views.size + pixels * (settings.intensity_samples + 1)) / 1e6
+        dof_paths = pixels * settings.dof_samples / 1e6
+        for clock, name in enumerate(Seconds._fields):
+            table.add_row(
+                *(comparison.name if not clock else ("", "")),
+                name,
+                f"{comparison.making[clock]:.1f} s",
+                f"{comparison.refocusing[clock]:.2f} s",
+                f"{options.steps * comparison.dof_frame[clock]:.0f} s",
+                f"{comparison.ratio(options.steps, clock):.0f}×",
+                f"{paths:.1f}",
+                f"{options.steps * dof_paths:.0f}",
+                f"{paths / comparison.making[clock]:.2f}",
+                f"{dof_paths / comparison.dof_frame[clock]:.2f}",
+            )
+    return table
+
+
+def save_picture(made: list[Comparison], path: Path) -> None:
+    """Reference, light field and depth of field side by side, and what either is off by; a row a scene and stop."""
     from matplotlib.figure import Figure
 
-    titles = ["reference", "light field", f"{DOF_SAMPLES}-sample DoF", "error of light field", "error of DoF"]
-    figure = Figure(figsize=(15, 2.4 * len(panels)), layout="constrained")
-    axes = figure.subplots(len(panels), 5, squeeze=False)
-    for row, (reference, ours, dof) in zip(axes, panels, strict=True):
-        white = np.percentile(reference, 99)
-        for axis, image in zip(row, (reference, ours, dof), strict=False):
-            axis.imshow((image / white).clip(0, 1) ** 0.45, cmap="gray", vmin=0, vmax=1)
-        for axis, image in zip(row[3:], (ours, dof), strict=True):
-            axis.imshow((image - reference) / white, cmap="RdBu", vmin=-0.1, vmax=0.1)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title)
-    for axis in axes.flat:
-        axis.axis("off")
+    rows = list(zip(made, itertools.cycle(FOCUS)))
+    shown = ("reference", "light field", "DoF")
+    figure = Figure(figsize=(11, 1.75 * len(rows) + 0.3), layout="constrained")
+    for axes, (comparison, focus) in zip(figure.subplots(len(rows), 5, squeeze=False), rows, strict=True):
+        images = comparison.images[focus]
+        white = np.percentile(images["reference"], 99)
+        for axis, way in zip(axes, shown, strict=False):
+            axis.imshow((images[way] / white).clip(0, 1) ** 0.45, cmap="gray", vmin=0, vmax=1)
+            axis.set_title(way, fontsize=8)
+        for axis, way in zip(axes[3:], shown[1:], strict=True):
+            axis.imshow((images[way] - images["reference"]) / white, cmap="RdBu", vmin=-0.1, vmax=0.1)
+            axis.set_title(f"error of {way}", fontsize=8)
+        axes[0].set_ylabel(f"{comparison.name[1]}, {1 / focus:.2g} m", fontsize=8)
+        for axis in axes:
+            axis.set_xticks([])
+            axis.set_yticks([])
     figure.savefig(path, dpi=90)
 
 
-def kernel(field: LightField, width: int, console: Console) -> None:
+def kernel(field: LightField) -> Table:
     """The refocusing kernel on one core, against its NumPy twin and a plain copy."""
-    sweep = np.linspace(0.5, 2.5, 20)
-    everything = np.full(len(field.views), True)
-    columns, rows = refocus_module._reading_positions(field, sweep, lens(width, 1.4), everything)
+    height, width = field.depth.shape
+    shift = np.random.default_rng(0).uniform(0.5, 2 * field.margin - 1.5, (20, len(field.views), 1)).astype(np.float32)
+    columns, rows = shift + np.arange(width, dtype=np.float32), shift + np.arange(height, dtype=np.float32)
     weights = np.full(len(field.views), 1 / len(field.views), np.float32)
-    height = field.depth.shape[0]
-    out = np.empty((len(sweep), *field.depth.shape), np.float32)
-    shift_and_add(field.views, columns, rows, weights, 0, height, out)
-    ours = min(timed(lambda: shift_and_add(field.views, columns, rows, weights, 0, height, out))[1] for _ in range(5))
-    twin = timed(lambda: shift_and_add_numpy(field.views, columns[:2], rows[:2], weights))[1] * len(sweep) / 2
-    big = np.zeros(64_000_000, np.float32)
-    target = np.empty_like(big)
-    copy = min(timed(lambda: np.copyto(target, big))[1] for _ in range(3))
-    read = len(sweep) * field.views.nbytes
-    table = Table(title="Refocusing, one core")
-    for column in ("", "ms per image", "GB/s of views"):
+    out = np.empty((len(shift), height, width), np.float32)
+    fast = partial(shift_and_add, field.views, columns, rows, weights, 0, height, out)
+    fast()
+    ours = min(timed(fast)[1].processor for _ in range(5)) / len(shift)
+    twin = timed(partial(shift_and_add_numpy, field.views, columns[:2], rows[:2], weights))[1].processor / 2
+    big, target = np.ones((2, 64_000_000), np.float32)
+    copying = min(timed(partial(np.copyto, target, big))[1].processor for _ in range(3))
+    table = Table(title=f"Refocusing {len(field.views)} views, one core")
+    for column in ("", "ms an image", "GB/s of views"):
         table.add_column(column, justify="right")
-    table.add_row("kernel", f"{1e3 * ours / len(sweep):.2f}", f"{read / ours / 1e9:.1f}")
-    table.add_row("NumPy twin", f"{1e3 * twin / len(sweep):.1f}", f"{read / twin / 1e9:.2f}")
-    table.add_row("np.copyto, read and written", "", f"{2 * big.nbytes / copy / 1e9:.1f}")
-    console.print(table)
+    table.add_row("kernel", f"{1e3 * ours:.2f}", f"{field.views.nbytes / ours / 1e9:.1f}")
+    table.add_row("NumPy twin", f"{1e3 * twin:.1f}", f"{field.views.nbytes / twin / 1e9:.2f}")
+    table.add_row("np.copyto, read and written", "", f"{2 * big.nbytes / copying / 1e9:.1f}")
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=87, help="346 for the size of a DAVIS346")
     parser.add_argument("--scenes", type=int, nargs="+", default=[9], help="numbers of procedural scenes")
     parser.add_argument("--stops", type=float, nargs="+", default=[1.4, 2.8], help="f-numbers")
@@ -184,9 +241,16 @@ def main() -> None:
     parser.add_argument("--variants", action="store_true", help="other ways to make a light field, too")
     parser.add_argument("--out", type=Path, help="where the picture goes (PNG)")
     options = parser.parse_args()
-    console = Console()
-    field = compare(options, console)
-    kernel(field, options.width, console)
+    console = Console(width=130)
+    settings = RenderSettings(threads=options.threads)
+    made: list[Comparison] = []
+    for stop, index in itertools.product(options.stops, options.scenes):
+        made.append(compare(index, stop, options, settings))
+        console.print(errors_table(made, options), times_table(made, options, settings))
+    console.print(kernel(made[-1].light_field))
+    if options.out is not None:
+        save_picture(made, options.out)
+        console.print(f"picture: {options.out}")
 
 
 if __name__ == "__main__":

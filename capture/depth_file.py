@@ -229,7 +229,7 @@ def _frames(path: str | Path, file: h5py.File) -> DepthFrames:
         raise RecordingError(f"{path}: is damaged: its datasets differ in length; write it again")
     version, lens_toml, estimator = (file.attrs.get(name) for name in ("format_version", "lens_toml", "estimator"))
     if version != FORMAT_VERSION:
-        raise RecordingError(f"{path}: has format_version {version!r:.40}; this sweepdepth reads {FORMAT_VERSION}")
+        raise RecordingError(f"{path}: has format_version {one_line(version)}; this sweepdepth reads {FORMAT_VERSION}")
     if not isinstance(lens_toml, str) or not isinstance(estimator, str):
         raise RecordingError(f"{path}: is damaged: it has no text lens_toml or estimator; write it again")
     try:

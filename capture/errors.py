@@ -29,8 +29,8 @@ class LensError(SweepdepthError):
     """A lens driver that cannot be opened, does not answer, or refuses what it is asked."""
 
 
-def one_line(error: BaseException) -> str:
-    """What somebody else's exception says, for a message of ours: its first line, or else the name of its class, short
-    and with nothing that a terminal could trip over."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+def one_line(strange: object) -> str:
+    """Somebody else's exception, or a value from a file, for a message of ours: the first line of its text, or else
+    its class, short and with nothing that a terminal could trip over."""
+    lines = str(strange).strip().splitlines() or [type(strange).__name__]
     return "".join(letter if letter.isprintable() else "?" for letter in lines[0][:200])

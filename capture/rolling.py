@@ -4,9 +4,9 @@ The bins that the lens has passed in this pass come from it, the others from the
 both are kept in canonical far→near order, so a near→far pass renews the bins from the near end. Every event is binned
 once, into the stack of its own pass; only a view, when somebody wants one, copies the two parts into one.
 
-An event adds to the two bins around its focus, so bin b is settled when the lens has passed bin b + 1. An "interpolated"
-event is spread back over the time since the same pixel's event before it; there a bin counts as settled one bin later
-still, and what comes even later is in the next view.
+An event adds to the two bins around its focus, so bin b is settled when the lens has passed bin b + 1. An
+"interpolated" event is spread back over the time since the same pixel's event before it; there a bin counts as settled
+one bin later still, and what comes even later is in the next view.
 """
 
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ class RollingStack:
     """The stack of the pass under way, which somebody fills, over the whole stack of the pass before it.
 
     `follow` a new stack when a pass begins, add the pass's events to that stack in time order, and `close` when it is
-    complete; in between, `view` shows all bins as of the events added. Right after `close` that is the stack of the pass
-    itself, to the bit.
+    complete; in between, `view` shows all bins as of the events added. Right after `close` that is the stack of the
+    pass itself, to the bit.
     """
 
     def __init__(self) -> None:

@@ -19,6 +19,13 @@ class FirstDirection(StrEnum):
     NEAR_FAR = "near-far"
 
 
+class Rate(StrEnum):
+    """How often there is depth."""
+
+    SWEEP = "sweep"
+    BIN = "bin"
+
+
 class EstimatorName(StrEnum):
     """How events become depth."""
 
@@ -58,6 +65,9 @@ def replay(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Weights for the network, instead of its own.")
     ] = None,
+    rate: Annotated[
+        Rate, typer.Option(help="A depth each sweep, or each time the lens has passed a bin.")
+    ] = Rate.SWEEP,
     fill: Annotated[bool, typer.Option("--fill", help="Fill pixels without evidence.")] = False,
     first_direction: Annotated[
         FirstDirection | None,
@@ -99,6 +109,7 @@ def replay(
             estimator=None if estimator is None else estimator.value,
             weights=weights,
             filling=fill,
+            rate=rate.value,
             first_direction=directions[first_direction],
             force=force,
             stop=stop,

@@ -1,10 +1,12 @@
-"""From spans of a sweep to its finished stack, binned while the lens still moves."""
+"""From spans of a sweep to its finished stack, binned while the lens still moves; or to a stack that rolls."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..capture.events import join
+from ..capture.rolling import RollingStack, RollingView, renewal_times
 from ..capture.stack import EventFocalStack, Polarity
 from ..capture.sweeps import Sweep
 from ..capture.tracking import Span
@@ -58,11 +60,60 @@ class Binner:
         self.drop()
         return stack
 
+    @property
+    def stack(self) -> EventFocalStack | None:
+        """The stack of the sweep under way."""
+        return self._stack
+
     def drop(self) -> None:
         """Forget the sweep under way."""
         self._stack = None
         self._kept.clear()
         self._n_kept = 0
+
+
+class RollingBinner:
+    """Keeps a rolling stack: a `Binner` whose sweeps can be looked at while they run.
+
+    Each event is binned once. Only a view costs a copy, so none is made unless it is asked for.
+    """
+
+    def __init__(self, bins: int, polarity: Polarity) -> None:
+        self._binner = Binner(bins, polarity)
+        self._rolling = RollingStack()
+        self._at_us = 0
+
+    @property
+    def unmended(self) -> int:
+        """See `Binner`."""
+        return self._binner.unmended
+
+    def feed(self, span: Span) -> Iterator[None]:
+        """Bin the events of one span, pausing each time another bin is renewed; `view` then has it."""
+        events, sweep = span.events, span.sweep
+        self._binner.feed(replace(span, events=events[:0], closed=False))
+        growing = self._binner.stack
+        assert growing is not None
+        self._rolling.follow(growing)
+        known_us = int(events["timestamp"][-1]) if len(events) else self._at_us
+        times = renewal_times(growing)
+        times = times[
+            (times > max(self._at_us, sweep.start_us)) & (times <= (sweep.end_us if span.closed else known_us))
+        ]
+        cuts = [0, *np.searchsorted(events["timestamp"], times).tolist()]
+        for i, at_us in enumerate(times.tolist()):
+            self._binner.feed(replace(span, events=events[cuts[i] : cuts[i + 1]], closed=False))
+            self._at_us = at_us
+            yield
+        finished = self._binner.feed(replace(span, events=events[cuts[-1] :]))
+        self._at_us = max(self._at_us, sweep.end_us if finished else known_us)
+        if finished is not None:
+            self._rolling.close(finished)
+            yield
+
+    def view(self) -> RollingView | None:
+        """The whole stack as of now; None before the first sweep is complete."""
+        return self._rolling.view(self._at_us)
 
 
 def _is_off(predicted: Sweep, actual: Sweep) -> bool:

@@ -38,6 +38,7 @@ _MAX_WARNINGS, _MAX_WARNING_LENGTH = 16, 500
 Buffer = bytes | memoryview
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+BinSpan = Annotated[tuple[Int64, ...], Field(min_length=2, max_length=2)]
 Pixels = Annotated[int, Field(ge=1, le=16384)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -167,6 +168,9 @@ class DepthHeader(_SweepHeader):
     """0 to 1: how well the events fit a focal sweep over a static scene."""
     latency_ms: Annotated[dict[Name, Number], Field(max_length=32)]
     """Milliseconds spent in each stage."""
+    bin_spans_us: Annotated[tuple[BinSpan, ...], Field(max_length=256)] = ()
+    """Sensor clock from which and up to which each bin of the stack has events, far to near, when depth comes at the
+    bin rate and bins are from different passes of the lens; else empty or missing."""
 
     @model_validator(mode="after")
     def _arrays_fit(self) -> Self:
@@ -226,6 +230,7 @@ class DepthFrame(Frame):
     direction: Direction
     quality: float = math.nan  # 0 to 1
     latency_ms: Mapping[str, float] = field(default_factory=dict)  # stage → ms
+    bin_spans_us: Sequence[Sequence[int]] = ()  # (B, 2) from, up to, far→near, at the bin rate; else empty
 
 
 @dataclass(frozen=True, eq=False)

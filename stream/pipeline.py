@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -22,11 +23,13 @@ from ..capture.sweeps import Direction, Sweep
 from ..capture.tracking import Span, Tracker
 from ..net.estimate import Estimator
 from ..net.fill import fill
-from .binner import Binner
+from .binner import Binner, RollingBinner
 from .messages import DepthFrame, Percentiles, StackFrame, StatusFrame, StreamInfo
 
 WAITING_STACKS = 2
 """Finished stacks that may wait for the estimator: enough that it never idles, few enough that depth is fresh."""
+
+Rate = Literal["sweep", "bin"]
 
 STATUS_PERIOD_S = 1.0
 
@@ -62,9 +65,12 @@ class _Finished:
     """A stack on its way to the estimator."""
 
     stack: EventFocalStack
+    start_us: int  # sensor time of the oldest events in it
+    end_us: int
     timing_quality: float
-    closed_at: float  # host clock when the batch that closed the sweep came
+    closed_at: float  # host clock when the batch that closed the sweep, or renewed the bin, came
     binned_at: float
+    bin_spans_us: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass
@@ -74,6 +80,9 @@ class Pipeline:
     `speed` None is offline: as fast as it goes, nothing dropped, the source waits for the estimator. A number paces
     the source by its own clock, 1 being as recorded; then the latest stack wins under overload and every drop is
     counted.
+
+    `rate` "bin" makes depth of the rolling stack each time the lens has passed a bin, not only a sweep. Paced, a bin
+    that is renewed while the estimator is busy is passed over, and counted: the next stack has it all the same.
     """
 
     calibration: Calibration
@@ -82,10 +91,13 @@ class Pipeline:
     sinks: Sinks
     speed: float | None = None
     filling: bool = False
+    rate: Rate = "sweep"
     repairs: Callable[[], Iterable[str]] = tuple  # warnings of the source, asked for with every status
     stopping: threading.Event = field(default_factory=threading.Event)  # set it to end the run early
     _queue: queue.Queue[_Finished | None] = field(default_factory=lambda: queue.Queue(WAITING_STACKS), init=False)
+    _idle: threading.Event = field(default_factory=threading.Event, init=False)  # the estimator waits for a stack
     _failures: list[BaseException] = field(default_factory=list, init=False)
+    _passed_over: bool = field(default=False, init=False)  # a bin was renewed since the last stack handed over
     _drops: Counter[str] = field(default_factory=Counter, init=False)
     _latencies: dict[str, deque[float]] = field(default_factory=dict, init=False)
     _n_events: int = field(default=0, init=False)
@@ -151,7 +163,8 @@ class Pipeline:
                 self._drain()
 
     def _bin(self, source: Iterable[Batch]) -> None:
-        binner = Binner(self.estimator.bins, self.estimator.polarity)
+        kind = RollingBinner if self.rate == "bin" else Binner
+        binner = kind(self.estimator.bins, self.estimator.polarity)
         pacer = Pacer(self.speed, self.stopping)
         try:
             for batch in source:
@@ -162,15 +175,50 @@ class Pipeline:
                 self._n_events += len(batch.events)
                 self._feed(binner, self.tracker.feed(batch), received)
             self._feed(binner, self.tracker.finish(), time.monotonic())
+            if isinstance(binner, RollingBinner) and self._passed_over:
+                self._renew(binner, time.monotonic(), last=True)
         finally:
             self._drops["sweeps_binned_late"] += binner.unmended
             self._queue.put(None)
 
-    def _feed(self, binner: Binner, spans: Iterable[Span], received: float) -> None:
+    def _feed(self, binner: Binner | RollingBinner, spans: Iterable[Span], received: float) -> None:
         for span in spans:
+            if isinstance(binner, RollingBinner):
+                for _ in binner.feed(span):
+                    self._renew(binner, received)
+                continue
             stack = binner.feed(span)
             if stack is not None:
-                self._hand_over(_Finished(stack, self.tracker.quality, received, time.monotonic()))
+                sweep = stack.sweep
+                self._hand_over(
+                    _Finished(stack, sweep.start_us, sweep.end_us, self.tracker.quality, received, time.monotonic())
+                )
+
+    def _renew(self, binner: RollingBinner, received: float, *, last: bool = False) -> None:
+        """Hand the rolling stack over, unless events are live and the estimator is busy."""
+        if self.speed is not None and not last:
+            if not self._idle.is_set():
+                self._drops["bins_passed_over"] += 1
+                self._passed_over = True
+                return
+            self._idle.clear()
+        view = binner.view()
+        if view is None:
+            if self.speed is not None:
+                self._idle.set()
+            return
+        self._passed_over = False
+        self._queue.put(
+            _Finished(
+                view.stack,
+                view.start_us,
+                view.end_us,
+                self.tracker.quality,
+                received,
+                time.monotonic(),
+                tuple((int(a), int(b)) for a, b in view.spans_us),
+            )
+        )
 
     def _hand_over(self, finished: _Finished) -> None:
         """Queue a stack for the estimator: offline wait for room, else let the latest win."""
@@ -188,8 +236,8 @@ class Pipeline:
 
     def _estimate(self) -> None:
         info = StreamInfo.of(self.calibration, self.estimator.name)
-        while (finished := self._queue.get()) is not None:
-            stack, sweep = finished.stack, finished.stack.sweep
+        while (finished := self._next()) is not None:
+            stack = finished.stack
             taken = time.monotonic()
             estimate = self.estimator(stack)
             quality = estimate.quality * finished.timing_quality
@@ -204,13 +252,19 @@ class Pipeline:
             }
             for stage, ms in latency_ms.items():
                 self._latencies.setdefault(stage, deque(maxlen=RECENT_FRAMES)).append(ms)
-            when = info, sweep.start_us, sweep.end_us, sweep.direction
-            frame = DepthFrame(estimate.depth, estimate.std, *when, quality, latency_ms)
+            when = info, finished.start_us, finished.end_us, stack.sweep.direction
+            frame = DepthFrame(estimate.depth, estimate.std, *when, quality, latency_ms, finished.bin_spans_us)
             for sink in self.sinks.depth:
                 sink(frame)
             self._n_frames += 1
             if self.sinks.stack is not None and self.sinks.wants_stack():
                 self.sinks.stack(StackFrame(stack.data, *when))
+
+    def _next(self) -> _Finished | None:
+        """Wait for the next stack; None when there is no more."""
+        if self._queue.empty():
+            self._idle.set()
+        return self._queue.get()
 
     def _drain(self) -> None:
         """Keep emptying the queue after the estimator failed, so that the binning thread can end."""

@@ -15,7 +15,7 @@ from ..capture.sweeps import Direction
 from ..capture.tracking import make_tracker
 from ..net.estimators import make_estimator
 from .messages import DepthFrame
-from .pipeline import Pipeline, Sinks, Summary
+from .pipeline import Pipeline, Rate, Sinks, Summary
 from .publisher import Publisher
 
 
@@ -39,6 +39,7 @@ def replay(
     estimator: str | None = None,
     weights: str | Path | None = None,
     filling: bool = False,
+    rate: Rate = "sweep",
     first_direction: Direction | None = None,
     force: bool = False,
     stop: threading.Event | None = None,
@@ -82,6 +83,7 @@ def replay(
             Sinks(tuple(depth_sinks), sinks.status, sinks.stack, sinks.wants_stack),
             speed,
             filling,
+            rate,
             repairs=lambda: [f"recording: {recording.repairs}"] if recording.repairs else [],
             stopping=stop,
         )

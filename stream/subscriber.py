@@ -154,6 +154,11 @@ class Subscriber:
             if time.monotonic() >= deadline:
                 return None
 
+    @property
+    def trouble(self) -> str:
+        """Why the last try to connect failed, if it did, in words."""
+        return self._trouble
+
     def close(self) -> None:
         """Disconnect; what was not received yet is gone."""
         self._socket.disable_monitor()

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from ..capture.calibration import Calibration
 from ..capture.dataset import Dataset, SceneRecording, read_scene
+from ..capture.errors import RecordingError
 from ..capture.events import RISING
 from ..capture.pictures import draw_depth, draw_events
 from ..capture.stack import EventFocalStack
@@ -25,12 +26,11 @@ def contact_sheet(dataset: Dataset, scenes: int = 8) -> Figure:
     coloured evenly in diopters over the scene's own sweep.
 
     Raises:
-        RecordingError: a scene is damaged.
-        ValueError: there is no scene at all.
+        RecordingError: a scene is damaged, or there is none at all.
     """
     paths = [path for path in dataset.scenes if "_v" not in path.name]
     if not paths:
-        raise ValueError(f"{dataset.folder}: the dataset has no scenes yet")
+        raise RecordingError(f"{dataset.folder}: the dataset has no scenes yet")
     chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(scenes, len(paths))).round().astype(int))]
     columns = len(_SHOWN) + 2
     first = read_scene(chosen[0])
@@ -57,7 +57,7 @@ def _draw_row(axes: np.ndarray, path: Path, scene: SceneRecording) -> None:
     axes[0].set_ylabel(path.stem.removeprefix("scene_").lstrip("0") or "0", fontsize=9)
     axes[0].set_xlabel(
         f"{lens.focal_length_mm:.0f} mm f/{lens.f_number:.1f}, {_distance(sweep.near_diopters)}–"
-        f"{_distance(sweep.far_diopters)} m, {len(scene.events) / 1e6:.2f} M events",
+        f"{_distance(sweep.far_diopters)} m, {len(scene.events):,} events",
         fontsize=6,
     )
     first = _first_sweep(scene, truth.calibration)

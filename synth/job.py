@@ -34,8 +34,6 @@ from . import blender
 from .config import ConfigError, GenerationConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from .scene_plugin import ScenePlugin
 
 MAKER = "sweepdepth.synth.generation:make_scene"
@@ -268,33 +266,3 @@ def _count(index: int, outcome: dict[str, Any], tally: _Tally) -> None:
     tally.skipped.append(SkippedScene(index, text, outcome["log"]))
     if not tally.made and len(tally.skipped) >= _MOST_FAILURES_AT_FIRST:
         raise SweepdepthError(f"none of {len(tally.skipped)} scenes could be made; the last failed since {text}")
-
-
-@contextmanager
-def progress_bar(console: "Console | None" = None) -> Iterator[Callable[[JobProgress], None]]:
-    """A bar with scenes an hour and the time left, for `generate(on_progress=…)`."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("scenes"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=None, rate="", left="")
-
-        def update(state: JobProgress) -> None:
-            left = "" if state.left_s is None else f"{_duration(state.left_s)} left"
-            rate = f"{state.scenes_per_hour:.0f}/h" + (f", {state.skipped} skipped" if state.skipped else "")
-            progress.update(task, total=state.to_make, completed=state.made + state.skipped, rate=rate, left=left)
-
-        yield update
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"

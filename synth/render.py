@@ -135,7 +135,8 @@ class Stage:
             self._place(*offset, reference_diopters=middle, margin=margin, jitter=(jx, jy))
             # Path k of one low-discrepancy sequence of K: where views coincide, their noise is that of K good samples.
             views[k] = self._render(samples=n_views, seed=self._seed + 1, only=k)
-        return LightField(views * self.exposure, offsets, jitter, margin, middle, depth, intensity)
+        views *= self.exposure
+        return LightField(views, offsets, jitter, margin, middle, depth, intensity)
 
     def defocused(self, focus_diopters: float, samples: int | None = None, seed: int = 0) -> np.ndarray:
         """The image with Blender's own depth of field, focused at a distance; the same noise at every distance."""

@@ -225,14 +225,14 @@ def _next_event(
 @njit(nogil=True, cache=True, error_model="numpy")
 def _fire(
     start: int,  # first pixel of the tile
-    size: int,
     response: Any,  # (size,) float32 at t0
     response1: Any,  # and at t1
     since0: Any,
     since1: Any,
     t0: float,
     t1: float,
-    due: Any,  # (≥ size,) bool
+    due: Any,  # (_TILE,) bool, False past the end of the tile
+    places: Any,  # (_TILE,) int32, overwritten
     pixels: Any,
     state: Any,
     settings: Any,
@@ -241,24 +241,26 @@ def _fire(
     room: int,
 ) -> int:
     """Append the events of all due pixels of a tile in one step; to be called again with more room when it is full."""
+    listed = 0
     words = due.view(np.uint64)  # eight quiet pixels are passed over at once
     for word in range(words.size):
-        if words[word] == 0:
-            continue
-        for i in range(8 * word, min(8 * word + 8, size)):
-            if not due[i]:
-                continue
-            pixel = start + i
-            y0 = response[i] * (np.float32(1) + pixels.leak[pixel] * since0)
-            y1 = response1[i] * (np.float32(1) + pixels.leak[pixel] * since1)
-            while y1 >= state.high[pixel] or y1 <= state.low[pixel] or state.candidate[pixel] <= t1:
-                if count == room:
-                    return count
-                key = _next_event(pixel, y0, y1, t0, t1, pixels, state, settings)
-                if key == _NONE:
-                    break
-                keys[count] = key
-                count += 1
+        if words[word] != 0:
+            for i in range(8 * word, 8 * word + 8):  # without a branch, which could not be predicted
+                places[listed] = i
+                listed += due[i]
+    for place in range(listed):
+        i = places[place]
+        pixel = start + i
+        y0 = response[i] * (np.float32(1) + pixels.leak[pixel] * since0)
+        y1 = response1[i] * (np.float32(1) + pixels.leak[pixel] * since1)
+        while y1 >= state.high[pixel] or y1 <= state.low[pixel] or state.candidate[pixel] <= t1:
+            if count == room:
+                return count
+            key = _next_event(pixel, y0, y1, t0, t1, pixels, state, settings)
+            if key == _NONE:
+                break
+            keys[count] = key
+            count += 1
     return count
 
 
@@ -272,12 +274,21 @@ def expose(
 ) -> np.ndarray:  # (N,) uint64, unsorted
     """Keys of the events of K steps."""
     scratch, due = np.empty((4, _TILE), np.float32), np.zeros(_TILE, np.bool_)
-    return _expose(frames, times, drift_start, pixels, state, settings, scratch, due)
+    places = np.empty(_TILE, np.int32)
+    return _expose(frames, times, drift_start, pixels, state, settings, scratch, due, places)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _expose(
-    frames: Any, times: Any, drift_start: Any, pixels: Any, state: Any, settings: Any, scratch: Any, due: Any
+    frames: Any,
+    times: Any,
+    drift_start: Any,
+    pixels: Any,
+    state: Any,
+    settings: Any,
+    scratch: Any,
+    due: Any,
+    places: Any,
 ) -> Any:
     """Tile by tile: the state of a tile stays in cache while its frames stream by."""
     constant = Pixels(
@@ -303,6 +314,7 @@ def _expose(
     for start in range(0, frames.shape[1], _TILE):
         size = min(_TILE, frames.shape[1] - start)
         stop = start + size
+        due[size:] = False
         high, low = state.high[start:stop], state.low[start:stop]
         leak, candidate = pixels.leak[start:stop], state.candidate[start:stop]
         drive, drive1 = scratch[0, :size], scratch[1, :size]
@@ -330,7 +342,6 @@ def _expose(
                 room = _pointer(keys)
                 count = _fire(
                     start,
-                    size,
                     response,
                     response1,
                     since0,
@@ -338,6 +349,7 @@ def _expose(
                     t0,
                     t1,
                     due,
+                    places,
                     constant,
                     now,
                     settings,

@@ -1,7 +1,8 @@
-"""The focus curve through sighted targets: corrected ends of the sweep, or a measured curve where that is not enough."""
+"""The focus curve through sighted targets: corrected ends of the sweep, or a measured curve where those fall short."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def check_order(targets: Sequence[Target], position: np.ndarray) -> None:
         CalibrationError: two contradict each other.
     """
     order = sorted(range(len(targets)), key=lambda i: -targets[i].metres)
-    for i, j in zip(order, order[1:], strict=False):
+    for i, j in pairwise(order):
         if targets[j].metres < targets[i].metres and position[j] <= position[i]:
             raise CalibrationError(
                 f"{targets[i]} and {targets[j]}: the nearer one comes into focus farther away (at {position[j]:.0%} of "

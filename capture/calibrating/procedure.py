@@ -180,9 +180,7 @@ def _seen(sweeps: TargetSweeps, *, corrected: bool) -> Sighting:
     return sighting
 
 
-def _breathing(
-    sightings: Sequence[Sighting], before: Calibration, after: Calibration
-) -> tuple[Breathing, float, bool]:
+def _breathing(sightings: Sequence[Sighting], before: Calibration, after: Calibration) -> tuple[Breathing, float, bool]:
     """Breathing from the image's growth over the range; the spread of the magnification; whether its centre is known.
 
     A growth of γ of the size at mid-range is s · Δ / (1 + s · Δ/2); drift d of the image's middle puts the centre

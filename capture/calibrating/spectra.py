@@ -1,7 +1,7 @@
 """What a target's events should look like, tile by tile, in the plane of spatial frequencies.
 
 A detail of spatial frequency k on a surface at focus position g0 (0 at the far end, 1 at the near end) is seen at g
-with the contrast of a disc of blur, OTF(|k| · c · |g − g0|), at a place that breathing moves by v pixels over the range.
+with the contrast of a disc of blur, OTF(|k| · c · |g − g0|), at a place that breathing moves by v pixels over it all.
 Events are the derivative of that: d/dg [OTF(g) · exp(−2πi k·v (g − ½))]. How much of the events' energy this explains,
 whatever the details are, says where focus is (g0) and how the image moves (v). The motion's own events are part of the
 model, so unlike aligning event images of both sides of focus it is not drawn towards no motion at all.

@@ -61,6 +61,7 @@ def test_right_at_a_sweeps_end_it_is_that_sweeps_stack_to_the_bit(
             rolling.view(int(part["timestamp"][-1]) + 1)
         rolling.close(growing)
         view = rolling.view(sweep.end_us)
+        assert view is not None
         assert view.renewed == bins
         np.testing.assert_array_equal(view.stack.data, EventFocalStack.build(events, sweep, bins, kind).data)
         np.testing.assert_array_equal(view.spans_us, bin_spans(view.stack))
@@ -101,6 +102,7 @@ def test_in_the_middle_of_a_pass_each_half_is_from_the_pass_that_saw_it_last(cal
     middle_us = two.start_us + 50_001  # the lens has just passed bin 4
     growing.add(events[events["timestamp"] < middle_us])
     view = rolling.view(middle_us)
+    assert view is not None
     assert view.renewed == (3 if kind == "interpolated" else 4)
     new = slice(0, view.renewed) if two.direction == Direction.FAR_TO_NEAR else slice(9 - view.renewed, 9)
     rest = np.setdiff1d(np.arange(9), np.arange(9)[new])
@@ -143,7 +145,9 @@ def test_a_pass_given_up_leaves_the_stack_before_it(calibration):
     rolling.follow(EventFocalStack.build(events_of(lost, 500, 2), lost, 5))
     growing = EventFocalStack.empty(three, 5)
     rolling.follow(growing)
-    np.testing.assert_array_equal(rolling.view(three.start_us).stack.data, whole.data)
+    view = rolling.view(three.start_us)
+    assert view is not None
+    np.testing.assert_array_equal(view.stack.data, whole.data)
 
 
 def test_a_view_is_a_copy(calibration):
@@ -153,5 +157,7 @@ def test_a_view_is_a_copy(calibration):
     growing = EventFocalStack.empty(sweep, 5)
     rolling.follow(growing)
     rolling.close(growing)
-    rolling.view(sweep.end_us).stack.data.setflags(write=False)
+    view = rolling.view(sweep.end_us)
+    assert view is not None
+    view.stack.data.setflags(write=False)
     growing.add(events_of(sweep, 10, 1))

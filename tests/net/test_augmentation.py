@@ -54,6 +54,7 @@ def test_a_reversed_sweep_breathes_the_other_way_from_its_own_far_end(calibratio
     amount = Augmentation(False, 1.0, 0, 0, 0, 0, 0, 0, 0)
     truth = np.zeros((72, 96))
     _, turned, _ = augment(np.empty(0, EVENT_DTYPE), sweep, truth, amount, np.random.default_rng(0))
+    assert turned.calibration.breathing is not None
     span, scale = calibration.sweep.range_diopters, turned.calibration.breathing.scale_per_diopter
     for share in (0.0, 0.3, 1.0):
         expected = (1 + 0.02 * span * (1 - share)) / (1 + 0.02 * span)

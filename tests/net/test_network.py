@@ -30,8 +30,8 @@ def network():
         torch.nn.init.normal_(parameter, std=0.2)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2.0)
+            torch.nn.init.normal_(module.get_buffer("running_mean"), std=0.1)
+            torch.nn.init.uniform_(module.get_buffer("running_var"), 0.5, 2.0)
     return network
 
 

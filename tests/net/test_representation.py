@@ -45,8 +45,9 @@ def test_a_stack_of_another_kind_is_refused(events, sweep):
 
 def test_times_are_first_and_last_of_each_polarity_whatever_the_direction(calibration):
     """One pixel turns ON at 20 % and 60 % of a far→near sweep, OFF at 80 %; another never does anything."""
-    events = make_events(np.array([40_000, 120_000, 160_000]), [3, 3, 3], [2, 2, 2], [1, 1, 0])
-    backwards = make_events(np.array([40_000, 80_000, 160_000]), [3, 3, 3], [2, 2, 2], [1, 0, 0])
+    x, y = np.full(3, 3), np.full(3, 2)
+    events = make_events(np.array([40_000, 120_000, 160_000]), x, y, np.array([1, 1, 0]))
+    backwards = make_events(np.array([40_000, 80_000, 160_000]), x, y, np.array([1, 0, 0]))
     representation = Representation(bins=2, times=True, conditions=False)
     for given, direction in ((events, Direction.FAR_TO_NEAR), (backwards, Direction.NEAR_TO_FAR)):
         times = representation.of_events(given, Sweep(0, 200_000, direction, calibration))[-4:]

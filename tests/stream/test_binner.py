@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from sweepdepth.capture.events import make_events
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import Span
-from sweepdepth.stream.binner import Binner
+from sweepdepth.stream.binner import Binner, RollingBinner
 
 
 def some_events(calibration, start, end, seed=0):
@@ -56,3 +57,49 @@ def test_a_sweep_that_was_given_up_leaves_nothing_in_the_next(calibration):
     assert stack is not None
     np.testing.assert_array_equal(stack.data, EventFocalStack.build(events, second, 10).data)
     assert stack.n_events == 500
+
+
+def rolled(calibration, kind, cut):
+    """What a rolling binner shows of three sweeps whose events come in batches of `cut`, and the events."""
+    sweeps = [
+        Sweep(
+            200_000 * k, 200_000 * (k + 1), Direction.FAR_TO_NEAR if k % 2 == 0 else Direction.NEAR_TO_FAR, calibration
+        )
+        for k in range(3)
+    ]
+    events = [some_events(calibration, s.start_us, s.end_us, seed=k) for k, s in enumerate(sweeps)]
+    binner, views = RollingBinner(9, kind), []
+    for sweep, part in zip(sweeps, events, strict=True):
+        for start in range(0, 500, cut):
+            span = Span(sweep, part[start : start + cut], closed=start + cut >= 500)
+            views += [binner.view() for _ in binner.feed(span)]
+    return sweeps, events, views
+
+
+@pytest.mark.parametrize("kind", ["signed", "split", "interpolated"])
+def test_a_rolling_binner_shows_a_whole_stack_at_each_bin_however_events_are_cut(calibration, kind):
+    sweeps, events, views = rolled(calibration, kind, 500)
+    late = kind == "interpolated"
+    assert [v.renewed for v in views if v is not None] == [9, *([*range(1, 8 - late), 9] * 2)]
+    complete = [v for v in views if v is not None and v.renewed == 9]
+    for sweep, part, view in zip(sweeps, events, complete, strict=True):
+        np.testing.assert_array_equal(view.stack.data, EventFocalStack.build(part, sweep, 9, kind).data)
+    _, _, others = rolled(calibration, kind, 37)
+    for one, other in zip(views, others, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            np.testing.assert_array_equal(one.stack.data, other.stack.data)
+            np.testing.assert_array_equal(one.spans_us, other.spans_us)
+
+
+def test_a_rolling_stack_is_mended_when_its_sweep_ends_unexpectedly(calibration):
+    predicted = Sweep(0, 190_000, Direction.FAR_TO_NEAR, calibration)
+    actual = replace(predicted, end_us=200_000)
+    events = some_events(calibration, 0, 200_000)
+    binner = RollingBinner(9, "signed")
+    list(binner.feed(Span(predicted, events[:300], closed=False)))
+    list(binner.feed(Span(actual, events[300:], closed=True)))
+    view = binner.view()
+    assert view is not None
+    np.testing.assert_array_equal(view.stack.data, EventFocalStack.build(events, actual, 9).data)
+    assert view.end_us == 200_000

@@ -59,6 +59,8 @@ sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 any_floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
 stages = st.dictionaries(st.text(min_size=1, max_size=64), st.floats(0, 1e9) | st.just(math.nan), max_size=4)
 
+spans = st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
+
 
 @st.composite
 def depth_frames(draw: st.DrawFn) -> DepthFrame:
@@ -75,7 +77,15 @@ def depth_frames(draw: st.DrawFn) -> DepthFrame:
     end_us = start_us + draw(st.integers(0, 2**61))
     direction = draw(st.sampled_from(Direction))
     return DepthFrame(
-        depth, std, info, start_us, end_us, direction, draw(st.floats(0, 1) | st.just(math.nan)), draw(stages)
+        depth,
+        std,
+        info,
+        start_us,
+        end_us,
+        direction,
+        draw(st.floats(0, 1) | st.just(math.nan)),
+        draw(stages),
+        draw(st.just(()) | st.lists(spans, min_size=2, max_size=12).map(tuple)),
     )
 
 
@@ -88,6 +98,7 @@ def test_a_depth_frame_arrives_as_it_was_sent(frame: DepthFrame, seq: int) -> No
     assert (got.info, got.t_start_us, got.t_end_us) == (frame.info, frame.t_start_us, frame.t_end_us)
     assert got.direction is frame.direction
     np.testing.assert_equal((got.quality, dict(got.latency_ms)), (frame.quality, dict(frame.latency_ms)))
+    assert got.bin_spans_us == frame.bin_spans_us
     assert (got.stream, got.seq, got.t_publish_ns, got.lost) == (STREAM, seq, 5, 0)
 
 
@@ -167,6 +178,7 @@ def test_the_header_says_all_that_a_receiver_needs(make_frame: FrameMaker) -> No
         "estimator": "polarity",
         "quality": None,
         "latency_ms": {"bin": 1.5, "total": 9.0},
+        "bin_spans_us": [],
         "arrays": [
             {"name": "depth", "dtype": "<f4", "shape": [26, 34], "unit": "m"},
             {"name": "std", "dtype": "<f4", "shape": [26, 34], "unit": "1/m"},
@@ -199,6 +211,15 @@ def test_the_stream_of_a_calibration_carries_its_camera_and_range(calibration: C
     info = StreamInfo.of(calibration, "polarity")
     assert (info.camera.width, info.camera.height, info.camera.cx) == (96, 72, 48.0)
     assert (info.far_diopters, info.near_diopters, info.estimator) == (0.5, 2.5, "polarity")
+
+
+def test_a_header_without_bin_spans_is_one_of_a_whole_sweep(make_frame: FrameMaker) -> None:
+    message = send(make_frame(0))
+    header = header_of(message)
+    del header["bin_spans_us"]
+    got = decode([message[0], json.dumps(header).encode(), *message[2:]])
+    assert isinstance(got, DepthFrame)
+    assert got.bin_spans_us == ()
 
 
 def test_keys_of_a_later_version_are_ignored(make_frame: FrameMaker) -> None:

@@ -172,3 +172,30 @@ def test_the_stack_preview_is_made_only_while_wanted(calibration, scene):
     sinks = Sinks((), (), stacks.append, lambda: next(wanted))
     run(calibration, scene.batches, sinks=sinks)
     assert [s.t_start_us for s in stacks] == [scene.sweeps[0].start_us, scene.sweeps[3].start_us]
+
+
+def test_at_the_bin_rate_each_sweep_gives_a_frame_a_bin_and_ends_in_its_own(calibration, scene):
+    """The last frame of each sweep is the one that the sweep rate gives."""
+    _, once, _ = run(calibration, scene.batches)
+    summary, frames, _ = run(calibration, scene.batches, rate="bin")
+    bins = PolarityReversal().bins
+    assert summary.n_frames == len(frames) == 1 + 3 * (bins - 2)  # interpolated events settle a bin late
+    ends = [f for f in frames if f.t_end_us in [s.end_us for s in scene.sweeps]]
+    assert len(ends) == 4
+    for whole, sweep in zip(ends, once, strict=True):
+        np.testing.assert_array_equal(whole.depth, sweep.depth)
+        assert (whole.t_start_us, whole.direction) == (sweep.t_start_us, sweep.direction)
+    for frame in frames:
+        spans = np.array(frame.bin_spans_us)
+        assert spans.shape == (bins, 2)
+        assert (frame.t_start_us, frame.t_end_us) == (spans.min(), spans.max())
+    assert [f.t_end_us for f in frames] == sorted(f.t_end_us for f in frames)
+    assert not once[0].bin_spans_us
+
+
+def test_at_the_bin_rate_a_busy_estimator_passes_bins_over_but_not_the_last(calibration, scene):
+    summary, frames, statuses = run(calibration, scene.batches, rate="bin", speed=4.0, estimator=SlowEstimator())
+    assert 1 <= len(frames) < 5
+    assert summary.drops["bins_passed_over"] > 50
+    assert statuses[-1].drops["bins_passed_over"] == summary.drops["bins_passed_over"]
+    assert frames[-1].t_end_us == scene.sweeps[-1].end_us

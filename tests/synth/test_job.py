@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from sweepdepth.capture.dataset import DiskFullError, open_dataset, read_scene
+from sweepdepth.capture.dataset import DiskFullError, Manifest, create_dataset, open_dataset, read_scene
 from sweepdepth.capture.errors import RecordingError, SweepdepthError
 from sweepdepth.capture.pictures import save_figure
 from sweepdepth.capture.recordings import open_recording
@@ -141,6 +141,12 @@ def test_blender_makes_a_dataset_and_a_contact_sheet_shows_it(tmp_path):
     save_figure(figure, tmp_path / "sheet.png")
     assert len(figure.axes) == 10
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
+def test_a_dataset_without_scenes_has_no_contact_sheet(tmp_path):
+    dataset = create_dataset(tmp_path, Manifest(0, {}))
+    with pytest.raises(RecordingError, match="no scenes yet"):
+        contact_sheet(dataset)
 
 
 def test_a_second_run_makes_what_is_missing_and_nothing_else(tmp_path):

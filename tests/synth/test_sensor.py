@@ -273,6 +273,12 @@ def test_the_kernel_and_its_numpy_twin_agree_to_the_bit(sensor, seed, steps, lig
     assert np.array_equal(fast, slow)
 
 
+def test_the_twins_agree_on_arrays_that_end_within_a_tile():
+    frames, times = _movie(3, 4, shape=(50, 83))  # two tiles of 2048 pixels, and a part of one
+    sensor = PRESETS["clean"]
+    assert np.array_equal(record(sensor, frames, times), record(sensor, frames, times, kernel=advance_numpy))
+
+
 @given(width=st.integers(1, 16384), seed=st.integers(0, 2**32))
 @settings(deadline=None)
 def test_keys_are_unpacked_as_they_were_packed(width, seed):

@@ -1,0 +1,159 @@
+"""Errors of `sweepdepth calibrate` against the truth, over seeds, sensors and textures.
+
+Each row: a lens with a random range, delay and breathing, recorded at five distances with simulated sweeps over a
+textured plane, and calibrated from a start that is wrong in all of them. "focus" is the greatest error of the focus
+over the sweep, as a part of the range; "magnification" that at the near end.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from sweepdepth import Calibration
+from sweepdepth.capture.calibrating import Calibrated, Target, calibrate
+from sweepdepth.capture.events import Batch
+from sweepdepth.capture.optics import breathing_magnification
+from sweepdepth.capture.recordings import write_recording
+from sweepdepth.synth.planes import TextureKind, make_texture, plane_images
+from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
+
+EPOCH_US = 1_763_000_000_000_000
+DISTANCES = (0.15, 0.32, 0.5, 0.68, 0.85)
+"""Of the targets, in parts of the range in 1/m."""
+
+
+def lens_of(seed: int, width: int, height: int, waveform: str) -> Calibration:
+    """A lens with random ends, delay, breathing."""
+    random = np.random.default_rng([seed, 5])
+    far = random.uniform(0.3, 0.8)
+    return Calibration.model_validate(
+        {
+            "camera": {
+                "width": width,
+                "height": height,
+                "pixel_pitch_um": 18.5,
+                "fx": 648.6,
+                "fy": 648.6,
+                "cx": width / 2,
+                "cy": height / 2,
+            },
+            "lens": {"focal_length_mm": 12.0, "f_number": 1.4},
+            "sweep": {
+                "waveform": waveform,
+                "frequency_hz": 2.5,
+                "far_diopters": far,
+                "near_diopters": far + random.uniform(1.6, 2.4),
+                "sync": "trigger",
+                "delay_us": int(random.integers(-6000, 9000)),
+            },
+            "breathing": {
+                "scale_per_diopter": random.uniform(0.003, 0.015) * random.choice([-1, 1]),
+                "center": (width * random.uniform(0.45, 0.55), height * random.uniform(0.45, 0.55)),
+            },
+        }
+    )
+
+
+def start_from(truth: Calibration) -> Calibration:
+    """What a person would begin with: round ends, no delay, no breathing."""
+    sweep = truth.sweep
+    rough = {
+        "far_diopters": sweep.far_diopters + 0.04 * sweep.range_diopters,
+        "near_diopters": sweep.near_diopters + 0.06 * sweep.range_diopters,
+        "delay_us": 0,
+    }
+    return truth.model_copy(update={"sweep": sweep.model_copy(update=rough), "breathing": None, "focus_curve": None})
+
+
+def record_targets(
+    folder: Path, truth: Calibration, kind: TextureKind, sensor: str, seed: int, contrast: float
+) -> list[Target]:
+    """Recordings of a plane at `DISTANCES`, six sweeps each."""
+    targets = []
+    for i, place in enumerate(DISTANCES):
+        surface = truth.sweep.far_diopters + place * truth.sweep.range_diopters
+        texture = make_texture(kind, seed=10 * seed + i, contrast=contrast)
+        images = plane_images(texture, truth, focus_steps(truth), surface)
+        recorded = simulate_sweeps(images, truth, PRESETS[sensor], sweeps=6, seed=seed + i, start_us=EPOCH_US)
+        end_us = 1 + max(int(recorded.events["timestamp"][-1]), int(recorded.triggers["timestamp"][-1]))
+        path = folder / f"target_{i}.h5"
+        batch = Batch(recorded.events, recorded.triggers, end_us)
+        write_recording(path, [batch], truth.camera.width, truth.camera.height, force=True)
+        targets.append(Target(path, 1 / surface))
+    return targets
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of a calibration against the truth."""
+
+    focus: float  # greatest over the sweep, of the range
+    magnification: float  # at the near end
+    delay_ms: float
+
+
+def errors_of(result: Calibrated, truth: Calibration) -> Errors:
+    """The delay is compared with the lens's own, without the pixels' lag."""
+    found, phase = result.calibration, np.linspace(0, 1, 101)
+    focus = np.abs(found.focus_at(phase) - truth.focus_at(phase)).max() / truth.sweep.range_diopters
+    near = truth.sweep.near_diopters
+    assert found.breathing is not None
+    assert truth.breathing is not None
+    magnification = [
+        breathing_magnification(near, truth.sweep.far_diopters, c.breathing.scale_per_diopter)
+        for c in (found, truth)
+        if c.breathing is not None
+    ]
+    return Errors(
+        float(focus),
+        float(magnification[0] - magnification[1]),
+        (found.sweep.delay_us - truth.sweep.delay_us) / 1000,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--sensors", nargs="+", default=["clean", "davis346", "dvxplorer"], choices=sorted(PRESETS))
+    parser.add_argument("--textures", nargs="+", default=["natural", "fine"], choices=["natural", "fine", "board"])
+    parser.add_argument("--contrast", type=float, default=0.6)
+    parser.add_argument("--size", type=int, nargs=2, default=(120, 90), metavar=("WIDTH", "HEIGHT"))
+    options = parser.parse_args()
+    table = Table(title=f"calibration from five distances, {options.size[0]}×{options.size[1]}")
+    for column in ("sensor", "texture", "waveform", "seed", "focus", "magnification", "delay ms", "verdict", "s"):
+        table.add_column(column, justify="left" if column in ("sensor", "texture", "waveform") else "right")
+    with tempfile.TemporaryDirectory() as folder:
+        for sensor in options.sensors:
+            for kind in options.textures:
+                for seed in range(options.seeds):
+                    waveform = ("triangle", "sine")[seed % 2]
+                    truth = lens_of(seed, options.size[0], options.size[1], waveform)
+                    targets = record_targets(Path(folder), truth, kind, sensor, seed, options.contrast)
+                    began = time.process_time()
+                    result = calibrate(targets, start_from(truth))
+                    seconds = time.process_time() - began
+                    errors = errors_of(result, truth)
+                    table.add_row(
+                        sensor,
+                        kind,
+                        waveform,
+                        str(seed),
+                        f"{errors.focus:.2%}",
+                        f"{errors.magnification:+.3%}",
+                        f"{errors.delay_ms:+.2f}",
+                        result.grade,
+                        f"{seconds:.0f}",
+                    )
+                    Console(width=120, stderr=True).print(result.verdict, errors)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

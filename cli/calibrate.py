@@ -1,0 +1,80 @@
+"""`sweepdepth calibrate`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import DebugOption, ForceOption, JsonOption
+from .output import print_json, print_tables, progress_bar
+from .replay import FirstDirection
+
+
+def calibrate(
+    recordings: Annotated[
+        list[str], typer.Argument(metavar="REC@METRES ...", help="Sweeps over a textured target, and how far it was.")
+    ],
+    lens: Annotated[Path, typer.Option("--lens", help="Calibration to start from; ends of the sweep to a fifth.")],
+    out: Annotated[Path, typer.Option("--out", help="Calibration file to write; a picture lands beside it.")],
+    rest: Annotated[
+        Path | None, typer.Option("--rest", help="Recording with lens and scene at rest: finds hot pixels.")
+    ] = None,
+    first_direction: Annotated[
+        FirstDirection | None, typer.Option(help='Direction of the first whole sweep, for sync = "events".')
+    ] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Find focus curve, delay, breathing and hot pixels from recordings of a flat target at known distances."""
+    from ..capture.calibrating import calibrate, parse_target, save_calibration
+    from ..capture.calibration import Calibration
+    from ..capture.recordings.atomic import PartialFile
+    from ..capture.sweeps import Direction
+
+    targets = [parse_target(text) for text in recordings]
+    start = Calibration.load(lens)
+    for path in (out, out.with_suffix(".png")):
+        PartialFile(path, force).discard()  # says at once, not after minutes, what cannot be written
+    directions = {FirstDirection.FAR_NEAR: Direction.FAR_TO_NEAR, FirstDirection.NEAR_FAR: Direction.NEAR_TO_FAR}
+    direction = None if first_direction is None else directions[first_direction]
+    with progress_bar("calibrating", 1.0, "") as advance:
+        result = calibrate(targets, start, rest, first_direction=direction, on_progress=advance)
+    picture = save_calibration(result, out, force=force)
+
+    sweep, breathing = result.calibration.sweep, result.calibration.breathing
+    assert breathing is not None
+    late_ms = None if result.lateness is None else result.lateness.mean_us / 1000
+    if as_json:
+        print_json(
+            {
+                "grade": result.grade,
+                "reasons": list(result.reasons),
+                "far_diopters": sweep.far_diopters,
+                "near_diopters": sweep.near_diopters,
+                "focus_curve": result.calibration.focus_curve is not None,
+                "worst_residual": result.worst_residual,
+                "later_ms": late_ms,
+                "scale_per_diopter": breathing.scale_per_diopter,
+                "center": list(breathing.center),
+                "hot_pixels": len(result.calibration.camera.hot_pixels),
+                "out": str(out),
+                "picture": str(picture),
+            }
+        )
+        return
+    print_tables(
+        {
+            str(out): {
+                "verdict": result.verdict,
+                "focus": f"{sweep.far_diopters:.3f} to {sweep.near_diopters:.3f} 1/m"
+                + (", a measured curve" if result.calibration.focus_curve else ""),
+                "worst residual": f"{result.worst_residual:.2%} of the range",
+                "delay": "kept" if late_ms is None else f"{late_ms:+.2f} ms",
+                "breathing": f"{breathing.scale_per_diopter:+.3%} per 1/m about {breathing.center}",
+                "hot pixels": len(result.calibration.camera.hot_pixels),
+                "notes": result.notes,
+                "picture": str(picture),
+            }
+        }
+    )

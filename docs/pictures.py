@@ -1,0 +1,99 @@
+"""Pictures of the documentation, each made by a command: `python docs/pictures.py NAME DATA` → docs/images/NAME.png
+
+dataset          eight scenes of a dataset (DATA: its folder)
+circuit_board    photographs focused from far to near, the events of a sweep through them, and their depth
+                 (DATA: the folder of photographs)
+"""
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from sweepdepth import Calibration, EventFocalStack, estimate_depth
+from sweepdepth.capture.dataset import open_dataset
+from sweepdepth.capture.pictures import draw_depth, draw_events
+from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.net.fill import fill
+from sweepdepth.synth.contact_sheet import contact_sheet
+from sweepdepth.synth.photographs import find_photographs, simulate_photographs
+from sweepdepth.synth.presets import PRESETS
+
+IMAGES = Path(__file__).parent / "images"
+COLOURS = 128  # of a palette, so that a picture stays small
+BANDS = 8
+
+BOARD_LENS = """
+camera = { width = 640, height = 360, pixel_pitch_um = 9.0, fx = 1333.0, fy = 1333.0, cx = 320.0, cy = 180.0 }
+lens = { focal_length_mm = 12.0, f_number = 1.4 }
+sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_diopters = 2.5, sync = "trigger" }
+"""
+"""A lens that the photographs could have been taken through; their true distances are not known."""
+
+
+def dataset(data: Path) -> Figure:
+    """Eight scenes, spread evenly."""
+    return contact_sheet(open_dataset(data), scenes=8)
+
+
+def circuit_board(data: Path) -> Figure:
+    """Photographs above, the events around each one's focus below, then depth as it is, filled, and by rows."""
+    calibration = Calibration.parse(BOARD_LENS)
+    photographs = find_photographs(data)
+    recording = simulate_photographs(photographs, calibration, PRESETS["davis346"], sweeps=1)
+    start, end = recording.triggers["timestamp"]
+    sweep = Sweep(int(start), int(end), Direction.FAR_TO_NEAR, calibration)
+    stack = EventFocalStack.build(recording.events, sweep, len(photographs))
+    estimate = estimate_depth(recording.events, sweep)
+    filled = fill(estimate, stack)
+
+    figure = Figure(figsize=(12, 5.0), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.4, 2.6])[:, 0]
+    grid = above.subplots(2, len(photographs))
+    for (photograph, events), path, image in zip(grid.T, photographs, stack.data, strict=True):
+        with Image.open(path) as picture:
+            grey = np.asarray(picture.convert("L").reduce(4))
+        photograph.imshow(grey, cmap="gray", vmax=np.percentile(grey, 99))
+        photograph.set_title(path.name, fontsize=8)
+        photograph.axis("off")
+        draw_events(events, image)
+    known, dense, rows = below.subplots(1, 3)
+    limits = calibration.sweep.far_diopters, calibration.sweep.near_diopters
+    draw_depth(known, estimate.depth, *limits)
+    known.set_title(f"depth, {np.isfinite(estimate.depth).mean():.0%} of the pixels", fontsize=9)
+    colours = draw_depth(dense, filled.depth, *limits)
+    dense.set_title("filled", fontsize=9)
+    below.colorbar(colours, ax=dense, location="right", shrink=0.9, label="1/m")
+    bands = np.array_split(np.arange(calibration.camera.height), BANDS)
+    medians = [float(np.nanmedian(estimate.diopters[band])) for band in bands]
+    rows.plot(medians, [band.mean() for band in bands], "o-", color="0.2")
+    rows.set(xlim=limits, ylim=(calibration.camera.height, 0), xlabel="median, 1/m", ylabel="row of the image")
+    rows.set_title("bands from top to bottom", fontsize=9)
+    print(f"{len(recording.events):,} events; bands: {' '.join(f'{median:.2f}' for median in medians)} 1/m")
+    return figure
+
+
+PICTURES: dict[str, tuple[Callable[[Path], Figure], int]] = {
+    "dataset": (dataset, 80),
+    "circuit_board": (circuit_board, 90),
+}
+"""What draws each, and at how many dots per inch."""
+
+
+def main() -> None:
+    if len(sys.argv) != 3 or sys.argv[1] not in PICTURES:
+        sys.exit(__doc__)
+    draw, dpi = PICTURES[sys.argv[1]]
+    drawn = io.BytesIO()
+    draw(Path(sys.argv[2])).savefig(drawn, dpi=dpi)
+    target = IMAGES / f"{sys.argv[1]}.png"
+    Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+    print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

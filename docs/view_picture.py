@@ -1,0 +1,52 @@
+"""Takes docs/images/view.png: `.venv/bin/python docs/view_picture.py` runs `demo --view` and photographs the page.
+
+It needs Debian's `chromium` and the Python package `playwright`.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+TARGET = Path(__file__).parent / "images" / "view.png"
+COMMAND = Path(sys.executable).with_name("sweepdepth")
+SETTLING_S = 60
+"""So that the plots have something to show."""
+
+
+def photograph(page: Page, url: str, target: Path) -> None:
+    """Open the page, wait until it has settled, and save what it looks like."""
+    page.goto(url)
+    page.get_by_text("Live from").wait_for()
+    page.wait_for_timeout(1e3 * SETTLING_S)
+    for close in page.get_by_role("alert").get_by_role("button").all():
+        close.click()  # a note that graphics are computed in software here
+    page.get_by_label("Play").uncheck()
+    # Not with the arrow keys, which would move the view as well.
+    slider = page.get_by_text("Bin", exact=True).get_attribute("for")
+    page.locator(f'[id="{slider}"]').locator("xpath=following::input[1]").fill("12")
+    page.mouse.move(800, 1000)  # off whatever would explain itself
+    page.wait_for_timeout(5000)
+    page.screenshot(path=target)
+
+
+def main() -> None:
+    with subprocess.Popen([COMMAND, "demo", "--view"], stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        url = demo.stderr.readline().split("the live page is at ")[1].split()[0]
+        with sync_playwright() as playwright:
+            software = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+            root = ["--no-sandbox"] if os.getuid() == 0 else []
+            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*software, *root])
+            page = browser.new_page(viewport={"width": 1600, "height": 1060})
+            page.set_default_timeout(120_000)
+            photograph(page, url, TARGET)
+            browser.close()
+        demo.terminate()
+    print(f"written {TARGET}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The point cloud: every known pixel at its place in space, seen as the camera sees it, or from anywhere else."""
+
+import numpy as np
+import viser
+
+from ...capture.export import points
+from ..messages import DepthFrame, StreamInfo
+
+MAX_POINTS = 80_000
+"""More are thinned out: 15 bytes each go to the browser with every picture."""
+
+_STAND = (0.2, -0.3, -0.9)
+"""Where the view starts, in distances to the middle of the sweep: right, above and behind the camera."""
+
+_POINT_SIZE = 0.9  # of a pixel, at the middle of the sweep
+
+
+class Cloud:
+    """The 3-D scene of the page, in the camera's frame: metres, x right, y down, z forward."""
+
+    def __init__(self, server: viser.ViserServer) -> None:
+        self._server = server
+        self._info: StreamInfo | None = None
+        server.scene.set_up_direction("-y")
+        self._points: viser.PointCloudHandle | None = None
+
+    def show(
+        self,
+        frame: DepthFrame,
+        depth: np.ndarray,  # (H, W) metres, NaN where not shown
+        colours: np.ndarray,  # (H, W, 3) uint8
+    ) -> None:
+        """Put the points of a depth map in their places."""
+        if frame.info != self._info:
+            self._info = frame.info
+            self._stand(frame.info)
+        xyz, rgb = points(depth, frame.info.camera), colours[np.isfinite(depth)]
+        step = max(1, -(-len(xyz) // MAX_POINTS))
+        if self._points is not None:
+            self._points.visible = len(xyz) > 0
+        if not len(xyz):
+            return
+        if self._points is None:
+            self._points = self._server.scene.add_point_cloud(
+                "/depth", xyz[::step], rgb[::step], precision="float32", point_shading="flat"
+            )
+        self._points.points, self._points.colors = xyz[::step], rgb[::step]
+        self._points.point_size = _POINT_SIZE * _middle_m(frame.info) / frame.info.camera.fx
+
+    def _stand(self, info: StreamInfo) -> None:
+        """Draw the camera, and look past it at the middle of the sweep."""
+        camera, middle_m = info.camera, _middle_m(info)
+        half = float(np.arctan(camera.height / 2 / camera.fy))
+        self._server.scene.add_camera_frustum(
+            "/camera",
+            fov=2 * half,
+            aspect=camera.width / camera.height,
+            scale=0.03 * middle_m,
+            thickness=1.0,
+            thickness_units="screen",
+            color=(90, 90, 90),
+        )
+        place, look = middle_m * np.array(_STAND), (0.0, 0.0, middle_m)
+        view = self._server.initial_camera
+        view.position, view.look_at, view.near = place, look, 0.01
+        view.fov = float(np.clip(2.5 * half, 0.3, 1.2))
+        for client in self._server.get_clients().values():
+            with client.atomic():
+                client.camera.position, client.camera.look_at, client.camera.fov = place, look, view.fov
+
+
+def _middle_m(info: StreamInfo) -> float:
+    return 2 / (info.far_diopters + info.near_diopters)

@@ -1,0 +1,131 @@
+"""What is coming over the wire, received in a thread of its own: the latest of each topic, and how it is going."""
+
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..messages import DepthFrame, StackFrame, StatusFrame
+from ..subscriber import Subscriber
+
+_LOOK_S = 0.2
+_SILENCE_S = 3.0
+"""A publisher says something once a second, so after this long something is wrong."""
+_RECENT = 50
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What has come so far."""
+
+    depth: DepthFrame | None = None
+    stack: StackFrame | None = None
+    status: StatusFrame | None = None
+    n_depth: int = 0
+    missed: int = 0  # messages lost on the way to us
+    rejected: int = 0  # messages that did not follow the wire format
+    streams: int = 0  # the publisher begins a new one whenever it starts
+    restarted_at: datetime | None = None  # when the newest of several streams began
+    ended: bool = False  # the newest stream said that it is over
+    silent_s: float = 0.0  # since the last message, or since we began to listen
+    wire_ms: float = float("nan")  # median time on the way, by the host's clock
+    trouble: str = ""  # why connecting failed
+
+    @property
+    def live(self) -> bool:
+        """Whether frames are coming now."""
+        return self.streams > 0 and not self.ended and self.silent_s < _SILENCE_S
+
+
+def describe(heard: Heard, address: str) -> str:
+    """One sentence on how it is going."""
+    silence = f"for {heard.silent_s:.0f} s"
+    if heard.live:
+        text = f"Live from {address}."
+    elif heard.rejected and heard.streams == 0:
+        text = f"What comes from {address} does not follow the wire format; is it a sweepdepth publisher?"
+    elif heard.streams == 0:
+        text = f"Nothing has come from {address} {silence}; waiting for a publisher there."
+    elif heard.ended:
+        text = f"The stream from {address} has ended; waiting for the publisher to start again."
+    else:
+        text = f"Nothing has come from {address} {silence}; the pictures are old. Waiting for the publisher."
+    if heard.trouble and not heard.live:
+        text += f" Connecting: {heard.trouble}."
+    if heard.restarted_at is not None:
+        text += f" The publisher restarted at {heard.restarted_at:%H:%M:%S}; this is its stream {heard.streams}."
+    return text
+
+
+class Feed:
+    """A subscriber that keeps the latest message of each topic, and never more, however slow its reader is.
+
+    It goes on when the publisher stops and starts again.
+
+    Raises:
+        WireError: address or keys are unusable.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        topics: Sequence[str],
+        keys: str | Path | None = None,
+        server_key: str | Path | None = None,
+    ) -> None:
+        self._subscriber = Subscriber(address, topics, keys, server_key, receive_hwm=2, follow=True)
+        self._lock = threading.Lock()
+        self._heard = Heard()
+        self._wire_ms: deque[float] = deque(maxlen=_RECENT)
+        self._last_word = time.monotonic()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._receive, name="feed", daemon=True)
+        self._thread.start()
+
+    def heard(self) -> Heard:
+        """What has come until now."""
+        with self._lock:
+            return replace(self._heard, silent_s=time.monotonic() - self._last_word)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._closing.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _receive(self) -> None:
+        with self._subscriber as subscriber:
+            while not self._closing.is_set():
+                frame = subscriber.receive(_LOOK_S)
+                known = self._heard
+                news = {
+                    "missed": subscriber.lost,
+                    "rejected": subscriber.rejected,
+                    "streams": subscriber.streams,
+                    "ended": subscriber.ended,
+                    "trouble": subscriber.trouble,
+                }
+                if subscriber.streams > max(1, known.streams):
+                    news["restarted_at"] = datetime.now()
+                if frame is not None:
+                    news[frame.topic] = frame
+                if isinstance(frame, DepthFrame):
+                    self._wire_ms.append((time.time_ns() - frame.t_publish_ns) * 1e-6)
+                    news |= {"n_depth": known.n_depth + 1, "wire_ms": statistics.median(self._wire_ms)}
+                with self._lock:
+                    self._heard = replace(known, **news)
+                    if frame is not None:
+                        self._last_word = time.monotonic()

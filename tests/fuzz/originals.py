@@ -1,0 +1,87 @@
+"""The sound files and messages that fuzzing starts from: small, and with everything in them."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+
+from sweepdepth.capture import dataset
+from sweepdepth.capture.calibration import Calibration
+from sweepdepth.capture.depth_file import DepthFile
+from sweepdepth.capture.events import Batch, make_events, make_triggers
+from sweepdepth.capture.recordings import write_recording
+from sweepdepth.capture.stack import EventFocalStack
+from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.stream.keys import new_keys
+from sweepdepth.stream.messages import DepthFrame, Percentiles, StackFrame, StatusFrame, StreamInfo, encode
+
+from .readers import HEIGHT, LENS, WIDTH
+
+RECORDINGS = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv"]
+CALIBRATION = Calibration.parse(LENS)
+INFO = StreamInfo.of(CALIBRATION, "polarity")
+STREAM = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+
+def events(n: int = 3000) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    x, y, p = rng.integers(0, WIDTH, n), rng.integers(0, HEIGHT, n), rng.integers(0, 2, n)
+    return make_events(1_763_000_511_821_624 + np.cumsum(rng.integers(0, 300, n)), x, y, p)
+
+
+def triggers() -> np.ndarray:
+    return make_triggers(1_763_000_511_821_624 + np.arange(5) * 100_000, np.array([1, 2, 1, 2, 1]))
+
+
+def images(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0.4, 2.0, (n, HEIGHT, WIDTH)).astype(np.float32)
+
+
+def write_originals(folder: Path) -> None:
+    """One sound file of each kind; weights only where torch is installed."""
+    for suffix in RECORDINGS:
+        batch = Batch(events(), triggers(), 0)
+        write_recording(folder / f"recording{suffix}", [batch], WIDTH, HEIGHT, CALIBRATION, lossy=True)
+    depth, intensity = images(2)
+    pair = dataset.AperturePair(images(4), np.array([1.6, 1.4, 1.5, 1.5]), np.array([0.9, 0.9, 1.0, 0.8]))
+    truth = dataset.SceneTruth(
+        CALIBRATION, depth, intensity, images(3), np.array([0.6, 1.5, 2.4]), pair, {"seed": 7, "light": 0.5}
+    )
+    dataset.write_scene(folder / "scene.h5", dataset.SceneRecording(events(), triggers(), truth))
+    with DepthFile(folder / "depth.h5", CALIBRATION, "polarity") as file:
+        for k, direction in enumerate((Direction.FAR_TO_NEAR, Direction.NEAR_TO_FAR)):
+            file.append(DepthFrame(depth, intensity, INFO, 200_000 * k, 200_000 * (k + 1), direction, 0.5))
+    sweep = Sweep(1_763_000_511_821_624, 1_763_000_512_021_624, Direction.FAR_TO_NEAR, CALIBRATION)
+    EventFocalStack.build(events(), sweep, bins=3).save(folder / "stack.npz")
+    new_keys("robot", folder)
+    if find_spec("torch") and find_spec("safetensors"):
+        from sweepdepth.net.architecture import NetworkConfig
+        from sweepdepth.net.model import DepthNet
+        from sweepdepth.net.weights import save_weights
+
+        save_weights(
+            folder / "weights.safetensors", DepthNet(NetworkConfig(widths=(2, 3))), {"deviation": {"scale": 1}}
+        )
+
+
+def messages() -> dict[str, list[bytes]]:
+    """One sound message of each topic."""
+    depth, std = images(2)
+    when = INFO, 5, 205, Direction.FAR_TO_NEAR
+    latency = {"bin": Percentiles(p50=1.5, p99=2.0)}
+    frames = (
+        DepthFrame(depth, std, *when, 0.5, {"bin": 1.5, "total": 9.0}),
+        StackFrame(images(3), *when),
+        StatusFrame(1e6, 5.0, latency, {"stacks": 1}, {"outbox": 2}, ("dusty",)),
+    )
+    return {
+        f.topic: [bytes(p) for p in encode(f, stream=STREAM, seq=k, t_publish_ns=10**18)] for k, f in enumerate(frames)
+    }
+
+
+def packed(parts: list[bytes]) -> bytes:
+    return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+
+
+SOUND = messages()
