@@ -24,7 +24,7 @@ STEPS_PER_PX = 4.0
 COARSE_STEPS = 24
 """The same where events are only counted."""
 
-THRESHOLD = 0.1
+THRESHOLD = 0.12
 """ON threshold of the simulated pixels, as a logarithm, a little below what cameras have. It decides how much
 radiance, which blur averages, differs from its logarithm, which pixels answer to."""
 

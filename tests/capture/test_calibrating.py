@@ -128,7 +128,7 @@ def test_what_is_written_loads_again_and_says_how_good_it_is(calibrated, tmp_pat
 
 
 def test_a_wrong_distance_is_named(truth, targets):
-    wrong = [*targets[:2], replace(targets[2], metres=0.6), targets[3]]
+    wrong = [*targets[:2], replace(targets[2], metres=0.5), targets[3]]
     result = calibrate(wrong, rough(truth))
     assert result.grade == "bad"
     assert "measure its distance again" in result.verdict

@@ -316,7 +316,8 @@ def test_a_lens_that_comes_back_when_it_should_rest_is_brought_to_rest(peer, cal
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from sweepdepth import Calibration
 from sweepdepth.capture.lenses import OptotuneLens
 lens = OptotuneLens(sys.argv[1], Calibration.load(sys.argv[2]))

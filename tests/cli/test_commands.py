@@ -185,7 +185,17 @@ def test_wrong_usage_exits_2_and_every_command_has_help_with_an_example():
     sweepdepth("replay", recording_path(), "--out", "x.h5", "--speed", "fast", expect=2)
     sweepdepth("no-such-command", expect=2)
     assert sweepdepth("--version")[0].startswith("sweepdepth 0.")
-    for command in (["demo"], ["info"], ["convert"], ["replay"], ["listen"], ["keys", "new"]):
+    for command in (
+        ["demo"],
+        ["info"],
+        ["convert"],
+        ["replay"],
+        ["listen"],
+        ["view"],
+        ["train"],
+        ["eval"],
+        ["keys", "new"],
+    ):
         text, _ = sweepdepth(*command, "--help", env=os.environ | {"COLUMNS": "200"})
         assert f"Example: sweepdepth {' '.join(command)}" in text
         assert "--debug" in text

@@ -70,8 +70,10 @@ def separate_job(folder, scenes, maker):
     """A job in a process of its own; whatever of it is left at the end is killed."""
     script = folder / "script.py"
     script.write_text(f"""
+import signal
 from scene_makers import run
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     report = run({str(folder / "data")!r}, {scenes}, maker={maker!r})
     print(report.made, len(report.skipped))
 """)
