@@ -7,6 +7,7 @@ other work on the machine does not lengthen. "paths" is how many paths either wa
 """
 
 import argparse
+import io
 import itertools
 import os
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -205,7 +207,9 @@ def save_picture(made: list[Comparison], path: Path) -> None:
         for axis in axes:
             axis.set_xticks([])
             axis.set_yticks([])
-    figure.savefig(path, dpi=90)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=90)
+    Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def kernel(field: LightField) -> Table:
