@@ -204,6 +204,8 @@ class StatusHeader(_Header):
     """One line each, newest last."""
     end: bool
     """True in the last message of the stream, which may come more than once."""
+    sync_quality: Number = Field(default_factory=lambda: math.nan)
+    """0 to 1: how sure it is when the lens turns; missing in streams of older versions."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -257,6 +259,7 @@ class StatusFrame(Frame):
     drops: Mapping[str, int] = field(default_factory=dict)  # reason → how many since the start
     warnings: Sequence[str] = ()  # the newest 16 are sent
     end: bool = False
+    sync_quality: float = math.nan  # 0 to 1: how sure it is when the lens turns
 
 
 AnyFrame = DepthFrame | StackFrame | StatusFrame

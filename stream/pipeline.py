@@ -27,7 +27,8 @@ from .binner import Binner, RollingBinner
 from .messages import DepthFrame, Percentiles, StackFrame, StatusFrame, StreamInfo
 
 WAITING_STACKS = 2
-"""Finished stacks that may wait for the estimator: enough that it never idles, few enough that depth is fresh."""
+"""Finished stacks that may wait for the estimator, so that it never idles. Where events do not wait, one may: a busy
+estimator then always goes on with the newest."""
 
 Rate = Literal["sweep", "bin"]
 
@@ -78,11 +79,14 @@ class Pipeline:
     """Runs one source through to its sinks.
 
     `speed` None is offline: as fast as it goes, nothing dropped, the source waits for the estimator. A number paces
-    the source by its own clock, 1 being as recorded; then the latest stack wins under overload and every drop is
-    counted.
+    the source by its own clock, 1 being as recorded; a `live` source has its own pace. With both the latest stack wins
+    under overload and every drop is counted.
 
     `rate` "bin" makes depth of the rolling stack each time the lens has passed a bin, not only a sweep. Paced, a bin
     that is renewed while the estimator is busy is passed over, and counted: the next stack has it all the same.
+
+    `losses` are counts that the source adds to the drops of a status. `sensor_us` is the sensor's time at a time of
+    `time.monotonic_ns`, where it is known: frames then tell their age.
     """
 
     calibration: Calibration
@@ -93,8 +97,11 @@ class Pipeline:
     filling: bool = False
     rate: Rate = "sweep"
     repairs: Callable[[], Iterable[str]] = tuple  # warnings of the source, asked for with every status
+    live: bool = False
+    losses: Callable[[], Mapping[str, int]] = dict
+    sensor_us: Callable[[int], int | None] = lambda _: None
     stopping: threading.Event = field(default_factory=threading.Event)  # set it to end the run early
-    _queue: queue.Queue[_Finished | None] = field(default_factory=lambda: queue.Queue(WAITING_STACKS), init=False)
+    _queue: queue.Queue[_Finished | None] = field(init=False)
     _idle: threading.Event = field(default_factory=threading.Event, init=False)  # the estimator waits for a stack
     _failures: list[BaseException] = field(default_factory=list, init=False)
     _passed_over: bool = field(default=False, init=False)  # a bin was renewed since the last stack handed over
@@ -102,6 +109,14 @@ class Pipeline:
     _latencies: dict[str, deque[float]] = field(default_factory=dict, init=False)
     _n_events: int = field(default=0, init=False)
     _n_frames: int = field(default=0, init=False)
+    _is_warm: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._queue = queue.Queue(WAITING_STACKS if self._source_waits else 1)
+
+    @property
+    def _source_waits(self) -> bool:
+        return self.speed is None and not self.live
 
     def run(self, source: Iterable[Batch]) -> Summary:
         """Run until the source ends or `stopping` is set.
@@ -111,7 +126,7 @@ class Pipeline:
         An error of the source, the estimator or a sink stops the run and is raised here, after the frames computed
         before it went out.
         """
-        self._warm_up()
+        self.warm_up()
         started = time.monotonic()
         threads = [
             threading.Thread(target=self._guarded, args=(self._bin, source), name="binning"),
@@ -140,12 +155,15 @@ class Pipeline:
             time.monotonic() - started,
             self.stopping.is_set(),
             self._percentiles(),
-            dict(self._drops),
+            {**self._drops, **self.losses()},
             self._warnings(),
         )
 
-    def _warm_up(self) -> None:
-        """Compile and load everything before the first sweep counts, with a stack of no events."""
+    def warm_up(self) -> None:
+        """Compile and load everything before the first sweep counts, with a stack of no events. `run` does it, too."""
+        if self._is_warm:
+            return
+        self._is_warm = True
         sweep = Sweep(0, max(1, round(self.calibration.sweep.duration_us)), Direction.FAR_TO_NEAR, self.calibration)
         stack = EventFocalStack.build(np.zeros(1, EVENT_DTYPE), sweep, self.estimator.bins, self.estimator.polarity)
         estimate = self.estimator(stack)
@@ -174,6 +192,8 @@ class Pipeline:
                 received = time.monotonic()
                 self._n_events += len(batch.events)
                 self._feed(binner, self.tracker.feed(batch), received)
+            if self.stopping.is_set():
+                return
             self._feed(binner, self.tracker.finish(), time.monotonic())
             if isinstance(binner, RollingBinner) and self._passed_over:
                 self._renew(binner, time.monotonic(), last=True)
@@ -196,7 +216,7 @@ class Pipeline:
 
     def _renew(self, binner: RollingBinner, received: float, *, last: bool = False) -> None:
         """Hand the rolling stack over, unless events are live and the estimator is busy."""
-        if self.speed is not None and not last:
+        if not (self._source_waits or last):
             if not self._idle.is_set():
                 self._drops["bins_passed_over"] += 1
                 self._passed_over = True
@@ -204,7 +224,7 @@ class Pipeline:
             self._idle.clear()
         view = binner.view()
         if view is None:
-            if self.speed is not None:
+            if not self._source_waits:
                 self._idle.set()
             return
         self._passed_over = False
@@ -222,7 +242,7 @@ class Pipeline:
 
     def _hand_over(self, finished: _Finished) -> None:
         """Queue a stack for the estimator: offline wait for room, else let the latest win."""
-        if self.speed is None:
+        if self._source_waits:
             return self._queue.put(finished)
         while True:
             try:
@@ -250,6 +270,9 @@ class Pipeline:
                 "estimate": 1e3 * (done - taken),
                 "total": 1e3 * (done - finished.closed_at),
             }
+            now_us = self.sensor_us(time.monotonic_ns())
+            if now_us is not None:
+                latency_ms["age"] = 1e-3 * (now_us - finished.end_us)
             for stage, ms in latency_ms.items():
                 self._latencies.setdefault(stage, deque(maxlen=RECENT_FRAMES)).append(ms)
             when = info, finished.start_us, finished.end_us, stack.sweep.direction
@@ -280,9 +303,10 @@ class Pipeline:
             (now[2] - since[2]) / seconds,
             self._percentiles(),
             {"stacks": self._queue.qsize()},
-            dict(self._drops),
+            {**self._drops, **self.losses()},
             self._warnings(),
             end,
+            sync_quality=self.tracker.quality,
         )
         for sink in self.sinks.status:
             sink(status)
