@@ -151,6 +151,8 @@ class IntensityRange(_Section):
 
     frames: Annotated[int, Field(ge=0, le=1000)] = 0
     """Images of the first sweep that go into `focal_stack`; 0: none."""
+    noise: bool = True
+    """Whether they are a real camera's; otherwise ideal images of instants, from which `train` simulates anew."""
     aperture_pair: bool = False
     """Whether four images for coupled optical differentiation are made."""
 

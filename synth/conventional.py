@@ -69,6 +69,22 @@ def photograph_sweep(
     return np.array(images), calibration.focus_at(middles)
 
 
+def sample_sweep(
+    stack: np.ndarray,  # (S + 1, H, W) linear radiance, even in time, far to near
+    calibration: Calibration,
+    count: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What an ideal camera sees, without noise or motion: `count` instants of one far→near sweep, ends included.
+
+    Images (count, H, W) float32 and their focus in 1/m (count,). From them the sweep can be simulated again.
+    """
+    instants = np.linspace(0, 1, count)
+    at = instants * (len(stack) - 1)
+    low = np.minimum(at.astype(int), len(stack) - 2)
+    share = (at - low).astype(np.float32)[:, None, None]
+    return stack[low] * (1 - share) + stack[low + 1] * share, calibration.focus_at(instants)
+
+
 def photograph_coupled(
     image_at: Callable[[float, float], np.ndarray],  # (focus in 1/m, aperture scale) → (H, W) linear radiance
     calibration: Calibration,

@@ -12,7 +12,7 @@ import numpy as np
 from ..capture.calibration import Calibration
 from ..capture.dataset import SceneRecording, SceneTruth, scene_path, versions, write_scene
 from .config import GenerationConfig, sample_calibration, sample_sensor
-from .conventional import photograph_coupled, photograph_sweep
+from .conventional import photograph_coupled, photograph_sweep, sample_sweep
 from .lightfield import LightField
 from .refocus import refocus, refocus_sweep
 from .simulate import focus_steps, simulate_sweeps
@@ -108,10 +108,12 @@ def write_recordings(
         )
         random = np.random.default_rng([images_seed, _IMAGES])
         frames, diopters, pair = None, None, None
-        if config.intensity.frames:
+        if config.intensity.frames and config.intensity.noise:
             frames, diopters = photograph_sweep(
                 images.stack, calibration, illuminance_lux, config.intensity.frames, random
             )
+        elif config.intensity.frames:
+            frames, diopters = sample_sweep(images.stack, calibration, config.intensity.frames)
         if config.intensity.aperture_pair and images.image_at is not None:
             pair = photograph_coupled(images.image_at, calibration, illuminance_lux, random)
         about = {
