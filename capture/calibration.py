@@ -122,6 +122,12 @@ class Driver(BaseModel):
     kind: str
 
 
+class CameraTable(BaseModel):
+    """What is set on the camera when it is opened live; the camera's driver checks it, which knows what there is."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
 class Calibration(_Section):
     """One camera behind one sweeping lens: all that turns event times into metric depth.
 
@@ -134,6 +140,7 @@ class Calibration(_Section):
     breathing: Breathing | None = None
     focus_curve: MeasuredCurve | None = None
     driver: Driver | None = None
+    camera_settings: CameraTable | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -221,6 +228,8 @@ def _toml_value(value: Any) -> str:
     """One value as TOML; strings are escaped as JSON strings, which TOML's basic strings contain."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml_value, value)) + "]"
     if isinstance(value, float):

@@ -36,12 +36,21 @@ def root(
     """Global options."""
 
 
-from . import convert, demo, evaluation, info, keys, listen, replay, synth, train, view  # noqa: E402
+from . import calibrate, convert, demo, evaluation, info, keys, listen, live, replay, synth, train, view  # noqa: E402
 
 app.command("demo", epilog="Example: sweepdepth demo --out pictures")(demo.demo)
 app.command("info", epilog="Example: sweepdepth info sweep.aedat4 --lens lens.toml")(info.info)
 app.command("convert", epilog="Example: sweepdepth convert depth.h5 depth.png")(convert.convert)
 app.command("replay", epilog="Example: sweepdepth replay sweep.aedat4 --lens lens.toml --out depth.h5")(replay.replay)
+app.command(
+    "live",
+    epilog="Example: sweepdepth live --camera dv --lens lens.toml --driver optotune:/dev/ttyACM0 "
+    "--publish tcp://127.0.0.1:5560",
+)(live.live)
+app.command(
+    "calibrate",
+    epilog="Example: sweepdepth calibrate near.h5@0.5 mid.h5@0.8 far.h5@1.6 --lens start.toml --out lens.toml",
+)(calibrate.calibrate)
 app.command("listen", epilog="Example: sweepdepth listen tcp://127.0.0.1:5560")(listen.listen)
 app.command("view", epilog="Example: sweepdepth view tcp://127.0.0.1:5560")(view.view)
 app.command("eval", epilog="Example: sweepdepth eval --data dataset --baselines --out report")(evaluation.evaluate)

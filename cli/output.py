@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -48,6 +50,17 @@ def progress_bar(title: str, total: float | None, unit: str) -> Iterator[Callabl
     with Progress(*columns, console=_errors, transient=True, disable=not _errors.is_terminal) as progress:
         task = progress.add_task(title, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """A text that stays at the foot of the terminal, on standard error; yields the function that changes it. What is
+    said meanwhile stands above it. Nothing where there is no terminal."""
+    if not _errors.is_terminal:
+        yield lambda _: None
+        return
+    with Live(console=_errors, auto_refresh=False, transient=True) as shown:
+        yield lambda text: shown.update(Text(text, overflow="ellipsis"), refresh=True)
 
 
 def _text(value: Any) -> str:

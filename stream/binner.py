@@ -81,7 +81,7 @@ class RollingBinner:
     def __init__(self, bins: int, polarity: Polarity) -> None:
         self._binner = Binner(bins, polarity)
         self._rolling = RollingStack()
-        self._at_us = 0
+        self._at_us = self._end_us = 0
 
     @property
     def unmended(self) -> int:
@@ -91,6 +91,9 @@ class RollingBinner:
     def feed(self, span: Span) -> Iterator[None]:
         """Bin the events of one span, pausing each time another bin is renewed; `view` then has it."""
         events, sweep = span.events, span.sweep
+        if sweep.start_us - self._end_us > (sweep.end_us - sweep.start_us) / 2:
+            self._rolling = RollingStack()  # something is missing, and what came before is old by now
+        self._end_us = sweep.end_us
         self._binner.feed(replace(span, events=events[:0], closed=False))
         growing = self._binner.stack
         assert growing is not None

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..capture.calibration import Calibration
@@ -15,18 +14,8 @@ from ..capture.sweeps import Direction
 from ..capture.tracking import make_tracker
 from ..net.estimators import make_estimator
 from .messages import DepthFrame
-from .pipeline import Pipeline, Rate, Sinks, Summary
-from .publisher import Publisher
-
-
-@dataclass(frozen=True)
-class Publishing:
-    """Where to publish, and to whom."""
-
-    address: str
-    keys: Path | None = None  # the publisher's .key_secret
-    clients: Path | None = None  # a folder with the .key of every allowed client
-    wait_subscribers: int = 0  # start when this many are there
+from .outputs import Publishing, open_sinks
+from .pipeline import Pipeline, Rate, Summary
 
 
 def replay(
@@ -65,22 +54,14 @@ def replay(
         calibration = calibration_of(recording)
         chosen = make_estimator(estimator, weights=weights)
         depth_sinks: list[Callable[[DepthFrame], None]] = [on_frame] if on_frame else []
-        sinks = Sinks()
         if out is not None:
             file = resources.enter_context(DepthFile(out, calibration, chosen.name, force=force))
             depth_sinks.append(file.append)
-        if publishing is not None:
-            publisher = resources.enter_context(Publisher(publishing.address, publishing.keys, publishing.clients))
-            depth_sinks.append(publisher.publish)
-            sinks = Sinks((), (publisher.publish,), publisher.publish, lambda: publisher.has_subscribers("stack"))
-            if on_address:
-                on_address(publisher.address)
-            _await_subscribers(publisher, publishing.wait_subscribers, stop)
         pipeline = Pipeline(
             calibration,
             make_tracker(calibration, first_direction=first_direction),
             chosen,
-            Sinks(tuple(depth_sinks), sinks.status, sinks.stack, sinks.wants_stack),
+            open_sinks(resources, publishing, depth_sinks, stop, on_address=on_address),
             speed,
             filling,
             rate,
@@ -108,11 +89,6 @@ def describe_sync(calibration: Calibration) -> str:
     """How the calibration says that sweeps are to be told, for error messages."""
     sweep = calibration.sweep
     return f'sync = "{sweep.sync}" at {sweep.frequency_hz:g} Hz ({sweep.duration_us / 1e3:g} ms a sweep) right'
-
-
-def _await_subscribers(publisher: Publisher, n: int, stop: threading.Event) -> None:
-    while n and not stop.is_set() and not publisher.wait_for_subscribers(n, timeout=0.2):
-        continue
 
 
 def _with_progress(recording: Recording, on_progress: Callable[[float], None] | None) -> Iterator[Batch]:

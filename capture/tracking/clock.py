@@ -58,6 +58,9 @@ class ClockTracker:
             self._cutter.mark(self.boundary_us(self._next), None)
         return self._cutter.finish()
 
+    def why_not(self) -> str:
+        return "no event came, or for less than a sweep"
+
     def _begin(self) -> bool:
         """Open the sweep of the first event, when none is open; False while there is no event."""
         if self._next is not None:

@@ -77,6 +77,10 @@ class Tracker(Protocol):
         """
         ...
 
+    def why_not(self) -> str:
+        """Why no sweep could be timed so far, when none could."""
+        ...
+
 
 @dataclass(frozen=True)
 class Mark:

@@ -100,10 +100,15 @@ class StreamTracker:
             self._search(cutter.last_us + 1)
             self._advance(cutter.last_us)
         if not self._was_locked:
-            raise SyncError(self._why_not())
+            raise SyncError(self.why_not())
         if self._lattice is not None:
             cutter.mark(self._boundary_us(), None)
         return cutter.finish()
+
+    def know_far_end(self, at_us: int) -> None:
+        """Learn, or learn better, when the lens was at its far end; of no use once the timing is found."""
+        if self._lattice is None:
+            self._far_end_us = at_us
 
     def _advance(self, known_us: int) -> None:
         """Do what is due up to a time before which all events are known, in the order of time."""
@@ -272,7 +277,7 @@ class StreamTracker:
         """Direction of the sweep that begins at a turning point."""
         return self._even if self._sawtooth else _at_parity(self._even, number)
 
-    def _why_not(self) -> str:
+    def why_not(self) -> str:
         frequency = self._calibration.sweep.frequency_hz
         if self._why_no_direction and self._quality >= MIN_QUALITY:
             return (

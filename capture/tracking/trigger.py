@@ -110,7 +110,7 @@ class TriggerTracker:
                 self._lock(rhythm)
                 self._advance(known_us)
         if not self._was_locked:
-            raise SyncError(self._why_not())
+            raise SyncError(self.why_not())
         if self._turn is not None and cutter.last_us is not None:
             while self._predicted_end_us() <= cutter.last_us:
                 self._turn_over(Edge(self._predicted_end_us(), self._next_is_far()), real=False)
@@ -273,7 +273,7 @@ class TriggerTracker:
         assert self._turn is not None
         return self._turn.at_us + round(self._length_us())
 
-    def _why_not(self) -> str:
+    def why_not(self) -> str:
         way_out = 'without usable edges, set sweep.sync = "events" (from the stream itself) or "clock" in lens.toml'
         if not self._saw_edges:
             return f'no trigger edge came, but sweep.sync is "trigger": connect the lens\'s trigger; {way_out}'

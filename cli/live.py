@@ -1,0 +1,172 @@
+"""`sweepdepth live`"""
+
+import math
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import DebugOption, ForceOption, JsonOption
+from .output import print_json, print_tables, say, status_line
+from .replay import EstimatorName, FirstDirection, Rate
+
+if TYPE_CHECKING:
+    from ..stream.live import LiveSummary
+    from ..stream.messages import StatusFrame
+
+
+def live(
+    camera: Annotated[str, typer.Option("--camera", help="dv[:SERIAL], tcp://HOST:EVENTS[,TRIGGERS], or pipe:PATH.")],
+    lens: Annotated[Path, typer.Option("--lens", help="Calibration file (lens.toml).")],
+    driver: Annotated[
+        str, typer.Option("--driver", help="optotune:/dev/ttyX, or external: something else drives the lens.")
+    ] = "external",
+    publish: Annotated[
+        str | None, typer.Option("--publish", help="Address to publish depth on: tcp://127.0.0.1:5560.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", help="The publisher's NAME.key_secret.")] = None,
+    clients: Annotated[
+        Path | None, typer.Option("--clients", help="Folder with the NAME.key of allowed clients.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option("--record", help="Record the events, too: .h5 or .aedat4, calibration inside.")
+    ] = None,
+    rate: Annotated[
+        Rate, typer.Option(help="A depth each sweep, or each time the lens has passed a bin.")
+    ] = Rate.SWEEP,
+    estimator: Annotated[
+        EstimatorName | None,
+        typer.Option(help="How events become depth; net unless it is not installed.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Weights for the network, instead of its own.")
+    ] = None,
+    fill: Annotated[bool, typer.Option("--fill", help="Fill pixels without evidence.")] = False,
+    first_direction: Annotated[
+        FirstDirection | None,
+        typer.Option(help='Direction of the first whole sweep, for sync = "events" without a driver.'),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.1, help="Stop after so long, instead of at Ctrl-C.")
+    ] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Turn an event camera behind a sweeping lens into a depth sensor. Ctrl-C ends it, the lens at rest."""
+    from ..capture.calibration import Calibration
+    from ..capture.sweeps import Direction
+    from ..stream.live import live
+    from ..stream.outputs import Publishing
+
+    if publish is None and record is None:
+        say("neither --publish nor --record: depth is computed, and nobody gets it")
+    calibration = Calibration.load(lens)
+    directions = {
+        None: None,
+        FirstDirection.FAR_NEAR: Direction.FAR_TO_NEAR,
+        FirstDirection.NEAR_FAR: Direction.NEAR_TO_FAR,
+    }
+    stop, interrupted = threading.Event(), threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    timer: threading.Timer | None = None
+
+    def begin_counting() -> None:
+        nonlocal timer
+        if seconds is not None and timer is None:
+            timer = threading.Timer(seconds, stop.set)
+            timer.daemon = True
+            timer.start()
+
+    with status_line() as show:
+
+        def on_status(status: "StatusFrame") -> None:
+            show(_line(status))
+
+        summary = live(
+            camera,
+            calibration,
+            driver=driver,
+            publishing=Publishing(publish, keys, clients) if publish else None,
+            record=record,
+            rate=rate.value,
+            estimator=None if estimator is None else estimator.value,
+            weights=weights,
+            filling=fill,
+            first_direction=directions[first_direction],
+            force=force,
+            stop=stop,
+            on_status=on_status,
+            on_notice=say,
+            on_address=lambda address: say(f"publishing on {address}"),
+            on_start=begin_counting,
+        )
+    if as_json:
+        print_json(_facts(summary))
+    else:
+        print_tables({camera: _rows(summary)})
+    if interrupted.is_set():
+        raise typer.Exit(130)
+
+
+def _line(status: "StatusFrame") -> str:
+    """How it is going, on one line."""
+    parts = [f"{status.events_per_s / 1e6:.2f} M events/s", f"{status.frames_per_s:.1f} depths/s"]
+    age = status.latency_ms.get("age")
+    if age is not None:
+        parts.append(f"age {age.p50:.0f} ms (p99 {age.p99:.0f})")
+    parts.append("sync unknown" if math.isnan(status.sync_quality) else f"sync {status.sync_quality:.2f}")
+    dropped = [f"{n:,} {why.replace('_', ' ')}" for why, n in status.drops.items() if n]
+    parts.append(f"dropped {', '.join(dropped) or 'nothing'}")
+    return "  ".join(parts) + "".join(f"\n  {warning}" for warning in status.warnings)
+
+
+def _facts(summary: "LiveSummary") -> dict[str, object]:
+    depth, camera, lens, recording = summary.depth, summary.camera, summary.lens, summary.recording
+    return {
+        "frames": depth.n_frames,
+        "events": depth.n_events,
+        "seconds": depth.seconds,
+        "latency_ms": {stage: {"p50": p.p50, "p99": p.p99} for stage, p in depth.latency_ms.items()},
+        "drops": dict(depth.drops),
+        "warnings": list(depth.warnings),
+        "camera": None
+        if camera is None
+        else {"connected": camera.connected, "reconnects": camera.reconnects, "lost_s": camera.lost_s},
+        "lens": None
+        if lens is None
+        else {"connected": lens.connected, "reconnects": lens.reconnects, "temperature_c": lens.temperature_c},
+        "recording": None
+        if recording is None
+        else {
+            "path": str(recording.path),
+            "events": recording.n_events,
+            "dropped_events": recording.dropped_events,
+            "failure": recording.failure,
+        },
+    }
+
+
+def _rows(summary: "LiveSummary") -> dict[str, object]:
+    depth, lens, recording = summary.depth, summary.lens, summary.recording
+    meps = depth.n_events / max(depth.seconds, 1e-9) / 1e6
+    rows: dict[str, object] = {
+        "depth frames": depth.n_frames,
+        "events": f"{depth.n_events:,} in {depth.seconds:.2f} s ({meps:.2f} M/s)",
+        **{f"latency: {s}": f"{p.p50:.1f} ms median, {p.p99:.1f} ms p99" for s, p in depth.latency_ms.items()},
+        "dropped": ", ".join(f"{n:,} {why}" for why, n in depth.drops.items() if n) or "nothing",
+        "warnings": depth.warnings,
+    }
+    if lens is not None and lens.temperature_c is not None:
+        rows["lens"] = f"{lens.temperature_c:.1f} °C"
+    if recording is not None:
+        rows["recorded"] = recording.failure or f"{recording.path}: {recording.n_events:,} events"
+    return rows

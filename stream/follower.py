@@ -1,0 +1,150 @@
+"""Sweeps of a live source: a tracker that begins anew when the source or the lens was away."""
+
+from collections.abc import Callable
+from dataclasses import fields
+
+from ..capture.calibration import Calibration
+from ..capture.cameras import Gap
+from ..capture.errors import SyncError
+from ..capture.events import Batch
+from ..capture.lenses import LensStatus
+from ..capture.sweeps import Direction
+from ..capture.tracking import Counts, Span, Tracker, make_tracker
+from ..capture.tracking.stream import StreamTracker
+
+PATIENCE_SWEEPS = 12
+"""After so many sweeps' time without any being timed, it is said why."""
+
+
+class Follower:
+    """A `Tracker` made of trackers: one for each stretch in which camera and lens were there without a break.
+
+    In a gap of the source nobody saw the lens turn, and a lens that was away sweeps in another phase: what is known of
+    the sweeps ends there. While a lens that is driven does not move there are no sweeps, whatever the events look like.
+
+    With `sync = "events"` the direction comes from the driver's command, corrected by what the sweeps have shown since:
+    its generator's clock and the sensor's drift apart in an hour. Without a driver, it comes from the sweeps before the
+    gap, if that was short.
+
+    Args:
+        lens: the state of the lens, asked for with every batch; None when something else drives it.
+        sensor_us: the sensor's time at a time of the host, `time.monotonic_ns`.
+
+    Raises:
+        SyncError: the direction cannot be known, or is given where the calibration already says it.
+    """
+
+    def __init__(
+        self,
+        calibration: Calibration,
+        first_direction: Direction | None = None,
+        lens: Callable[[], LensStatus] | None = None,
+        sensor_us: Callable[[int], int | None] = lambda _: None,
+    ) -> None:
+        self._calibration = calibration
+        self._first_direction = first_direction
+        self._lens = lens
+        self._sensor_us = sensor_us
+        self._by_stream = calibration.sweep.sync == "events"
+        self._period_us = 1e6 / calibration.sweep.frequency_hz
+        self._past = Counts()
+        self._session: int | None = None  # which of the lens's stretches of movement this is; None: it does not move
+        self._far_end_us: int | None = None  # of the last sweep
+        self._lead_us = 0.0  # how much later far ends are than the driver's clock says
+        self._since_us: int | None = None  # when the tracker was made
+        self._clock_lost = False
+        self._end_us = 0
+        # A driver's command will tell the direction, once there is one.
+        hint = 0 if self._by_stream and lens is not None else None
+        self._tracker: Tracker | None = make_tracker(calibration, first_direction, hint)
+        if lens is not None:
+            self._tracker = None
+
+    @property
+    def counts(self) -> Counts:
+        return self._past if self._tracker is None else _sum(self._past, self._tracker.counts)
+
+    @property
+    def quality(self) -> float:
+        """That of the tracker at work; 0 while there is none."""
+        return 0.0 if self._tracker is None else self._tracker.quality
+
+    def feed(self, batch: Batch) -> list[Span]:
+        self._end_us = batch.end_us
+        hint = None
+        if self._lens is not None:
+            lens = self._lens()
+            session = lens.reconnects if lens.moving else None
+            if session != self._session:
+                self._retire()
+                self._session, self._far_end_us, self._lead_us = session, None, 0.0
+            if session is None:
+                return []
+            hint = None if lens.far_end_ns is None else self._sensor_us(lens.far_end_ns)
+        if self._tracker is None and not self._begin(hint):
+            return []
+        tracker = self._tracker
+        assert tracker is not None
+        self._since_us = batch.end_us if self._since_us is None else self._since_us
+        if isinstance(tracker, StreamTracker) and hint is not None:
+            tracker.know_far_end(self._corrected(hint))
+        spans = tracker.feed(batch)
+        for span in spans:
+            if span.closed:
+                self._learn(span, hint)
+        return spans
+
+    def finish(self) -> list[Span]:
+        return [] if self._tracker is None else self._tracker.finish()
+
+    def cross(self, gap: Gap) -> None:
+        """Begin anew after a gap of the source; call it between the batch before and the batch after."""
+        self._retire()
+        if gap.new_clock and self._calibration.sweep.sync == "clock":
+            self._clock_lost = True
+
+    def why_not(self) -> str:
+        """Why there are no sweeps; nothing while there are some, or it is too early to tell."""
+        if self._clock_lost:
+            return (
+                'the camera\'s clock began anew, and sweep.sync = "clock" knows the lens by it: set sweep.start_us in '
+                "lens.toml, and start again"
+            )
+        tracker, since_us = self._tracker, self._since_us
+        if tracker is None or since_us is None or tracker.counts.sweeps:
+            return ""
+        waited = (self._end_us - since_us) / self._calibration.sweep.duration_us
+        return tracker.why_not() if waited > PATIENCE_SWEEPS else ""
+
+    def _begin(self, hint: int | None) -> bool:
+        """Make the next tracker, if it can be made."""
+        if self._clock_lost:
+            return False
+        far_end_us = self._far_end_us if hint is None else self._corrected(hint)
+        try:
+            if self._by_stream and far_end_us is not None:
+                self._tracker = make_tracker(self._calibration, None, far_end_us)
+            else:
+                self._tracker = make_tracker(self._calibration, self._first_direction)
+        except SyncError:
+            return False  # the driver has not told of its command yet, which it will
+        return True
+
+    def _retire(self) -> None:
+        """End the tracker at work, and the sweep that is under way."""
+        self._past, self._tracker, self._since_us = self.counts, None, None
+
+    def _learn(self, span: Span, hint: int | None) -> None:
+        """Take in a sweep that was seen as a whole."""
+        sweep = span.sweep
+        self._far_end_us = sweep.start_us if sweep.direction == Direction.FAR_TO_NEAR else sweep.end_us
+        if hint is not None:
+            late_us = self._far_end_us - hint
+            self._lead_us = late_us - self._period_us * round((late_us - self._lead_us) / self._period_us)
+
+    def _corrected(self, hint: int) -> int:
+        return hint + round(self._lead_us)
+
+
+def _sum(a: Counts, b: Counts) -> Counts:
+    return Counts(**{f.name: getattr(a, f.name) + getattr(b, f.name) for f in fields(Counts)})

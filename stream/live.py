@@ -1,0 +1,252 @@
+"""Depth live: a camera and a lens through the runtime, to subscribers and into a recording."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..capture.calibration import Calibration
+from ..capture.cameras import Camera, CameraSettings, CameraStatus, Gap, open_camera, parse_address
+from ..capture.errors import SweepdepthError
+from ..capture.events import Batch
+from ..capture.lenses import Lens, LensStatus, make_lens
+from ..capture.recordings.recorder import LiveRecorder, RecorderStatus
+from ..capture.sweeps import Direction
+from ..net.estimators import make_estimator
+from .follower import Follower
+from .messages import DepthFrame, StatusFrame
+from .outputs import Publishing, open_sinks
+from .pipeline import Pipeline, Rate, Summary
+
+LOOK_S = 0.1
+"""How often the lens is asked how it is."""
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LiveSummary:
+    """What a live run did. `camera` is None when it was stopped before there was one, `lens` and `recording` when there
+    was none; the lens is as it was before it was brought to rest."""
+
+    depth: Summary
+    camera: CameraStatus | None
+    lens: LensStatus | None
+    recording: RecorderStatus | None
+
+
+def live(
+    address: str,
+    calibration: Calibration,
+    *,
+    driver: str = "external",
+    settings: CameraSettings | None = None,
+    publishing: Publishing | None = None,
+    record: str | Path | None = None,
+    rate: Rate = "sweep",
+    estimator: str | None = None,
+    weights: str | Path | None = None,
+    filling: bool = False,
+    first_direction: Direction | None = None,
+    force: bool = False,
+    stop: threading.Event | None = None,
+    on_frame: Callable[[DepthFrame], None] | None = None,
+    on_status: Callable[[StatusFrame], None] | None = None,
+    on_notice: Notice | None = None,
+    on_address: Callable[[str], None] | None = None,
+    on_start: Callable[[], None] | None = None,
+) -> LiveSummary:
+    """Turn a camera's events into depth until `stop` is set.
+
+    `address` is that of a camera (`capture.cameras`), `driver` names a lens driver (`capture.lenses`). Camera and lens
+    may go and come back: `on_notice` hears of it in sentences, at once, and every status has it among its warnings.
+    `settings` None are those of the calibration's `[camera_settings]`.
+    `record` gets all events and the calibration as they come; when it cannot be written any more, depth goes on. The
+    lens is at rest when this returns or raises.
+
+    Raises:
+        CameraError, LensError: camera or lens cannot be opened, or the lens not be made to sweep.
+        CalibrationError: the calibration is for another sensor, or lacks what the driver needs.
+        SyncError: the direction of the sweeps cannot be known.
+        RecordingError, WireError, WeightsError: the recording cannot be written, the address or weights not be used.
+    """
+    stop = stop or threading.Event()
+    tell = on_notice or (lambda _: None)
+    if settings is None and calibration.camera_settings is not None:
+        settings = CameraSettings.check(calibration.camera_settings.model_dump(), "lens.toml: camera_settings")
+    parse_address(address)  # what is no address is said before a lens moves
+    with ExitStack() as resources:
+        run = _Run(calibration, tell)
+        driven = None if driver == "external" else run.lens_status
+        follower = Follower(calibration, first_direction, driven, run.sensor_us)
+        chosen = make_estimator(estimator, weights=weights)
+        sinks = open_sinks(
+            resources,
+            publishing,
+            [on_frame] if on_frame else [],
+            stop,
+            status=[on_status] if on_status else [],
+            on_address=on_address,
+        )
+        pipeline = Pipeline(
+            calibration,
+            follower,
+            chosen,
+            sinks,
+            filling=filling,
+            rate=rate,
+            repairs=lambda: run.warnings(follower),
+            live=True,
+            losses=run.losses,
+            sensor_us=run.sensor_us,
+            stopping=stop,
+        )
+        # What takes long comes before the camera, whose events do not wait.
+        pipeline.warm_up()
+        if record is not None:
+            size = calibration.camera.width, calibration.camera.height
+            run.recorder = LiveRecorder(record, *size, calibration, force=force, on_failure=run.recording_failed)
+            resources.callback(_discard_unused, run.recorder)
+            resources.enter_context(run.recorder)
+        lens = resources.enter_context(make_lens(driver, calibration))
+        lens.start()
+        if driven is not None:
+            resources.enter_context(_LensWatch(lens, run))
+
+        def cross(gap: Gap) -> None:
+            follower.cross(gap)
+            tell(_told(gap))
+
+        try:
+            run.camera = resources.enter_context(open_camera(address, calibration, settings, on_gap=cross, stop=stop))
+        except SweepdepthError:
+            if not stop.is_set():
+                raise
+        if on_start:
+            on_start()
+        summary = pipeline.run(run.batches())
+        return LiveSummary(
+            summary,
+            run.camera and run.camera.status(),
+            driven and run.lens_status(),
+            run.recorder and run.recorder.close(),
+        )
+
+
+class _Run:
+    """What the parts of one run ask each other: how camera, lens and recording are."""
+
+    def __init__(self, calibration: Calibration, tell: Notice) -> None:
+        self.camera: Camera | None = None
+        self.recorder: LiveRecorder | None = None
+        self.tell = tell
+        self._lens = LensStatus(connected=True, moving=False)
+        self._was_connected = True
+        self._had_no_sweeps = False
+
+    def batches(self) -> Iterator[Batch]:
+        """Those of the camera, recorded as they come."""
+        if self.camera is None:
+            return
+        for batch in self.camera:
+            if self.recorder is not None:
+                self.recorder.write(batch)
+            yield batch
+
+    def sensor_us(self, monotonic_ns: int) -> int | None:
+        return None if self.camera is None else self.camera.sensor_us(monotonic_ns)
+
+    def lens_status(self) -> LensStatus:
+        """As of a moment ago; never waits."""
+        return self._lens
+
+    def heard_of_lens(self, status: LensStatus) -> None:
+        """Take in how the lens is; tells when it went or came back."""
+        before, self._lens = self._lens, status
+        if before.connected and not status.connected:
+            self.tell(f"lens lost ({status.last_error}); trying again")
+        elif status.connected and not before.connected:
+            self.tell("lens found again")
+
+    def recording_failed(self, why: str) -> None:
+        """Tell that the recording ended, and that depth does not."""
+        self.tell(f"recording stopped: {why}; depth goes on")
+
+    def losses(self) -> dict[str, int]:
+        """What was dropped outside the pipeline."""
+        found = {}
+        if self.camera is not None:
+            status = self.camera.status()
+            found |= {"camera_events": status.dropped_events, "camera_triggers": status.dropped_triggers}
+        if self.recorder is not None:
+            found["recorder_events"] = self.recorder.status().dropped_events
+        return found
+
+    def warnings(self, follower: Follower) -> list[str]:
+        """All there is to warn of now; asked once a second, it also tells when the camera went."""
+        told: list[str] = []
+        if self.camera is not None:
+            camera = self.camera.status()
+            told += [f"camera: {sentence}" for sentence in camera.sentences]
+            if self._was_connected and not camera.connected:
+                self.tell(f"camera lost ({camera.last_error}); trying again")
+            self._was_connected = camera.connected
+        told += self._lens.sentences
+        if self.recorder is not None:
+            told += self.recorder.status().sentences
+        why = follower.why_not()
+        if why:
+            told.append(f"no sweeps: {why}")
+        if why and not self._had_no_sweeps:
+            self.tell(told[-1])
+        self._had_no_sweeps = bool(why)
+        return told
+
+
+class _LensWatch:
+    """Asks a lens how it is, in a thread of its own: a line that is slow must keep nothing waiting. Leaving brings the
+    lens to rest, and tells when it does not say that it rests."""
+
+    def __init__(self, lens: Lens, run: _Run) -> None:
+        self._lens = lens
+        self._run = run
+        self._leaving = threading.Event()
+        run.heard_of_lens(lens.status())
+        self._thread = threading.Thread(target=self._watch, name="lens watch")
+
+    def _watch(self) -> None:
+        while not self._leaving.wait(LOOK_S):
+            try:
+                self._run.heard_of_lens(self._lens.status())
+            except (SweepdepthError, OSError) as error:
+                self._run.heard_of_lens(LensStatus(connected=False, moving=False, last_error=str(error)))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        self._thread.join()
+        if self._run.lens_status().connected:
+            try:
+                self._lens.stop()
+            except SweepdepthError as problem:
+                self._run.tell(f"{problem}; its keeper goes on trying")
+
+
+def _discard_unused(recorder: LiveRecorder) -> None:
+    """Leave no recording behind of a camera that was never there."""
+    status = recorder.status()
+    if not (status.n_events or status.n_triggers):
+        recorder.path.unlink(missing_ok=True)
+
+
+def _told(gap: Gap) -> str:
+    clock = "; its clock began anew" if gap.new_clock else ""
+    return f"camera found again after {gap.lost_s:.1f} s without events ({gap.reason}){clock}"

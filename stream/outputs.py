@@ -1,0 +1,51 @@
+"""Where a run's results go: the sinks of its pipeline, publishing among them."""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from .messages import DepthFrame, StatusFrame
+from .pipeline import Sinks
+from .publisher import Publisher
+
+
+@dataclass(frozen=True)
+class Publishing:
+    """Where to publish, and to whom."""
+
+    address: str
+    keys: Path | None = None  # the publisher's .key_secret
+    clients: Path | None = None  # a folder with the .key of every allowed client
+    wait_subscribers: int = 0  # start when this many are there
+
+
+def open_sinks(
+    resources: ExitStack,
+    publishing: Publishing | None,
+    depth: Sequence[Callable[[DepthFrame], None]],
+    stop: threading.Event,
+    *,
+    status: Sequence[Callable[[StatusFrame], None]] = (),
+    on_address: Callable[[str], None] | None = None,
+) -> Sinks:
+    """The sinks given, and a publisher that `resources` will close; waits for as many subscribers as are asked for.
+
+    Raises:
+        WireError: the address cannot be used.
+    """
+    if publishing is None:
+        return Sinks(tuple(depth), tuple(status))
+    publisher = resources.enter_context(Publisher(publishing.address, publishing.keys, publishing.clients))
+    if on_address:
+        on_address(publisher.address)
+    wanted = publishing.wait_subscribers
+    while wanted and not stop.is_set() and not publisher.wait_for_subscribers(wanted, timeout=0.2):
+        continue
+    return Sinks(
+        (*depth, publisher.publish),
+        (*status, publisher.publish),
+        publisher.publish,
+        lambda: publisher.has_subscribers("stack"),
+    )
