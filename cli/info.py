@@ -1,12 +1,15 @@
 """`sweepdepth info`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import DebugOption, JsonOption, LensOption
 from .output import print_json, print_tables, progress_bar, say
+
+if TYPE_CHECKING:
+    from ..capture.calibration import Calibration
 
 
 def info(
@@ -14,7 +17,10 @@ def info(
     lens: LensOption = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", help="Draw scenes of a dataset side by side into this .png, .pdf or .svg."),
+        typer.Option(
+            "--picture",
+            help="Draw a recording (event rates, sweeps, stack) or scenes of a dataset into this .png, .pdf or .svg.",
+        ),
     ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -23,26 +29,37 @@ def info(
     from ..capture.calibration import Calibration
     from ..capture.description import describe
 
+    calibration = None if lens is None else Calibration.load(lens)
     if path.suffix == ".safetensors":
         from ..net.weights import describe_weights
 
         facts = describe_weights(path)
     else:
-        calibration = None if lens is None else Calibration.load(lens)
         with progress_bar(path.name, None, "events") as advance:
             facts = describe(path, calibration, advance)
     if picture is not None:
-        _draw(path, picture)
+        _draw(path, picture, calibration, drawable="recording" in facts)
     if as_json:
         print_json(facts)
     else:
         print_tables(facts)
 
 
-def _draw(path: Path, picture: Path) -> None:
+def _draw(path: Path, picture: Path, calibration: "Calibration | None", drawable: bool) -> None:
     from ..capture.dataset import open_dataset
-    from ..capture.pictures import save_figure
+    from ..capture.errors import RecordingError
+    from ..capture.pictures import recording_figure, save_figure
+    from ..capture.survey import survey
     from ..synth.contact_sheet import contact_sheet
 
-    save_figure(contact_sheet(open_dataset(path)), picture)
+    if path.is_dir():
+        figure = contact_sheet(open_dataset(path))
+    elif drawable:
+        with progress_bar(f"{path.name}, again for the picture", None, "events") as advance:
+            figure = recording_figure(survey(path, calibration, advance))
+    else:
+        raise RecordingError(
+            f"{path}: has no picture; --picture draws recordings and datasets, `sweepdepth convert` depth files"
+        )
+    save_figure(figure, picture)
     say(f"written {picture}")

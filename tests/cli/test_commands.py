@@ -119,6 +119,16 @@ def test_info_tells_what_is_in_a_recording_and_a_calibration(demo_lens):
     assert f"{calibration.camera.width}×{calibration.camera.height}" in facts["camera"]["sensor"]
 
 
+def test_info_draws_a_recording_and_says_what_has_no_picture(tmp_path, demo_lens, depth_file):
+    _, said = sweepdepth("info", recording_path(), "--picture", "recording.png", cwd=tmp_path)
+    assert "written recording.png" in said
+    assert (tmp_path / "recording.png").read_bytes().startswith(b"\x89PNG")
+    for path in (demo_lens, depth_file):
+        _, error = sweepdepth("info", path, "--picture", "none.png", cwd=tmp_path, expect=1)
+        assert f"{path}: has no picture; --picture draws recordings and datasets" in error
+    assert not (tmp_path / "none.png").exists()
+
+
 def test_new_keys_are_written_once(tmp_path):
     sweepdepth("keys", "new", "robot", cwd=tmp_path)
     assert (tmp_path / "robot.key_secret").stat().st_mode & 0o077 == 0
