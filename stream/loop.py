@@ -54,15 +54,15 @@ def published_loop(path: str | Path, estimator: str | None = None) -> Iterator[s
             thread.join()
 
 
-def rounds(whole: Batch) -> Iterator[Batch]:
+def rounds(whole: Batch, step_us: int = _BATCH_US) -> Iterator[Batch]:
     """What lies between the first trigger and the last of the same edge, over and over, the clock running on."""
     triggers = whole.triggers
     alike = triggers["timestamp"][triggers["edge"] == triggers["edge"][0]]
     start, end = int(alike[0]), int(alike[-1])
     shift = 0
     while True:
-        for at in range(start, end, _BATCH_US):
-            until = min(at + _BATCH_US, end)
+        for at in range(start, end, step_us):
+            until = min(at + step_us, end)
             events, edges = (_shifted(part, at, until, shift) for part in (whole.events, triggers))
             yield Batch(events, edges, until + shift)
         shift += end - start

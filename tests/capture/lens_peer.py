@@ -46,6 +46,7 @@ class LensDriver:
         self.mode, self.current, self.lower, self.upper, self.millihertz = "D", 0, 0, 0, 0
         self.limits: tuple[int, int] | None = None
         self.power = 0
+        self.moded_at = time.monotonic()
 
     def state(self) -> dict:
         return {
@@ -55,6 +56,7 @@ class LensDriver:
             "upper": self.upper,
             "millihertz": self.millihertz,
             "power": self.power,
+            "moded_at": self.moded_at,
             "rests": self.mode == "D" and self.current == 0,
             "wrong_crcs": self.wrong_crcs,
             "commands": self.commands,
@@ -121,7 +123,7 @@ class LensDriver:
         if body.startswith(b"Mw") and chr(body[2]) in self.MODES:
             if body[2:3] == b"C" and self.limits is None:
                 return b"E2"
-            self.mode = chr(body[2])
+            self.mode, self.moded_at = chr(body[2]), time.monotonic()
             if self.mode == "D":
                 self.currents.append(self.current)
             return b"M" + body[2:4] + (b"" if self.mode != "C" else b"\0" + self.range())

@@ -1,19 +1,44 @@
-"""Sends a recording as a dv-processing network stream: `python network_peer.py EVENTS TRIGGERS RECORDING SHIFT_US`.
+"""Sends a recording as a dv-processing network stream: `network_peer.py EVENTS TRIGGERS RECORDING SHIFT_US [loop]`.
 
 In a process of its own, because a `NetworkWriter` cannot be ended while its client is there. It waits for a client,
-sends the recording once at the pace of its clock, all times `SHIFT_US` later, and stays. TRIGGERS 0 is none.
+sends the recording once at the pace of its clock, all times `SHIFT_US` later, and stays; with `loop` its sweeps go on
+for ever, the clock running on. TRIGGERS 0 is none.
 """
 
 import sys
 import time
+from collections.abc import Iterator
 
 import dv_processing as dv
 import numpy as np
 
-from sweepdepth.capture.events import RISING
+from sweepdepth.capture.events import RISING, Batch
 from sweepdepth.capture.recordings import open_recording
+from sweepdepth.stream.loop import rounds
 
 STEP_US = 10_000
+KINDS = dv.TriggerType.EXTERNAL_SIGNAL_FALLING_EDGE, dv.TriggerType.EXTERNAL_SIGNAL_RISING_EDGE
+
+
+def once(whole: Batch) -> Iterator[Batch]:
+    """All events and triggers, in steps."""
+    events, triggers = whole.events, whole.triggers
+    for start_us in range(int(events["timestamp"][0]), int(events["timestamp"][-1]) + 1, STEP_US):
+        end_us = start_us + STEP_US
+        parts = [part[slice(*np.searchsorted(part["timestamp"], [start_us, end_us]))] for part in (events, triggers)]
+        yield Batch(*parts, end_us)
+
+
+def packed(batch: Batch, shift_us: int) -> tuple[dv.EventStore, "dv.TriggerPacket.TriggersVector"]:
+    """A batch as the library sends it."""
+    store, edges = dv.EventStore(), dv.TriggerPacket.TriggersVector()
+    for t, x, y, p in batch.events.tolist():
+        store.push_back(t + shift_us, x, y, bool(p))
+    for t, edge in batch.triggers.tolist():
+        edges.append(dv.Trigger(t + shift_us, KINDS[edge == RISING]))
+    # As cameras do, tell of what is no external edge, too.
+    edges.append(dv.Trigger(batch.end_us - STEP_US + shift_us, dv.TriggerType.TIMESTAMP_RESET))
+    return store, edges
 
 
 def main() -> None:
@@ -26,24 +51,16 @@ def main() -> None:
     if triggers_port:
         stream = dv.io.Stream.TriggerStream(1, "triggers", "synthetic")
         writers.append(dv.io.NetworkWriter("127.0.0.1", triggers_port, stream))
-    kinds = dv.TriggerType.EXTERNAL_SIGNAL_FALLING_EDGE, dv.TriggerType.EXTERNAL_SIGNAL_RISING_EDGE
-    packets = []
-    for start_us in range(int(events["timestamp"][0]), int(events["timestamp"][-1]) + 1, STEP_US):
-        store, edges = dv.EventStore(), dv.TriggerPacket.TriggersVector()
-        i, j = np.searchsorted(events["timestamp"], [start_us, start_us + STEP_US])
-        for t, x, y, p in events[i:j].tolist():
-            store.push_back(t + shift_us, x, y, bool(p))
-        i, j = np.searchsorted(triggers["timestamp"], [start_us, start_us + STEP_US])
-        for t, edge in triggers[i:j].tolist():
-            edges.append(dv.Trigger(t + shift_us, kinds[edge == RISING]))
-        # As cameras do, tell of what is no external edge, too.
-        edges.append(dv.Trigger(start_us + shift_us, dv.TriggerType.TIMESTAMP_RESET))
-        packets.append((store, edges))
+    whole = Batch(events, triggers, 0)
+    if sys.argv[5:] == ["loop"]:
+        steps = (packed(batch, shift_us) for batch in rounds(whole, STEP_US))
+    else:
+        steps = iter([packed(batch, shift_us) for batch in once(whole)])
     print("ready", flush=True)
     while not all(w.getClientCount() for w in writers):
         time.sleep(0.01)
     began = time.monotonic()
-    for k, (store, edges) in enumerate(packets):
+    for k, (store, edges) in enumerate(steps):
         time.sleep(max(0.0, began + k * STEP_US * 1e-6 - time.monotonic()))
         writer.writeEvents(store)
         if triggers_port:
