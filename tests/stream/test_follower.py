@@ -1,0 +1,165 @@
+"""Sweeps of a live source: what is known of them ends in a gap, and with the movement of the lens."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from sweepdepth import SyncError
+from sweepdepth.capture.cameras import Gap
+from sweepdepth.capture.events import FALLING, RISING, Batch, make_triggers
+from sweepdepth.capture.lenses import LensStatus
+from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.stream.follower import PATIENCE_SWEEPS, Follower
+
+from ..capture import analytic
+
+SWEEP_US = 50_000
+EMPTY = analytic.random_events(np.random.default_rng(0), 0, 0, 1)
+
+
+def edges(start_us: int, count: int, first: int = RISING) -> list[Batch]:
+    """A batch for each edge, which it ends just after."""
+    kinds = [first, FALLING + RISING - first]
+    times = [start_us + k * SWEEP_US for k in range(count)]
+    return [Batch(EMPTY, make_triggers(np.array([t]), np.array([kinds[k % 2]])), t + 1) for k, t in enumerate(times)]
+
+
+def feed(follower: Follower, batches: list[Batch]) -> list[Sweep]:
+    """The sweeps that batches close."""
+    return [span.sweep for batch in batches for span in follower.feed(batch) if span.closed]
+
+
+def gap(last_us: int, next_us: int, *, new_clock: bool = False) -> Gap:
+    return Gap(last_us, next_us, 1e-6 * (next_us - last_us), "unplugged", 5 if new_clock else 0)
+
+
+@dataclass
+class Wire:
+    """A lens whose state can be changed."""
+
+    status: LensStatus
+
+    def __call__(self) -> LensStatus:
+        return self.status
+
+
+def test_no_sweep_lasts_through_a_gap():
+    """The lens was elsewhere meanwhile; what comes after is timed by itself."""
+    follower = Follower(analytic.calibration(sync="trigger"))
+    before = feed(follower, edges(0, 6))
+    follower.cross(gap(250_001, 931_000))
+    after = feed(follower, edges(931_000, 6, FALLING))
+    assert [(s.start_us, s.direction) for s in before] == [(k * SWEEP_US, 1 - 2 * (k % 2)) for k in range(5)]
+    assert [(s.start_us, s.direction) for s in after] == [(931_000 + k * SWEEP_US, 2 * (k % 2) - 1) for k in range(5)]
+    assert all(s.end_us - s.start_us == SWEEP_US for s in before + after)
+    assert follower.counts.sweeps == 10
+    assert follower.quality == 1.0
+    assert follower.why_not() == ""
+
+
+def test_a_lens_that_does_not_move_makes_no_sweeps_whatever_the_edges_say():
+    lens = Wire(LensStatus(connected=True, moving=True))
+    follower = Follower(analytic.calibration(sync="trigger"), lens=lens)
+    assert len(feed(follower, edges(0, 6))) == 5
+    lens.status = replace(lens.status, connected=False, moving=False)
+    assert feed(follower, edges(300_000, 6)) == []
+    assert follower.quality == 0.0
+    lens.status = LensStatus(connected=True, moving=True, reconnects=1)
+    assert [s.start_us for s in feed(follower, edges(620_000, 6))] == [620_000 + k * SWEEP_US for k in range(5)]
+
+
+def test_a_lens_that_was_away_unseen_is_noticed_by_its_reconnection():
+    lens = Wire(LensStatus(connected=True, moving=True))
+    follower = Follower(analytic.calibration(sync="trigger"), lens=lens)
+    feed(follower, edges(0, 6))
+    lens.status = replace(lens.status, reconnects=1)
+    after = feed(follower, edges(277_000, 6, RISING))
+    assert [s.start_us for s in after] == [277_000 + k * SWEEP_US for k in range(5)]
+
+
+def test_a_new_clock_ends_the_clock_and_it_is_said():
+    follower = Follower(analytic.calibration(sync="clock"))
+    silent = [Batch(EMPTY, b.triggers, b.end_us) for b in edges(0, 6)]
+    assert len(feed(follower, silent)) == 5
+    follower.cross(gap(250_001, 500_000))
+    assert len(feed(follower, edges(500_000, 6))) == 5
+    follower.cross(gap(750_001, 900_000, new_clock=True))
+    assert feed(follower, edges(900_000, 6)) == []
+    assert follower.why_not().startswith("the camera's clock began anew")
+
+
+def test_why_there_are_no_sweeps_is_said_after_a_while():
+    follower = Follower(analytic.calibration(sync="trigger"))
+    silence = [Batch(EMPTY, make_triggers(np.array([]), np.array([])), k * SWEEP_US) for k in range(1, 30)]
+    feed(follower, silence[:PATIENCE_SWEEPS])
+    assert follower.why_not() == ""
+    feed(follower, silence[PATIENCE_SWEEPS:])
+    assert "no trigger edge came" in follower.why_not()
+
+
+def test_what_cannot_work_is_said_before_anything_comes():
+    with pytest.raises(SyncError, match="cannot tell far→near from near→far"):
+        Follower(analytic.calibration(sync="events"))
+    with pytest.raises(SyncError, match="leave out --first-direction"):
+        Follower(analytic.calibration(sync="trigger"), Direction.FAR_TO_NEAR, Wire(LensStatus(True, True)))
+
+
+@pytest.fixture(scope="module")
+def period() -> np.ndarray:
+    """Events of one whole period, which can be repeated."""
+    lens = analytic.calibration(sync="events")
+    return analytic.record(analytic.Scene(), lens, np.array([0, SWEEP_US, 2 * SWEEP_US]), steps=100)
+
+
+def repeated(period: np.ndarray, start_us: int, periods: int, period_us: int) -> list[Batch]:
+    """It again and again, stretched to another length of the period."""
+    batches = []
+    for k in range(periods):
+        events = period[period["timestamp"] < 2 * SWEEP_US].copy()
+        at_us = start_us + k * period_us
+        events["timestamp"] = at_us + events["timestamp"] * period_us // (2 * SWEEP_US)
+        batches.append(Batch(events, make_triggers(np.array([]), np.array([])), at_us + period_us))
+    return batches
+
+
+@pytest.mark.parametrize("drift_us", [0, 1000, -1000])
+def test_the_driver_tells_the_direction_also_when_its_clock_has_drifted(period, drift_us):
+    """By one part in a hundred, so that soon it is off by more than the quarter period that tells."""
+    period_us = 2 * SWEEP_US + drift_us
+    calibration = analytic.calibration(sync="events")
+    lens = Wire(LensStatus(connected=True, moving=True))
+    follower = Follower(calibration, lens=lens, sensor_us=lambda ns: ns // 1000)
+
+    def run(batches: list[Batch]) -> list[Sweep]:
+        found = []
+        for batch in batches:
+            # The driver counts periods of the length that it was told.
+            lens.status = replace(lens.status, far_end_ns=batch.end_us // (2 * SWEEP_US) * 2 * SWEEP_US * 1000)
+            found += feed(follower, [batch])
+        return found
+
+    before = run(repeated(period, 0, 40, period_us))
+    after_us = 41 * period_us
+    follower.cross(gap(40 * period_us, after_us))
+    after = run(repeated(period, after_us, 12, period_us))
+    assert len(before) > 50
+    assert len(after) > 10
+    for start_us, sweeps in ((0, before), (after_us, after)):
+        for sweep in sweeps:
+            k = round((sweep.start_us - start_us) / (period_us / 2))
+            assert sweep.direction == (Direction.FAR_TO_NEAR if k % 2 == 0 else Direction.NEAR_TO_FAR)
+
+
+def test_without_a_driver_the_direction_lasts_through_a_short_gap(period):
+    follower = Follower(analytic.calibration(sync="events"), Direction.NEAR_TO_FAR)
+    # The first sweep closed is the first that is seen, and said to run from near to far.
+    before = feed(follower, repeated(period, 0, 12, 2 * SWEEP_US))
+    follower.cross(gap(24 * SWEEP_US, 27 * SWEEP_US))
+    after = feed(follower, repeated(period, 27 * SWEEP_US, 12, 2 * SWEEP_US))
+    assert before
+    assert after
+    for sweep in before + after:
+        k = round(sweep.start_us / SWEEP_US)
+        # The recording goes on with its first half at an odd number, so what it shows there is the mirrored scene.
+        assert sweep.direction == (Direction.NEAR_TO_FAR if k % 2 == 0 else Direction.FAR_TO_NEAR)
