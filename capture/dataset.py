@@ -32,7 +32,7 @@ from .errors import RecordingError, SweepdepthError, one_line
 from .events import EVENT_DTYPE, TRIGGER_DTYPE
 from .recordings.atomic import PartialFile
 from .recordings.dsec import encode
-from .recordings.hdf5 import COMPRESSION
+from .recordings.hdf5 import COMPRESSION, refuse_references
 
 FORMAT = "sweepdepth-dataset/1"
 MANIFEST = "dataset.json"
@@ -248,6 +248,13 @@ class _opened:
         except OSError as error:
             reason = error.strerror or "it is no HDF5 file, or cut short"
             raise RecordingError(f"{self._path}: cannot be read as a scene: {reason}") from error
+        try:
+            refuse_references(self._file)
+        except RecordingError as error:
+            self._file.close()
+            raise RecordingError(f"{self._path}: {error}") from error
+        except Exception as error:
+            self.__exit__(type(error), error, None)
         return self._file
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _traceback: Any) -> None:

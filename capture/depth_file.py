@@ -26,7 +26,7 @@ import numpy as np
 from .calibration import Calibration
 from .errors import RecordingError, SweepdepthError, one_line
 from .recordings.atomic import PartialFile
-from .recordings.hdf5 import IMAGE_COMPRESSION, Output
+from .recordings.hdf5 import IMAGE_COMPRESSION, Output, refuse_references
 
 FORMAT_VERSION = 1
 _MAPS = {"depth": "f4", "std": "f4"}
@@ -193,6 +193,7 @@ def open_depth_file(path: str | Path) -> Iterator[DepthFrames]:
         raise RecordingError(f"{path}: cannot be read: {reason}") from error
     with file:
         try:
+            _refuse_references(path, file)
             frames = _frames(path, file)
         except SweepdepthError:
             raise
@@ -213,6 +214,13 @@ def read_depth_file(path: str | Path) -> DepthFrames:
             return replace(frames, depth=frames.depth[:], std=frames.std[:])
         except (OSError, RuntimeError, MemoryError) as error:
             raise RecordingError(f"{path}: is damaged: its frames cannot be decompressed; copy it again") from error
+
+
+def _refuse_references(path: str | Path, file: h5py.File) -> None:
+    try:
+        refuse_references(file)
+    except RecordingError as error:
+        raise RecordingError(f"{path}: {error}") from error
 
 
 def _frames(path: str | Path, file: h5py.File) -> DepthFrames:

@@ -183,7 +183,8 @@ def _is_depth_file(path: Path) -> bool:
         if not h5py.is_hdf5(path):
             return False
         with h5py.File(path, "r") as file:
-            return "t_start_us" in file and "depth" in file
+            # Of links to other files only the names are looked at.
+            return all(file.get(name, getlink=True) is not None for name in ("t_start_us", "depth"))
     except OSError:
         return False
 

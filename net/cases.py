@@ -234,7 +234,8 @@ def _beside(depth: Path, recording: Path | None = None) -> Source:
 def _holds_depth(path: Path) -> bool:
     try:
         with h5py.File(path) as file:
-            return "depth" in file and "events" in file
+            # Of links to other files only the names are looked at.
+            return all(file.get(name, getlink=True) is not None for name in ("depth", "events"))
     except OSError:
         return False
 

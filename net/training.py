@@ -21,9 +21,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..capture.errors import SweepdepthError
+from ..capture.recordings.atomic import PartialFile
 from .architecture import NetworkConfig
 from .augmentation import NONE, Augmentation
 from .cases import Case
+from .checkpoints import WholeCheckpoints
 from .likelihood import training_loss
 from .model import DepthNet
 from .samples import EpochOrder, SweepSamples, make_sample
@@ -266,6 +268,7 @@ def train(
                 EMAWeightAveraging(decay=config.averaging),
                 progress,
             ],
+            plugins=[WholeCheckpoints()],
             enable_model_summary=False,
             enable_progress_bar=False,
         )
@@ -337,7 +340,7 @@ def _prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Pa
     if resume:
         if not settings.exists():
             raise TrainingError(f"{out}: holds no training run to resume; leave --resume out to start one")
-        known = json.loads(settings.read_text())
+        known = _read_settings(settings)
         for key, value in json.loads(text).items():
             if known.get(key) != value:
                 raise TrainingError(
@@ -349,8 +352,23 @@ def _prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Pa
         raise TrainingError(f"{out}: holds a training run; go on with --resume, or start anew with --force")
     for stale in (checkpoint, out / WEIGHTS):
         stale.unlink(missing_ok=True)
-    settings.write_text(text + "\n")
+    partial = PartialFile(settings, force=True)
+    try:
+        partial.path.write_text(text + "\n")
+        partial.commit()
+    finally:
+        partial.discard()
     return None
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise TrainingError(f"{path}: is damaged; start anew with --force, or in another --out") from error
+    if not isinstance(known, dict):
+        raise TrainingError(f"{path}: is damaged; start anew with --force, or in another --out")
+    return known
 
 
 def _precision(wanted: str) -> Any:

@@ -69,7 +69,7 @@ class Peers:
         """Look at all connections; those that have sent too much."""
         floods = []
         for descriptor, peer in self._peers.items():
-            before, peer.received = peer.received, _bytes_received(descriptor)
+            before, peer.received = peer.received, bytes_received(descriptor)
             if peer.received > MAX_BYTES or peer.received - before > MAX_BYTES_AT_ONCE:
                 floods.append(descriptor)
         return floods
@@ -88,7 +88,7 @@ def hang_up(descriptor: int) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def _bytes_received(descriptor: int) -> int:
+def bytes_received(descriptor: int) -> int:
     """What the kernel has received on a TCP connection since it was made; 0 where it does not say."""
     with contextlib.suppress(OSError), socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as connection:
         if hasattr(socket, "TCP_INFO"):

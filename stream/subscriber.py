@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..capture.errors import WireError
 from .addresses import check_address
 from .keys import load_key_pair, load_public_key
 from .messages import MAX_ARRAYS, TOPICS, AnyFrame, Buffer, StatusFrame, decode
-from .peers import TCP_KEEPALIVE
+from .peers import TCP_KEEPALIVE, bytes_received, hang_up
 
 _OPTIONS = {
     zmq.LINGER: 0,
@@ -32,8 +33,21 @@ _TROUBLES = {
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what answers there is no publisher, or only one side has keys",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "what answers there hangs up: no publisher, or not with these keys",
 }
-_EVENTS = (*_TROUBLES, zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED, zmq.EVENT_CONNECT_RETRIED)
+_EVENTS = (
+    *_TROUBLES,
+    zmq.EVENT_CONNECTED,
+    zmq.EVENT_HANDSHAKE_SUCCEEDED,
+    zmq.EVENT_DISCONNECTED,
+    zmq.EVENT_CONNECT_RETRIED,
+)
 _GIVEN_UP_S = 1.0
+
+UNFINISHED_S, UNFINISHED_BYTES = 5.0, 65_536
+"""A message of which so much has come, and whose end has not for so long, is given up. libzmq keeps the parts of a
+message until its last one comes, however many there are, and no high-water mark counts them. One that is larger than
+two of the largest arrays is given up at once."""
+
+_PAST_STREAMS = 64
 
 
 class Subscriber:
@@ -88,16 +102,21 @@ class Subscriber:
         self.streams = 0
         self.ended = False
         self._topics = frozenset(topics)
+        self._most_unfinished_bytes = 2 * max_message_bytes + UNFINISHED_BYTES
         self._timeout = timeout
         self._follow = follow
         self._stream: UUID | None = None
         self._next_seq: dict[str, int] = {}
+        self._past_streams: deque[UUID] = deque(maxlen=_PAST_STREAMS)
 
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._monitor = self._context.socket(zmq.PAIR)
         self._trouble = ""
         self._dropped_at: float | None = None  # when the connection broke, until libzmq tries again
+        self._descriptor: int | None = None  # of the connection, as libzmq has it
+        self._whole_bytes = 0  # had come on it when the last whole message was taken
+        self._unfinished_since: float | None = None
         try:
             for option, value in _OPTIONS.items():
                 self._socket.setsockopt(option, value)
@@ -145,7 +164,9 @@ class Subscriber:
         while True:
             self._mind_connection()
             left_s = deadline - time.monotonic()
-            if self._socket.poll(round(1e3 * max(0.0, min(left_s, _GIVEN_UP_S / 4)))):
+            if not self._socket.poll(round(1e3 * max(0.0, min(left_s, _GIVEN_UP_S / 4)))):
+                self._mind_unfinished()
+            else:
                 frame = self._checked(self._parts())
                 if frame is not None and frame.topic in self._topics:
                     return frame
@@ -170,7 +191,11 @@ class Subscriber:
         """Connect anew where libzmq would not: when it did not understand the publisher, or its keys were refused."""
         with contextlib.suppress(zmq.Again):
             while True:
-                event = zmq.Event(parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))["event"])
+                message = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
+                event = zmq.Event(message["event"])
+                if event in (zmq.EVENT_CONNECTED, zmq.EVENT_DISCONNECTED):
+                    self._descriptor = int(message["value"]) if event == zmq.EVENT_CONNECTED else None
+                    self._whole_bytes, self._unfinished_since = 0, None
                 if event in _TROUBLES or event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                     self._trouble = _TROUBLES.get(event, "")
                 self._dropped_at = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None
@@ -179,6 +204,23 @@ class Subscriber:
             with contextlib.suppress(zmq.ZMQError):
                 self._socket.disconnect(self.address)
             self._socket.connect(self.address)
+
+    def _mind_unfinished(self) -> None:
+        """Hang up on a message that does not end; called when there is no whole one."""
+        if self._descriptor is None:
+            return
+        n_bytes = bytes_received(self._descriptor) - self._whole_bytes
+        if n_bytes < UNFINISHED_BYTES:
+            self._unfinished_since = None
+            return
+        if self._unfinished_since is None:
+            self._unfinished_since = time.monotonic()
+        lasted_s = time.monotonic() - self._unfinished_since
+        if lasted_s > UNFINISHED_S or n_bytes > self._most_unfinished_bytes:
+            hang_up(self._descriptor)
+            self._descriptor = None
+            self.rejected += 1
+            self.last_rejection = f"message: has not ended after {n_bytes:,} bytes and {lasted_s:.0f} s; hung up"
 
     def _parts(self) -> list[Buffer]:
         """One whole message; of one with too many parts only so many that it is refused."""
@@ -189,6 +231,8 @@ class Subscriber:
             more = part.more
             if len(parts) < 3 + MAX_ARRAYS:
                 parts.append(part.buffer)
+        if self._descriptor is not None:
+            self._whole_bytes, self._unfinished_since = bytes_received(self._descriptor), None
         return parts
 
     def _checked(self, parts: list[Buffer]) -> AnyFrame | None:
@@ -197,11 +241,15 @@ class Subscriber:
             frame = decode(parts)
             if frame.stream == self._stream and frame.seq < self._next_seq.get(frame.topic, 0):
                 raise WireError(f"{frame.topic} message: seq {frame.seq} came after {self._next_seq[frame.topic] - 1}")
+            if frame.stream in self._past_streams:
+                raise WireError(f"{frame.topic} message: is of stream {frame.stream}, which another one has followed")
         except WireError as error:
             self.rejected += 1
             self.last_rejection = str(error)
             return None
         if frame.stream != self._stream:
+            if self._stream is not None:
+                self._past_streams.append(self._stream)
             self._stream = frame.stream
             self._next_seq.clear()
             self.streams += 1

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_events, make_triggers
-from .hdf5 import COMPRESSION, Output
+from .hdf5 import COMPRESSION, Output, refuse_references
 from .ring import SLOT_EVENTS
 from .source import Header, LiveSink, Sink, Source, interleave
 
@@ -28,6 +28,7 @@ _LONGEST_SPAN_US = 100 * 3_600_000_000
 def decode(path: str, size: tuple[int, int] | None) -> Source:
     """Open an HDF5 recording, a file of the DSEC dataset, or a scene of our own datasets."""
     file, notes = _open(path)
+    refuse_references(file)
     if "events" not in file:
         what = "a depth file" if "depth" in file and "t_start_us" in file else "an HDF5 file"
         raise RecordingError(f"it is {what} without the group events; recordings have events/x, y, p and t")

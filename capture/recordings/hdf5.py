@@ -1,16 +1,62 @@
-"""What all HDF5 files written here have in common: their compression, and a file that survives a full disk."""
+"""What all HDF5 files here have in common: their compression, a file that survives a full disk, and that whatever is
+read lies in the file itself."""
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
 import hdf5plugin
+from h5py import h5d, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue] (compiled modules)
+
+from ..errors import RecordingError
 
 COMPRESSION: dict[str, Any] = dict(hdf5plugin.Blosc(cname="zstd", clevel=3, shuffle=hdf5plugin.Blosc.BITSHUFFLE))
 """Keyword arguments of `create_dataset` for events: DSEC's filter; shuffled by bits they take less room and time."""
 
 IMAGE_COMPRESSION: dict[str, Any] = dict(hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE))
 """The same for images of floating-point numbers: smaller when shuffled by bytes, and quick enough for live use."""
+
+
+_MOST_OBJECTS = 10_000
+"""A file of ours has a few dozen, one of DSEC as many."""
+
+
+def refuse_references(file: h5py.File) -> None:
+    """See that everything in a file that was opened for reading lies in the file itself; call it before all else.
+
+    HDF5 knows links to objects of other files, datasets whose bytes are in any other file, and datasets put together
+    from those of other files. A file from a stranger could thus make its reader hand out what else is on this machine,
+    or wait for ever on a pipe.
+
+    Raises:
+        RecordingError: something lies elsewhere, or there are too many objects to tell.
+    """
+    names: list[bytes] = []
+
+    def see(name: bytes, link: Any) -> bytes | None:
+        names.append(name)
+        own = link.type in (h5l.TYPE_HARD, h5l.TYPE_SOFT)
+        return None if own and len(names) <= _MOST_OBJECTS else name
+
+    stranger = file.id.links.visit(see, info=True)
+    if stranger is not None and len(names) > _MOST_OBJECTS:
+        raise RecordingError(f"it holds more than {_MOST_OBJECTS:,} objects; it is damaged, or no file of this kind")
+    for name in names if stranger is None else ():
+        with suppress(KeyError, OSError, RuntimeError):  # what cannot be opened cannot be read either
+            found = h5o.open(file.id, name)
+            if not isinstance(found, h5d.DatasetID):
+                continue
+            settings = found.get_create_plist()
+            if settings.get_layout() == h5d.VIRTUAL or settings.get_external_count():
+                stranger = name
+                break
+    if stranger is not None:
+        raise RecordingError(
+            f"its {stranger.decode(errors='backslashreplace')} lies in another file, and nothing is read but the file "
+            "that was given; copy all its data into one file"
+        )
 
 
 class Output(io.RawIOBase):

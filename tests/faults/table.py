@@ -1,0 +1,48 @@
+"""How often each fault is tried, and the table of what was seen.
+
+By default once or so, always in the same way. `./run bench faults ROUNDS` tries each many times at random moments, and
+prints the table.
+"""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+
+ROUNDS = int(os.environ.get("SWEEPDEPTH_FAULT_ROUNDS", "0"))
+"""Rounds of the opt-in run; 0 in the usual one."""
+
+SEED = os.environ.get("SWEEPDEPTH_FAULT_SEED", "usual")
+
+
+def rounds(usual: int = 1, share: float = 1.0) -> pytest.MarkDecorator:
+    """Parametrise a test with `chance`, a source of random numbers: so many rounds usually, this share of all in the
+    opt-in run."""
+    n = max(1, round(ROUNDS * share)) if ROUNDS else usual
+    return pytest.mark.parametrize("chance", [Random(f"{SEED} {k}") for k in range(n)], ids=map(str, range(n)))
+
+
+@dataclass
+class Row:
+    done: str
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+ROWS: dict[str, Row] = {}
+
+
+def saw(fault: str, done: str, seen: str) -> None:
+    """Note what a fault did: a row of the table for each fault, what was seen counted."""
+    ROWS.setdefault(fault, Row(done)).seen[seen] += 1
+
+
+def lines() -> list[str]:
+    """The table, in Markdown."""
+    table = ["| fault | what is done | what was seen | tried |", "|---|---|---|---|"]
+    for fault, row in sorted(ROWS.items()):
+        total = row.seen.total()
+        seen = "; ".join(f"{what} ({n})" if n < total else what for what, n in row.seen.most_common())
+        table.append(f"| {fault} | {row.done} | {seen} | {total} |")
+    return table
