@@ -2,12 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from ..net.cases import Case
+    from ..net.training import Endless, TrainingConfig
 
 
 class Preset(StrEnum):
@@ -28,10 +32,11 @@ class Accelerator(StrEnum):
 
 
 def train(
-    data: Annotated[
-        list[Path], typer.Option("--data", help="Dataset, or folder of recordings with depth; may be repeated.")
-    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoints, logs, weights.safetensors.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="Dataset, or folder of recordings with depth; may be repeated."),
+    ] = None,
     preset: Annotated[
         Preset, typer.Option(help="default: ours; paper: WACV 2025; frames, frames30: ours on conventional images.")
     ] = Preset.DEFAULT,
@@ -39,6 +44,13 @@ def train(
         Path | None, typer.Option("--init", help="Weights to start from (fine-tuning), instead of a preset.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimisation steps.")] = 10_000,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long, if not after --steps.")] = None,
+    endless: Annotated[
+        bool,
+        typer.Option(
+            "--endless", help="Make sweeps as they are needed, best on a GPU: of patch scenes, and of --data's images."
+        ),
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Samples a step, over all devices.")] = 16,
     learning_rate: Annotated[float | None, typer.Option(help="At its highest; 0.002, or 0.0005 with --init.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
@@ -60,11 +72,11 @@ def train(
     if find_spec("torch") is None or find_spec("lightning") is None:
         raise SweepdepthError("training needs torch and lightning: pip install 'sweepdepth[train]'")
     from ..net.architecture import PRESETS
-    from ..net.cases import find_sources
-    from ..net.samples import load_cases
     from ..net.training import TrainingConfig, train
     from ..net.weights import open_weights
 
+    if not data and not endless:
+        raise typer.BadParameter("give --data DIR, or --endless")
     network = PRESETS[preset.value] if init is None else open_weights(init).config
     config = TrainingConfig(
         network=network,
@@ -75,23 +87,18 @@ def train(
         learning_rate=learning_rate or (2e-3 if init is None else 5e-4),
         seed=seed,
         augmented=augment,
+        minutes=minutes,
     )
-    sources = [source for folder in data for source in find_sources(folder)]
-    skipped: list[str] = []
-    with progress_bar("reading", len(sources), "recordings") as advance:
-        cases = load_cases(
-            sources,
-            network.representation,
-            on_source=advance,
-            on_skip=lambda source, reason: skipped.append(f"skipped {source.name}: {reason}"),
-        )
-    for line in skipped:
-        say(line)
-    say(f"{len(cases):,} sweeps of {len(sources) - len(skipped):,} recordings")
+    cases, batches = [], None
+    if endless:
+        config, batches = _endless(config, data or [], accelerator)
+    else:
+        cases = _cases(config, data or [])
     weights = train(
         cases,
         config,
         out,
+        endless=batches,
         resume=resume,
         force=force,
         devices=devices,
@@ -104,3 +111,47 @@ def train(
         print_json({"weights": str(weights), "facts": dict(open_weights(weights).facts)})
     else:
         say(f"written: {weights}\ncompare it: sweepdepth eval --data DATASET --weights {weights}")
+
+
+def _cases(config: "TrainingConfig", data: list[Path]) -> list["Case"]:
+    """All labelled sweeps of some folders."""
+    from ..net.cases import find_sources
+    from ..net.samples import load_cases
+
+    sources = [source for folder in data for source in find_sources(folder)]
+    skipped: list[str] = []
+    with progress_bar("reading", len(sources), "recordings") as advance:
+        cases = load_cases(
+            sources,
+            config.network.representation,
+            on_source=advance,
+            on_skip=lambda source, reason: skipped.append(f"skipped {source.name}: {reason}"),
+        )
+    for line in skipped:
+        say(line)
+    say(f"{len(cases):,} sweeps of {len(sources) - len(skipped):,} recordings")
+    return cases
+
+
+def _endless(
+    config: "TrainingConfig", data: list[Path], accelerator: Accelerator
+) -> tuple["TrainingConfig", "Endless"]:
+    """Endless batches for a run, from the focal stacks of datasets or of one pack besides patch scenes."""
+    import torch
+
+    from ..net.training import Endless
+    from ..synth.endless import EndlessConfig, endless_batches, load_pool
+
+    gpu = torch.cuda.is_available() and accelerator is not Accelerator.CPU
+    device = "cuda" if gpu else "cpu"
+    made = EndlessConfig(batch=config.batch) if gpu else EndlessConfig(batch=config.batch, patch_scenes=16, renewed=2)
+    pool = None
+    if data:
+        with progress_bar("reading", None, "scenes") as advance:
+            pool = load_pool(data, device, advance)
+        say(f"focal stacks of {pool.size:,} rendered scenes")
+    training, validation = endless_batches(
+        made, config.network.representation, pool, config.validated, config.seed, device
+    )
+    about = made.model_dump(mode="json") | {"rendered_scenes": 0 if pool is None else pool.size}
+    return config.model_copy(update={"endless": about}), Endless(training, validation)

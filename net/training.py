@@ -6,8 +6,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheck
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from ..capture.errors import SweepdepthError
 from ..capture.recordings.atomic import PartialFile
@@ -30,6 +30,9 @@ from .likelihood import training_loss
 from .model import DepthNet
 from .samples import EpochOrder, SweepSamples, make_sample
 from .weights import load_network, open_weights, save_weights
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Channels (N, C, H, W), true position in the range (N, H, W), and weight (N, H, W); float32."""
 
 NORMAL_SHARE = 0.6827  # of a normal distribution, within one standard deviation
 LAST, SETTINGS, WEIGHTS, LOGS = "last.ckpt", "settings.json", "weights.safetensors", "logs"
@@ -65,6 +68,18 @@ class TrainingConfig(BaseModel):
     validated: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the scenes that are kept from training, to watch it."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """If given, training ends after so long, if not after `steps`; the learning rate follows the clock."""
+    endless: dict[str, Any] | None = None
+    """How samples were made, where they are not those of recordings."""
+
+
+@dataclass(frozen=True)
+class Endless:
+    """Batches that are made as they are needed, and a few to watch the training with."""
+
+    training: Iterator[Batch]
+    validation: Sequence[Batch]
 
 
 class Regression(pl.LightningModule):
@@ -73,7 +88,8 @@ class Regression(pl.LightningModule):
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = DepthNet(config.network).to(memory_format=torch.channels_last)
+        self.network = DepthNet(config.network).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._begun: float | None = None
 
     def forward(self, channels: Tensor) -> Tensor:
         return self.network(channels.to(memory_format=torch.channels_last))
@@ -82,7 +98,17 @@ class Regression(pl.LightningModule):
         channels, position, weight = batch
         loss = training_loss(self(channels).float(), position, weight)
         self.log("loss", loss, prog_bar=True)
+        if self._begun is None:
+            self._begun = time.monotonic()
+        if self._clock() >= 1:
+            self.trainer.should_stop = True
         return loss
+
+    def _clock(self) -> float:
+        """How much of the time there is has passed."""
+        if self.config.minutes is None or self._begun is None:
+            return 0.0
+        return (time.monotonic() - self._begun) / 60 / self.config.minutes
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> None:
         channels, position, weight = batch
@@ -100,19 +126,41 @@ class Regression(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
         )
-        rising = max(1, round(config.warm_up * config.steps))
 
         def rate(step: int) -> float:
-            if step < rising:
-                return (step + 1) / rising
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, config.steps - rising)))) + 1e-3
+            done = max(step / config.steps, self._clock())
+            if done < config.warm_up:
+                return max(done, 1 / config.steps) / config.warm_up
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - config.warm_up) / (1 - config.warm_up)))) + 1e-3
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class EndlessBatches(pl.LightningDataModule):
+    """The loaders of a run on batches that come ready, from the device that trains."""
+
+    def __init__(self, endless: Endless) -> None:
+        super().__init__()
+        self._endless = endless
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(_Stream(self._endless.training), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader | list:
+        return DataLoader(list(self._endless.validation), batch_size=None) if self._endless.validation else []  # pyright: ignore[reportArgumentType]
+
+
+class _Stream(IterableDataset):
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._batches
+
+
 class Samples(pl.LightningDataModule):
-    """The loaders of a run."""
+    """The loaders of a run on recordings."""
 
     def __init__(self, train: list[Case], validation: list[Case], config: TrainingConfig, workers: int) -> None:
         super().__init__()
@@ -161,7 +209,7 @@ class Progress(Callback):
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._begun = self._ready = 0.0
-        self._waited, self._losses = 0.0, list[float]()
+        self._waited, self._losses = 0.0, list[Tensor]()
         self.history: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -178,17 +226,18 @@ class Progress(Callback):
         self._waited += time.monotonic() - self._ready
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._losses.append(float(outputs["loss"]))
+        self._losses.append(outputs["loss"].detach())  # reading it would wait for the device
         self._ready = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not self._losses:  # resumed at the end of an epoch, which is ended once more
             return
         config = pl_module.config
+        loss = float(torch.stack(self._losses).mean())
         seconds = time.monotonic() - self._begun
         row = {
             "step": trainer.global_step,
-            "loss": sum(self._losses) / len(self._losses),
+            "loss": loss,
             **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")},
             "samples_per_s": len(self._losses) * config.batch / seconds,
             "loader_share": self._waited / seconds,
@@ -208,6 +257,7 @@ def train(
     config: TrainingConfig,
     out: Path,
     *,
+    endless: Endless | None = None,
     resume: bool = False,
     force: bool = False,
     devices: int = 1,
@@ -217,7 +267,8 @@ def train(
     facts: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Train a network on labelled sweeps; returns the path of its weights, `out`/weights.safetensors.
+    """Train a network on labelled sweeps, or on endless batches; returns the path of its weights,
+    `out`/weights.safetensors.
 
     `out` also gets `last.ckpt`, from which `resume` goes on, `settings.json`, and logs for CSV and TensorBoard readers.
     The same seed, cases and machine give the same run: what is random about a sample depends on seed, epoch and number.
@@ -234,7 +285,7 @@ def train(
         config = config.model_copy(update={"network": start.config})
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = _prepare(out, config, resume, force)
-    training, validation = split_scenes(cases, config.validated)
+    training, validation = ([], []) if endless is not None else split_scenes(cases, config.validated)
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -251,6 +302,7 @@ def train(
             strategy="ddp" if devices > 1 else "auto",
             precision=_precision(config.precision),
             max_steps=config.steps,
+            limit_train_batches=None if endless is None else config.steps_per_epoch,
             gradient_clip_val=1.0,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
@@ -272,40 +324,55 @@ def train(
             enable_model_summary=False,
             enable_progress_bar=False,
         )
-        data = Samples(training, validation, config, workers)
+        data = Samples(training, validation, config, workers) if endless is None else EndlessBatches(endless)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     weights = out / WEIGHTS
     if trainer.is_global_zero:
         last = progress.history[-1] if progress.history else {}
         about = {
             "training": config.model_dump(mode="json"),
-            "scenes": len({_scene(case) for case in training}),
-            "sweeps": len(training),
-            "augmentation": asdict(Augmentation()) if config.augmented else None,
+            "steps": trainer.global_step,
+            **({} if endless is not None else _about(training)),
+            "augmentation": asdict(Augmentation()) if config.augmented and endless is None else None,
             "validation": {name: value for name, value in last.items() if name.startswith("val_")},
-            "deviation": _deviation(module, validation or training[:50], config),
+            "deviation": _deviation(
+                module, _batches(validation or training[:50], config) if endless is None else endless.validation
+            ),
             **(facts or {}),
         }
         save_weights(weights, module.network, about, force=True)
     return weights
 
 
+def _about(cases: list[Case]) -> dict[str, int]:
+    return {"scenes": len({_scene(case) for case in cases}), "sweeps": len(cases)}
+
+
+def _batches(cases: list[Case], config: TrainingConfig) -> Iterator[Batch]:
+    """Each case as it is, as a batch of its own."""
+    for case in cases:
+        sample = make_sample(case, config.network.representation, NONE, np.random.default_rng(config.seed))
+        channels, position, weight = (torch.from_numpy(array[None]) for array in sample)
+        yield channels, position, weight
+
+
 @torch.inference_mode()
-def _deviation(module: Regression, cases: list[Case], config: TrainingConfig) -> dict[str, float]:
+def _deviation(module: Regression, batches: Iterable[Batch]) -> dict[str, float]:
     """What makes the stated deviations true of most errors: 68 % of them are less than one."""
     module.eval().cpu()
     errors, stated = [], []
-    for case in cases:
-        random = np.random.default_rng(config.seed)
-        channels, position, weight = make_sample(case, config.network.representation, NONE, random)
-        out = module(torch.from_numpy(channels[None])).float()[0].numpy()
+    for batch in batches:
+        channels, position, weight = (tensor.cpu() for tensor in batch)
+        out = module(channels).float()
         inside = (weight > 0) & (position >= 0) & (position <= 1)
-        errors.append(np.abs(out[0].clip(0, 1) - position)[inside])
-        stated.append(np.exp(0.5 * out[1])[inside] if len(out) > 1 else np.ones(int(inside.sum())))
+        errors.append((out[:, 0].clamp(0, 1) - position).abs()[inside].numpy())
+        stated.append((out[:, 1] * 0.5).exp()[inside].numpy() if out.shape[1] > 1 else np.ones(int(inside.sum())))
+    if not errors:
+        return {}
     error, deviation = np.concatenate(errors), np.concatenate(stated)
     if not error.size:
         return {}
-    if not config.network.probabilistic:
+    if not module.config.network.probabilistic:
         return {"constant": float(np.sqrt(np.mean(error**2)))}
     return {"scale": float(np.quantile(error / deviation, NORMAL_SHARE))}
 

@@ -1,0 +1,79 @@
+"""Pools of focal stacks on the training device, from which sweeps are drawn again and again."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .focus import breathe, expose, refocus_views
+from .lens import BLUR_PX, BREATHING, FOCUS_SAMPLES, Chance, Lens, draw_lens
+from .patches import draw_patches
+from .rays import margin_px, render_depth, render_views
+from .tiles import make_tiles
+
+_KEY = (0.09, 0.36)  # exposure, as `sampling` has it
+_TILES = 510
+
+
+@dataclass
+class Pool:
+    """P scenes behind their lenses; the oldest make room for new ones."""
+
+    stacks: Tensor  # (P, F, H, W) float16, radiance, far to near, as the lens breathes
+    position: Tensor  # (P, H, W) float16, in the range, in the geometry of the far end
+    lens: Lens  # (P,) each
+    oldest: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many scenes there are."""
+        return len(self.stacks)
+
+    def replace(self, stacks: Tensor, position: Tensor, lens: Lens) -> None:
+        """Put new scenes in the place of the oldest."""
+        at = (torch.arange(len(stacks), device=self.stacks.device) + self.oldest) % self.size
+        self.stacks[at], self.position[at] = stacks.half(), position.half()
+        for mine, new in zip(self.lens, lens, strict=True):
+            mine[at] = new
+        self.oldest = (self.oldest + len(stacks)) % self.size
+
+    def draw(self, chance: Chance, count: int) -> tuple[Tensor, Tensor, Lens]:
+        """Some of the scenes, each as it is or as in a mirror, across or down."""
+        at = chance.integers(self.size, count)
+        stacks, position = self.stacks[at], self.position[at].float()
+        for axis in (-1, -2):
+            mirrored = chance.yes(0.5, count)
+            stacks[mirrored], position[mirrored] = stacks[mirrored].flip(axis), position[mirrored].flip(axis)
+        return stacks, position, Lens(*(value[at] for value in self.lens))
+
+
+class PatchPool(Pool):
+    """Patch scenes, made as they are needed."""
+
+    def __init__(self, chance: Chance, size: int, height: int, width: int) -> None:
+        self._chance, self._frame = chance, (height, width)
+        self._tiles = make_tiles(chance, _TILES)
+        device = chance.device
+        empty = Lens(*(torch.zeros(size, device=device) for _ in Lens._fields))
+        super().__init__(
+            torch.empty(size, FOCUS_SAMPLES, height, width, dtype=torch.float16, device=device),
+            torch.empty(size, height, width, dtype=torch.float16, device=device),
+            empty,
+        )
+
+    def renew(self, count: int) -> None:
+        """Make so many new scenes."""
+        self.replace(*make_patch_scenes(self._chance, self._tiles, count, *self._frame))
+
+
+def make_patch_scenes(
+    chance: Chance, tiles: Tensor, count: int, height: int, width: int
+) -> tuple[Tensor, Tensor, Lens]:
+    """Focal stacks (B, F, H, W), positions (B, H, W), and the lenses of some new scenes."""
+    lens = draw_lens(chance, count)
+    scenes = draw_patches(chance, lens, height, width, len(tiles))
+    pad = int(BREATHING * max(height, width) / 2) + 2  # the image that breathing brings in
+    margin = margin_px(BLUR_PX[1])
+    views = render_views(scenes, lens, tiles, height, width, margin + pad)
+    stacks = breathe(refocus_views(views, lens, margin), lens, pad)
+    return expose(stacks, chance.by_ratio(*_KEY, count)), render_depth(scenes, height, width), lens

@@ -1,0 +1,147 @@
+"""Rays: the pinhole views over the aperture, and the depth of the middle one, of patch scenes.
+
+View k of a lens whose range blurs over D pixels sees a surface of position δ, that the middle view sees at p, at
+p − D·u_k·(δ − ½), u_k over a disc of diameter 1: the thin lens of `lightfield`, in parts of the range. So where a ray
+at q meets a patch, p = q + D·u·(δ(p) − ½), which a few steps of iteration solve.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..lightfield import aperture_offsets, grid_jitter
+from .lens import Lens
+from .patches import PATCHES, SHAPE, Patches
+from .tiles import SIZE
+
+VIEWS = 64
+_BEHIND = -1e3
+_STEPS = 3
+
+
+def margin_px(blur_px: float) -> int:
+    """Pixels that views need around the frame: half of half the greatest blur, and one for the interpolation."""
+    return int(np.ceil(blur_px / 4 + 0.5)) + 1
+
+
+@cache
+def aperture(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Offsets (K, 2) over a disc of diameter 1, and jitter (K, 2) of the views' sampling grids in pixels."""
+    return (
+        torch.from_numpy(aperture_offsets(VIEWS, 1.0)).float().to(device),
+        torch.from_numpy(grid_jitter(VIEWS)).float().to(device),
+    )
+
+
+def render_views(
+    scenes: Patches, lens: Lens, tiles: Tensor, height: int, width: int, margin: int
+) -> Tensor:  # (B, K, H + 2·margin, W + 2·margin) radiance
+    """The light field of each scene."""
+    offsets, jitter = aperture(lens.blur_px.device)
+    return _cast(scenes, lens.blur_px, offsets, jitter, tiles, height, width, margin)[0]
+
+
+def render_depth(scenes: Patches, height: int, width: int) -> Tensor:  # (B, H, W)
+    """The position in the range that each pixel's centre sees."""
+    device = scenes.x.device
+    nowhere = torch.zeros(1, 2, device=device)
+    blur = torch.ones(len(scenes.x), device=device)
+    return _cast(scenes, blur, nowhere, nowhere, None, height, width, 0)[1][:, 0]
+
+
+def _cast(
+    scenes: Patches,
+    blur_px: Tensor,
+    offsets: Tensor,
+    jitter: Tensor,
+    tiles: Tensor | None,
+    height: int,
+    width: int,
+    margin: int,
+) -> tuple[Tensor, Tensor]:
+    """Radiance and position of what each ray meets first, (B, K, h, w)."""
+    device = blur_px.device
+    x = torch.arange(width + 2 * margin, device=device) + 0.5 - margin
+    y = torch.arange(height + 2 * margin, device=device) + 0.5 - margin
+    x = x[None, None, None, :] + jitter[None, :, 0, None, None]
+    y = y[None, None, :, None] + jitter[None, :, 1, None, None]
+    reach = blur_px[:, None, None] * offsets
+    ux, uy = reach[..., 0, None, None], reach[..., 1, None, None]
+    shape = torch.broadcast_shapes(x.shape, y.shape, ux.shape)
+    position = torch.full(shape, _BEHIND, device=device)
+    px, py = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+    index = torch.zeros(shape, dtype=torch.int32, device=device)
+    meet = compiled(_meet) if device.type == "cuda" else _meet
+    for i, number in enumerate(torch.arange(PATCHES, dtype=torch.int32, device=device).unbind()):
+        patch = [value[:, i, None, None, None] for value in scenes[:SHAPE]]
+        position, px, py, index = meet(position, px, py, index, number, x, y, ux, uy, *patch)
+    if tiles is None:
+        return position, position
+    look = compiled(_look) if device.type == "cuda" else _look
+    return look(px, py, index, tiles, torch.stack([v.float() for v in scenes[SHAPE:]])), position
+
+
+@cache
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function as one kernel for its elements."""
+    return torch.compile(function, dynamic=False)
+
+
+def _meet(
+    position, px, py, index, i, x, y, ux, uy,
+    cx, cy, cos, sin, length, width, power, wobble, lobes, stripes, solid,
+    at, slope_x, slope_y, bulge, wave, wave_x, wave_y,
+):  # fmt: skip
+    """One more patch: wherever it is nearer, the ray's position, point and patch are its own."""
+    rx, ry = x - cx, y - cy
+
+    def turned(qx, qy):
+        return (cos * qx + sin * qy) / length.clamp(min=1e-6), (cos * qy - sin * qx) / width.clamp(min=1e-6)
+
+    def depth(qx, qy):
+        along, across = turned(qx, qy)
+        round_ = bulge * (1 - along * along - across * across).clamp(min=0)
+        return at + slope_x * qx + slope_y * qy + round_ + wave * torch.sin(wave_x * qx + wave_y * qy)
+
+    qx, qy = rx, ry
+    for _ in range(_STEPS):
+        away = depth(qx, qy) - 0.5
+        qx, qy = rx + ux * away, ry + uy * away
+    found = depth(qx, qy)
+    along, across = turned(qx, qy)
+    outline = 1 + wobble * torch.sin(lobes * torch.atan2(across, along))
+    inside = (along.abs() + 1e-9) ** power + (across.abs() + 1e-9) ** power < outline
+    gap = (along * length * stripes + 100.0) % 1
+    inside = inside & ((stripes == 0) | (gap < solid)) & (length > 0) & (found > position)
+    return (
+        torch.where(inside, found, position),
+        torch.where(inside, qx, px),
+        torch.where(inside, qy, py),
+        torch.where(inside, i, index),
+    )
+
+
+def _look(px: Tensor, py: Tensor, index: Tensor, tiles: Tensor, looks: Tensor) -> Tensor:
+    """Radiance of points (B, K, h, w) on their patches; looks (17, B, N)."""
+    b = px.shape[0]
+    scene = torch.arange(b, device=px.device)[:, None, None, None]
+    (tile, texels, cos, sin, tile_x, tile_y, low, high, dark, light, shade_x, shade_y,
+     shadow, shadow_cos, shadow_sin, shadow_at, shadow_soft) = looks[:, scene, index.long()].unbind(0)  # fmt: skip
+    u = (cos * px + sin * py) * texels + tile_x + 64.0 * SIZE
+    v = (cos * py - sin * px) * texels + tile_y + 64.0 * SIZE
+    left, top = u.floor(), v.floor()
+    right_share, lower_share = u - left, v - top
+    x0, y0 = left.long() % SIZE, top.long() % SIZE
+    x1, y1 = (x0 + 1) % SIZE, (y0 + 1) % SIZE
+    flat, base = tiles.reshape(-1), tile.long() * (SIZE * SIZE)
+    upper = flat[base + y0 * SIZE + x0] * (1 - right_share) + flat[base + y0 * SIZE + x1] * right_share
+    lower = flat[base + y1 * SIZE + x0] * (1 - right_share) + flat[base + y1 * SIZE + x1] * right_share
+    value = upper * (1 - lower_share) + lower * lower_share
+    value = ((value - low) / (high - low)).clamp(0, 1)
+    shade = (1 + shade_x * px + shade_y * py).clamp(0.3, 2.0)
+    edge = torch.sigmoid((shadow_cos * px + shadow_sin * py - shadow_at) / shadow_soft)
+    return (dark + (light - dark) * value) * shade * (shadow + (1 - shadow) * edge)
