@@ -1,8 +1,10 @@
-"""Pictures of the documentation, each made by a command: `python docs/pictures.py NAME DATA` → docs/images/NAME.png
+"""Pictures of the documentation, each made by a command: `python docs/pictures.py NAME [DATA]` → docs/images/NAME.png
 
+figures          all that need no data (docs/figures.py); one of them by its own name
 dataset          eight scenes of a dataset (DATA: its folder)
 circuit_board    photographs focused from far to near, the events of a sweep through them, and their depth
                  (DATA: the folder of photographs)
+demo             that of `sweepdepth demo` (DATA: its demo.png)
 """
 
 import io
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from figures import FIGURES, favicon
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -24,7 +27,8 @@ from sweepdepth.synth.photographs import find_photographs, simulate_photographs
 from sweepdepth.synth.presets import PRESETS
 
 IMAGES = Path(__file__).parent / "images"
-COLOURS = 128  # of a palette, so that a picture stays small
+COLOURS = 256  # of a palette, so that a picture stays small
+WIDEST = 1400
 BANDS = 8
 
 BOARD_LENS = """
@@ -85,13 +89,45 @@ PICTURES: dict[str, tuple[Callable[[Path], Figure], int]] = {
 
 
 def main() -> None:
-    if len(sys.argv) != 3 or sys.argv[1] not in PICTURES:
-        sys.exit(__doc__)
-    draw, dpi = PICTURES[sys.argv[1]]
+    match sys.argv[1:]:
+        case ["figures"]:
+            for name in FIGURES:
+                draw_figure(name)
+            favicon().save(IMAGES / "favicon.png", optimize=True)
+        case [name] if name in FIGURES:
+            draw_figure(name)
+        case ["demo", data]:
+            with Image.open(data) as picture:
+                keep("demo", picture)
+        case [name, data] if name in PICTURES:
+            draw, dpi = PICTURES[name]
+            keep_figure(name, draw(Path(data)), dpi)
+        case _:
+            sys.exit(__doc__)
+
+
+def draw_figure(name: str) -> None:
+    """One that needs no data."""
+    draw, dpi = FIGURES[name]
+    keep_figure(name, draw(), dpi)
+
+
+def keep_figure(name: str, figure: Figure, dpi: int) -> None:
+    """Draw a figure into docs/images."""
     drawn = io.BytesIO()
-    draw(Path(sys.argv[2])).savefig(drawn, dpi=dpi)
-    target = IMAGES / f"{sys.argv[1]}.png"
-    Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+    figure.savefig(drawn, dpi=dpi)
+    keep(name, Image.open(drawn))
+
+
+def keep(name: str, picture: Image.Image) -> None:
+    """Write a picture to docs/images with few colours, and no wider than it is shown."""
+    picture = picture.convert("RGB")
+    if picture.width > WIDEST:
+        picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)), Image.Resampling.LANCZOS)
+    target = IMAGES / f"{name}.png"
+    picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).save(
+        target, optimize=True
+    )
     print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
 
 
