@@ -99,6 +99,11 @@ class Dataset:
         """Numbers of the complete scenes, rising."""
         return tuple(sorted({_parse_name(path)[0] for path in self.scenes}))
 
+    @property
+    def first_variants(self) -> tuple[Path, ...]:
+        """One file for each complete scene."""
+        return tuple(path for path in self.scenes if _parse_name(path)[1] == 0)
+
     def missing(self, count: int) -> list[int]:
         """Which of the scenes 0 … count − 1 are not there yet."""
         present = set(self.indices)
