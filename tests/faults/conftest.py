@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..stream.conftest import make_frame  # noqa: F401  a fixture
 from .table import ROUNDS, ROWS, lines
 
 
