@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -19,10 +20,12 @@ import psutil
 import pytest
 
 from sweepdepth import Calibration, CalibrationError, Subscriber, SyncError, WireError
+from sweepdepth.capture.cameras import CameraSettings
 from sweepdepth.capture.cameras.pipe import BATCH, HEADER, MAGIC
 from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.errors import CameraError, LensError
 from sweepdepth.capture.events import TRIGGER_DTYPE, Batch
+from sweepdepth.capture.lenses.settings import optotune_settings
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.net import metrics
 from sweepdepth.stream.demo import recording_path
@@ -535,3 +538,23 @@ def test_a_camera_that_sends_no_triggers_is_said_to(tmp_path, source):
         summary = run.finish()
     assert run.notices[0].startswith('no sweeps: no trigger edge came, but sweep.sync is "trigger": connect')
     assert summary.depth.n_frames == 0
+
+
+def test_the_sentences_that_the_page_explains_are_those_that_are_said():
+    rows = re.findall(r"^\| `(.+?)` \|", (ROOT / "docs" / "live.md").read_text().partition("it says")[2], re.MULTILINE)
+    assert len(rows) > 20
+    code = "".join(p.read_text() for folder in ("capture", "stream") for p in (ROOT / folder).rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # strings that go on in the next line
+    code = code.replace('f"no sweeps: {', "no sweeps: no trigger edge came")
+    assert [row for row in rows if row not in code] == []
+
+
+def test_the_tables_that_the_page_shows_are_accepted(source):
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "live.md").read_text(), re.DOTALL)
+    calibration = Calibration.parse(source.lens.read_text().replace(DRIVER, "\n") + text)
+    assert optotune_settings(calibration).near_ma == 120.0
+    assert calibration.camera_settings is not None
+    assert CameraSettings.check(calibration.camera_settings.model_dump()).roi == (160, 120, 320, 240)
+    assert Calibration.parse(calibration.to_toml()) == calibration
+    biased = Calibration.parse(source.lens.read_text() + "[camera_settings]\nbiases = { Diff = [4, 39] }\n")
+    assert Calibration.parse(biased.to_toml()) == biased
