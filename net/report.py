@@ -1,7 +1,5 @@
 """The report of an evaluation: `evaluation.json` and `evaluation.html`, whole or not at all."""
 
-import base64
-import html
 import io
 import json
 import math
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..capture import page as html
 from ..capture.errors import RecordingError
 from ..capture.recordings.atomic import PartialFile
 from .anatomy import CLASSES, STD_EDGES
@@ -20,7 +19,7 @@ from .case_pictures import case_figure
 from .cases import Case
 from .evaluation import Evaluation, Ground
 from .methods import Method
-from .tables import Table, reliability_table, tables
+from .tables import reliability_table, tables
 
 SCHEMA = "sweepdepth-evaluation/1"
 JSON_NAME, HTML_NAME = "evaluation.json", "evaluation.html"
@@ -136,23 +135,20 @@ def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple
     """The whole page as HTML; pictures are inside it."""
     recordings = len({score.recording for score in evaluation.scores})
     facts = [*(f"{name}: {value}" for name, value in about.items()), f"recordings: {recordings}"]
-    parts = [f"<p>{html.escape(' · '.join(facts))}</p>"]
-    parts += [_html_table(table) for table in (*tables(evaluation), reliability_table(evaluation))]
+    parts = [html.paragraph(" · ".join(facts))]
+    for table in (*tables(evaluation), reliability_table(evaluation)):
+        parts.append(html.table(table.columns, table.rows, table.title, table.note, table.labels))
     if evaluation.skipped:
-        rows = "".join(f"<li>{html.escape(name)}: {html.escape(reason)}</li>" for name, reason in evaluation.skipped)
-        parts.append(f"<h2>Skipped</h2><ul>{rows}</ul>")
-    parts.append("<h2>Best, median and worst</h2><p>By RMSE everywhere, mean over the recording's sweeps.</p>")
+        parts += [html.heading("Skipped"), html.listing([f"{name}: {why}" for name, why in evaluation.skipped])]
+    parts.append(html.heading("Best, median and worst"))
+    parts.append(html.paragraph("By RMSE everywhere, mean over the recording's sweeps."))
     for exemplar, png in pictures:
         title = (
             f"{exemplar.method}, {exemplar.place}: {exemplar.recording}, sweep {exemplar.sweep} "
             f"(RMSE {100 * exemplar.rmse_range:.1f} % of the sweep range)"
         )
-        data = base64.b64encode(png).decode("ascii")
-        parts.append(
-            f'<figure><figcaption>{html.escape(title)}</figcaption><img alt="{html.escape(title, quote=True)}" '
-            f'src="data:image/png;base64,{data}"></figure>'
-        )
-    return _PAGE.format(body="\n".join(parts))
+        parts.append(html.picture(title, png))
+    return html.page("Depth against truth", parts)
 
 
 def _draw(
@@ -182,45 +178,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _html_table(table: Table) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        kinds = [' class="label"' if k < table.labels else "" for k in range(len(cells))]
-        pairs = zip(kinds, cells, strict=True)
-        return "<tr>" + "".join(f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in pairs) + "</tr>"
-
-    return (
-        f"<h2>{html.escape(table.title)}</h2><p>{html.escape(table.note)}</p><div class='wide'><table>"
-        f"<thead>{row(table.columns, 'th')}</thead><tbody>{''.join(row(cells, 'td') for cells in table.rows)}</tbody>"
-        "</table></div>"
-    )
-
-
 def _fill(partial: PartialFile, text: str) -> None:
     try:
         partial.path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RecordingError(f"{partial.target}: cannot be written: {error.strerror or error}") from error
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>sweepdepth: evaluation</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: #222; }}
-h2 {{ margin: 2.2rem 0 0; font-size: 1.15rem; }}
-p {{ margin: .2rem 0 .6rem; color: #555; max-width: 60rem; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }}
-th {{ font-weight: 600; white-space: normal; vertical-align: bottom; }}
-.label {{ text-align: left; }}
-figure {{ margin: 1.2rem 0; }}
-figcaption {{ font-weight: 600; }}
-img {{ max-width: 100%; }}
-</style>
-<h1>Depth against truth</h1>
-{body}
-</html>
-"""
