@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..capture import disturbances
 from ..capture.calibration import Calibration
 from ..capture.events import EVENT_DTYPE, Batch
 from ..capture.stack import EventFocalStack
@@ -68,7 +69,7 @@ class _Finished:
     stack: EventFocalStack
     start_us: int  # sensor time of the oldest events in it
     end_us: int
-    timing_quality: float
+    quality: float  # of the timing and of what went in, 0 to 1
     closed_at: float  # host clock when the batch that closed the sweep, or renewed the bin, came
     binned_at: float
     bin_spans_us: tuple[tuple[int, int], ...] = ()
@@ -85,6 +86,9 @@ class Pipeline:
     `rate` "bin" makes depth of the rolling stack each time the lens has passed a bin, not only a sweep. Paced, a bin
     that is renewed while the estimator is busy is passed over, and counted: the next stack has it all the same.
 
+    Hot pixels are masked, and what spoils depth is told in the warnings and in each frame's quality; `suppressing`
+    averages flickering light away where there is much of it (`capture.disturbances`).
+
     `losses` are counts that the source adds to the drops of a status. `sensor_us` is the sensor's time at a time of
     `time.monotonic_ns`, where it is known: frames then tell their age.
     """
@@ -98,10 +102,12 @@ class Pipeline:
     rate: Rate = "sweep"
     repairs: Callable[[], Iterable[str]] = tuple  # warnings of the source, asked for with every status
     live: bool = False
+    suppressing: bool = True
     losses: Callable[[], Mapping[str, int]] = dict
     sensor_us: Callable[[int], int | None] = lambda _: None
     stopping: threading.Event = field(default_factory=threading.Event)  # set it to end the run early
     _queue: queue.Queue[_Finished | None] = field(init=False)
+    _watch: disturbances.Watch = field(init=False)
     _idle: threading.Event = field(default_factory=threading.Event, init=False)  # the estimator waits for a stack
     _failures: list[BaseException] = field(default_factory=list, init=False)
     _passed_over: bool = field(default=False, init=False)  # a bin was renewed since the last stack handed over
@@ -113,6 +119,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self._queue = queue.Queue(WAITING_STACKS if self._source_waits else 1)
+        self._watch = disturbances.Watch(self.calibration, suppressing=self.suppressing)
 
     @property
     def _source_waits(self) -> bool:
@@ -164,6 +171,7 @@ class Pipeline:
         if self._is_warm:
             return
         self._is_warm = True
+        disturbances.warm_up()
         sweep = Sweep(0, max(1, round(self.calibration.sweep.duration_us)), Direction.FAR_TO_NEAR, self.calibration)
         stack = EventFocalStack.build(np.zeros(1, EVENT_DTYPE), sweep, self.estimator.bins, self.estimator.polarity)
         estimate = self.estimator(stack)
@@ -184,6 +192,7 @@ class Pipeline:
         kind = RollingBinner if self.rate == "bin" else Binner
         binner = kind(self.estimator.bins, self.estimator.polarity)
         pacer = Pacer(self.speed, self.stopping)
+        end_us: int | None = None
         try:
             for batch in source:
                 pacer.wait(batch)
@@ -191,9 +200,12 @@ class Pipeline:
                     return
                 received = time.monotonic()
                 self._n_events += len(batch.events)
-                self._feed(binner, self.tracker.feed(batch), received)
+                self._feed(binner, self.tracker.feed(self._watch.clean(batch)), received)
+                end_us = batch.end_us
             if self.stopping.is_set():
                 return
+            if end_us is not None:
+                self._feed(binner, self.tracker.feed(self._watch.finish(end_us)), time.monotonic())
             self._feed(binner, self.tracker.finish(), time.monotonic())
             if isinstance(binner, RollingBinner) and self._passed_over:
                 self._renew(binner, time.monotonic(), last=True)
@@ -203,6 +215,7 @@ class Pipeline:
 
     def _feed(self, binner: Binner | RollingBinner, spans: Iterable[Span], received: float) -> None:
         for span in spans:
+            self._watch.see(span)
             if isinstance(binner, RollingBinner):
                 for _ in binner.feed(span):
                     self._renew(binner, received)
@@ -211,8 +224,13 @@ class Pipeline:
             if stack is not None:
                 sweep = stack.sweep
                 self._hand_over(
-                    _Finished(stack, sweep.start_us, sweep.end_us, self.tracker.quality, received, time.monotonic())
+                    _Finished(stack, sweep.start_us, sweep.end_us, self._quality, received, time.monotonic())
                 )
+
+    @property
+    def _quality(self) -> float:
+        """Of the timing and of the events, as they are now."""
+        return self.tracker.quality * self._watch.quality
 
     def _renew(self, binner: RollingBinner, received: float, *, last: bool = False) -> None:
         """Hand the rolling stack over, unless events are live and the estimator is busy."""
@@ -233,7 +251,7 @@ class Pipeline:
                 view.stack,
                 view.start_us,
                 view.end_us,
-                self.tracker.quality,
+                self._quality,
                 received,
                 time.monotonic(),
                 tuple((int(a), int(b)) for a, b in view.spans_us),
@@ -260,7 +278,7 @@ class Pipeline:
             stack = finished.stack
             taken = time.monotonic()
             estimate = self.estimator(stack)
-            quality = estimate.quality * finished.timing_quality
+            quality = estimate.quality * finished.quality
             if self.filling:
                 estimate = fill(estimate, stack)
             done = time.monotonic()
@@ -325,7 +343,7 @@ class Pipeline:
         quality = self.tracker.quality
         if math.isfinite(quality) and quality < 0.5:
             told.append(f"sweep timing is uncertain (quality {quality:.2f})")
-        return (*self.repairs(), *told)
+        return (*self.repairs(), *told, *self._watch.warnings)
 
 
 class Pacer:

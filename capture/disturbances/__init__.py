@@ -1,0 +1,5 @@
+"""What spoils depth, noticed in the stream: hot pixels, flickering light, and motion during a sweep."""
+
+from .watch import Watch, warm_up
+
+__all__ = ["Watch", "warm_up"]
