@@ -6,11 +6,13 @@ It needs Debian's `chromium` and the Python package `playwright`.
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from pictures import keep
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-TARGET = Path(__file__).parent / "images" / "view.png"
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 SETTLING_S = 60
 """So that the plots have something to show."""
@@ -42,10 +44,13 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*software, *root])
             page = browser.new_page(viewport={"width": 1600, "height": 1060})
             page.set_default_timeout(120_000)
-            photograph(page, url, TARGET)
+            with tempfile.TemporaryDirectory() as folder:
+                taken = Path(folder) / "view.png"
+                photograph(page, url, taken)
+                with Image.open(taken) as picture:
+                    keep("view", picture)
             browser.close()
         demo.terminate()
-    print(f"written {TARGET}")
 
 
 if __name__ == "__main__":
