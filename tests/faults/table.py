@@ -19,7 +19,7 @@ SEED = os.environ.get("SWEEPDEPTH_FAULT_SEED", "usual")
 
 def rounds(usual: int = 1, share: float = 1.0) -> pytest.MarkDecorator:
     """Parametrise a test with `chance`, a source of random numbers: so many rounds usually, this share of all in the
-    opt-in run."""
+    opt-in run. None usually is for what another test tries in the same way each time."""
     n = max(1, round(ROUNDS * share)) if ROUNDS else usual
     return pytest.mark.parametrize("chance", [Random(f"{SEED} {k}") for k in range(n)], ids=map(str, range(n)))
 
