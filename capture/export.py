@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from .errors import RecordingError
+from .optics import undistorted
 
 SUFFIXES = (".png", ".ply", ".npy")
 
@@ -21,6 +22,8 @@ class Pinhole(Protocol):
     def cx(self) -> float: ...  # pixel centres lie at +0.5
     @property
     def cy(self) -> float: ...
+    @property
+    def distortion(self) -> tuple[float, ...] | None: ...  # k1, k2, p1, p2, k3
 
 
 def export_depth(
@@ -68,12 +71,14 @@ def points(
     depth: np.ndarray,  # (H, W) metres along Z, NaN where unknown
     camera: Pinhole,
 ) -> np.ndarray:
-    """(N, 3) float32 points in metres of the known pixels, in row order: ((x + ½ − cx) z/fx, (y + ½ − cy) z/fy, z)."""
+    """(N, 3) float32 points in metres of the known pixels, in row order.
+
+    The ray of pixel (x, y) is ((x + ½ − cx)/fx, (y + ½ − cy)/fy, 1), with the lens's distortion undone.
+    """
     y, x = np.nonzero(np.isfinite(depth))
     z = depth[y, x]
-    return np.stack(((x + 0.5 - camera.cx) * z / camera.fx, (y + 0.5 - camera.cy) * z / camera.fy, z), axis=1).astype(
-        np.float32
-    )
+    ray_x, ray_y = undistorted((x + 0.5 - camera.cx) / camera.fx, (y + 0.5 - camera.cy) / camera.fy, camera.distortion)
+    return np.stack((ray_x * z, ray_y * z, z), axis=1).astype(np.float32)
 
 
 def _ply(

@@ -5,8 +5,13 @@ diameter `fx · A · |φ − 1/z|` pixels, where A is the diameter of the entran
 circle of confusion (Hecht, Optics, 5th ed., §5.2–5.3) with the image-side distance held at `fx` pixels.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
+
+UNDISTORTING_STEPS = 30
+"""Each takes off at least half of the error where distortion moves a ray by less than half of what it moves."""
 
 
 def aperture_m(focal_length_mm: float, f_number: float) -> float:
@@ -47,3 +52,37 @@ def breathing_magnification(
     A point at p at the far end appears at `centre + m(φ) · (p − centre)`; undoing divides by m.
     """
     return 1.0 + scale_per_diopter * (np.asarray(focus_diopters) - far_diopters)
+
+
+def distorted(
+    x: np.ndarray,  # x/z of a ray
+    y: np.ndarray,  # y/z
+    distortion: Sequence[float],  # k1, k2, p1, p2, k3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where a distorting lens shows a ray, in the same units, by the model of Brown (1966) as OpenCV writes it."""
+    k1, k2, p1, p2, k3 = distortion
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+    )
+
+
+def undistorted(
+    x: np.ndarray,  # (px − cx)/fx of a pixel
+    y: np.ndarray,  # (py − cy)/fy
+    distortion: Sequence[float] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """x/z and y/z of the ray that a distorting lens shows at a place: the inverse of `distorted`, by fixed point.
+
+    It converges wherever the distortion is a map one to one with a slope below 2, as that of real lenses is in the
+    image. None is no distortion.
+    """
+    if distortion is None:
+        return x, y
+    ray_x, ray_y = x, y
+    for _ in range(UNDISTORTING_STEPS):
+        shown_x, shown_y = distorted(ray_x, ray_y, distortion)
+        ray_x, ray_y = ray_x + (x - shown_x), ray_y + (y - shown_y)
+    return ray_x, ray_y

@@ -67,6 +67,8 @@ class CameraInfo(_Model):
     fy: Positive
     cx: float
     cy: float
+    distortion: Annotated[tuple[float, ...], Field(min_length=5, max_length=5)] | None = None
+    """k1, k2, p1, p2, k3 of OpenCV's model, where the lens's distortion is known."""
 
 
 class StreamInfo(_Model):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sweepdepth.capture import optics
+from sweepdepth.capture.optics import distorted, undistorted
 
 
 def test_metres_and_diopters_are_inverse_to_each_other():
@@ -34,3 +35,15 @@ def test_blur_is_symmetric_about_focus_and_nothing_in_focus():
 
 def test_breathing_magnifies_linearly_in_diopters_and_not_at_the_far_end():
     assert optics.breathing_magnification(np.array([0.5, 2.5]), 0.5, 0.015) == pytest.approx([1.0, 1.03])
+
+
+@pytest.mark.parametrize("distortion", [(-0.2, 0.05, 0.001, -0.002, 0.01), (0.15, -0.02, 0.0, 0.0, 0.0), (0.0,) * 5])
+def test_undoing_distortion_gives_back_the_ray(distortion):
+    x, y = np.meshgrid(np.linspace(-0.6, 0.6, 13), np.linspace(-0.5, 0.5, 11))
+    back = undistorted(*distorted(x, y, distortion), distortion)
+    np.testing.assert_allclose(back, (x, y), atol=1e-6)
+
+
+def test_a_barrel_shows_the_edge_of_the_image_further_in():
+    x, _ = distorted(np.array([0.5]), np.array([0.0]), (-0.2, 0.0, 0.0, 0.0, 0.0))
+    assert x[0] == pytest.approx(0.5 * (1 - 0.2 * 0.25))

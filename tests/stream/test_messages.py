@@ -174,7 +174,7 @@ def test_the_header_says_all_that_a_receiver_needs(make_frame: FrameMaker) -> No
         "direction": 1,
         "far_diopters": 0.5,
         "near_diopters": 2.5,
-        "camera": {"width": 34, "height": 26, "fx": 64.8, "fy": 64.8, "cx": 17.0, "cy": 13.0},
+        "camera": {"width": 34, "height": 26, "fx": 64.8, "fy": 64.8, "cx": 17.0, "cy": 13.0, "distortion": None},
         "estimator": "polarity",
         "quality": None,
         "latency_ms": {"bin": 1.5, "total": 9.0},
