@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from ..capture.calibration import Calibration
-from ..capture.cameras import Camera, CameraSettings, CameraStatus, Gap, open_camera, parse_address
+from ..capture.cameras import Camera, CameraSettings, CameraStatus, Gap, Loss, open_camera, parse_address
 from ..capture.errors import SweepdepthError
 from ..capture.events import Batch
 from ..capture.lenses import Lens, LensStatus, make_lens
@@ -120,8 +120,13 @@ def live(
             follower.cross(gap)
             tell(_told(gap))
 
+        def lose(loss: Loss) -> None:
+            pipeline.lose(loss.start_us, loss.end_us, loss.n_events)
+
         try:
-            run.camera = resources.enter_context(open_camera(address, calibration, settings, on_gap=cross, stop=stop))
+            run.camera = resources.enter_context(
+                open_camera(address, calibration, settings, on_gap=cross, on_loss=lose, stop=stop)
+            )
         except SweepdepthError:
             if not stop.is_set():
                 raise

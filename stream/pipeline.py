@@ -31,6 +31,12 @@ WAITING_STACKS = 2
 """Finished stacks that may wait for the estimator, so that it never idles. Where events do not wait, one may: a busy
 estimator then always goes on with the newest."""
 
+MOST_GIVEN_UP = 3
+"""Incomplete sweeps in a row that are given up; depth of the next is made of what there is."""
+
+MOST_HOLES = 256
+"""Places where events are missing that are remembered: from, up to, how many. Sweeps that end forget theirs."""
+
 Rate = Literal["sweep", "bin"]
 
 STATUS_PERIOD_S = 1.0
@@ -115,6 +121,8 @@ class Pipeline:
     _latencies: dict[str, deque[float]] = field(default_factory=dict, init=False)
     _n_events: int = field(default=0, init=False)
     _n_frames: int = field(default=0, init=False)
+    _holes: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=MOST_HOLES), init=False)
+    _given_up: int = field(default=0, init=False)  # incomplete sweeps in a row
     _is_warm: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -166,6 +174,14 @@ class Pipeline:
             self._warnings(),
         )
 
+    def lose(self, start_us: int, end_us: int, n_events: int) -> None:
+        """Learn that events are missing between two sensor times; for the thread that iterates over the source.
+
+        A sweep that they are missing from is not binned to its end: what is left of it is passed over, which makes up
+        for the lag that the loss came from, so that overload costs whole sweeps and the others stay whole and fresh.
+        """
+        self._holes.append((start_us, end_us, n_events))
+
     def warm_up(self) -> None:
         """Compile and load everything before the first sweep counts, with a stack of no events. `run` does it, too."""
         if self._is_warm:
@@ -215,7 +231,15 @@ class Pipeline:
 
     def _feed(self, binner: Binner | RollingBinner, spans: Iterable[Span], received: float) -> None:
         for span in spans:
-            self._watch.see(span)
+            missing = self._missing(span)
+            if not missing:  # else what is missing would be taken for motion
+                self._watch.see(span)
+            if missing and self._given_up < MOST_GIVEN_UP:
+                if span.closed:
+                    self._drops["sweeps_incomplete"] += 1
+                    self._given_up += 1
+                continue
+            self._given_up = 0 if span.closed else self._given_up
             if isinstance(binner, RollingBinner):
                 for _ in binner.feed(span):
                     self._renew(binner, received)
@@ -223,9 +247,17 @@ class Pipeline:
             stack = binner.feed(span)
             if stack is not None:
                 sweep = stack.sweep
-                self._hand_over(
-                    _Finished(stack, sweep.start_us, sweep.end_us, self._quality, received, time.monotonic())
-                )
+                quality = self._quality * stack.n_events / max(1, stack.n_events + missing)
+                self._hand_over(_Finished(stack, sweep.start_us, sweep.end_us, quality, received, time.monotonic()))
+
+    def _missing(self, span: Span) -> int:
+        """How many events may be missing from a sweep, as far as is known by now."""
+        if not self._holes:
+            return 0
+        sweep = span.sweep
+        while self._holes and self._holes[0][1] <= sweep.start_us:
+            self._holes.popleft()  # sweeps come in time order
+        return sum(n for start_us, _, n in self._holes if start_us < sweep.end_us)
 
     @property
     def _quality(self) -> float:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .settings import CameraSettings as CameraSettings
     from .status import CameraStatus as CameraStatus
     from .status import Gap as Gap
+    from .status import Loss as Loss
 
 _PUBLIC = {
     "Camera": ".camera",
@@ -18,6 +19,7 @@ _PUBLIC = {
     "CameraSettings": ".settings",
     "CameraStatus": ".status",
     "Gap": ".status",
+    "Loss": ".status",
     "open_camera": ".camera",
     "parse_address": ".address",
 }

@@ -17,7 +17,7 @@ from .address import CameraAddress, parse_address
 from .clock import HostClock
 from .connection import CameraConnection, ConnectionLost
 from .settings import CameraSettings
-from .status import CameraStatus, Gap
+from .status import CameraStatus, Gap, Loss
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 """Between attempts to reconnect; each itself waits `RECONNECT_PATIENCE_S` for the other side."""
@@ -57,12 +57,15 @@ class Camera:
         calibration: Calibration | None,
         settings: CameraSettings,
         on_gap: Callable[[Gap], None] | None,
+        on_loss: Callable[[Loss], None] | None,
         stop: threading.Event | None,
     ) -> None:
         self.address = address
         self._settings = settings
         self._size = None if calibration is None else (calibration.camera.width, calibration.camera.height)
         self._on_gap = on_gap
+        self._on_loss = on_loss
+        self._told_lost = 0  # of this connection
         self._stop = stop or threading.Event()
         self._closed = threading.Event()
         self._clock = HostClock()
@@ -148,7 +151,7 @@ class Camera:
 
     def _connect(self, patience_s: float) -> CameraConnection:
         connection = CameraConnection(self.address, self._settings, self._size, patience_s, self._stopping)
-        self._connection = connection
+        self._connection, self._told_lost = connection, 0
         if self._stopping():
             connection.close()  # `close` may have come before there was anything to close
         return connection
@@ -183,7 +186,10 @@ class Camera:
         if self._door is None:
             self._door = Door(str(self.address), self.width, self.height)
         door = self._door
-        for batch in door.admit(chunk):
+        batches = door.admit(chunk)
+        if batches and self._connection is not None:
+            self._tell_loss(self._connection.lost_events, batches)
+        for batch in batches:
             now = time.monotonic()
             if self._gap_reason is not None:
                 self._end_gap(batch, self._gap_reason, now)
@@ -198,6 +204,12 @@ class Camera:
         if door.setback_events >= SETBACK_EVENTS:
             self._last_error = self._gap_reason = "its clock was set back"
             self._end_door()
+
+    def _tell_loss(self, lost_events: int, batches: list[Batch]) -> None:
+        """Tell of events that are missing before the end of these batches, and after the ones before them."""
+        n_events, self._told_lost = lost_events - self._told_lost, lost_events
+        if n_events and self._on_loss is not None and self._gap_reason is None and self._end_us is not None:
+            self._on_loss(Loss(self._end_us, batches[-1].end_us + self._shift_us, n_events))
 
     def _end_gap(self, batch: Batch, reason: str, now: float) -> None:
         """Tell of the gap that a batch ends, and find out whether the clock went on in it."""
@@ -242,6 +254,7 @@ def open_camera(
     settings: CameraSettings | None = None,
     *,
     on_gap: Callable[[Gap], None] | None = None,
+    on_loss: Callable[[Loss], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Camera:
     """Open a live source: `dv[:SERIAL]`, `tcp://HOST:EVENTS[,TRIGGERS]` or `pipe:PATH`.
@@ -250,11 +263,12 @@ def open_camera(
             for batch in camera:
                 print(batch.end_us, len(batch.events), len(batch.triggers))
 
-    `on_gap` is called by the thread that iterates, before the first batch after each gap. `stop`, once set, ends the
+    `on_gap` is called by the thread that iterates, before the first batch after each gap, and `on_loss` before the
+    batches between which events are missing. `stop`, once set, ends the
     iteration. With a calibration, the sensor must have its size.
 
     Raises:
         CameraError: the address is none, or nothing answers there within `settings.connect_timeout_s`.
         CalibrationError: the calibration is for another size of sensor.
     """
-    return Camera(parse_address(address), calibration, settings or CameraSettings(), on_gap, stop)
+    return Camera(parse_address(address), calibration, settings or CameraSettings(), on_gap, on_loss, stop)

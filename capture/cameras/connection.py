@@ -37,6 +37,7 @@ class CameraConnection:
         patience_s: float,
         stopping: Callable[[], bool],
     ) -> None:
+        self.lost_events = 0  # of `dropped`, those before the end of the chunk last handed over
         self._stopping = stopping
         self._stall_timeout_s = settings.stall_timeout_s
         arguments = {**address.arguments, "patience_s": patience_s, "settings": settings.model_dump(mode="json")}
@@ -77,7 +78,7 @@ class CameraConnection:
                 message = process.receive()
                 if "end" in message:
                     raise ConnectionLost("it ended")
-                slot = message["slot"]
+                slot, self.lost_events = message["slot"], message["dropped"]
                 yield Chunk(
                     process.ring.events(slot)[: message["events"]],
                     process.ring.triggers(slot)[: message["triggers"]],

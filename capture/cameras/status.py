@@ -26,6 +26,15 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """Events that were dropped because they were not taken in time, somewhere between two times of the batches."""
+
+    start_us: int
+    end_us: int
+    n_events: int
+
+
+@dataclass(frozen=True)
 class CameraStatus:
     """A live source now, and what it had to cope with since it was opened."""
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweepdepth import Calibration
-from sweepdepth.capture.cameras import CameraSettings, Gap, open_camera, parse_address
+from sweepdepth.capture.cameras import CameraSettings, Gap, Loss, open_camera, parse_address
 from sweepdepth.capture.cameras.camera import Camera
 from sweepdepth.capture.cameras.clock import HostClock
 from sweepdepth.capture.cameras.pipe import BATCH, HEADER, MAGIC
@@ -668,10 +668,14 @@ def test_a_source_process_that_is_killed_or_hangs_is_replaced(sender, number):
 def test_what_is_not_taken_in_time_is_dropped_and_counted(sender):
     """A consumer that pauses holds up nobody: the ring fills, the rest is dropped, triggers last."""
     n_batches, n = 60, 100_000
-    with sender.open(header()) as camera:
+    losses: list[Loss] = []
+    seen = np.zeros(n_batches * n + 1000, bool)
+    with sender.open(header(), on_loss=losses.append) as camera:
         batches = iter(camera)
         sender.send(packed(steady(1000), complete_us=EPOCH_US + 1000))
-        got = len(next(batches).events)
+        first = next(batches).events
+        got = len(first)
+        seen[first["timestamp"] - EPOCH_US] = True
         start_us = EPOCH_US + 1000
         for _ in range(n_batches):
             sender.send(packed(make_triggers(np.array([start_us]), np.array([1]))))
@@ -681,6 +685,7 @@ def test_what_is_not_taken_in_time_is_dropped_and_counted(sender):
         triggers = 0
         for batch in batches:
             got += len(batch.events)
+            seen[batch.events["timestamp"] - EPOCH_US] = True
             triggers += len(batch.triggers)
             if batch.end_us >= start_us:
                 break
@@ -691,4 +696,11 @@ def test_what_is_not_taken_in_time_is_dropped_and_counted(sender):
     assert triggers == n_batches
     assert got + status.dropped_events == 1000 + n_batches * n
     assert not status.repairs
+    # All that is missing is missing where it is told to be.
+    told = np.zeros_like(seen)
+    for loss in losses:
+        told[loss.start_us - EPOCH_US : loss.end_us - EPOCH_US] = True
+    assert np.all(seen | told)
+    assert sum(loss.n_events for loss in losses) == status.dropped_events
+    assert [loss.start_us for loss in losses] == sorted(loss.start_us for loss in losses)
     assert "too slow: dropped" in " ".join(status.sentences)

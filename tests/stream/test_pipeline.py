@@ -12,7 +12,7 @@ from sweepdepth.capture.events import Batch, make_triggers
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import make_tracker
 from sweepdepth.net.polarity import PolarityReversal
-from sweepdepth.stream.pipeline import WAITING_STACKS, Pipeline, Sinks
+from sweepdepth.stream.pipeline import MOST_GIVEN_UP, WAITING_STACKS, Pipeline, Sinks
 
 START = 1_763_000_000_000_000
 SWEEP_US = 200_000
@@ -114,6 +114,64 @@ def test_under_overload_the_latest_sweep_wins_and_drops_are_counted(calibration,
     assert statuses[-1].drops["estimator_busy"] == summary.drops["estimator_busy"]
     assert frames[-1].t_end_us == scene.sweeps[-1].end_us
     assert [f.t_end_us for f in frames] == sorted(f.t_end_us for f in frames)
+
+
+def losing(scene, lost_us):
+    """A live source that loses the events of some spans of time, and says so between the batches around them."""
+
+    def source(pipeline):
+        end_us = START
+        for batch in scene.batches:
+            times = batch.events["timestamp"]
+            missing = np.any([(times >= a) & (times < b) for a, b in lost_us], axis=0)
+            if missing.any():
+                pipeline.lose(end_us, batch.end_us, int(missing.sum()))
+            end_us = batch.end_us
+            yield Batch(batch.events[~missing], batch.triggers, batch.end_us)
+            time.sleep(0.01)
+
+    return source
+
+
+def run_live(calibration, source, **options):
+    frames = []
+    sinks = Sinks((frames.append,))
+    pipeline = Pipeline(calibration, make_tracker(calibration), PolarityReversal(), sinks, live=True, **options)
+    return pipeline.run(source(pipeline)), frames
+
+
+def test_a_sweep_that_events_are_missing_from_is_given_up_and_the_others_are_whole(calibration, scene):
+    _, whole, _ = run(calibration, scene.batches)
+    middle = scene.sweeps[1].start_us + SWEEP_US // 2
+    summary, frames = run_live(calibration, losing(scene, [(middle, middle + 30_000)]))
+    assert summary.drops["sweeps_incomplete"] == 1
+    kept = [frame for frame in whole if frame.t_start_us != scene.sweeps[1].start_us]
+    assert len(frames) + summary.drops.get("estimator_busy", 0) == 3
+    for frame in frames:
+        (same,) = [other for other in kept if other.t_start_us == frame.t_start_us]
+        np.testing.assert_array_equal(frame.depth, same.depth)
+        assert frame.quality == pytest.approx(same.quality, rel=0.02)
+
+
+def test_under_lasting_overload_there_is_depth_of_what_there_is_and_its_quality_says_so(calibration, scene):
+    _, whole, _ = run(calibration, scene.batches)
+    lost = [(sweep.start_us + SWEEP_US // 2, sweep.start_us + SWEEP_US * 3 // 4) for sweep in scene.sweeps]
+    summary, frames = run_live(calibration, losing(scene, lost))
+    assert summary.drops["sweeps_incomplete"] == MOST_GIVEN_UP
+    (frame,) = frames
+    assert frame.t_start_us == scene.sweeps[MOST_GIVEN_UP].start_us
+    assert frame.quality < 0.9 * whole[MOST_GIVEN_UP].quality
+
+
+def test_at_the_bin_rate_an_incomplete_sweep_ends_what_rolls(calibration, scene):
+    """The next depth is of the sweep after it, as a whole: none has bins from before."""
+    middle = scene.sweeps[1].start_us + SWEEP_US // 2
+    summary, frames = run_live(calibration, losing(scene, [(middle, middle + 30_000)]), rate="bin")
+    assert summary.drops["sweeps_incomplete"] == 1
+    after = [frame for frame in frames if frame.t_end_us > middle + 30_000]
+    assert after
+    assert min(frame.t_start_us for frame in after) >= scene.sweeps[2].start_us
+    assert after[0].t_end_us == scene.sweeps[2].end_us
 
 
 def test_offline_nothing_is_dropped_and_the_source_waits(calibration, scene):
