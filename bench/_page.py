@@ -166,7 +166,9 @@ def load() -> str:
 
 def write_page(target: Path, name: str, about: str, command: str, caught: Caught, before: str, seconds: float) -> None:
     """The page of a benchmark that ran."""
-    parts = [html.paragraph(about)]
+    parts = []
+    for text in about.split("\n\n"):
+        parts.append(html.preformatted(text) if text.startswith(" ") else html.paragraph(text))
     for part in caught.parts:
         if isinstance(part, str):
             parts.append(html.preformatted(part))

@@ -47,7 +47,7 @@ def listing(items: Sequence[str]) -> str:
 def facts(values: Mapping[str, object]) -> str:
     """Names and values, two columns without a frame."""
     rows = "".join(
-        f"<tr><th class='label'>{html.escape(str(name))}</th><td class='label'>{html.escape(str(value))}</td></tr>"
+        f"<tr><th class='label'>{html.escape(str(name))}</th><td class='fact'>{html.escape(str(value))}</td></tr>"
         for name, value in values.items()
     )
     return f"<div class='wide'><table>{rows}</table></div>"
@@ -109,7 +109,8 @@ pre { overflow-x: auto; color: #555; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
 th { font-weight: 600; white-space: normal; vertical-align: bottom; }
-.label { text-align: left; }
+.label, .fact { text-align: left; }
+.fact { white-space: normal; }
 .bar { background: linear-gradient(to left, #d8d2e8 var(--share), transparent var(--share)); }
 figure { margin: 1.2rem 0; }
 figcaption { font-weight: 600; }
