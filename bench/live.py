@@ -1,0 +1,504 @@
+"""The live path under load: events through a pipe, depth at a subscriber, each in a process of its own.
+
+A source sends sweeps of a synthetic scene, of 640×480 pixels, at a steady rate, by its clock; `live` turns them into
+depth; a subscriber receives it. The source's clock is the host's, so the age of a depth is the time from the end of its sweep,
+at the sensor, to its coming at the subscriber, all of it. Memory is sampled every second, once things have settled.
+What does not fit is lost at one of three places, and all count: the source could not write it in time, the camera's
+ring was full, or a finished sweep was replaced by a newer one before it was estimated.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from sweepdepth import Calibration, Subscriber
+from sweepdepth.capture.cameras.pipe import BATCH, HEADER, MAGIC
+from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE
+from sweepdepth.net.estimators import NAMES
+from sweepdepth.stream.live import live
+from sweepdepth.stream.messages import DepthFrame, StatusFrame
+from sweepdepth.stream.outputs import Publishing
+from sweepdepth.stream.pipeline import Rate
+
+SWEEP_US, STEP_US = 200_000, 5000
+LENS = """
+[camera]
+width = {width}
+height = {height}
+pixel_pitch_um = 9.0
+fx = {fx}
+fy = {fx}
+cx = {cx}
+cy = {cy}
+[lens]
+focal_length_mm = 12.0
+f_number = 1.4
+[sweep]
+waveform = "triangle"
+frequency_hz = 2.5
+far_diopters = 0.5
+near_diopters = 2.5
+sync = "trigger"
+"""
+TOO_LATE_S = 0.05
+"""A source that is so far behind leaves events out, as a camera does."""
+
+SETTLING_S = 5.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What goes through the path, and what is made of it."""
+
+    width: int
+    height: int
+    estimator: str | None
+    weights: str | None
+    depth_rate: Rate
+
+    @property
+    def calibration(self) -> Calibration:
+        """The largest blur is the same part of the picture at every size."""
+        size = {"width": self.width, "height": self.height, "fx": 2.083 * self.width}
+        return Calibration.parse(LENS.format(**size, cx=self.width / 2, cy=self.height / 2))
+
+    def scene(self) -> np.ndarray:
+        """(H, W) diopters: planes side by side."""
+        columns = np.linspace(0.9, 2.1, 8)[np.arange(self.width) * 8 // self.width]
+        return np.broadcast_to(columns, (self.height, self.width))
+
+
+@dataclass
+class Run:
+    """What was seen of one run, once it had settled."""
+
+    rate: float  # M events/s asked for
+    seconds: float = 0.0
+    ages_ms: list[float] = field(default_factory=list)  # of each depth, at the subscriber
+    wire_ms: list[float] = field(default_factory=list)
+    stages_ms: dict[str, list[float]] = field(default_factory=dict)
+    errors: list[float] = field(default_factory=list)  # median of each depth, in parts of the range
+    rss: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # process → (s, MB)
+    cpu: dict[str, float] = field(default_factory=dict)  # stage → cores
+    sent: int = 0
+    unsent: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    queues: dict[str, int] = field(default_factory=dict)  # the longest seen
+    events_per_s: float = 0.0
+    quality: float = 0.0
+
+    @property
+    def lost_events(self) -> int:
+        return self.unsent + self.dropped.get("camera_events", 0)
+
+    @property
+    def sweeps_without_depth(self) -> int:
+        return max(0, round(self.seconds * 1e6 / SWEEP_US) - 1 - len(self.ages_ms))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of the long run; 0 leaves it out")
+    parser.add_argument("--rate", type=float, default=20.0, help="its rate, in million events a second")
+    parser.add_argument(
+        "--estimator",
+        choices=(*NAMES, "untrained"),
+        help="net unless there are no weights; untrained is the default network without any, as fast as one with",
+    )
+    parser.add_argument("--weights", help="weights for the network, instead of its own")
+    parser.add_argument("--depth-rate", choices=("sweep", "bin"), default="sweep")
+    parser.add_argument("--size", default="640x480", help="of the sensor, in pixels")
+    parser.add_argument("--cores", type=int, default=2, help="processors that all processes share")
+    parser.add_argument(
+        "--trial", type=float, default=12.0, help="seconds of each trial of the search; 0 leaves it out"
+    )
+    parser.add_argument(
+        "--overload", type=float, nargs="*", help="rates of the table of overload; none: it is left out"
+    )
+    options = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    width, height = map(int, options.size.split("x"))
+    load = Load(width, height, options.estimator, options.weights, options.depth_rate)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.estimator == "untrained":
+            load = replace(load, estimator="net", weights=str(untrained(Path(folder))))
+        run_all(options, load)
+
+
+def run_all(options: argparse.Namespace, load: Load) -> None:
+    best = options.rate
+    if options.minutes:
+        long = measure(options.rate, 60 * options.minutes, load)
+        print_long(long, options)
+    if options.trial:
+        best, trials = search(options.rate, options.trial, load)
+        print(f"\n### Highest rate without loss: {best:g} M events/s ({options.trial:g} s each)\n")
+        print_trials(trials)
+    rates = [1.5 * best, 2 * best, 3 * best] if options.overload is None else options.overload
+    if rates:
+        print("\n### Overload\n")
+        print_trials([measure(rate, max(options.trial, 12.0), load) for rate in rates])
+
+
+def untrained(folder: Path) -> Path:
+    """Weights of the default network as training begins with them: depth is nonsense, and takes as long."""
+    from sweepdepth.net.architecture import PRESETS
+    from sweepdepth.net.model import DepthNet
+    from sweepdepth.net.weights import save_weights
+
+    save_weights(folder / "untrained.safetensors", DepthNet(PRESETS["default"]), {})
+    return folder / "untrained.safetensors"
+
+
+def search(start: float, seconds: float, load: Load) -> tuple[float, list[Run]]:
+    """The highest rate at which nothing is lost, to a tenth of it, and all that was tried."""
+    trials: list[Run] = []
+
+    def holds(rate: float) -> bool:
+        trials.append(measure(rate, seconds, load))
+        return trials[-1].lost_events == 0 and trials[-1].sweeps_without_depth <= 1
+
+    good, bad = 0.0, None
+    rate = start
+    while bad is None or bad - good > 0.1 * bad:
+        if holds(rate):
+            good = rate
+        else:
+            bad = rate
+        if bad is None:
+            rate = 1.5 * good
+        elif good:
+            rate = round((good + bad) / 2, 1)
+        else:
+            rate = round(bad / 2, 1)
+            if rate < 0.5:
+                break
+    return good, sorted(trials, key=lambda run: run.rate)
+
+
+def measure(rate: float, seconds: float, load: Load) -> Run:
+    """One run of the whole path."""
+    spawn = multiprocessing.get_context("spawn")
+    run = Run(rate)
+    with tempfile.TemporaryDirectory() as folder:
+        pipe, address = f"{folder}/events", f"ipc://{folder}/depth"
+        os.mkfifo(pipe)
+        source_end, source_theirs = spawn.Pipe()
+        live_end, live_theirs = spawn.Pipe()
+        source = spawn.Process(target=send, args=(pipe, rate, load, source_theirs), name="source")
+        runtime = spawn.Process(target=run_live, args=(f"pipe:{pipe}", address, load, live_theirs), name="live")
+        source.start()
+        source_end.recv()  # the events are made
+        runtime.start()
+        try:
+            with Subscriber(address, timeout=120) as subscriber:
+                listen(run, load, subscriber, {"source": source, "live": runtime}, seconds, live_end, source_end)
+                live_end.send("stop")
+                for frame in subscriber:  # what is on its way, up to the last status
+                    del frame
+        finally:
+            while runtime.is_alive():
+                if live_end.poll(0.1):
+                    try:
+                        live_end.recv()
+                    except EOFError:
+                        break
+            runtime.join()
+            source.kill()
+            source.join()
+    return run
+
+
+def listen(
+    run: Run,
+    load: Load,
+    subscriber: Subscriber,
+    processes: dict[str, Any],
+    seconds: float,
+    live_end: Any,
+    source_end: Any,
+) -> None:
+    """Receive for a while, and watch the processes meanwhile."""
+    truth = load.scene()
+    began: float | None = None  # when it had settled
+    first: tuple[dict[str, float], StatusFrame, tuple[int, int]] | None = None
+    cpu: dict[str, float] = {}
+    source_counts = (0, 0)
+    sampled = 0.0
+    while True:
+        frame = subscriber.receive(120)
+        now = time.monotonic()
+        assert frame is not None
+        while live_end.poll():
+            message = live_end.recv()
+            if isinstance(message, BaseException):
+                raise message
+            cpu = message
+        while source_end.poll():
+            source_counts = source_end.recv()
+        if began is None:
+            began = now + SETTLING_S
+        if isinstance(frame, DepthFrame):
+            if first is not None:
+                run.ages_ms.append(1e3 * now - 1e-3 * frame.t_end_us)
+                run.wire_ms.append(1e-6 * (time.time_ns() - frame.t_publish_ns))
+                for stage, ms in frame.latency_ms.items():
+                    run.stages_ms.setdefault(stage, []).append(ms)
+                wrong = np.abs(1 / frame.depth[::8, ::8] - truth[::8, ::8])
+                run.errors.append(float(np.nanmedian(wrong)) / 2.0 if np.isfinite(wrong).any() else np.nan)
+                run.quality += frame.quality
+        elif isinstance(frame, StatusFrame):
+            for name, n in frame.queues.items():
+                run.queues[name] = max(run.queues.get(name, 0), n)
+            if now > began and cpu:
+                if first is None:
+                    first, began = (cpu, frame, source_counts), now
+                run.events_per_s = frame.events_per_s
+                if now - began >= seconds:
+                    break
+        if first is not None and now > sampled + 1:
+            sampled = now
+            for name, megabytes in memory(processes).items():
+                run.rss.setdefault(name, []).append((now - began, megabytes))
+    assert first is not None
+    assert began is not None
+    run.seconds = now - began
+    run.dropped = {why: n - first[1].drops.get(why, 0) for why, n in frame.drops.items()}
+    run.sent, run.unsent = (b - a for a, b in zip(first[2], source_counts, strict=True))
+    run.cpu = {stage: (used - first[0].get(stage, 0.0)) / run.seconds for stage, used in cpu.items()}
+    run.quality /= max(1, len(run.ages_ms))
+
+
+def memory(processes: dict[str, Any]) -> dict[str, float]:
+    """Memory of each process in MB, of which nobody else has a part; the camera's is a child of the runtime's."""
+    found = {"subscriber": psutil.Process().memory_info().rss / 1e6}
+    for name, process in processes.items():
+        found[name] = psutil.Process(process.pid).memory_info().rss / 1e6
+    for child in psutil.Process(processes["live"].pid).children():
+        with suppress(psutil.Error):
+            if "recordings.worker" in " ".join(child.cmdline()):
+                found["camera"] = child.memory_info().rss / 1e6
+    return found
+
+
+# The runtime's process
+
+
+def run_live(address: str, publish: str, load: Load, ours: Connection) -> None:
+    """`live` as the command runs it; tells the processor time of each of its threads once a second."""
+    stop = threading.Event()
+    threading.Thread(target=lambda: (ours.recv(), stop.set()), daemon=True).start()
+    names = {
+        "binning": "check, track and bin",
+        "estimating": "estimate and encode",
+        "publisher": "publish",
+        "MainThread": "status",
+    }
+
+    def report(_: StatusFrame) -> None:
+        used = {f"read (its own process), {pid}": seconds for pid, seconds in camera_times().items()}
+        for thread in threading.enumerate():
+            if thread.native_id is not None and thread.name in names:
+                used[names[thread.name]] = thread_time(thread.native_id)
+        whole = os.times()
+        used["other threads"] = whole.user + whole.system - sum(v for k, v in used.items() if not k.startswith("read"))
+        ours.send({stage.split(",")[0] if "read" in stage else stage: v for stage, v in used.items()})
+
+    def tell(notice: str) -> None:
+        print(f"live: {notice}", file=sys.stderr)
+
+    try:
+        live(
+            address,
+            load.calibration,
+            publishing=Publishing(publish),
+            estimator=load.estimator,
+            weights=load.weights,
+            rate=load.depth_rate,
+            stop=stop,
+            on_status=report,
+            on_notice=tell,
+        )
+    except BaseException as error:
+        ours.send(error)
+        raise
+
+
+def camera_times() -> dict[int, float]:
+    """Processor time of the process that reads the camera, in s."""
+    found = {}
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # it may just be going
+            if "recordings.worker" in " ".join(child.cmdline()):
+                times = child.cpu_times()
+                found[child.pid] = times.user + times.system
+    return found
+
+
+def thread_time(native_id: int) -> float:
+    """Processor time of a thread of this process, in s."""
+    text = Path(f"/proc/self/task/{native_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(text[11]) + int(text[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# The source's process
+
+
+def make_sweep(rate: float, load: Load) -> np.ndarray:
+    """(N,) EVENT_DTYPE: one far→near sweep of `rate` million events a second; a pixel brightens before its focus and
+    dims after it, or the reverse."""
+    rng = np.random.default_rng(0)
+    n = round(rate * SWEEP_US)
+    events = np.zeros(n, EVENT_DTYPE)
+    x, y = rng.integers(0, load.width, n, dtype=np.int16), rng.integers(0, load.height, n, dtype=np.int16)
+    bright = rng.random((load.height, load.width)) < 0.5
+    focus_us = ((load.scene() - 0.5) / 2.0 * SWEEP_US).astype(np.float32)[y, x]
+    # Spread over the whole sweep, so that the rate is steady: that is what is measured here.
+    at = rng.permutation(np.arange(n) * (SWEEP_US / n)).astype(np.int64)
+    events["timestamp"], events["x"], events["y"] = at, x, y
+    events["polarity"] = (at < focus_us) == bright[y, x]
+    return events[np.argsort(at, kind="stable")]
+
+
+def send(path: str, rate: float, load: Load, ours: Connection) -> None:
+    """Send sweeps to and fro until it is killed; tells how many events were sent, and how many were not, as they were
+    late."""
+    forward = make_sweep(rate, load)
+    backward = forward[::-1].copy()
+    backward["timestamp"] = SWEEP_US - 1 - backward["timestamp"]
+    backward["polarity"] = 1 - backward["polarity"]
+    sweeps = forward, backward
+    cuts = [np.searchsorted(s["timestamp"], np.arange(0, SWEEP_US + 1, STEP_US)) for s in sweeps]
+    counts = [0, 0]
+    ours.send("ready")
+    while True:  # a reader that came back hears everything anew
+        with suppress(BrokenPipeError), open(path, "wb", buffering=0) as pipe:
+            send_sweeps(pipe, load, sweeps, cuts, counts, lambda: ours.send(tuple(counts)))
+
+
+def send_sweeps(
+    pipe: Any,
+    load: Load,
+    sweeps: tuple[np.ndarray, ...],
+    cuts: list[np.ndarray],
+    counts: list[int],
+    tell: Callable[[], None],
+) -> None:
+    """Send sweeps by the clock until nobody reads any more; `counts` are events sent and left out."""
+
+    def write(data: Any) -> None:
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[pipe.write(rest) :]
+
+    write(HEADER.pack(MAGIC, 1, load.width, load.height, 0))
+    edge = np.zeros(1, TRIGGER_DTYPE)
+    origin_us = time.monotonic_ns() // 1000 + STEP_US
+    told = 0.0
+    for k in itertools.count():
+        at_us = origin_us + k * SWEEP_US
+        events, cut = sweeps[k % 2], cuts[k % 2]
+        edge["timestamp"], edge["edge"] = at_us, 1 + k % 2
+        write(BATCH.pack(2, 1, -1) + edge.tobytes())
+        for i in range(len(cut) - 1):
+            end_us, n = at_us + (i + 1) * STEP_US, int(cut[i + 1] - cut[i])
+            late_s = time.monotonic() - 1e-6 * end_us
+            if late_s > TOO_LATE_S:
+                counts[1] += n
+                write(BATCH.pack(1, 0, end_us))
+                continue
+            time.sleep(max(0.0, -late_s))
+            part = events[cut[i] : cut[i + 1]].copy()
+            part["timestamp"] += at_us
+            counts[0] += n
+            write(BATCH.pack(1, n, end_us))
+            write(part.view(np.uint8))
+        if time.monotonic() > told + 0.5:
+            told = time.monotonic()
+            tell()
+
+
+# Tables
+
+
+def print_long(run: Run, options: argparse.Namespace) -> None:
+    p50, p99, oldest = np.percentile(run.ages_ms, (50, 99, 100)) if run.ages_ms else (np.nan,) * 3
+    lost = {**{why: n for why, n in run.dropped.items() if n}, **({"not sent": run.unsent} if run.unsent else {})}
+    estimator = options.estimator or "the default estimator"
+    print(f"\n### {run.seconds / 60:.1f} minutes at {run.rate:g} M events/s, {estimator}, {options.cores} cores\n")
+    table(
+        ("", ""),
+        [
+            ("events", f"{run.sent:,} sent, {run.sent / run.seconds / 1e6:.1f} M/s"),
+            ("lost", ", ".join(f"{n:,} {why}" for why, n in lost.items()) or "nothing"),
+            (
+                "depths",
+                f"{len(run.ages_ms)}, {len(run.ages_ms) / run.seconds:.2f} a second of {1e6 / SWEEP_US:g} sweeps",
+            ),
+            ("from the end of the sweep to the subscriber", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms"),
+            ("the oldest", f"{oldest:.0f} ms"),
+            ("queues at their longest", ", ".join(f"{name} {n}" for name, n in run.queues.items())),
+            ("median error of depth", f"{np.nanmedian(run.errors):.3f} of the range"),
+        ],
+    )
+    print()
+    rows = [
+        (name, *(f"{np.percentile(ms, q):.1f}" for q in (50, 99)))
+        for name, ms in {**run.stages_ms, "wire": run.wire_ms}.items()
+    ]
+    table(("stage", "p50, ms", "p99, ms"), rows)
+    print()
+    table(("processor time", "cores"), [(name, f"{cores:.2f}") for name, cores in run.cpu.items()])
+    print()
+    rows = []
+    for name, samples in run.rss.items():
+        at, megabytes = np.array(samples).T
+        settled = at >= at[-1] / 3  # before, buffers are still written to for the first time
+        slope = np.polyfit(at[settled], megabytes[settled], 1)[0] * 60 if settled.sum() > 2 else np.nan
+        rows.append((name, f"{megabytes[0]:.1f}", f"{megabytes[-1]:.1f}", f"{megabytes.max():.1f}", f"{slope:+.2f}"))
+    table(("memory, MB", "at first", "at the end", "most", "slope, MB a minute"), rows)
+
+
+def print_trials(runs: list[Run]) -> None:
+    rows = []
+    for run in runs:
+        p50, p99 = np.percentile(run.ages_ms, (50, 99)) if run.ages_ms else (np.nan, np.nan)
+        rows.append(
+            (
+                f"{run.rate:g}",
+                f"{run.events_per_s / 1e6:.1f}",
+                f"{run.lost_events / max(1, run.sent + run.unsent):.1%}",
+                f"{len(run.ages_ms) / run.seconds:.2f}",
+                f"{p50:.0f}",
+                f"{p99:.0f}",
+                f"{np.nanmedian(run.errors) if run.errors else np.nan:.3f}",
+                ", ".join(f"{n:,} {why}" for why, n in run.dropped.items() if n) or "nothing",
+            )
+        )
+    head = ("M events/s", "binned", "lost", "depths/s", "age p50, ms", "age p99, ms", "error", "dropped")
+    table(head, rows)
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
