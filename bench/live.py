@@ -1,8 +1,9 @@
 """The live path under load: events through a pipe, depth at a subscriber, each in a process of its own.
 
 A source sends sweeps of a synthetic scene, of 640×480 pixels, at a steady rate, by its clock; `live` turns them into
-depth; a subscriber receives it. The source's clock is the host's, so the age of a depth is the time from the end of its sweep,
-at the sensor, to its coming at the subscriber, all of it. Memory is sampled every second, once things have settled.
+depth; a subscriber receives it. The source's clock is the host's, so the age of a depth is the time from the end of
+its sweep, at the sensor, to its coming at the subscriber, all of it. Memory is sampled every second, once things have
+settled.
 What does not fit is lost at one of three places, and all count: the source could not write it in time, the camera's
 ring was full, or a finished sweep was replaced by a newer one before it was estimated.
 """

@@ -25,8 +25,8 @@ def once(whole: Batch) -> Iterator[Batch]:
     events, triggers = whole.events, whole.triggers
     for start_us in range(int(events["timestamp"][0]), int(events["timestamp"][-1]) + 1, STEP_US):
         end_us = start_us + STEP_US
-        parts = [part[slice(*np.searchsorted(part["timestamp"], [start_us, end_us]))] for part in (events, triggers)]
-        yield Batch(*parts, end_us)
+        (i, j), (k, m) = (np.searchsorted(part["timestamp"], [start_us, end_us]) for part in (events, triggers))
+        yield Batch(events[i:j], triggers[k:m], end_us)
 
 
 def packed(batch: Batch, shift_us: int) -> tuple[dv.EventStore, "dv.TriggerPacket.TriggersVector"]:

@@ -503,7 +503,7 @@ def processes_here(name: str) -> list[psutil.Process]:
 def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path, source, lens):
     """And the lens is at rest afterwards, and no empty recording there."""
     nobody = f"tcp://127.0.0.1:{free_ports()[0]}"
-    quick = {"estimator": "polarity"}
+    quick: dict[str, Any] = {"estimator": "polarity"}
     calibration, blind = source.calibration, source.with_sync("events")
     undriven = calibration.model_copy(update={"driver": None})
     with pytest.raises(CameraError, match="nobody listens there; start the sender, or correct the port"):
