@@ -1,4 +1,4 @@
-"""Known vulnerabilities in all that is pinned: `./run audit`, which asks PyPI's advisory database, so it needs a network."""
+"""Known vulnerabilities in all that is pinned: `./run audit`; it asks PyPI's advisory database over the network."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def main() -> None:
     worst = 0
     for pinned in PINNED:
         print(f"{pinned}:", flush=True)
-        done = subprocess.run(command(pinned), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command(pinned), capture_output=True, text=True, check=False)
         try:
             report = json.loads(done.stdout)
         except ValueError:

@@ -1,0 +1,249 @@
+"""What comes with sweepdepth, pinned and explained, and what our code may do: no code from data, no network."""
+
+import ast
+import os
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import h5py
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from bench import audit
+from sweepdepth.capture.dataset import Manifest, create_dataset
+from sweepdepth.stream.demo import recording_path
+from sweepdepth.stream.keys import new_keys
+from sweepdepth.stream.publisher import Publisher
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("capture", "synth", "net", "stream", "cli")
+COMMAND = Path(sys.executable).with_name("sweepdepth")
+
+
+def pinned(name: str) -> dict[str, str]:
+    lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
+    pairs = (line.split("==") for line in lines if line)
+    return {canonicalize_name(package): version for package, version in pairs}
+
+
+def needed(extras: set[str]) -> dict[str, str]:
+    """All that the installed project needs, and all that these need in turn, with the versions installed."""
+    found: dict[str, str] = {}
+    waiting = [("sweepdepth", frozenset(extras))]
+    seen = set()
+    while waiting:
+        name, wanted = waiting.pop()
+        if (name, wanted) in seen:
+            continue
+        seen.add((name, wanted))
+        try:
+            there = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # for another system, or an extra that is not installed
+        found[canonicalize_name(name)] = there.version.partition("+")[0]  # a build for CPUs alone is the same version
+        for text in there.requires or ():
+            need = Requirement(text)
+            if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in wanted or {""}):
+                waiting.append((need.name, frozenset(need.extras) | frozenset({""})))
+    found.pop("sweepdepth")
+    return found
+
+
+def test_all_that_is_installed_for_us_is_pinned():
+    installed = needed({"", "all", "test", "docs"})
+    assert len(installed) > 60
+    known = pinned("constraints.txt")
+    assert {name: version for name, version in installed.items() if known.get(name) != version} == {}
+
+
+def test_every_direct_dependency_says_why():
+    text = (ROOT / "pyproject.toml").read_text()
+    project = tomllib.loads(text)["project"]
+    extras = project["optional-dependencies"]
+    direct = [*project["dependencies"], *(n for extra, names in extras.items() if extra != "all" for n in names)]
+    lines = {line for line in text.splitlines() if not line.startswith("all =")}
+    for requirement in direct:
+        (line,) = (line for line in lines if f'"{requirement}"' in line)
+        assert re.search(r"#\s*\w+.{4,}$", line), f"{requirement} has no reason beside it"
+
+
+def test_the_audit_asks_about_exactly_what_is_pinned():
+    assert pinned("constraints-audit.txt")["pip-audit"]
+    words = audit.command("constraints.txt")
+    assert words[0].endswith(".venv/audit/bin/pip-audit")
+    assert words[words.index("--requirement") + 1] == str(ROOT / "constraints.txt")
+    assert {"--no-deps", "--disable-pip"} <= set(words)
+
+
+def test_the_audit_tells_flaws_and_what_it_could_not_examine():
+    """pip-audit itself passes over packages that it could not look up, all of them for one."""
+    sound = {"name": "numpy", "version": "1.26.4", "vulns": []}
+    flawed = {"name": "pillow", "version": "1", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2", "3"]}]}
+    skipped = {"name": "bpy", "skip_reason": "Dependency not found on PyPI"}
+    status, lines = audit.judge({"dependencies": [sound, flawed, skipped]})
+    assert status == 1
+    assert lines[0] == "pillow 1: PYSEC-1, fixed in 2, 3"
+    assert lines[-1] == "2 packages examined, 1 vulnerabilities known, 1 not examined"
+    assert audit.judge({"dependencies": [sound, skipped]})[0] == 2
+    assert audit.judge({"dependencies": [sound]})[0] == 0
+    assert audit.judge({"dependencies": []})[0] == 2
+
+
+# What our code may do
+
+
+def calls() -> Iterator[tuple[str, str, ast.Call]]:
+    """All calls in our code: where, what is called, and the call."""
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", ast.unparse(node.func), node
+
+
+def keyword(call: ast.Call, name: str) -> object:
+    values = [k.value for k in call.keywords if k.arg == name]
+    return values[0].value if values and isinstance(values[0], ast.Constant) else None
+
+
+def test_no_data_becomes_code():
+    forbidden = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execvp", "yaml.load"}
+    for where, name, call in calls():
+        assert name not in forbidden, f"{where} calls {name}"
+        assert keyword(call, "shell") is not True, f"{where} runs a shell"
+        assert not name.startswith(("pickle.", "marshal.", "shelve.", "dill.", "joblib.")), f"{where} unpickles"
+        if name in ("np.load", "numpy.load"):
+            assert keyword(call, "allow_pickle") is False, f"{where} may unpickle"
+        if name == "torch.load":
+            assert keyword(call, "weights_only") is True, f"{where} may unpickle"
+        if name.endswith("trainer.fit"):
+            assert keyword(call, "weights_only") is True, f"{where} may unpickle"
+
+
+def test_who_reads_hdf5_looks_for_references_first():
+    """Or reads a file of our own, or nothing but names."""
+    guarded = {"capture/recordings/dsec.py", "capture/dataset.py", "capture/depth_file.py"}
+    others = {
+        "capture/description.py": "names, and lengths of what `read_truth` has looked through",
+        "net/cases.py": "names",
+        "stream/demo.py": "the bundled recording",
+    }
+    for where, name, call in calls():
+        if name == "h5py.File" and not any(isinstance(a, ast.Constant) and a.value == "w" for a in call.args):
+            assert where.split(":")[0] in guarded | others.keys(), f"{where} opens HDF5 unguarded"
+    for path in guarded:
+        assert "refuse_references(" in (ROOT / path).read_text()
+
+
+def test_the_hosts_clock_is_read_for_latency_and_messages_alone():
+    """All waiting and pacing goes by the monotonic clock, which nobody sets."""
+    allowed = {
+        "stream/publisher.py": "when a message was published",
+        "stream/demo.py": "how long messages took",
+        "stream/view/feed.py": "how long messages took; when a stream began, for people",
+        "capture/recordings/atomic.py": "whether another machine's file has rested for a day",
+    }
+    wall = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "time.localtime"}
+    found = {where.split(":")[0] for where, name, _ in calls() if name in wall or name.endswith("datetime.now")}
+    assert found <= allowed.keys(), found - allowed.keys()
+
+
+def test_permissions_are_minimal(tmp_path: Path):
+    """Whatever the user's mask lets through, secrets are the owner's alone; nothing is opened wider than it says."""
+    before = os.umask(0)
+    try:
+        _, secret = new_keys("robot", tmp_path / "keys")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    os.umask(0o022)
+    try:
+        create_dataset(tmp_path / "data" / "set", Manifest(0, {}))
+        with Publisher(f"ipc://{tmp_path}/depth"):
+            paths = [p for p in tmp_path.rglob("*") if p.name != "keys"]
+            assert len(paths) >= 5
+            for path in paths:
+                # Who may not write to a socket may not connect to it.
+                assert path.is_relative_to(tmp_path / "keys") or not path.stat().st_mode & 0o022, path
+    finally:
+        os.umask(before)
+    for where, name, _ in calls():
+        assert not name.endswith((".chmod", ".fchmod")), f"{where} changes permissions"
+
+
+# No network
+
+GUARD = """
+import os, sys
+
+def _watch(event, arguments):
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if host not in (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"):
+        with open(os.environ["NETWORK_LOG"], "a") as log:
+            log.write(f"{event} {host}\\n")
+
+sys.addaudithook(_watch)
+"""
+
+ALONE = """
+import ctypes, fcntl, os, socket, struct, sys
+CLONE_NEWNET, CLONE_NEWUSER, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x10000000, 0x8914, 1
+libc = ctypes.CDLL(None, use_errno=True)
+alone = libc.unshare(CLONE_NEWNET) == 0 or libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0
+if alone:
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_no_job_needs_or_seeks_a_network(tmp_path: Path):
+    """Each runs where there is nothing but loopback, if the system allows that, and asks for nothing else."""
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "demo.h5").write_bytes(recording_path().read_bytes())
+    log = tmp_path / "network.log"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "guard"), "NETWORK_LOG": str(log)}
+
+    def alone(*command: object) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", ALONE, *map(str, command)]
+        return subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250, check=False
+        )
+
+    probe = "import socket\ntry: socket.create_connection(('192.0.2.1', 9), 0.1)\nexcept OSError: pass"
+    alone(sys.executable, "-c", probe)
+    assert "192.0.2.1" in log.read_text(), "the guard does not guard"
+    log.unlink()
+
+    jobs: list[tuple[object, ...]] = [("info", "data/demo.h5"), ("demo",)]
+    try:
+        import lightning  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        jobs.append(("train", "--data", "data", "--out", "run", "--steps", 1, "--batch", 2, "--workers", 0))
+    for job in jobs:
+        done = alone(COMMAND, *job)
+        assert done.returncode == 0, f"{job}: {done.stderr}"
+    assert not log.exists(), log.read_text()
+
+
+def test_the_bundled_recording_leads_nowhere():
+    with h5py.File(recording_path()) as file:
+        from sweepdepth.capture.recordings.hdf5 import refuse_references
+
+        refuse_references(file)
