@@ -1,6 +1,15 @@
-"""Sweeps found without triggers, against the triggers; and what finding sweeps costs.
+"""Sweeps found without triggers, against the truth: lag, drift, jitter; and what finding sweeps costs.
 
-    python -m bench.sync RECORDING.aedat4 …
+    ./run bench sync [RECORDING.aedat4 …]
+
+First on simulated sweeps over four textured planes, 20 of 200 ms, of a lens whose turning points are known. "drift" is
+the growth of the period from sweep to sweep, "jitter" the standard deviation of each turning point by itself. "late" is
+how much later than the lens the turning points are found, on average, "scatter" the standard deviation about that,
+"worst" the greatest difference from the average. The photoreceptors' lag is part of "late", and rightly: it shifts all
+events. So depth is compared as well: its median error, of the sweep range, with the turning points of the lens itself
+and with those found.
+
+Then, if given, on recordings:
 
 Each recording needs trigger edges, and its calibration beside it as RECORDING.toml. "lag" is how much later than the
 triggers (and `delay_us`) say the turning points are found, on average: the lag of the pixels, which shifts all events,
@@ -11,6 +20,7 @@ the usual alternative, the best mirror of the signed event rates of 8×8 pixels 
 import argparse
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +31,13 @@ from sweepdepth import Calibration
 from sweepdepth.capture.errors import SyncError
 from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join, make_events, make_triggers
 from sweepdepth.capture.recordings import open_recording
-from sweepdepth.capture.sweeps import Direction
+from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import Tracker, make_tracker
+from sweepdepth.net.polarity import estimate_depth
+from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.sensor import Sensor, advance, expose_first, finish
+
+from . import disturbances
 
 BATCH_US = 10_000
 NO_TRIGGERS = np.empty(0, TRIGGER_DTYPE)
@@ -93,6 +108,104 @@ def accuracy(console: Console, paths: Sequence[Path]) -> None:
     console.print(table)
 
 
+SWEEPS = 20
+SETTLED = 6
+"""Turning points that do not count: those from which the period is being found."""
+
+CASES = (  # sensor, drift of the period a sweep, jitter in ms, of 200 ms
+    ("clean", 0.0, 0.0),
+    ("davis346", 0.0, 0.0),
+    ("dvxplorer", 0.0, 0.0),
+    ("evk4", 0.0, 0.0),
+    ("noisy", 0.0, 0.0),
+    ("davis346", 0.0005, 0.0),
+    ("davis346", 0.002, 0.0),
+    ("davis346", -0.002, 0.0),
+    ("davis346", 0.005, 0.0),
+    ("davis346", 0.0, 0.2),
+    ("davis346", 0.0, 0.5),
+    ("davis346", 0.0, 1.0),
+    ("davis346", 0.0, 2.0),
+    ("davis346", 0.002, 0.5),
+)
+
+
+def record(images: np.ndarray, sensor: Sensor, turning_us: np.ndarray, seed: int) -> np.ndarray:
+    """Events of a lens that turns at given times, at the far end first; one pass before brings the sensor in."""
+    starts = np.concatenate([[2 * turning_us[0] - turning_us[1]], turning_us])
+    array, parts = None, []
+    for i, (start, end) in enumerate(pairwise(starts)):
+        shown = images[::-1] if i % 2 == 0 else images
+        times = start + (end - start) * np.linspace(0, 1, len(images))
+        if array is None:
+            array = expose_first(sensor, shown[0], times[0], seed=seed)
+        parts.append(advance(array, shown[1:], times[1:]))
+    assert array is not None
+    events = join([*parts, finish(array)])
+    return events[np.searchsorted(events["timestamp"], turning_us[0]) :]
+
+
+def synthetic(console: Console, seed: int) -> None:
+    """Every one of `CASES` against the truth."""
+    calibration = Calibration.parse(disturbances.LENS)
+    images, truth = disturbances.planes(calibration, seed), disturbances.plane_diopters(calibration)
+    table = Table(title="sync = events on simulated sweeps of 200 ms, 120×90")
+    for column in (
+        "sensor",
+        "drift",
+        "jitter ms",
+        "found",
+        "late ms",
+        "scatter ms",
+        "worst ms",
+        "quality",
+        "error, lens's",
+        "error, found",
+    ):
+        table.add_column(column, justify="left" if column == "sensor" else "right")
+    for name, drift, jitter_ms in CASES:
+        random = np.random.default_rng([seed, 3])
+        lengths = calibration.sweep.duration_us * (1 + drift) ** np.arange(SWEEPS)
+        turning = (
+            1e6 + np.concatenate([[0], np.cumsum(lengths)]) + 1000 * jitter_ms * random.standard_normal(SWEEPS + 1)
+        )
+        events = record(images, PRESETS[name], turning, seed)
+        tracker = make_tracker(with_sync(calibration, calibration.sweep.frequency_hz), Direction.FAR_TO_NEAR)
+        row = [name, f"{drift:.2%}", f"{jitter_ms:g}"]
+        try:
+            found = turning_points(tracker, batches(events, NO_TRIGGERS))
+        except SyncError:
+            table.add_row(*row, "no", "", "", "", f"{tracker.quality:.2f}", "", "")
+            continue
+        nearest = np.argmin(np.abs(turning[:, None] - found), axis=0)
+        late = ((found - turning[nearest]) / 1000)[SETTLED:-1]
+        errors = [depth_error(events, ends, nearest, calibration, truth) for ends in (turning[nearest], found)]
+        table.add_row(
+            *row,
+            f"{len(found) - 1}/{SWEEPS}",
+            f"{late.mean():+.2f}",
+            f"{late.std():.2f}",
+            f"{np.abs(late - late.mean()).max():.2f}",
+            f"{tracker.quality:.2f}",
+            *(f"{error:.3f}" for error in errors),
+        )
+    console.print(table)
+
+
+def depth_error(
+    events: np.ndarray, ends_us: np.ndarray, number: np.ndarray, calibration: Calibration, truth: np.ndarray
+) -> float:
+    """Median error over the settled sweeps between given turning points, of the range."""
+    errors = []
+    for i in range(SETTLED, len(ends_us) - 2):
+        start, end = round(ends_us[i]), round(ends_us[i + 1])
+        direction = Direction.FAR_TO_NEAR if number[i] % 2 == 0 else Direction.NEAR_TO_FAR
+        first, last = np.searchsorted(events["timestamp"], (start, end))
+        estimate = estimate_depth(events[first:last], Sweep(start, end, direction, calibration))
+        errors.append(np.abs(estimate.diopters - truth) / calibration.sweep.range_diopters)
+    return float(np.nanmedian(errors))
+
+
 LENS = """
 camera = { width = 640, height = 480, pixel_pitch_um = 9.0, fx = 1333.0, fy = 1333.0, cx = 320.0, cy = 240.0 }
 lens = { focal_length_mm = 12.0, f_number = 1.4 }
@@ -136,8 +249,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", nargs="*", type=Path, help="recordings with triggers, a .toml beside each")
     parser.add_argument("--events", type=float, default=4e7, help="events for the cost (default 4e7)")
+    parser.add_argument("--seed", type=int, default=1, help="of the simulated scene (default 1)")
     arguments = parser.parse_args()
     console = Console()
+    synthetic(Console(width=130), arguments.seed)
     if arguments.recordings:
         accuracy(console, arguments.recordings)
     cost(console, int(arguments.events))

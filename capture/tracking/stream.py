@@ -25,6 +25,9 @@ right to 0.1 %, and half a sweep of error turns the direction round."""
 MEMORY = 8
 """Turning points that the running estimates look back on."""
 
+BENT_POINTS, BENT_SIGMAS = 6, 5.0
+"""A period is said to drift when so many turning points lie on a parabola by so many standard errors."""
+
 
 class StreamTracker:
     """A `Tracker` for `sync = "events"`.
@@ -297,6 +300,23 @@ def _at_parity(even: Direction, number: int) -> Direction:
 
 
 def _refine(lattice: Lattice, points: np.ndarray) -> Lattice:
-    """The lattice through the latest turning points."""
-    step, start = np.polyfit(points[:, 0], points[:, 1], 1, w=np.sqrt(points[:, 2]))
-    return Lattice(lattice.origin_us, float(start), float(step), points, lattice.quality)
+    """The lattice through the latest turning points, as it is at the next one.
+
+    A straight line, unless the points surely lie on a bent one: a line through a period that drifts is extrapolated
+    ever too early or too late, a parabola through scattered points anywhere.
+    """
+    number, at_us, votes = points.T
+    middle = float(number.mean())
+    weight = np.sqrt(votes / votes.mean())
+    fit = np.polynomial.polynomial.polyfit(number - middle, at_us, 1, w=weight)
+    if len(points) >= BENT_POINTS:
+        design = np.polynomial.polynomial.polyvander(number - middle, 2) * weight[:, None]
+        bent = np.linalg.lstsq(design, at_us * weight, rcond=None)[0]
+        noise = float(np.sum((at_us * weight - design @ bent) ** 2)) / (len(points) - 3)
+        spread = float(np.sqrt(noise * np.linalg.inv(design.T @ design)[2, 2]))
+        if abs(bent[2]) > BENT_SIGMAS * spread:
+            fit = bent
+    ahead = float(number[-1]) + 1.5 - middle  # between the turning points that are cut and measured next
+    step = float(np.polynomial.polynomial.polyval(ahead, np.polynomial.polynomial.polyder(fit)))
+    start = float(np.polynomial.polynomial.polyval(ahead, fit)) - step * (ahead + middle)
+    return Lattice(lattice.origin_us, start, step, points, lattice.quality)
