@@ -1,6 +1,7 @@
 """`sweepdepth live`"""
 
 import math
+import os
 import signal
 import threading
 from pathlib import Path
@@ -56,6 +57,8 @@ def live(
     debug: DebugOption = False,
 ) -> None:
     """Turn an event camera behind a sweeping lens into a depth sensor. Ctrl-C ends it, the lens at rest."""
+    # Before NumPy is imported: its second thread waits for work by spinning, a seventh of a core at five depths a second.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ..capture.calibration import Calibration
     from ..capture.sweeps import Direction
     from ..stream.live import live
