@@ -57,7 +57,7 @@ def live(
     debug: DebugOption = False,
 ) -> None:
     """Turn an event camera behind a sweeping lens into a depth sensor. Ctrl-C ends it, the lens at rest."""
-    # Before NumPy is imported: its second thread waits for work by spinning, a seventh of a core at five depths a second.
+    # Before NumPy is imported, whose second thread waits for work by spinning: 0.14 cores at five depths a second.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ..capture.calibration import Calibration
     from ..capture.sweeps import Direction
