@@ -46,6 +46,7 @@ OUT_OF_REACH = {
     "source /opt/ros": "ROS 2",
     "python3 examples/ros2_bridge.py": "ROS 2",
     "sweepdepth live": "a camera and a lens",
+    "sweepdepth calibrate": "a camera, a lens and a target",
     "sweepdepth synth render --scheduler": "other machines",
 }
 """Beginnings of commands, or a command and an option, that are read and not run."""
