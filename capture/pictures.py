@@ -81,7 +81,7 @@ def depth_figure(
             error = np.abs(to_diopters(depth) - to_diopters(truth)) / sweep.range_diopters
             axis.set_facecolor(UNKNOWN)
             image = axis.imshow(error, cmap=ERROR_COLOURS, vmin=0, vmax=0.2)
-            axis.set_title(f"error: {title}")
+            axis.set_title(f"error: {title.removeprefix('depth: ')}")
             _bare(axis)
         if image is not None:
             bar = below.colorbar(image, ax=axes[len(maps) :], location="bottom", shrink=0.8)
