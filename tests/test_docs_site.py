@@ -65,3 +65,24 @@ def test_the_reference_has_docstrings(site):
 def test_pictures_are_small():
     for picture in (ROOT / "docs" / "images").iterdir():
         assert picture.stat().st_size < 350_000, picture.name
+
+
+@pytest.mark.skipif(not Path("/usr/bin/chromium").exists(), reason="Chromium is missing: apt-get install chromium")
+def test_search_works_on_files_and_the_browser_asks_nobody_else(site):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        root = ["--no-sandbox"] if os.getuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=root)
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(120_000)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"file://{site}/index.html")
+        page.get_by_label("Search", exact=True).first.click()
+        page.locator("input[name=query]").press_sequentially("breathing")
+        page.locator(".md-search-result__link").first.wait_for()
+        found = page.locator(".md-search-result__link").all_inner_texts()
+        browser.close()
+    assert any("Calibration" in text or "calibration" in text for text in found)
+    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
