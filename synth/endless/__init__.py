@@ -7,4 +7,4 @@ breathes, the same photoreceptor and thresholds (tests compare them). Focal stac
 """
 
 from .packed import load_pool, write_pack
-from .source import EndlessConfig, EndlessSamples, endless_batches
+from .source import EndlessConfig, EndlessSweeps, endless_batches

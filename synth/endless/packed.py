@@ -130,7 +130,7 @@ def read_pack(path: Path, device: torch.device | str = "cpu") -> Pool:
         RecordingError: it is missing, damaged or no pack.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if set(archive.files) != _KEYS:
                 raise ValueError(f"it holds {', '.join(archive.files)}")
             means, waves, position = archive["means"], archive["waves"], archive["position"]

@@ -4,7 +4,6 @@ The pixel of `sensor_kernel`, with these simplifications: time is cut into steps
 response runs straight and events are only counted; readout is instant. A test compares the two.
 """
 
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,9 @@ from .rays import compiled
 STEPS = 64
 """Of a sweep; an event is known to half of that."""
 _WARM_UP = 32
+_AT_ONCE = 4  # steps that are one kernel
 _LOST = 0.3
+_MAX_DECAY, _DIMMED = float(MAX_DECAY), 1 - float(BRIGHT_NOISE)
 
 
 State = tuple[Tensor, Tensor, Tensor]
@@ -86,7 +87,7 @@ def count_events(
     response = drive.clone()
     memory = drive.log() - on * torch.rand_like(drive)
     state: State = (drive, response, memory)
-    step = compiled(_step) if stack.device.type == "cuda" else _step
+    advance = compiled(_advance) if stack.device.type == "cuda" else _advance
 
     def sweep(state: State, forward: bool, steps: int, keep: bool) -> tuple[State, Tensor]:
         kept = torch.empty(n, steps if keep else 0, 2, height, width, dtype=torch.uint8, device=stack.device)
@@ -96,13 +97,12 @@ def count_events(
             each(sensors.leak_hz * sensors.on_threshold) * dt, each(sensors.refractory_s) / dt, noise * dt, hot,
             each(sensors.lost),
         )  # fmt: skip
-        for j in range(steps):
-            lower, upper, share = _frames(j, steps, forward, stack.shape[1])
-            share = _scalar(share, stack.device)
-            counts, drive, response, memory = step(stack[:, lower], stack[:, upper], share, *state, *fixed)
+        for first in range(0, steps, _AT_ONCE):
+            images, shares = _frames(first, steps, forward, stack)
+            counts, drive, response, memory = advance(images, shares, *state, *fixed)
             state = drive, response, memory
             if keep:
-                kept[:, j] = counts
+                kept[:, first : first + _AT_ONCE] = counts
         return state, kept
 
     state, _ = sweep(state, False, _WARM_UP, False)
@@ -111,26 +111,33 @@ def count_events(
     return there, back
 
 
-def _frames(j: int, steps: int, forward: bool, count: int) -> tuple[int, int, float]:
-    """The two images between which step j ends, and the weight of the second."""
-    phase = (j + 1) / steps
-    at = (phase if forward else 1 - phase) * (count - 1)
-    lower = min(int(at), count - 2)
-    return lower, lower + 1, at - lower
+def _frames(first: int, steps: int, forward: bool, stack: Tensor) -> tuple[Tensor, Tensor]:
+    """The pairs of images (2, J, N, H, W) between which a few steps end, and the weights of the second ones (J,)."""
+    phase = (first + 1 + torch.arange(_AT_ONCE, device=stack.device)) / steps
+    at = (phase if forward else 1 - phase) * (stack.shape[1] - 1)
+    lower = at.long().clamp(max=stack.shape[1] - 2)
+    return stack.transpose(0, 1)[torch.stack([lower, lower + 1])], at - lower
 
 
-@cache
-def _scalar(value: float, device: torch.device) -> Tensor:
-    return torch.tensor(value, device=device)
+def _advance(
+    images: Tensor, shares: Tensor, drive: Tensor, response: Tensor, memory: Tensor, *fixed: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Counts (N, J, 2, H, W) of J steps, and the state after them."""
+    kept = []
+    for j in range(_AT_ONCE):
+        image = torch.lerp(images[0, j].float(), images[1, j].float(), shares[j])
+        counts, drive, response, memory = _step(image, drive, response, memory, *fixed)
+        kept.append(counts)
+    return torch.stack(kept, dim=1), drive, response, memory
 
 
 def _step(
-    lower, upper, share, drive, response, memory,
+    image, drive, response, memory,
     gain, offset, on, off, rate, leak, refractory, noise, hot, lost,
 ):  # fmt: skip
     """Counts (N, 2, H, W) uint8 of one step, and the state after it; see `sensor_kernel` for the photoreceptor."""
-    drive1 = gain * (lower.float() + share * (upper.float() - lower.float())) + offset
-    x = (0.5 * rate * (drive + drive1)).clamp(max=float(MAX_DECAY))
+    drive1 = gain * image + offset
+    x = (0.5 * rate * (drive + drive1)).clamp(max=_MAX_DECAY)
     mean = drive + (12 + x * (5 + x)) / (24 + x * (6 + x)) * (drive1 - drive)
     grown = response * x.exp()
     response1 = mean * grown / (grown + (mean - response))
@@ -144,7 +151,7 @@ def _step(
     after = memory + ups * (on + held.clamp(min=0)) - downs * (off - held.clamp(max=0))
     after = torch.where(ups > 0, torch.minimum(after, end), torch.where(downs > 0, torch.maximum(after, end), after))
 
-    dimmed = torch.where(hot, 1.0, 1 - (1 - float(BRIGHT_NOISE)) * response1.clamp(max=1))
+    dimmed = torch.where(hot, 1.0, 1 - _DIMMED * response1.clamp(max=1))
     draw = torch.rand_like(drive)
     expected = noise * dimmed
     noisy = draw < expected
