@@ -2,7 +2,8 @@
 
 Each row: a lens with a random range, delay and breathing, recorded at five distances with simulated sweeps over a
 textured plane, and calibrated from a start that is wrong in all of them. "focus" is the greatest error of the focus
-over the sweep, as a part of the range; "magnification" that at the near end.
+over the sweep, as a part of the range; "magnification" that at the near end; "hot" the hot pixels found in a recording
+at rest, of those there were. The delay has the lag of the pixels in it, as it should: depth is made from their events.
 """
 
 import argparse
@@ -17,11 +18,14 @@ from rich.table import Table
 
 from sweepdepth import Calibration
 from sweepdepth.capture.calibrating import Calibrated, Target, calibrate
-from sweepdepth.capture.events import Batch
+from sweepdepth.capture.calibrating.report import calibration_figure
+from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join
 from sweepdepth.capture.optics import breathing_magnification
+from sweepdepth.capture.pictures import save_figure
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.synth.planes import TextureKind, make_texture, plane_images
 from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.sensor import advance, expose_first, finish
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 EPOCH_US = 1_763_000_000_000_000
@@ -90,6 +94,20 @@ def record_targets(
     return targets
 
 
+def record_rest(folder: Path, truth: Calibration, sensor: str, seed: int, seconds: float = 10.0) -> tuple[Path, int]:
+    """A recording of a still image with the lens at rest, and how many of its pixels are hot."""
+    size = (truth.camera.height, truth.camera.width)
+    preset = PRESETS[sensor].model_copy(update={"hot_fraction": 5e-4, "hot_hz": 50.0})
+    images = np.full((2, *size), 0.4, np.float32)
+    array = expose_first(preset, images[0], EPOCH_US, seed=seed)
+    events = advance(array, images[1:], np.array([EPOCH_US + seconds * 1e6]))
+    events = join([events, finish(array)])
+    path = folder / "rest.h5"
+    batch = Batch(events, np.empty(0, TRIGGER_DTYPE), int(EPOCH_US + seconds * 1e6))
+    write_recording(path, [batch], truth.camera.width, truth.camera.height, force=True)
+    return path, int(np.count_nonzero(array.pixels.hot))
+
+
 @dataclass(frozen=True)
 class Errors:
     """Of a calibration against the truth."""
@@ -125,9 +143,21 @@ def main() -> None:
     parser.add_argument("--textures", nargs="+", default=["natural", "fine"], choices=["natural", "fine", "board"])
     parser.add_argument("--contrast", type=float, default=0.6)
     parser.add_argument("--size", type=int, nargs=2, default=(120, 90), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--picture", type=Path, help="where the plot of the last row goes, as calibrate draws it")
     options = parser.parse_args()
     table = Table(title=f"calibration from five distances, {options.size[0]}×{options.size[1]}")
-    for column in ("sensor", "texture", "waveform", "seed", "focus", "magnification", "delay ms", "verdict", "s"):
+    for column in (
+        "sensor",
+        "texture",
+        "waveform",
+        "seed",
+        "focus",
+        "magnification",
+        "delay ms",
+        "hot",
+        "verdict",
+        "s",
+    ):
         table.add_column(column, justify="left" if column in ("sensor", "texture", "waveform") else "right")
     with tempfile.TemporaryDirectory() as folder:
         for sensor in options.sensors:
@@ -137,7 +167,8 @@ def main() -> None:
                     truth = lens_of(seed, options.size[0], options.size[1], waveform)
                     targets = record_targets(Path(folder), truth, kind, sensor, seed, options.contrast)
                     began = time.process_time()
-                    result = calibrate(targets, start_from(truth))
+                    rest, n_hot = record_rest(Path(folder), truth, sensor, seed)
+                    result = calibrate(targets, start_from(truth), rest)
                     seconds = time.process_time() - began
                     errors = errors_of(result, truth)
                     table.add_row(
@@ -148,11 +179,14 @@ def main() -> None:
                         f"{errors.focus:.2%}",
                         f"{errors.magnification:+.3%}",
                         f"{errors.delay_ms:+.2f}",
+                        f"{len(result.calibration.camera.hot_pixels)}/{n_hot}",
                         result.grade,
                         f"{seconds:.0f}",
                     )
                     Console(width=120, stderr=True).print(result.verdict, errors)
-    Console(width=110).print(table)
+                    if options.picture:
+                        save_figure(calibration_figure(result), options.picture)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

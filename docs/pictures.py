@@ -5,6 +5,7 @@ dataset          eight scenes of a dataset (DATA: its folder)
 circuit_board    photographs focused from far to near, the events of a sweep through them, and their depth
                  (DATA: the folder of photographs)
 demo             that of `sweepdepth demo` (DATA: its demo.png)
+calibration      that of `sweepdepth calibrate` (DATA: that of `./run bench calibration --picture`)
 """
 
 import io
@@ -96,9 +97,9 @@ def main() -> None:
             favicon().save(IMAGES / "favicon.png", optimize=True)
         case [name] if name in FIGURES:
             draw_figure(name)
-        case ["demo", data]:
+        case ["demo" | "calibration" as name, data]:
             with Image.open(data) as picture:
-                keep("demo", picture)
+                keep(name, picture)
         case [name, data] if name in PICTURES:
             draw, dpi = PICTURES[name]
             keep_figure(name, draw(Path(data)), dpi)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..pictures import save_figure
 from ..recordings.atomic import PartialFile
-from .procedure import Calibrated
+from .procedure import GOOD_MAGNIFICATION, Calibrated
 
 
 def save_calibration(result: Calibrated, path: str | Path, *, force: bool = False) -> Path:
@@ -82,7 +82,9 @@ def calibration_figure(result: Calibrated) -> Figure:
         color="tab:purple",
     )
     _label(axes[1], "Residuals", "target (1/m)", "measured less fitted (% of the range)")
-    axes[2].axhline(100 * float(np.median([s.growth for s in result.sightings])), color="0.6")
+    growth = 100 * float(np.median([s.growth for s in result.sightings]))
+    axes[2].axhspan(growth - 100 * GOOD_MAGNIFICATION, growth + 100 * GOOD_MAGNIFICATION, color="0.93")
+    axes[2].axhline(growth, color="0.6")
     axes[2].plot(diopters, [100 * s.growth for s in result.sightings], "o", color="tab:purple")
     _label(axes[2], "Breathing", "target (1/m)", "growth of the image over the sweep (%)")
     if result.rest is not None:
