@@ -22,6 +22,8 @@ _TRIGGER_BLOCK = 1 << 16
 _LIVE_CHUNK_EVENTS = 1 << 14
 """A chunk is written anew with every flush until it is full, each time in another place."""
 
+_INDEX_CHUNK = 1 << 13
+_INDEX_BLOCK = 1 << 20
 _LONGEST_SPAN_US = 100 * 3_600_000_000
 
 
@@ -165,17 +167,15 @@ class _DsecSink:
         if lens_toml is not None:
             self._file.attrs["lens_toml"] = lens_toml
         self._columns = {
-            name: self._file.create_dataset(
-                name, (0,), dtype, maxshape=(None,), chunks=(chunk_events if rows == "many" else 1024,), **COMPRESSION
-            )
+            name: self._file.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(rows,), **COMPRESSION)
             for name, dtype, rows in (
-                ("events/x", "u2", "many"),
-                ("events/y", "u2", "many"),
-                ("events/p", "u1", "many"),
-                ("events/t", "i8", "many"),
-                ("ms_to_idx", "u8", "few"),
-                ("triggers/t", "i8", "few"),
-                ("triggers/type", "u1", "few"),
+                ("events/x", "u2", chunk_events),
+                ("events/y", "u2", chunk_events),
+                ("events/p", "u1", chunk_events),
+                ("events/t", "i8", chunk_events),
+                ("ms_to_idx", "u8", _INDEX_CHUNK),
+                ("triggers/t", "i8", 1024),
+                ("triggers/type", "u1", 1024),
             )
         }
         self._file["t_offset"] = np.int64(0)
@@ -214,9 +214,11 @@ class _DsecSink:
                 f"it would span {t[-1] / 3.6e9:.0f} hours, too long for the index by milliseconds of the DSEC layout; "
                 "write .aedat4, or several files"
             )
-        ms = np.arange(self._n_ms, int(t[-1]) // 1000 + 1)
-        self._append("ms_to_idx", self._n_events + np.searchsorted(t, ms * 1000))
-        self._n_ms += len(ms)
+        end = int(t[-1]) // 1000 + 1
+        for first in range(self._n_ms, end, _INDEX_BLOCK):  # a clock that jumps by a day makes many of them
+            ms = np.arange(first, min(first + _INDEX_BLOCK, end))
+            self._append("ms_to_idx", self._n_events + np.searchsorted(t, ms * 1000))
+        self._n_ms = max(self._n_ms, end)
 
     def _append(self, name: str, values: np.ndarray) -> None:
         column = self._columns[name]
