@@ -21,6 +21,9 @@ from .messages import DepthFrame, StatusFrame
 from .outputs import Publishing, open_sinks
 from .pipeline import Pipeline, Rate, Summary
 
+MAX_LAG_S = 0.5
+"""Events that waited for longer are not worth binning: what they show is over."""
+
 LOOK_S = 0.1
 """How often the lens is asked how it is."""
 
@@ -77,6 +80,9 @@ def live(
     tell = on_notice or (lambda _: None)
     if settings is None and calibration.camera_settings is not None:
         settings = CameraSettings.check(calibration.camera_settings.model_dump(), "lens.toml: camera_settings")
+    settings = settings or CameraSettings()
+    if settings.max_lag_s is None:
+        settings = settings.model_copy(update={"max_lag_s": MAX_LAG_S})
     parse_address(address)  # what is no address is said before a lens moves
     with ExitStack() as resources:
         run = _Run(calibration, tell)

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 
 from ..errors import CalibrationError, CameraError
 from ..recordings.process import STARTUP_TIMEOUT_S, WorkerFailure, WorkerProcess
-from ..recordings.source import Chunk, Header
+from ..recordings.source import NO_EVENTS, Chunk, Header
 from .address import CameraAddress
 from .settings import CameraSettings
 
 ANSWER_TIMEOUT_S = 5.0
 """How long a side that took the connection may take to say what it is."""
+
+CAUGHT_UP_S = 0.03
+"""Events are dropped that waited too long, and then all that waited longer than this."""
 
 _LOOK_S = 0.05
 _LARGEST_SENSOR = 16_384
@@ -38,6 +41,8 @@ class CameraConnection:
         stopping: Callable[[], bool],
     ) -> None:
         self.lost_events = 0  # of `dropped`, those before the end of the chunk last handed over
+        self._late_events = 0  # dropped on this side, having waited for too long
+        self._max_lag_s = settings.max_lag_s
         self._stopping = stopping
         self._stall_timeout_s = settings.stall_timeout_s
         arguments = {**address.arguments, "patience_s": patience_s, "settings": settings.model_dump(mode="json")}
@@ -58,7 +63,7 @@ class CameraConnection:
     def dropped(self) -> tuple[int, int]:
         """Events and triggers dropped because they were not taken in time."""
         vitals = self._process.ring.vitals[0]
-        return int(vitals["dropped_events"]), int(vitals["dropped_triggers"])
+        return int(vitals["dropped_events"]) + self._late_events, int(vitals["dropped_triggers"])
 
     def chunks(self) -> Iterator[Chunk]:
         """Chunks until it is stopped, each valid until the next is asked for.
@@ -66,7 +71,7 @@ class CameraConnection:
         Raises:
             ConnectionLost: the other side is gone, or the process that speaks with it crashed or does nothing.
         """
-        process = self._process
+        process, is_late = self._process, False
         alive_ns = time.monotonic_ns()
         try:
             while not self._stopping():
@@ -78,9 +83,16 @@ class CameraConnection:
                 message = process.receive()
                 if "end" in message:
                     raise ConnectionLost("it ended")
-                slot, self.lost_events = message["slot"], message["dropped"]
+                slot, events = message["slot"], process.ring.events(message["slot"])[: message["events"]]
+                if self._max_lag_s is not None:
+                    lag_s = 1e-9 * (time.monotonic_ns() - message["at_ns"])
+                    is_late = lag_s > (CAUGHT_UP_S if is_late else self._max_lag_s)
+                if is_late:
+                    self._late_events += len(events)
+                    events = NO_EVENTS
+                self.lost_events = message["dropped"] + self._late_events
                 yield Chunk(
-                    process.ring.events(slot)[: message["events"]],
+                    events,
                     process.ring.triggers(slot)[: message["triggers"]],
                     message["complete_us"],
                 )

@@ -39,6 +39,9 @@ class CameraSettings(BaseModel):
     trigger_hold_s: Annotated[float, Field(ge=0, le=1)] = 0.02
     """How long events of one network port wait for triggers of the other."""
 
+    max_lag_s: Annotated[float, Field(ge=0.05, le=3600, allow_inf_nan=False)] | None = None
+    """Events that waited for longer are dropped, and those after them until none waits; live depth takes 0.5."""
+
     connect_timeout_s: Seconds = 5.0
     stall_timeout_s: Annotated[float, Field(ge=0.5, le=3600, allow_inf_nan=False)] = 10.0
     """A source whose process does nothing at all for so long is started anew."""

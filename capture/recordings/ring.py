@@ -139,6 +139,7 @@ class Producer:
                 "events": self._n_events,
                 "triggers": self._n_triggers,
                 "complete_us": self._complete_us,
+                "at_ns": time.monotonic_ns(),
                 "dropped": int(self._port.ring.vitals["dropped_events"][0]),  # up to its end
             }
         )

@@ -597,6 +597,35 @@ def test_no_sender_is_an_error(tmp_path):
         open_camera(f"pipe:{tmp_path / 'file'}", settings=QUICK)
 
 
+def test_events_that_waited_too_long_are_dropped_and_triggers_are_not(sender):
+    """Far less than the ring holds: what is too old is of no use, however much room there is."""
+    n_batches, n = 40, 1000
+    losses: list[Loss] = []
+    settings = CameraSettings(max_lag_s=1.0)
+    with sender.open(header(), settings=settings, on_loss=losses.append) as camera:
+        batches = iter(camera)
+        sender.send(packed(steady(1000), complete_us=EPOCH_US + 1000))
+        got = len(next(batches).events)
+        start_us = EPOCH_US + 1000
+        for _ in range(n_batches):
+            sender.send(packed(make_triggers(np.array([start_us]), np.array([1]))))
+            sender.send(packed(steady(n, start_us), complete_us=start_us + n))
+            start_us += n
+        time.sleep(2.5)  # longer than that
+        sender.send(packed(steady(n, start_us), complete_us=start_us + n))
+        triggers = 0
+        for batch in batches:
+            got += len(batch.events)
+            triggers += len(batch.triggers)
+            if batch.end_us >= start_us + n:
+                break
+        status = camera.status()
+    assert triggers == n_batches
+    assert status.dropped_events >= (n_batches - 1) * n
+    assert got + status.dropped_events == 1000 + (n_batches + 1) * n
+    assert sum(loss.n_events for loss in losses) == status.dropped_events
+
+
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_the_example_sender_is_read(tmp_path, kind):
     """And again after it was killed: its clock begins anew."""
