@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import threading
 import time
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -148,15 +150,16 @@ def test_a_sensors_clock_jumps_in_a_stream(tmp_path: Path, lens: str, chance: Ra
         at_us += 1_000_000
 
     def send() -> None:
-        with open(camera_pipe, "wb", buffering=0) as pipe:
+        with suppress(BrokenPipeError), open(camera_pipe, "wb", buffering=0) as pipe:
             pipe.write(HEADER.pack(MAGIC, 1, 96, 72, 0))
             for start_us in parts:
-                for k in range(50):
+                for k in range(50) if start_us != parts[-1] else count():
+                    if done.is_set():
+                        return
                     t = start_us + 20_000 * k + np.arange(2000) * 10
                     events = make_events(t, t % 96, t % 72, t % 2)
                     pipe.write(BATCH.pack(1, len(events), int(t[-1])) + events.tobytes())
                     time.sleep(0.002)
-            done.wait(60)
 
     done = threading.Event()
     sender = threading.Thread(target=send)
@@ -172,15 +175,14 @@ def test_a_sensors_clock_jumps_in_a_stream(tmp_path: Path, lens: str, chance: Ra
         for batch in camera:
             recorder(batch)
             batches.append(batch)
-            # Of what follows a step back some events are spent on noticing it.
-            if sum(len(b.events) for b in batches) >= 280_000:
+            if gaps and sum(len(b.events) for b in batches) >= 220_000:
                 break
         watchdog.cancel()
         done.set()
     sender.join()
     assert recorder.status().failure is None
     times = np.concatenate([batch.events["timestamp"] for batch in batches])
-    assert len(times) >= 280_000
+    assert len(times) >= 220_000
     assert np.all(np.diff(times) >= 0)
     assert [gap.reason for gap in gaps] == ["its clock was set back"]
     with open_recording(tmp_path / "live.h5") as recording:
