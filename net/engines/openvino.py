@@ -5,14 +5,19 @@ no torch, which takes seconds to import.
 """
 
 import os
+import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import openvino
 
-from ..weights import WeightsFile, load_network
+# OpenVINO's converter reports its use to Google Analytics wherever this package can be imported; here it cannot.
+sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+
+import openvino  # noqa: E402
+
+from ..weights import WeightsFile, load_network  # noqa: E402
 
 _KEPT = 64  # exports in the cache, each as large as the weights
 
