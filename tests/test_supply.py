@@ -218,6 +218,7 @@ def test_no_job_needs_or_seeks_a_network(tmp_path: Path):
     (tmp_path / "data" / "scene_000000.h5").write_bytes(recording_path().read_bytes())
     log = tmp_path / "network.log"
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "guard"), "NETWORK_LOG": str(log)}
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")  # so that the network is converted, as on a first run
 
     def alone(*command: object) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-c", ALONE, *map(str, command)]
