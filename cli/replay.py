@@ -131,12 +131,12 @@ def replay(
             }
         )
     else:
-        rate = summary.n_events / max(summary.seconds, 1e-9) / 1e6
+        meps = summary.n_events / max(summary.seconds, 1e-9) / 1e6
         print_tables(
             {
                 recording.name: {
                     "depth frames": summary.n_frames,
-                    "events": f"{summary.n_events:,} in {summary.seconds:.2f} s ({rate:.2f} M/s)",
+                    "events": f"{summary.n_events:,} in {summary.seconds:.2f} s ({meps:.2f} M/s)",
                     **{f"latency: {stage}": text for stage, text in latency.items()},
                     "dropped": ", ".join(f"{n} {why}" for why, n in summary.drops.items() if n) or "nothing",
                     "warnings": summary.warnings,

@@ -25,7 +25,8 @@ class NetworkConfig(BaseModel):
 
 
 PRESETS = {
-    "default": NetworkConfig(),
+    "default": NetworkConfig(representation=Representation(bins=12, polarity="interpolated", evidence=True)),
+    "plain": NetworkConfig(name="plain"),
     "paper": NetworkConfig(
         name="paper",
         representation=Representation(bins=5, polarity="signed", compressed=False, conditions=False),

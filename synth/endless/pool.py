@@ -12,7 +12,8 @@ from .rays import margin_px, render_depth, render_views
 from .tiles import make_tiles
 
 _KEY = (0.09, 0.36)  # exposure, as `sampling` has it
-_TILES = 510
+_TILES = 510  # textures, at most
+_TILES_A_SCENE = 6
 
 
 @dataclass
@@ -52,7 +53,7 @@ class PatchPool(Pool):
 
     def __init__(self, chance: Chance, size: int, height: int, width: int) -> None:
         self._chance, self._frame = chance, (height, width)
-        self._tiles = make_tiles(chance, _TILES)
+        self._tiles = make_tiles(chance, min(_TILES, _TILES_A_SCENE * size))
         device = chance.device
         empty = Lens(*(torch.zeros(size, device=device) for _ in Lens._fields))
         super().__init__(

@@ -13,7 +13,7 @@ from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.events import make_events
 from sweepdepth.capture.optics import to_diopters
 from sweepdepth.capture.sweeps import Direction, Sweep
-from sweepdepth.net.architecture import PRESETS, NetworkConfig
+from sweepdepth.net.architecture import PRESETS
 from sweepdepth.net.representation import Representation
 from sweepdepth.net.training import Endless, TrainingConfig, train
 from sweepdepth.synth.endless import EndlessConfig, endless_batches
@@ -260,14 +260,16 @@ def test_focal_stacks_with_a_real_cameras_noise_are_no_use(calibration):
         pool_of([replace(truth(calibration, 1), focal_stack_diopters=np.linspace(0.6, 2.4, FOCUS_SAMPLES))])
 
 
-@pytest.mark.parametrize("preset", ["default", "paper", "frames30"])
+@pytest.mark.parametrize("preset", ["plain", "paper", "frames30"])
 def test_a_network_trains_on_endless_sweeps(calibration, tmp_path, preset):
     network = PRESETS[preset].model_copy(update={"widths": (8, 8)})
     pool = pool_of([truth(calibration, seed) for seed in range(3)])
-    share = 0.5 if preset == "default" else 1.0  # patch scenes take their time on a CPU
+    share = 0.5 if preset == "plain" else 1.0  # patch scenes take their time on a CPU
     made = EndlessConfig(height=16, width=16, patch_scenes=8, renewed=1, at_once=1, batch=4, rendered=share)
     training, validation = endless_batches(made, network.representation, pool, 0.3, 0, "cpu")
-    config = TrainingConfig(network=network, steps=4, steps_per_epoch=2, batch=4, endless=made.model_dump())
+    config = TrainingConfig(
+        network=network, steps=4, steps_per_epoch=2, batch=4, endless=made.model_dump(), precision="32-true"
+    )
     said: list[str] = []
     weights = train([], config, tmp_path, endless=Endless(training, validation), say=said.append)
     assert weights.exists()
@@ -276,7 +278,7 @@ def test_a_network_trains_on_endless_sweeps(calibration, tmp_path, preset):
 
 def test_what_a_network_sees_depends_on_its_seed_alone(calibration):
     pool = pool_of([truth(calibration, 1)])
-    shown = NetworkConfig().representation
+    shown = PRESETS["plain"].representation
 
     def batch(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
