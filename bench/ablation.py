@@ -1,7 +1,7 @@
 """What a network should see: variants trained side by side on the same sweeps, judged on the same rendered scenes.
 
     ./run bench ablation --data train.pack --minutes 2
-    ./run bench ablation --data train.pack --minutes 8 --variants plain paper frames frames30 --out weights
+    ./run bench ablation --data train.pack --minutes 8 --variants default paper frames frames30 --out weights
 
 All variants get each batch in turn, so data and steps are the same for all; `--out` keeps their weights.
 """
@@ -25,26 +25,26 @@ from sweepdepth.synth.endless.lens import Chance
 from sweepdepth.synth.endless.packed import split_pool
 from sweepdepth.synth.endless.sweeps import Sweeps, draw_sweeps, show
 
-_PLAIN = PRESETS["plain"]
+_DEFAULT = PRESETS["default"]
 
 
 def _seen(**changes: object) -> NetworkConfig:
-    shown = _PLAIN.representation.model_copy(update=changes)
-    return _PLAIN.model_copy(update={"representation": shown})
+    shown = _DEFAULT.representation.model_copy(update=changes)
+    return _DEFAULT.model_copy(update={"representation": shown})
 
 
 VARIANTS: dict[str, NetworkConfig] = {
-    "plain": _PLAIN,
-    "another seed": _PLAIN,
+    "default": _DEFAULT,
+    "another seed": _DEFAULT,
     "signed": _seen(polarity="signed"),
     "5 bins": _seen(bins=5),
     "20 bins": _seen(bins=20),
     "first and last times": _seen(times=True),
     "counts as they are": _seen(compressed=False),
     "lens not told": _seen(conditions=False),
-    "squared error": _PLAIN.model_copy(update={"probabilistic": False}),
-    "wider": _PLAIN.model_copy(update={"widths": (24, 40, 72, 112, 144)}),
-    "full resolution": _PLAIN.model_copy(update={"stem": 1, "widths": (8, 16, 32, 64, 112, 144)}),
+    "squared error": _DEFAULT.model_copy(update={"probabilistic": False}),
+    "wider": _DEFAULT.model_copy(update={"widths": (24, 40, 72, 112, 144)}),
+    "full resolution": _DEFAULT.model_copy(update={"stem": 1, "widths": (8, 16, 32, 64, 112, 144)}),
     **{name: PRESETS[name] for name in ("paper", "frames", "frames30")},
 }
 

@@ -18,7 +18,6 @@ class Preset(StrEnum):
     """Which network."""
 
     DEFAULT = "default"
-    PLAIN = "plain"
     PAPER = "paper"
     FRAMES = "frames"
     FRAMES30 = "frames30"
@@ -40,9 +39,7 @@ def train(
     ] = None,
     preset: Annotated[
         Preset,
-        typer.Option(
-            help="default: ours; plain: without the matched filter; paper: WACV 2025; frames, frames30: on images."
-        ),
+        typer.Option(help="default: ours; paper: WACV 2025; frames, frames30: ours on conventional images."),
     ] = Preset.DEFAULT,
     init: Annotated[
         Path | None, typer.Option("--init", help="Weights to start from (fine-tuning), instead of a preset.")
@@ -82,8 +79,6 @@ def train(
     if not data and not endless:
         raise typer.BadParameter("give --data DIR, or --endless")
     network = PRESETS[preset.value] if init is None else open_weights(init).config
-    if endless and network.representation.evidence:
-        raise SweepdepthError("--endless cannot make what the default network sees; choose another, as --preset plain")
     config = TrainingConfig(
         network=network,
         init=None if init is None else str(init),

@@ -25,8 +25,7 @@ class NetworkConfig(BaseModel):
 
 
 PRESETS = {
-    "default": NetworkConfig(representation=Representation(bins=12, polarity="interpolated", evidence=True)),
-    "plain": NetworkConfig(name="plain"),
+    "default": NetworkConfig(),
     "paper": NetworkConfig(
         name="paper",
         representation=Representation(bins=5, polarity="signed", compressed=False, conditions=False),

@@ -104,43 +104,26 @@ def estimate_depth(
     return estimator(EventFocalStack.build(events, sweep, estimator.bins, estimator.polarity))
 
 
-def evidence(
-    signed: np.ndarray,  # (B, H, W) float32, "interpolated" events, far→near
-    calibration: Calibration,
-    candidates: tuple[float, ...],
-) -> np.ndarray:
-    """What the matched filter says, for a network to weigh, (C + 1, H, W) float32: the share of the events' energy
-    that each candidate position explains, and ln(1 + the number of events in the neighbourhood)."""
-    explained, total = explained_energy(signed, calibration, candidates)
-    events = _pool(np.abs(signed).sum(axis=0)) * (4 * np.pi * POOL_PX**2)
-    share = explained / np.maximum(total, 1e-12)
-    told = np.concatenate([share, np.log1p(events)[None]])
-    height, width = signed.shape[1:]
-    return told.repeat(2, axis=1).repeat(2, axis=2)[:, :height, :width].astype(np.float32)
-
-
 def explained_energy(
     signed: np.ndarray,  # (B, H, W) float32, signed events, far→near
     calibration: Calibration,
-    candidates: tuple[float, ...] = tuple(CANDIDATES.tolist()),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Energy of the events that each candidate explains (C, H/2, W/2), and their whole energy (H/2, W/2)."""
     bins, height, width = signed.shape
     blurred = {sigma: gaussian_blur(signed, sigma) for sigma in {s for band in BANDS_PX for s in band}}
-    explained, total = np.zeros((len(candidates), height, width), np.float32), np.zeros((height, width), np.float32)
+    explained = np.float32(0)
+    total = np.float32(0)
     for fine, coarse in BANDS_PX:
         detail = (blurred[fine] - blurred[coarse]).reshape(bins, -1)
         detail *= np.float32(_noise_gain(fine, coarse) ** -0.5)
-        curves = _rate_curves(_blur_per_range(calibration), candidates, bins, fine, coarse)
+        curves = _rate_curves(calibration, bins, fine, coarse)
         explained += np.square(curves @ detail).reshape(-1, height, width)
         total += np.square(detail).sum(axis=0).reshape(height, width)
     return _pool(explained), _pool(total)
 
 
-@lru_cache(maxsize=64)
-def _rate_curves(
-    blur_px: float, candidates: tuple[float, ...], bins: int, fine: float, coarse: float
-) -> np.ndarray:
+@lru_cache(maxsize=16)
+def _rate_curves(calibration: Calibration, bins: int, fine: float, coarse: float) -> np.ndarray:
     """Expected signed event rate over the bins for each candidate, (C, B) float32, rows of unit length.
 
     The transfer function of a disc of diameter d is 2·J1(πfd)/(πfd); it is averaged over the band with the 1/f²
@@ -150,11 +133,11 @@ def _rate_curves(
     power /= power.sum()
 
     def contrast(distance: np.ndarray) -> np.ndarray:
-        z = np.pi * blur_px * np.abs(distance)[..., None] * FREQUENCIES + 1e-9
+        z = np.pi * _blur_per_range(calibration) * np.abs(distance)[..., None] * FREQUENCIES + 1e-9
         return (2 * j1(z) / z) @ power
 
     half_bin = 0.5 / (bins - 1)
-    distance = np.linspace(0, 1, bins) - np.array(candidates)[:, None]
+    distance = np.linspace(0, 1, bins) - CANDIDATES[:, None]
     rate = contrast(distance + half_bin) - contrast(distance - half_bin)
     return (rate / (np.linalg.norm(rate, axis=1, keepdims=True) + 1e-3)).astype(np.float32)
 

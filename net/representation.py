@@ -7,13 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..capture.stack import EventFocalStack, Polarity
 from ..capture.sweeps import Direction, Sweep
-from .polarity import evidence
 
 CONDITIONS = 5
 """Channels that tell of lens and sweep; see `sweep_conditions`."""
-
-CANDIDATES = tuple(np.linspace(-0.2, 1.2, 21).round(4).tolist())
-"""Positions in the sweep range of which the matched filter's evidence is told."""
 
 _TYPICAL_BLUR_PX = 8.0
 _TYPICAL_MOTION_PX = 4.0
@@ -35,8 +31,6 @@ class Representation(BaseModel):
     """Whether counts go through arsinh, which keeps single events as they are and pixels that flood in bounds."""
     times: bool = False
     """Whether each pixel's first and last event of each polarity are told (the "event depth surface", EDFF 2024)."""
-    evidence: bool = False
-    """Whether the matched filter of `polarity` is told: what it knows of the blur need not be learned."""
     conditions: bool = True
     """Whether lens and sweep are told."""
     frame_rate_hz: float | None = None
@@ -46,27 +40,23 @@ class Representation(BaseModel):
     def _consistent(self) -> Self:
         if self.times and self.source != "events":
             raise ValueError("times: only events have them")
-        if self.evidence and (self.source != "events" or self.polarity != "interpolated"):
-            raise ValueError('evidence: comes from events, with polarity = "interpolated"')
         return self
 
     @property
     def channels(self) -> int:
         stack = 2 * self.bins if self.source == "events" and self.polarity == "split" else self.bins
-        told = 4 * self.times + (len(CANDIDATES) + 1) * self.evidence
-        return stack + told + CONDITIONS * self.conditions
+        return stack + 4 * self.times + CONDITIONS * self.conditions
 
     def of_stack(self, stack: EventFocalStack) -> np.ndarray:
         """The channels of a stack of this many bins and this polarity; for `times`, use `of_events`."""
         if self.source != "events" or self.times:
             raise ValueError("this representation needs more than an event focal stack")
-        return self._assembled([self._counts(stack), *self._evidence(stack)], stack.sweep)
+        return self._assembled([self._counts(stack)], stack.sweep)
 
     def of_events(self, events: np.ndarray, sweep: Sweep) -> np.ndarray:
         """The channels of a sweep's events, (N,) EVENT_DTYPE in time order."""
         stack = EventFocalStack.build(events, sweep, self.bins, self.polarity)
-        times = [_times(events, sweep)] if self.times else []
-        return self._assembled([self._counts(stack), *times, *self._evidence(stack)], sweep)
+        return self._assembled([self._counts(stack), *([_times(events, sweep)] if self.times else [])], sweep)
 
     def of_frames(
         self,
@@ -92,9 +82,6 @@ class Representation(BaseModel):
             )
         counts = np.arcsinh(stack.data) if self.compressed else stack.data
         return counts.reshape(-1, *counts.shape[-2:])
-
-    def _evidence(self, stack: EventFocalStack) -> list[np.ndarray]:
-        return [evidence(stack.data, stack.sweep.calibration, CANDIDATES)] if self.evidence else []
 
     def _assembled(self, parts: list[np.ndarray], sweep: Sweep) -> np.ndarray:
         if self.conditions:

@@ -260,11 +260,11 @@ def test_focal_stacks_with_a_real_cameras_noise_are_no_use(calibration):
         pool_of([replace(truth(calibration, 1), focal_stack_diopters=np.linspace(0.6, 2.4, FOCUS_SAMPLES))])
 
 
-@pytest.mark.parametrize("preset", ["plain", "paper", "frames30"])
+@pytest.mark.parametrize("preset", ["default", "paper", "frames30"])
 def test_a_network_trains_on_endless_sweeps(calibration, tmp_path, preset):
     network = PRESETS[preset].model_copy(update={"widths": (8, 8)})
     pool = pool_of([truth(calibration, seed) for seed in range(3)])
-    share = 0.5 if preset == "plain" else 1.0  # patch scenes take their time on a CPU
+    share = 0.5 if preset == "default" else 1.0  # patch scenes take their time on a CPU
     made = EndlessConfig(height=16, width=16, patch_scenes=8, renewed=1, at_once=1, batch=4, rendered=share)
     training, validation = endless_batches(made, network.representation, pool, 0.3, 0, "cpu")
     config = TrainingConfig(
@@ -278,7 +278,7 @@ def test_a_network_trains_on_endless_sweeps(calibration, tmp_path, preset):
 
 def test_what_a_network_sees_depends_on_its_seed_alone(calibration):
     pool = pool_of([truth(calibration, 1)])
-    shown = PRESETS["plain"].representation
+    shown = PRESETS["default"].representation
 
     def batch(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
