@@ -48,6 +48,7 @@ OUT_OF_REACH = {
     "sweepdepth live": "a camera and a lens",
     "sweepdepth calibrate": "a camera, a lens and a target",
     "sweepdepth synth render --scheduler": "other machines",
+    "sweepdepth train --endless": "a GPU",
 }
 """Beginnings of commands, or a command and an option, that are read and not run."""
 
@@ -72,7 +73,7 @@ variants = 1
 camera = { width = 48, height = 36 }
 scene = { objects = [2, 3] }
 rendering = { min_views = 8, max_views = 8, view_spacing_px = 8.0, intensity_samples = 1 }
-intensity = { frames = 4 }
+intensity = { frames = 32, noise = false }
 """
 
 
