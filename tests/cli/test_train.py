@@ -84,3 +84,16 @@ def test_a_folder_without_truth_is_refused_by_name(tmp_path):
     _, complaint = sweepdepth("train", "--data", tmp_path, "--out", tmp_path / "run", expect=1)
     assert str(tmp_path) in complaint
     assert complaint.startswith("error: ")
+
+
+def test_training_ends_when_its_time_is_up(labelled, tmp_path):
+    line = ["train", "--data", labelled, "--out", tmp_path, "--steps", 100_000, "--minutes", 0.05, "--batch", 2]
+    out, _ = sweepdepth(*line, "--workers", 0, "--threads", 1, "--json")
+    assert 1 <= json.loads(out)["facts"]["steps"] < 100_000
+
+
+def test_training_says_what_it_needs(tmp_path, labelled):
+    _, error = sweepdepth("train", "--out", tmp_path, expect=2)
+    assert "--endless" in error
+    _, error = sweepdepth("train", "--endless", "--data", labelled, "--out", tmp_path / "run", expect=1)
+    assert "is no dataset" in error or "dataset.json" in error, error
