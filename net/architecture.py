@@ -20,6 +20,8 @@ class NetworkConfig(BaseModel):
     """Channels at the stem's resolution, and at each halving of it."""
     stem: Literal[1, 2] = 2
     """What the stem divides the resolution by."""
+    tile: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
+    """(height, width) of the frames it was trained on, if larger ones are to be answered in tiles of that size."""
     probabilistic: bool = True
     """Whether the deviation is predicted, too, by a likelihood; otherwise training minimises the squared error."""
 

@@ -12,6 +12,7 @@ from .engines import Engine, make_engine
 from .estimate import Estimate
 from .representation import Representation
 from .samples import chosen_frames
+from .tiles import run_tiled
 from .weights import SHIPPED, WeightsFile, open_weights
 
 _UNIFORM_DEVIATION = 12**-0.5
@@ -20,7 +21,7 @@ _UNIFORM_DEVIATION = 12**-0.5
 
 @dataclass
 class Network:
-    """A weights file and the engines compiled from it, one for each frame size."""
+    """A weights file and the engines compiled from it, one for each size of frame or tile."""
 
     file: WeightsFile
     engine: str = "auto"
@@ -41,7 +42,10 @@ class Network:
 
         Quality is how much more is known, on the mean of the `active` pixels (H, W), than the range alone says.
         """
-        out = self.engine_for(*channels.shape[1:])(channels)
+        size = channels.shape[1:]
+        tile = size if self.file.config.tile is None else tuple(map(min, size, self.file.config.tile))
+        engine = self.engine_for(*tile)
+        out = engine(channels) if tile == size else run_tiled(engine, channels, tile)
         scale, constant = self.file.deviation
         position = out[0].clip(0, 1)
         deviation = scale * np.exp(0.5 * out[1]) if len(out) > 1 else np.full_like(position, constant)

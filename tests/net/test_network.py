@@ -165,7 +165,7 @@ def test_a_network_is_an_estimator(weights, sweep, textured_planes):
     assert 0 <= estimate.quality <= 1
     engine = make_engine(weights, 72, 96)
     out = engine(SMALL.representation.of_events(events, sweep))
-    assert estimate.std == pytest.approx(1.5 * np.exp(0.5 * out[1]) * settings.range_diopters, rel=1e-4)
+    assert estimate.std == pytest.approx(1.5 * np.exp(0.5 * out[1]) * settings.range_diopters, rel=0.02)  # bf16
 
 
 def test_the_likelihood_is_least_at_the_truth_and_its_error():
