@@ -48,7 +48,9 @@ PERIOD_US = 400_000
 WIDTH, HEIGHT = 100, 80
 LEFT, TOP = 60, 40  # of the part of the bundled recording that is seen here
 PATIENCE_S = 90.0
-PATIENT = "\n[camera_settings]\ntrigger_hold_s = 0.3\nstall_timeout_s = 60.0\nmax_lag_s = 60.0\nconnect_timeout_s = 30.0\n"
+PATIENT = (
+    "\n[camera_settings]\ntrigger_hold_s = 0.3\nstall_timeout_s = 60.0\nmax_lag_s = 60.0\nconnect_timeout_s = 30.0\n"
+)
 """Of a machine on which whatever sends and reads may stand still for long."""
 
 DRIVER = '\n[driver]\nkind = "optotune"\nfar_ma = 40.0\nnear_ma = 120.0\n'
