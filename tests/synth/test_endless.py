@@ -262,7 +262,7 @@ def test_focal_stacks_with_a_real_cameras_noise_are_no_use(calibration):
 
 @pytest.mark.parametrize("preset", ["default", "paper", "frames30"])
 def test_a_network_trains_on_endless_sweeps(calibration, tmp_path, preset):
-    network = PRESETS[preset].model_copy(update={"widths": (8, 8)})
+    network = PRESETS[preset].model_copy(update={"widths": (16, 32)})
     pool = pool_of([truth(calibration, seed) for seed in range(3)])
     share = 0.5 if preset == "default" else 1.0  # patch scenes take their time on a CPU
     made = EndlessConfig(height=16, width=16, patch_scenes=8, renewed=1, at_once=1, batch=4, rendered=share)
