@@ -59,7 +59,13 @@ def test_python_and_node_receive_what_the_depth_file_holds(tmp_path, request, na
 
     listener = threading.Thread(target=listen)
     listener.start()
-    summary = replay(path, calibration, out=tmp_path / "depth.h5", publishing=Publishing(address, wait_subscribers=2))
+    summary = replay(
+        path,
+        calibration,
+        out=tmp_path / "depth.h5",
+        publishing=Publishing(address, wait_subscribers=2),
+        estimator="polarity",
+    )
     listener.join(60)
     text, _ = node.communicate(timeout=60)
 
@@ -88,11 +94,23 @@ def test_the_stream_alone_gives_the_depth_that_its_triggers_gave(tmp_path):
         replay(tmp_path / "bare.h5", blind, out=tmp_path / "depth.h5")
     assert not (tmp_path / "depth.h5").exists()
 
-    replay(tmp_path / "bare.h5", blind, out=tmp_path / "depth.h5", first_direction=Direction.FAR_TO_NEAR)
+    out, first = tmp_path / "depth.h5", Direction.FAR_TO_NEAR
+    replay(tmp_path / "bare.h5", blind, out=out, first_direction=first, estimator="polarity")
     frames = read_depth_file(tmp_path / "depth.h5")
     assert len(frames) >= 3
     scores = [metrics.score(d, truth, calibration, s) for d, s in zip(frames.depth, frames.std, strict=True)]
     assert metrics.mean(scores).median_range < 0.06
+
+
+def test_the_network_that_ships_answers_by_default_everywhere_and_better_than_a_guess(tmp_path):
+    path, calibration, truth = bundled(tmp_path)
+    replay(path, out=tmp_path / "depth.h5")
+    frames = read_depth_file(tmp_path / "depth.h5")
+    assert frames.estimator == "net"
+    assert np.isfinite(frames.depth).all()
+    scores = [metrics.score(d, truth, calibration, s) for d, s in zip(frames.depth, frames.std, strict=True)]
+    assert metrics.mean(scores).median_range < 0.1
+    assert 0.3 < metrics.mean(scores).std_ratio < 3
 
 
 def test_without_any_calibration_there_is_no_depth(tmp_path):
