@@ -78,6 +78,10 @@ def train(
 
     if not data and not endless:
         raise typer.BadParameter("give --data DIR, or --endless")
+    if devices > 1 and (endless or minutes is not None):  # each process would have its own clock, or the same sweeps
+        raise typer.BadParameter(f"--devices {devices}: --endless and --minutes train on one device; leave it out")
+    if endless and batch % 2:
+        raise typer.BadParameter(f"--batch {batch}: --endless sweeps there and back; give an even number")
     network = PRESETS[preset.value] if init is None else open_weights(init).config
     config = TrainingConfig(
         network=network,

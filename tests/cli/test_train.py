@@ -95,5 +95,11 @@ def test_training_ends_when_its_time_is_up(labelled, tmp_path):
 def test_training_says_what_it_needs(tmp_path, labelled):
     _, error = sweepdepth("train", "--out", tmp_path, expect=2)
     assert "--endless" in error
+    _, error = sweepdepth("train", "--endless", "--batch", 3, "--out", tmp_path / "run", expect=2)
+    assert "--batch 3" in error
+    for option in (["--endless"], ["--data", labelled, "--minutes", 1]):
+        _, error = sweepdepth("train", *option, "--devices", 2, "--out", tmp_path / "run", expect=2)
+        assert "--devices 2" in error
+    assert not (tmp_path / "run").exists()
     _, error = sweepdepth("train", "--endless", "--data", labelled, "--out", tmp_path / "run", expect=1)
     assert "is no dataset" in error or "dataset.json" in error, error
