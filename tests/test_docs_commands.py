@@ -221,7 +221,7 @@ class Reader:
     def do(self, command: str) -> None:
         """Run one command of a page, or take what it made when an earlier page had it."""
         text = shlex.join(shlex.split(command, comments=True))
-        if text in self.made:
+        if text in self.made and self.publisher is None:  # a publisher of this page is waiting to be heard
             for path in self.made[text]:
                 copy = shutil.copytree if path.is_dir() else shutil.copy
                 assert not (self.folder / path.name).exists(), f"{command}: {path.name} exists already"
@@ -377,7 +377,8 @@ def readers(tmp_path_factory, supplies) -> Iterator[Callable[[Path], Reader]]:
     yield reader_of
     for reader in known.values():
         if reader.publisher is not None:
-            reader.publisher.kill()
+            with reader.publisher as publisher:
+                publisher.kill()
 
 
 def commands_in_text(page: Path) -> list[str]:
