@@ -37,7 +37,7 @@ from .sampling import SceneConfig
 from .sensor import Sensor
 from .simulate import DEFAULT_BLUR_STEP_PX
 
-_LENS, _SENSOR = 11, 12  # streams of random numbers: what one draws leaves the others alone
+_LENS, _SENSOR, _WINDOW = 11, 12, 14  # streams of random numbers: what one draws leaves the others alone
 _MOST_DRAWS = 1000
 
 
@@ -65,12 +65,30 @@ class _Section(BaseModel):
         return self
 
 
+class Window(_Section):
+    """A part of the sensor."""
+
+    width: Annotated[int, Field(ge=16)]
+    height: Annotated[int, Field(ge=16)]
+
+
 class CameraRange(_Section):
     """The sensor's size; fx follows from the focal length and the pitch."""
 
     width: Annotated[int, Field(ge=16, le=4096)] = 346
     height: Annotated[int, Field(ge=16, le=4096)] = 260
     pixel_pitch_um: Range = (9.0, 18.5)
+    window: Window | None = None
+    """What is rendered of it, elsewhere in each scene; None: all. Small frames that hold what large ones do, wherever:
+    surfaces larger than the frame, and motion by breathing far from the middle."""
+
+    @model_validator(mode="after")
+    def _window_within(self) -> Self:
+        if self.window is not None and (self.window.width > self.width or self.window.height > self.height):
+            raise ValueError(
+                f"window: {self.window.width}×{self.window.height} must lie within {self.width}×{self.height}"
+            )
+        return self
 
 
 class LensRange(_Section):
@@ -267,6 +285,23 @@ def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calib
         ),
         breathing=Breathing(scale_per_diopter=breathing, center=center),
     )
+
+
+def sample_window(seed: int, index: int, config: GenerationConfig, calibration: Calibration) -> Calibration:
+    """The calibration of the part of the sensor that is rendered; the same where that is all of it."""
+    if config.camera.window is None:
+        return calibration
+    dice = Dice(seed, index, _WINDOW)
+    camera, breathing, window = calibration.camera, calibration.breathing, config.camera.window
+    left = dice.integer(0, camera.width - window.width)
+    top = dice.integer(0, camera.height - window.height)
+    cut = camera.model_copy(
+        update={"width": window.width, "height": window.height, "cx": camera.cx - left, "cy": camera.cy - top}
+    )
+    if breathing is not None:
+        centre = breathing.center[0] - left, breathing.center[1] - top
+        breathing = breathing.model_copy(update={"center": centre})
+    return calibration.model_copy(update={"camera": cut, "breathing": breathing})
 
 
 def sample_sensor(seed: int, index: int, variant: int, config: GenerationConfig) -> tuple[Sensor, float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..capture.calibration import Calibration
 from ..capture.dataset import SceneRecording, SceneTruth, scene_path, versions, write_scene
-from .config import GenerationConfig, sample_calibration, sample_sensor
+from .config import GenerationConfig, sample_calibration, sample_sensor, sample_window
 from .conventional import photograph_coupled, photograph_sweep, sample_sweep
 from .lightfield import LightField
 from .refocus import refocus, refocus_sweep
@@ -64,6 +64,7 @@ def make_scene(order: Mapping[str, Any], index: int) -> dict[str, Any]:
     config = GenerationConfig.model_validate(order["config"])
     calibration = sample_calibration(seed, index, config)
     scene = sample_scene(seed, index, config.scene, calibration)
+    calibration = sample_window(seed, index, config, calibration)
     with Stage(scene, calibration, config.rendering.model_copy(update={"threads": threads})) as stage:
         if config.render == "lightfield":
             images = sweep_light_field(stage.light_field(), calibration, config, threads)

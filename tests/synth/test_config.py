@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sweepdepth.synth.config import ConfigError, GenerationConfig, sample_calibration, sample_sensor
+from sweepdepth.synth.config import ConfigError, GenerationConfig, sample_calibration, sample_sensor, sample_window
 from sweepdepth.synth.presets import PRESETS
 
 DEFAULT = GenerationConfig()
@@ -28,6 +28,7 @@ def test_an_empty_file_is_a_configuration_and_a_number_is_a_narrow_range(tmp_pat
         ("[lens]\nf_number = [2.8, 1.4]", r"f_number: the range \[2\.8, 1\.4\] must go from the lowest"),
         ('[sensor]\npreset = "davis240"', r"there is no sensor 'davis240'; there are davis346"),
         ('render = "dof"\n[intensity]\naperture_pair = true', "other apertures come from a light field"),
+        ("[camera]\nwindow = { width = 400, height = 96 }", "window: 400×96 must lie within 346×260"),
         ("[lens", "is not valid TOML"),
     ],
 )
@@ -64,6 +65,22 @@ def test_lenses_blur_as_much_as_asked_and_focal_lengths_fit_the_pitch():
         assert DEFAULT.lens.blur_px[0] <= blur <= DEFAULT.lens.blur_px[1]
         np.testing.assert_allclose(camera.fx * camera.pixel_pitch_um, lens.focal_length_mm * 1000)
         assert sweep.sync == "trigger"
+
+
+def test_a_window_keeps_the_optics_and_lies_anywhere_on_the_sensor():
+    config = GenerationConfig.parse({"camera": {"window": {"width": 128, "height": 96}}})
+    corners = []
+    for index in range(100):
+        whole = sample_calibration(0, index, config)
+        part = sample_window(0, index, config, whole)
+        assert (part.camera.width, part.camera.height) == (128, 96)
+        assert (part.camera.fx, part.lens, part.sweep) == (whole.camera.fx, whole.lens, whole.sweep)
+        left, top = whole.camera.cx - part.camera.cx, whole.camera.cy - part.camera.cy
+        assert part.breathing.center == (whole.breathing.center[0] - left, whole.breathing.center[1] - top)
+        corners.append((left, top))
+    assert np.min(corners) >= 0 and (np.max(corners, axis=0) <= (346 - 128, 260 - 96)).all()
+    assert (np.ptp(corners, axis=0) > (150, 100)).all()
+    assert sample_window(0, 3, DEFAULT, whole) is whole
 
 
 def test_a_preset_stands_but_for_the_keys_that_are_given():

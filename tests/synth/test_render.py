@@ -10,6 +10,7 @@ import pytest
 
 from sweepdepth import Calibration
 from sweepdepth.synth.blender import RenderError, is_installed
+from sweepdepth.synth.config import GenerationConfig, sample_calibration, sample_window
 from sweepdepth.synth.lightfield import LightField
 from sweepdepth.synth.presets import PRESETS
 from sweepdepth.synth.refocus import refocus, refocus_sweep
@@ -84,6 +85,25 @@ def test_depth_of_a_slanted_plane_is_exact_at_pixel_centres(calibration):
         depth = stage.depth()
     assert depth.dtype == np.float32
     assert depth == pytest.approx(expected, rel=2e-6)
+
+
+def test_a_window_shows_what_the_whole_frame_shows_there():
+    config = GenerationConfig.parse(
+        {"camera": {"width": 96, "height": 72, "window": {"width": 40, "height": 30}}, "lens": {"blur_px": [1, 50]}}
+    )
+    whole = sample_calibration(3, 1, config)
+    part = sample_window(3, 1, config, whole)
+    scene = sample_scene(3, 1, config.scene, whole)
+    depths, blurred = [], []
+    for calibration in (whole, part):
+        with Stage(scene, calibration, FAST) as stage:
+            depths.append(stage.depth())
+            blurred.append(stage.defocused(whole.sweep.near_diopters, samples=64) / stage.exposure)
+    left, top = round(whole.camera.cx - part.camera.cx), round(whole.camera.cy - part.camera.cy)
+    there = slice(top, top + 30), slice(left, left + 40)
+    assert (left, top) != (28, 21)  # not the middle
+    assert depths[1] == pytest.approx(depths[0][there], rel=1e-4)
+    assert np.corrcoef(blurred[1].ravel(), blurred[0][there].ravel())[0, 1] > 0.97  # noise of paths
 
 
 def test_depth_of_a_sphere_is_along_z_and_not_along_the_ray():
