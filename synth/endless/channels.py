@@ -61,16 +61,20 @@ def event_steps(
         believed = lens.breathing + wrongs.breathing
         magnification = 1 + believed[part, None] * middle
         drifts = [drift.expand(n)[part, None] * (phase - 0.5) for drift in (wrongs.drift_x, wrongs.drift_y)]
-        across, down = (_moves(size, magnification, drift) for size, drift in zip((width, height), drifts, strict=True))
+        centres = (centre[part, None, None] for centre in (lens.centre_x, lens.centre_y))
+        across, down = (
+            _moves(size, magnification, drift, size / 2 + centre)
+            for size, drift, centre in zip((width, height), drifts, centres, strict=True)
+        )
         out[part] = down.to(out.dtype)[:, :, None] @ canonical @ across.to(out.dtype).mT[:, :, None]
     return out
 
 
-def _moves(size: int, magnification: Tensor, drift: Tensor) -> Tensor:
+def _moves(size: int, magnification: Tensor, drift: Tensor, centre: Tensor) -> Tensor:
     """(N, S, size, size): 1 in row p, column q where what lies at q belongs to p."""
     q = torch.arange(size, device=magnification.device)
     moved = q + 0.5 + drift[..., None]
-    at = ((moved.floor() + 0.5 - size / 2) / magnification[..., None] + size / 2).floor().long()  # (N, S, size)
+    at = ((moved.floor() + 0.5 - centre) / magnification[..., None] + centre).floor().long()  # (N, S, size)
     return at[..., None, :] == q[:, None]
 
 
@@ -112,8 +116,8 @@ def conditions(lens: Lens, light: Light, direction: Tensor, wrongs: Wrongs, heig
     scale = (lens.breathing + wrongs.breathing)[:, None] / _TYPICAL_MOTION_PX
     x, y = (torch.arange(size, device=direction.device) + 0.5 - size / 2 for size in (width, height))
     out[:, 0] = (lens.blur_px / _TYPICAL_BLUR_PX).log2()[:, None, None]
-    out[:, 1] = (scale * x)[:, None, :]
-    out[:, 2] = (scale * y)[:, :, None]
+    out[:, 1] = (scale * (x - lens.centre_x[:, None]))[:, None, :]
+    out[:, 2] = (scale * (y - lens.centre_y[:, None]))[:, :, None]
     out[:, 3] = direction[:, None, None].float()
     out[:, 4] = (light.duration_s / _TYPICAL_DURATION_S).log2()[:, None, None]
     return out
@@ -154,7 +158,7 @@ def photographs(
     images = images + READ_NOISE_ELECTRONS * torch.randn_like(images)
     images = images.clamp(max=FULL_WELL_ELECTRONS) / electrons
 
-    images = _still(images, lens, middle)
+    images = undo_breathing(images, lens, middle)
     wanted = torch.linspace(0, 1, bins, device=device)
     place = (wanted[None] * frames[:, None] - 0.5).clamp(min=0)
     place = torch.minimum(place, (frames - 1)[:, None].float())
@@ -165,13 +169,15 @@ def photographs(
     return (mixed.clamp(min=0) / mean.clamp(min=1e-9)).sqrt() - 1
 
 
-def _still(images: Tensor, lens: Lens, focus: Tensor) -> Tensor:
+def undo_breathing(images: Tensor, lens: Lens, focus: Tensor) -> Tensor:
     """Images (N, M, H, W) in the geometry of the far end, from that of their focus (N, M)."""
     n, m, height, width = images.shape
     magnification = (1 + lens.breathing[:, None] * focus).reshape(-1, 1, 1)
-    x, y = ((2 * torch.arange(size, device=images.device) + 1) / size - 1 for size in (width, height))
     grid = torch.empty(n * m, height, width, 2, device=images.device)
-    grid[..., 0], grid[..., 1] = x * magnification, y[:, None] * magnification
+    for axis, (size, centre) in enumerate(((width, lens.centre_x), (height, lens.centre_y))):
+        at = (2 * torch.arange(size, device=images.device) + 1) / size - 1
+        fixed = (centre * 2 / size).repeat_interleave(m)[:, None, None]
+        grid[..., axis] = fixed + ((at if axis == 0 else at[:, None]) - fixed) * magnification
     read = functional.grid_sample(
         images.reshape(n * m, 1, height, width), grid, padding_mode="border", align_corners=False
     )

@@ -35,14 +35,16 @@ def breathe(
     lens: Lens,
     pad: int,
 ) -> Tensor:
-    """(B, F, H, W): magnified about the middle as the lens breathes."""
+    """(B, F, H, W): magnified about its centre as the lens breathes."""
     b, f, tall, wide = stack.shape
     height, width = tall - 2 * pad, wide - 2 * pad
     magnification = 1 + lens.breathing[:, None] * torch.linspace(0, 1, f, device=stack.device)
-    y, x = (torch.arange(n, device=stack.device) + 0.5 - n / 2 for n in (height, width))
+    shrunk = 1 / magnification.reshape(-1, 1, 1)
     grid = torch.empty(b * f, height, width, 2, device=stack.device)
-    grid[..., 0] = (x / magnification.reshape(-1, 1, 1)) / (wide / 2)
-    grid[..., 1] = (y[:, None] / magnification.reshape(-1, 1, 1)) / (tall / 2)
+    for axis, (size, whole, centre) in enumerate(((width, wide, lens.centre_x), (height, tall, lens.centre_y))):
+        at = torch.arange(size, device=stack.device) + 0.5 - size / 2
+        fixed = centre.repeat_interleave(f)[:, None, None]
+        grid[..., axis] = (fixed + ((at if axis == 0 else at[:, None]) - fixed) * shrunk) / (whole / 2)
     images = stack.reshape(b * f, 1, tall, wide).float()
     read = functional.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
     return read.reshape(b, f, height, width).clamp(min=1e-5)

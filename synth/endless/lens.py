@@ -12,6 +12,8 @@ FOCUS_SAMPLES = 32
 BLUR_PX = (4.0, 26.0)
 BREATHING = 0.05
 """Greatest change of magnification over the sweep."""
+CENTRE_PX = (110.0, 82.0)
+"""How far frames of 128×96 within one of 346×260 lie from its middle, across and down."""
 SWEEP_S = (0.06, 0.5)
 F_NUMBER = (1.2, 4.0)
 PITCH_UM = (9.0, 18.5)
@@ -23,6 +25,8 @@ class Lens(NamedTuple):
 
     blur_px: Tensor  # diameter over the whole range
     breathing: Tensor  # change of magnification over the whole range
+    centre_x: Tensor  # px from the frame's middle to where breathing leaves things in place
+    centre_y: Tensor
     f_number: Tensor
     pitch_um: Tensor
 
@@ -80,6 +84,7 @@ def draw_lens(chance: Chance, count: int) -> Lens:
     return Lens(
         chance.by_ratio(*BLUR_PX, count),
         torch.where(chance.yes(0.2, count), 0.0, breathing),
+        *(chance.between(-most, most, count) for most in CENTRE_PX),
         chance.by_ratio(*F_NUMBER, count),
         chance.between(*PITCH_UM, count),
     )

@@ -170,10 +170,16 @@ def _scene(truth: SceneTruth) -> tuple[np.ndarray, np.ndarray, np.ndarray] | Non
         return None
     span = sweep.range_diopters
     position = (to_diopters(truth.depth) - sweep.far_diopters) / span
-    scale = 0.0 if breathing is None else breathing.scale_per_diopter * span
-    blur = calibration.camera.fx * lens.aperture_m * span
-    about = np.array([blur, scale, lens.f_number, calibration.camera.pixel_pitch_um], np.float32)
-    return stack.astype(np.float32), position.astype(np.float32), about
+    camera = calibration.camera
+    about = Lens(
+        camera.fx * lens.aperture_m * span,
+        0.0 if breathing is None else breathing.scale_per_diopter * span,
+        0.0 if breathing is None else breathing.center[0] - camera.width / 2,
+        0.0 if breathing is None else breathing.center[1] - camera.height / 2,
+        lens.f_number,
+        camera.pixel_pitch_um,
+    )
+    return stack.astype(np.float32), position.astype(np.float32), np.array(about, np.float32)
 
 
 def _pool(stacks: np.ndarray, position: np.ndarray, lens: np.ndarray, device: torch.device | str) -> Pool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .focus import breathe, expose, refocus_views
-from .lens import BLUR_PX, BREATHING, FOCUS_SAMPLES, Chance, Lens, draw_lens
+from .lens import BLUR_PX, BREATHING, CENTRE_PX, FOCUS_SAMPLES, Chance, Lens, draw_lens
 from .patches import draw_patches
 from .rays import margin_px, render_depth, render_views
 from .tiles import make_tiles
@@ -42,10 +42,12 @@ class Pool:
         """Some of the scenes, each as it is or as in a mirror, across or down."""
         at = chance.integers(self.size, count)
         stacks, position = self.stacks[at], self.position[at].float()
-        for axis in (-1, -2):
+        lens = Lens(*(value[at] for value in self.lens))
+        for axis, centre in ((-1, lens.centre_x), (-2, lens.centre_y)):
             mirrored = chance.yes(0.5, count)
             stacks[mirrored], position[mirrored] = stacks[mirrored].flip(axis), position[mirrored].flip(axis)
-        return stacks, position, Lens(*(value[at] for value in self.lens))
+            centre[mirrored] *= -1
+        return stacks, position, lens
 
 
 class PatchPool(Pool):
@@ -73,7 +75,8 @@ def make_patch_scenes(
     """Focal stacks (B, F, H, W), positions (B, H, W), and the lenses of some new scenes."""
     lens = draw_lens(chance, count)
     scenes = draw_patches(chance, lens, height, width, len(tiles))
-    pad = int(BREATHING * max(height, width) / 2) + 2  # the image that breathing brings in
+    farthest = max(width / 2 + CENTRE_PX[0], height / 2 + CENTRE_PX[1])
+    pad = int(BREATHING / (1 - BREATHING) * farthest) + 2  # the image that breathing brings in
     margin = margin_px(BLUR_PX[1])
     views = render_views(scenes, lens, tiles, height, width, margin + pad)
     stacks = breathe(refocus_views(views, lens, margin), lens, pad)

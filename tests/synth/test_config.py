@@ -78,7 +78,8 @@ def test_a_window_keeps_the_optics_and_lies_anywhere_on_the_sensor():
         left, top = whole.camera.cx - part.camera.cx, whole.camera.cy - part.camera.cy
         assert part.breathing.center == (whole.breathing.center[0] - left, whole.breathing.center[1] - top)
         corners.append((left, top))
-    assert np.min(corners) >= 0 and (np.max(corners, axis=0) <= (346 - 128, 260 - 96)).all()
+    assert np.min(corners) >= 0
+    assert (np.max(corners, axis=0) <= (346 - 128, 260 - 96)).all()
     assert (np.ptp(corners, axis=0) > (150, 100)).all()
     assert sample_window(0, 3, DEFAULT, whole) is whole
 
