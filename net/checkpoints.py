@@ -36,7 +36,7 @@ class WholeCheckpoints(CheckpointIO):
         except OSError as error:
             reason = error.strerror or error
             raise CheckpointError(
-                f"{path}: cannot be written: {reason}; the run can be resumed from the one before"
+                f"{path}: cannot be written: {reason}; the run can be resumed where it was last saved"
             ) from error
         finally:
             partial.discard()

@@ -15,7 +15,6 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -28,6 +27,7 @@ from .cases import Case
 from .checkpoints import WholeCheckpoints
 from .likelihood import training_loss
 from .model import DepthNet
+from .run_logs import make_loggers, told_once
 from .samples import EpochOrder, SweepSamples, make_sample
 from .weights import load_network, open_weights, save_weights
 
@@ -35,7 +35,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Channels (N, C, H, W), true position in the range (N, H, W), and weight (N, H, W); float32."""
 
 NORMAL_SHARE = 0.6827  # of a normal distribution, within one standard deviation
-LAST, SETTINGS, WEIGHTS, LOGS = "last.ckpt", "settings.json", "weights.safetensors", "logs"
+LAST, SETTINGS, WEIGHTS = "last.ckpt", "settings.json", "weights.safetensors"
 
 
 class TrainingError(SweepdepthError):
@@ -276,6 +276,7 @@ def train(
     Raises:
         TrainingError: `out` holds another run, or none to resume; too few scenes.
         WeightsError: `config.init` cannot be read.
+        CheckpointError, LogError: the run's folder cannot be written.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -307,7 +308,7 @@ def train(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             log_every_n_steps=min(50, config.steps_per_epoch),
-            logger=[CSVLogger(out, LOGS), TensorBoardLogger(str(out), LOGS, "tensorboard")],
+            logger=make_loggers(out),
             callbacks=[
                 ModelCheckpoint(
                     out,
@@ -325,7 +326,8 @@ def train(
             enable_progress_bar=False,
         )
         data = Samples(training, validation, config, workers) if endless is None else EndlessBatches(endless)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with told_once(out):
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     weights = out / WEIGHTS
     if trainer.is_global_zero:
         last = progress.history[-1] if progress.history else {}
