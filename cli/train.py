@@ -110,6 +110,7 @@ def train(
         accelerator=accelerator.value,
         workers=workers,
         threads=threads,
+        facts={"datasets": _datasets(data or [])},
         say=say,
     )
     if as_json:
@@ -136,6 +137,20 @@ def _cases(config: "TrainingConfig", data: list[Path]) -> list["Case"]:
         say(line)
     say(f"{len(cases):,} sweeps of {len(sources) - len(skipped):,} recordings")
     return cases
+
+
+def _datasets(data: list[Path]) -> dict[str, str]:
+    """Which datasets a network was trained on, as its weights say it."""
+    from ..capture.dataset import MANIFEST, open_dataset
+
+    found = {}
+    for folder in data:
+        if (folder / MANIFEST).exists():
+            dataset = open_dataset(folder)
+            found[folder.name] = f"seed {dataset.manifest.seed}, {len(dataset.indices):,} scenes"
+        else:
+            found[folder.name] = "recordings with their depth" if folder.is_dir() else "one file"
+    return found
 
 
 def _endless(

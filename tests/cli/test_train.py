@@ -73,6 +73,7 @@ def test_trained_weights_are_judged_and_described(labelled, weights):
     facts = json.loads(out)
     assert facts["network"]["preset"] == "default"
     assert facts["training"]["steps"] == 3
+    assert facts["datasets"] == {labelled.name: "recordings with their depth"}
 
 
 def test_a_run_that_is_there_is_not_trained_over(labelled, weights):
