@@ -9,6 +9,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PIP_AUDIT = ROOT / ".venv" / "audit" / "bin" / "pip-audit"
 PINNED = ("constraints.txt", "constraints-audit.txt")
+NEEDED = "it needs pypi.org itself, since mirrors of packages have no advisories"
 
 
 def command(pinned: str) -> list[str]:
@@ -29,10 +30,12 @@ def judge(report: dict[str, Any]) -> tuple[int, list[str]]:
         for flaw in package.get("vulns", ()):
             fixed = ", ".join(flaw["fix_versions"]) or "no version yet"
             found.append(f"{package['name']} {package['version']}: {flaw['id']}, fixed in {fixed}")
-    lines = [*found, *(f"not examined: {line}" for line in unknown)]
     examined = len(report["dependencies"]) - len(unknown)
+    if not examined:
+        return 2, [f"nothing was examined: the advisory database did not answer; {NEEDED}"]
+    lines = [*found, *(f"not examined: {line}" for line in unknown)]
     lines.append(f"{examined} packages examined, {len(found)} vulnerabilities known, {len(unknown)} not examined")
-    return 1 if found else 2 if unknown or not examined else 0, lines
+    return 1 if found else 2 if unknown else 0, lines
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def main() -> None:
             report = json.loads(done.stdout)
         except ValueError:
             reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            sys.exit(f"pip-audit gave no answer; does this machine reach pypi.org? {reason}")
+            sys.exit(f"  pip-audit gave no answer ({reason}); {NEEDED}")
         status, lines = judge(report)
         print("\n".join(f"  {line}" for line in lines))
         worst = status if status == 1 or not worst else worst

@@ -93,7 +93,14 @@ def test_the_audit_tells_flaws_and_what_it_could_not_examine():
     assert lines[-1] == "2 packages examined, 1 vulnerabilities known, 1 not examined"
     assert audit.judge({"dependencies": [sound, skipped]})[0] == 2
     assert audit.judge({"dependencies": [sound]})[0] == 0
-    assert audit.judge({"dependencies": []})[0] == 2
+
+
+def test_an_audit_without_a_database_says_so_in_one_line():
+    skipped = [{"name": name, "skip_reason": "Dependency not found on PyPI"} for name in ("numpy", "torch")]
+    for dependencies in ([], skipped):
+        status, (line,) = audit.judge({"dependencies": dependencies})
+        assert status == 2
+        assert line.startswith("nothing was examined: the advisory database did not answer")
 
 
 # What our code may do
