@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from .options import DebugOption, ForceOption, JsonOption, LensOption, ServerKeyOption
+from .options import DebugOption, ForceOption, JsonOption, ServerKeyOption
 from .output import print_json, say
 
 
 def listen(
     address: Annotated[str, typer.Argument(help="Where depth is published: tcp://127.0.0.1:5560.")],
     out: Annotated[Path | None, typer.Option("--out", help="Save the frames in a depth file (HDF5).")] = None,
-    lens: LensOption = None,
+    lens: Annotated[
+        Path | None, typer.Option("--lens", help="Calibration file (lens.toml) that goes into --out.")
+    ] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after this many depth frames.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on when the stream ends and a new one begins.")] = False,
     timeout: Annotated[float | None, typer.Option(min=0.1, help="Give up after so many seconds of silence.")] = None,
