@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 
 COMMAND = str(Path(sys.executable).with_name("sweepdepth"))
-LIMIT_S = 240.0
-"""For one command on the busiest machine."""
+LIMIT_S, LONG_S = 240.0, 600.0
+"""For one command on the busiest machine, and for one that starts several processes one after the other."""
 
 
 def start(*arguments: object, **options: object) -> "subprocess.Popen[str]":
@@ -51,7 +51,7 @@ def family(pid: int, part: str = "") -> list[psutil.Process]:
     return found
 
 
-def wait_for(true: Callable[[], object], timeout_s: float = 60.0) -> bool:
+def wait_for(true: Callable[[], object], timeout_s: float = LIMIT_S) -> bool:
     """Whether something becomes true in time."""
     deadline = time.monotonic() + timeout_s
     while not true():

@@ -27,7 +27,7 @@ from sweepdepth.stream.publisher import Publisher
 from sweepdepth.stream.subscriber import Subscriber
 
 from ..stream.conftest import FrameMaker
-from .processes import end, family, is_alive, one_line_error, run, start, wait_for
+from .processes import LIMIT_S, LONG_S, end, family, is_alive, one_line_error, run, start, wait_for
 from .table import rounds, saw
 
 HERE = Path(__file__).parent
@@ -68,7 +68,7 @@ def test_a_replay_that_is_killed(tmp_path: Path, undisturbed: DepthFrames, chanc
     helpers = family(process.pid)
     process.kill()
     end(process)
-    assert wait_for(lambda: not any(map(is_alive, helpers)), 30), "processes were left"
+    assert wait_for(lambda: not any(map(is_alive, helpers))), "processes were left"
     done = path.exists()
     assert not done or same_frames(read_depth_file(path), undisturbed)
     code, complaint = run(*REPLAY, "--out", path, *(["--force"] if done else []))
@@ -115,7 +115,7 @@ def test_a_conversion_or_its_encoder_is_killed(tmp_path: Path, chance: Random):
     code, complaint = end(process)
     if code == 1:
         assert "SIGKILL" in one_line_error(complaint)
-    assert wait_for(lambda: not any(map(is_alive, helpers)), 30)
+    assert wait_for(lambda: not any(map(is_alive, helpers)))
     done = target.exists()
     assert run("convert", source, target, *(["--force"] if done else []))[0] == 0
     assert [p.name for p in target.parent.iterdir()] == [target.name]
@@ -162,7 +162,7 @@ def test_a_live_recording_is_killed(tmp_path: Path, chance: Random):
         assert owner.poll() is None, "the stream ended with its recording"
     owner.kill()
     owner.communicate()
-    assert wait_for(lambda: not is_alive(encoder), 60)
+    assert wait_for(lambda: not is_alive(encoder))
     with open_recording(path) as recording:
         events, triggers = recording.read()
     times = events["timestamp"]
@@ -205,7 +205,7 @@ def test_live_or_one_of_its_processes_is_killed(tmp_path: Path, lens: str, chanc
                 live.send_signal(signal.SIGINT)
                 assert end(live)[0] == 130
         end(live)
-        assert wait_for(lambda: not any(map(is_alive, helpers)), 60), "processes were left"
+        assert wait_for(lambda: not any(map(is_alive, helpers))), "processes were left"
     finally:
         sender.kill()
         sender.wait()
@@ -233,7 +233,7 @@ if __name__ == "__main__":
 def whole_dataset(tmp_path_factory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("whole")
     done = job(folder, folder / "data", 4)
-    assert done.wait(120) == 0
+    assert done.wait(LONG_S) == 0
     return {path.name: path.read_bytes() for path in (folder / "data").glob("*.h5")}
 
 
@@ -267,11 +267,11 @@ def test_a_generation_job_and_its_workers_are_killed(tmp_path: Path, whole_datas
     helpers = family(process.pid)
     process.kill()
     process.wait()
-    assert wait_for(lambda: not any(map(is_alive, helpers)), 60), "processes were left"
+    assert wait_for(lambda: not any(map(is_alive, helpers))), "processes were left"
     for path in open_dataset(data).scenes if (data / "dataset.json").exists() else ():
         read_scene(path)
     again = job(tmp_path, data, 4)
-    assert again.wait(200) == 0
+    assert again.wait(LONG_S) == 0
     assert {path.name: path.read_bytes() for path in data.glob("*.h5")} == whole_dataset
     assert sorted(p.name for p in data.iterdir()) == ["dataset.json", *sorted(whole_dataset)]
     saw(
@@ -312,7 +312,7 @@ def whole_training(tmp_path_factory) -> Path:
     pytest.importorskip("lightning")
     folder = tmp_path_factory.mktemp("training")
     process = training(folder, folder / "run")
-    said, _ = process.communicate(timeout=280)
+    said, _ = process.communicate(timeout=LONG_S)
     assert process.returncode == 0, said
     return folder / "run"
 
@@ -334,7 +334,7 @@ def test_a_training_run_is_killed(tmp_path: Path, whole_training: Path, chance: 
             steps.add(first.split(":")[0])
             process.communicate()
             continue
-        said, _ = process.communicate(timeout=280)
+        said, _ = process.communicate(timeout=LONG_S)
         assert process.returncode == 0, said
         break
     expected, got = (load_file(folder / "weights.safetensors") for folder in (whole_training, out))
@@ -367,13 +367,13 @@ def test_a_publisher_is_killed(tmp_path: Path, chance: Random):
         try:
             publishing = (*REPLAY, "--publish", address, "--wait-subscribers", 1)
             first = start(*publishing, "--speed", 1)
-            assert wait_for(lambda: frames, 120)
+            assert wait_for(lambda: frames)
             time.sleep(chance.uniform(0, 0.6))
             first.kill()
             end(first)
             code, complaint = run(*publishing)
             assert code == 0, complaint
-            assert wait_for(lambda: subscriber.ended, 30)
+            assert wait_for(lambda: subscriber.ended)
         finally:
             stop.set()
             thread.join()
@@ -399,7 +399,7 @@ def test_a_subscriber_is_killed(tmp_path: Path, make_frame: FrameMaker, chance: 
         lens.write_text(text)
     with Publisher("tcp://127.0.0.1:*") as publisher, Subscriber(publisher.address, topics=("depth",)) as other:
         victim = start("listen", publisher.address, "--out", out, "--lens", lens)
-        assert publisher.wait_for_subscribers(2, 120)
+        assert publisher.wait_for_subscribers(2, LIMIT_S)
         until, sent = time.monotonic() + chance.uniform(0.2, 2), 0
         while sent < 20 or publisher.subscribers > 1:
             publisher.publish(make_frame(sent, camera.width, camera.height))
@@ -441,27 +441,27 @@ def test_the_lens_keeper_or_its_owner_is_killed(tmp_path: Path, lens: str, chanc
     try:
         assert owner.stdout is not None
         keeper = int(owner.stdout.readline())
-        peer.await_state(lambda s: s["mode"] == "T", 60)
+        peer.await_state(lambda s: s["mode"] == "T", LIMIT_S)
         time.sleep(chance.uniform(0, 1))
         who = chance.choice(["owner", "keeper", "owner soon after the keeper"])
         if who != "owner":
             os.kill(keeper, signal.SIGKILL)
             time.sleep(chance.uniform(0.0, 0.2) if who.startswith("owner soon") else 0)
         if who == "keeper":
-            assert wait_for(lambda: set(family(owner.pid, "lenses.keeper")) - {keeper}, 30)
-            peer.await_state(lambda s: s["mode"] == "T", 60)
+            assert wait_for(lambda: set(family(owner.pid, "lenses.keeper")) - {keeper})
+            peer.await_state(lambda s: s["mode"] == "T", LIMIT_S)
             seen = "another keeper took over, the lens went on"
         else:
             owner.kill()
             if who == "owner":
-                peer.await_state(lambda s: s["rests"], 60)
+                peer.await_state(lambda s: s["rests"], LIMIT_S)
                 seen = "the lens came to rest"
             else:
                 with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:
                     assert other.stdout is not None
                     other.stdout.readline()
                     other.kill()
-                peer.await_state(lambda s: s["rests"], 60)
+                peer.await_state(lambda s: s["rests"], LIMIT_S)
                 seen = "the next to open the lens brought it to rest"
     finally:
         owner.kill()
