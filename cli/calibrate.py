@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .options import DebugOption, ForceOption, JsonOption
+from .options import DebugOption, FirstDirectionOption, ForceOption, JsonOption, direction_of
 from .output import print_json, print_tables, progress_bar
-from .replay import FirstDirection
 
 
 def calibrate(
@@ -19,9 +18,7 @@ def calibrate(
     rest: Annotated[
         Path | None, typer.Option("--rest", help="Recording with lens and scene at rest: finds hot pixels.")
     ] = None,
-    first_direction: Annotated[
-        FirstDirection | None, typer.Option(help='Direction of the first whole sweep, for sync = "events".')
-    ] = None,
+    first_direction: FirstDirectionOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -30,16 +27,13 @@ def calibrate(
     from ..capture.calibrating import calibrate, parse_target, save_calibration
     from ..capture.calibration import Calibration
     from ..capture.recordings.atomic import PartialFile
-    from ..capture.sweeps import Direction
 
     targets = [parse_target(text) for text in recordings]
     start = Calibration.load(lens)
     for path in (out, out.with_suffix(".png")):
         PartialFile(path, force).discard()  # says at once, not after minutes, what cannot be written
-    directions = {FirstDirection.FAR_NEAR: Direction.FAR_TO_NEAR, FirstDirection.NEAR_FAR: Direction.NEAR_TO_FAR}
-    direction = None if first_direction is None else directions[first_direction]
     with progress_bar("calibrating", 1.0, "") as advance:
-        result = calibrate(targets, start, rest, first_direction=direction, on_progress=advance)
+        result = calibrate(targets, start, rest, first_direction=direction_of(first_direction), on_progress=advance)
     picture = save_calibration(result, out, force=force)
 
     sweep, breathing = result.calibration.sweep, result.calibration.breathing

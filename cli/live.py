@@ -9,9 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DebugOption, ForceOption, JsonOption
+from .options import (
+    ClientsOption,
+    DebugOption,
+    EstimatorOption,
+    FillOption,
+    FirstDirectionOption,
+    FlickerOption,
+    ForceOption,
+    JsonOption,
+    KeysOption,
+    PublishOption,
+    Rate,
+    RateOption,
+    WeightsOption,
+    direction_of,
+)
 from .output import print_json, print_tables, say, status_line
-from .replay import EstimatorName, FirstDirection, Rate
 
 if TYPE_CHECKING:
     from ..stream.live import LiveSummary
@@ -24,31 +38,18 @@ def live(
     driver: Annotated[
         str, typer.Option("--driver", help="optotune:/dev/ttyX, or external: something else drives the lens.")
     ] = "external",
-    publish: Annotated[
-        str | None, typer.Option("--publish", help="Address to publish depth on: tcp://127.0.0.1:5560.")
-    ] = None,
-    keys: Annotated[Path | None, typer.Option("--keys", help="The publisher's NAME.key_secret.")] = None,
-    clients: Annotated[
-        Path | None, typer.Option("--clients", help="Folder with the NAME.key of allowed clients.")
-    ] = None,
+    publish: PublishOption = None,
+    keys: KeysOption = None,
+    clients: ClientsOption = None,
     record: Annotated[
         Path | None, typer.Option("--record", help="Record the events, too: .h5 or .aedat4, calibration inside.")
     ] = None,
-    rate: Annotated[
-        Rate, typer.Option(help="A depth each sweep, or each time the lens has passed a bin.")
-    ] = Rate.SWEEP,
-    estimator: Annotated[
-        EstimatorName | None,
-        typer.Option(help="How events become depth; net unless it is not installed.", show_default=False),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Weights for the network, instead of its own.")
-    ] = None,
-    fill: Annotated[bool, typer.Option("--fill", help="Fill pixels without evidence.")] = False,
-    first_direction: Annotated[
-        FirstDirection | None,
-        typer.Option(help='Direction of the first whole sweep, for sync = "events" without a driver.'),
-    ] = None,
+    estimator: EstimatorOption = None,
+    weights: WeightsOption = None,
+    rate: RateOption = Rate.SWEEP,
+    fill: FillOption = False,
+    suppress_flicker: FlickerOption = True,
+    first_direction: FirstDirectionOption = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.1, help="Stop after so long, instead of at Ctrl-C.")
     ] = None,
@@ -60,18 +61,12 @@ def live(
     # Before NumPy is imported, whose second thread waits for work by spinning: 0.14 cores at five depths a second.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ..capture.calibration import Calibration
-    from ..capture.sweeps import Direction
     from ..stream.live import live
     from ..stream.outputs import Publishing
 
     if publish is None and record is None:
         say("neither --publish nor --record: depth is computed, and nobody gets it")
     calibration = Calibration.load(lens)
-    directions = {
-        None: None,
-        FirstDirection.FAR_NEAR: Direction.FAR_TO_NEAR,
-        FirstDirection.NEAR_FAR: Direction.NEAR_TO_FAR,
-    }
     stop, interrupted = threading.Event(), threading.Event()
 
     def interrupt(*_: object) -> None:
@@ -101,10 +96,11 @@ def live(
             publishing=Publishing(publish, keys, clients) if publish else None,
             record=record,
             rate=rate.value,
+            suppressing=suppress_flicker,
             estimator=None if estimator is None else estimator.value,
             weights=weights,
             filling=fill,
-            first_direction=directions[first_direction],
+            first_direction=direction_of(first_direction),
             force=force,
             stop=stop,
             on_status=on_status,

@@ -1,9 +1,13 @@
 """Options that many commands share."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..capture.sweeps import Direction
 
 
 class Debug:
@@ -14,6 +18,35 @@ class Debug:
 
 def _set_debug(value: bool) -> None:
     Debug.on = Debug.on or value
+
+
+class FirstDirection(StrEnum):
+    """Direction of the first whole sweep."""
+
+    FAR_NEAR = "far-near"
+    NEAR_FAR = "near-far"
+
+
+class Rate(StrEnum):
+    """How often there is depth."""
+
+    SWEEP = "sweep"
+    BIN = "bin"
+
+
+class EstimatorName(StrEnum):
+    """How events become depth."""
+
+    NET = "net"
+    POLARITY = "polarity"
+
+
+def direction_of(first: FirstDirection | None) -> "Direction | None":
+    """What --first-direction says, or None."""
+    from ..capture.sweeps import Direction
+
+    directions = {FirstDirection.FAR_NEAR: Direction.FAR_TO_NEAR, FirstDirection.NEAR_FAR: Direction.NEAR_TO_FAR}
+    return None if first is None else directions[first]
 
 
 DebugOption = Annotated[
@@ -27,4 +60,28 @@ LensOption = Annotated[
 ]
 ServerKeyOption = Annotated[
     Path | None, typer.Option("--server-key", help="The publisher's NAME.key, when it asks for keys.")
+]
+PublishOption = Annotated[
+    str | None, typer.Option("--publish", help="Address to publish depth on: tcp://127.0.0.1:5560.")
+]
+KeysOption = Annotated[Path | None, typer.Option("--keys", help="The publisher's NAME.key_secret.")]
+ClientsOption = Annotated[Path | None, typer.Option("--clients", help="Folder with the NAME.key of allowed clients.")]
+RateOption = Annotated[Rate, typer.Option("--rate", help="A depth each sweep, or each time the lens has passed a bin.")]
+EstimatorOption = Annotated[
+    EstimatorName | None,
+    typer.Option("--estimator", help="How events become depth; net unless it is not installed.", show_default=False),
+]
+WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Weights for the network, instead of its own.")]
+FillOption = Annotated[bool, typer.Option("--fill", help="Fill pixels without evidence.")]
+FlickerOption = Annotated[
+    bool,
+    typer.Option(
+        "--suppress-flicker/--keep-flicker", help="Average flickering light away, where the events show much of it."
+    ),
+]
+FirstDirectionOption = Annotated[
+    FirstDirection | None,
+    typer.Option(
+        "--first-direction", help='Direction of the first whole sweep, for sync = "events" where nothing else tells it.'
+    ),
 ]

@@ -2,35 +2,29 @@
 
 import signal
 import threading
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import DebugOption, ForceOption, JsonOption, LensOption
+from .options import (
+    ClientsOption,
+    DebugOption,
+    EstimatorOption,
+    FillOption,
+    FirstDirectionOption,
+    FlickerOption,
+    ForceOption,
+    JsonOption,
+    KeysOption,
+    LensOption,
+    PublishOption,
+    Rate,
+    RateOption,
+    WeightsOption,
+    direction_of,
+)
 from .output import print_json, print_tables, progress_bar, say
-
-
-class FirstDirection(StrEnum):
-    """Direction of the first whole sweep."""
-
-    FAR_NEAR = "far-near"
-    NEAR_FAR = "near-far"
-
-
-class Rate(StrEnum):
-    """How often there is depth."""
-
-    SWEEP = "sweep"
-    BIN = "bin"
-
-
-class EstimatorName(StrEnum):
-    """How events become depth."""
-
-    NET = "net"
-    POLARITY = "polarity"
 
 
 def _speed(text: str) -> float | None:
@@ -49,30 +43,17 @@ def replay(
     recording: Annotated[Path, typer.Argument(help="AEDAT4, HDF5, Prophesee RAW or DAT, ES, or CSV.")],
     lens: LensOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Depth file (HDF5) to write; lossless.")] = None,
-    publish: Annotated[
-        str | None, typer.Option("--publish", help="Address to publish depth on: tcp://127.0.0.1:5560.")
-    ] = None,
-    keys: Annotated[Path | None, typer.Option("--keys", help="The publisher's NAME.key_secret.")] = None,
-    clients: Annotated[
-        Path | None, typer.Option("--clients", help="Folder with the NAME.key of allowed clients.")
-    ] = None,
+    publish: PublishOption = None,
+    keys: KeysOption = None,
+    clients: ClientsOption = None,
     wait_subscribers: Annotated[int, typer.Option(min=0, help="Start when this many subscribers are there.")] = 0,
     speed: Annotated[str, typer.Option("--speed", help="max, or times real time: 1 is as recorded.")] = "max",
-    estimator: Annotated[
-        EstimatorName | None,
-        typer.Option(help="How events become depth; net unless it is not installed.", show_default=False),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Weights for the network, instead of its own.")
-    ] = None,
-    rate: Annotated[
-        Rate, typer.Option(help="A depth each sweep, or each time the lens has passed a bin.")
-    ] = Rate.SWEEP,
-    fill: Annotated[bool, typer.Option("--fill", help="Fill pixels without evidence.")] = False,
-    first_direction: Annotated[
-        FirstDirection | None,
-        typer.Option(help='Direction of the first whole sweep, for sync = "events".'),
-    ] = None,
+    estimator: EstimatorOption = None,
+    weights: WeightsOption = None,
+    rate: RateOption = Rate.SWEEP,
+    fill: FillOption = False,
+    suppress_flicker: FlickerOption = True,
+    first_direction: FirstDirectionOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -80,25 +61,19 @@ def replay(
     """Turn a focal-sweep recording into depth: into a file, on a socket, or both."""
     from ..capture.calibration import Calibration
     from ..capture.recordings import open_recording
-    from ..capture.sweeps import Direction
     from ..stream.replay import Publishing, replay
 
     if out is None and publish is None:
         raise typer.BadParameter("give --out FILE, --publish ADDRESS, or both")
     pace = _speed(speed)
     calibration = None if lens is None else Calibration.load(lens)
-    directions = {
-        None: None,
-        FirstDirection.FAR_NEAR: Direction.FAR_TO_NEAR,
-        FirstDirection.NEAR_FAR: Direction.NEAR_TO_FAR,
-    }
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
 
     with open_recording(recording, calibration) as opened:
-        known = opened.first_us is not None and opened.last_us is not None
-        seconds = (opened.last_us - opened.first_us) * 1e-6 if known else None  # pyright: ignore[reportOptionalOperand]
+        first_us, last_us = opened.first_us, opened.last_us
+    seconds = None if first_us is None or last_us is None else (last_us - first_us) * 1e-6
     with progress_bar(recording.name, seconds, "s") as advance:
         summary = replay(
             recording,
@@ -110,7 +85,8 @@ def replay(
             weights=weights,
             filling=fill,
             rate=rate.value,
-            first_direction=directions[first_direction],
+            suppressing=suppress_flicker,
+            first_direction=direction_of(first_direction),
             force=force,
             stop=stop,
             on_progress=advance,

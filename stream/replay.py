@@ -28,6 +28,7 @@ def replay(
     estimator: str | None = None,
     weights: str | Path | None = None,
     filling: bool = False,
+    suppressing: bool = True,
     rate: Rate = "sweep",
     first_direction: Direction | None = None,
     force: bool = False,
@@ -66,6 +67,7 @@ def replay(
             filling,
             rate,
             repairs=lambda: [f"recording: {recording.repairs}"] if recording.repairs else [],
+            suppressing=suppressing,
             stopping=stop,
         )
         summary = pipeline.run(_with_progress(recording, on_progress))

@@ -11,10 +11,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import typer
 
 from sweepdepth import Calibration
 from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.capture.events import Batch
+from sweepdepth.capture.recordings import write_recording
+from sweepdepth.cli.main import app
 from sweepdepth.stream.demo import recording_path
+from sweepdepth.synth.planes import make_texture, plane_images
+from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.simulate import Flicker, focus_steps, simulate_sweeps
 
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 
@@ -94,6 +101,46 @@ def test_replay_publishes_what_listen_saves(tmp_path, demo_lens, depth_file):
     assert [line["seq"] for line in lines if line["topic"] == "depth"] == list(range(len(read_depth_file(depth_file))))
     assert lines[-1]["end"] is True
     np.testing.assert_array_equal(read_depth_file(tmp_path / "heard.h5").depth, read_depth_file(depth_file).depth)
+
+
+FLICKERING_LENS = """
+camera = { width = 64, height = 48, pixel_pitch_um = 18.5, fx = 648.6, fy = 648.6, cx = 32.0, cy = 24.0 }
+lens = { focal_length_mm = 12.0, f_number = 1.4 }
+sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_diopters = 2.5, sync = "trigger" }
+"""
+
+
+def test_flicker_is_averaged_away_unless_it_is_to_be_kept(tmp_path):
+    lens = Calibration.parse(FLICKERING_LENS)
+    images = plane_images(make_texture("natural", 1, 0.6), lens, focus_steps(lens), 1.4)
+    seen = simulate_sweeps(images, lens, PRESETS["davis346"], sweeps=8, seed=1, flicker=Flicker(100.0, 0.4))
+    end_us = 1 + max(int(part["timestamp"][-1]) for part in (seen.events, seen.triggers))
+    write_recording(tmp_path / "lamp.h5", [Batch(seen.events, seen.triggers, end_us)], 64, 48, lens)
+    error, told = {}, {}
+    for option in ("--suppress-flicker", "--keep-flicker"):
+        out = tmp_path / f"{option}.h5"
+        line, _ = sweepdepth("replay", tmp_path / "lamp.h5", "--out", out, "--estimator", "polarity", "--json", option)
+        told[option] = " ".join(json.loads(line)["warnings"])
+        # The last sweeps: it takes half a second to see that the light flickers. No answer counts as wrong.
+        error[option] = np.median(np.nan_to_num(np.abs(1 / read_depth_file(out).depth[5:7] - 1.4), nan=2.0))
+    assert "flickers at 100 Hz" in told["--keep-flicker"]
+    assert "averaged away" in told["--suppress-flicker"]
+    assert "averaged away" not in told["--keep-flicker"]
+    assert error["--suppress-flicker"] < 0.15
+    assert error["--keep-flicker"] > 2 * error["--suppress-flicker"]
+
+
+def test_replay_and_live_have_the_same_options_where_both_have_one():
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    commands = group.commands
+    replay, live = (
+        {p.name: (p.opts, p.secondary_opts, p.default, p.help) for p in commands[name].params}
+        for name in ("replay", "live")
+    )
+    shared = (replay.keys() & live.keys()) - {"lens"}  # live cannot take it from a recording
+    assert {"suppress_flicker", "rate", "estimator", "publish", "first_direction"} <= shared
+    assert {name: replay[name] for name in shared} == {name: live[name] for name in shared}
 
 
 def test_an_interrupted_replay_keeps_what_it_computed_and_exits_130(tmp_path, depth_file):
