@@ -1,8 +1,10 @@
 """A replica of a calibration target: its texture, taken from its events, swept through and seen by simulated pixels.
 
-The texture is the linear least-squares one under the blur model (a Wiener filter over all bins), scaled until the
-replica makes as many events as the target did. It is blurred as radiance and seen as a logarithm. Pixels are ideal:
-each remembers the brightness of its last event and fires when it has risen or fallen by a threshold since.
+The texture is at first the linear least-squares one under the blur model (a Wiener filter over all bins), scaled until
+the replica makes as many events as the target did. Events are no linear matter, so that is corrected by what the
+replica's own events lack of the target's, as often as it is made (analysis by synthesis; Landweber's iteration). It is
+blurred as radiance and seen as a logarithm. Pixels are ideal: each remembers the brightness of its last event and fires
+when it has risen or fallen by a threshold since.
 """
 
 from dataclasses import dataclass
@@ -15,8 +17,7 @@ from scipy.special import j1
 from ..events import make_events
 from ..sweeps import Direction, Sweep
 from ..tracking.mirror import LEVEL, off_step
-from .spectra import BINS
-from .targets import TargetSweeps
+from .targets import TargetSweeps, blur_per_range_px
 
 STEPS_PER_PX = 4.0
 """Images a sweep, for each pixel that the blur disc grows over the range."""
@@ -24,14 +25,14 @@ STEPS_PER_PX = 4.0
 COARSE_STEPS = 24
 """The same where events are only counted."""
 
-THRESHOLD = 0.12
-"""ON threshold of the simulated pixels, as a logarithm, a little below what cameras have. It decides how much
-radiance, which blur averages, differs from its logarithm, which pixels answer to."""
+THRESHOLD = 0.14
+"""ON threshold of the simulated pixels, as a logarithm: a contrast of 15 %, the least that cameras are said to have. It
+decides how much radiance, which blur averages, differs from its logarithm, which pixels answer to."""
 
 DARKEST = 0.02
 """Radiance below which nothing gets, of the mean."""
 
-NOISE = 0.3
+NOISE = 0.03
 """Of the energy of a detail that goes from sharp to gone: what weaker details are drowned in."""
 
 _COUNT_ONLY = np.empty((0, 3))
@@ -46,31 +47,27 @@ class Replica:
     drift: tuple[float, float]
 
 
-def make_replica(sweeps: TargetSweeps, settings: Replica, seed: int = 0) -> TargetSweeps:
-    """Three sweeps over a target like the one that was recorded, exactly where `settings` says."""
-    first = sweeps.sweeps[0]
-    calibration = first.calibration
-    blur = calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
-    texture = _texture(sweeps.stack(BINS), settings.position, blur)
-    off = off_step(sweeps.events["polarity"] > 0) / LEVEL
-    start = np.random.default_rng(seed).random(texture.size)
-    sawtooth = calibration.sweep.waveform == "sawtooth"
-
-    def images(scale: float, steps: int, passes: int, settings: Replica) -> np.ndarray:
-        focus = calibration.focus_at(np.linspace(0, 1, steps + 1))
-        position = (focus - calibration.sweep.far_diopters) / calibration.sweep.range_diopters
-        forth = _sweep_over(np.exp(THRESHOLD * scale * texture), position, settings, blur)
-        back = forth if sawtooth else forth[::-1]
-        return np.concatenate([forth, *((back, forth)[i % 2][not sawtooth :] for i in range(passes - 1))])
-
+def guess_texture(sweeps: TargetSweeps, stack: np.ndarray, position: float) -> np.ndarray:
+    """(H, W) log brightness of the target in focus, in thresholds, from its stack (B, H, W)."""
+    texture = details(stack, position, blur_per_range_px(sweeps.sweeps[0].calibration))
+    still = Replica(position, 0.0, (0.0, 0.0))
     low, high = np.log(0.25), np.log(8.0)
     for _ in range(7):
         middle = (low + high) / 2
-        frames = images(np.exp(middle), COARSE_STEPS, 2, Replica(settings.position, 0.0, (0.0, 0.0)))
+        frames = _passes(sweeps, np.exp(middle) * texture, still, COARSE_STEPS, 2)
+        start, off = _pixels(sweeps, texture.size)
         n = _fire(frames, start, off, _COUNT_ONLY) - _fire(frames[: COARSE_STEPS + 1], start, off, _COUNT_ONLY)
         low, high = (middle, high) if n < sweeps.events_per_pixel * texture.size else (low, middle)
-    steps = int(np.clip(STEPS_PER_PX * blur, 60, 240))
-    frames = images(np.exp((low + high) / 2), steps, 4, settings)
+    return np.exp((low + high) / 2) * texture
+
+
+def make_replica(sweeps: TargetSweeps, texture: np.ndarray, settings: Replica) -> TargetSweeps:
+    """Three sweeps over a target like the one that was recorded, exactly where `settings` says."""
+    first = sweeps.sweeps[0]
+    sawtooth = first.calibration.sweep.waveform == "sawtooth"
+    steps = int(np.clip(STEPS_PER_PX * blur_per_range_px(first.calibration), 60, 240))
+    frames = _passes(sweeps, texture, settings, steps, 4)
+    start, off = _pixels(sweeps, texture.size)
     fired = np.empty((_fire(frames, start, off, _COUNT_ONLY), 3))
     _fire(frames, start, off, fired)
 
@@ -83,14 +80,30 @@ def make_replica(sweeps: TargetSweeps, settings: Replica, seed: int = 0) -> Targ
     events = make_events(at[order], pixel % texture.shape[1], pixel // texture.shape[1], fired[order, 2] > 0)
     ways = (1, 1, 1) if sawtooth else (-1, 1, -1)
     simulated = [
-        Sweep(first.start_us + i * length, first.end_us + i * length, Direction(way), calibration)
+        Sweep(first.start_us + i * length, first.end_us + i * length, Direction(way), first.calibration)
         for i, way in enumerate(ways)
     ]
     return TargetSweeps(sweeps.target, events, tuple(simulated))
 
 
-def _texture(stack: np.ndarray, position: float, blur: float) -> np.ndarray:
-    """(H, W) log brightness in focus, in thresholds, of the details that the sweep blurs."""
+def _pixels(sweeps: TargetSweeps, count: int) -> tuple[np.ndarray, float]:
+    """Where each pixel's memory is at first, and the OFF threshold: see `_fire`."""
+    return np.random.default_rng(0).random(count), off_step(sweeps.events["polarity"] > 0) / LEVEL
+
+
+def _passes(sweeps: TargetSweeps, texture: np.ndarray, settings: Replica, steps: int, passes: int) -> np.ndarray:
+    """(F, H, W) float32 log brightness, in thresholds, over sweeps that begin far→near."""
+    calibration = sweeps.sweeps[0].calibration
+    sawtooth = calibration.sweep.waveform == "sawtooth"
+    focus = calibration.focus_at(np.linspace(0, 1, steps + 1))
+    position = (focus - calibration.sweep.far_diopters) / calibration.sweep.range_diopters
+    forth = _sweep_over(np.exp(THRESHOLD * texture), position, settings, blur_per_range_px(calibration))
+    back = forth if sawtooth else forth[::-1]
+    return np.concatenate([forth, *((back, forth)[i % 2][not sawtooth :] for i in range(passes - 1))])
+
+
+def details(stack: np.ndarray, position: float, blur: float) -> np.ndarray:
+    """(H, W) log brightness in focus, in thresholds, of what the sweep blurs, as if events were linear."""
     bins, height, width = stack.shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     edges = np.clip((np.arange(bins + 1) - 0.5) / (bins - 1), 0, 1)
@@ -101,7 +114,10 @@ def _texture(stack: np.ndarray, position: float, blur: float) -> np.ndarray:
 
 
 def _sweep_over(radiance: np.ndarray, position: np.ndarray, settings: Replica, blur: float) -> np.ndarray:
-    """(S, H, W) float32 log brightness, in thresholds, with the focus at each position of a far→near sweep."""
+    """(S, H, W) float32 log brightness, in thresholds, with the focus at each position of a far→near sweep.
+
+    The texture is where it is seen in focus: that is where most of the events that tell of it come from.
+    """
     height, width = radiance.shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     spectrum = np.fft.rfft2(radiance)
@@ -111,8 +127,8 @@ def _sweep_over(radiance: np.ndarray, position: np.ndarray, settings: Replica, b
         z = np.pi * blur * abs(g - settings.position) * frequency + 1e-9
         image = np.fft.irfft2(spectrum * 2 * j1(z) / z, s=radiance.shape)
         if settings.growth or any(settings.drift):
-            scale = 1 + settings.growth * (g - 0.5)
-            drift = (g - 0.5) * np.array(settings.drift[::-1])
+            scale = (1 + settings.growth * (g - 0.5)) / (1 + settings.growth * (settings.position - 0.5))
+            drift = (g - settings.position) * np.array(settings.drift[::-1])
             image = affine_transform(image, np.full(2, 1 / scale), middle - (middle + drift) / scale, mode="grid-wrap")
         images[i] = np.log(np.maximum(image, DARKEST)) / THRESHOLD
     return images

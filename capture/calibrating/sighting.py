@@ -11,16 +11,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..calibration import Calibration
-from .replica import Replica, make_replica
-from .spectra import BINS, Tiles, cut_tiles, explained
-from .targets import TargetSweeps
+from .replica import Replica, details, guess_texture, make_replica
+from .spectra import BINS, Tiles, cut_tiles, evidence
+from .targets import TargetSweeps, blur_per_range_px
 
-CANDIDATES = np.linspace(-0.2, 1.2, 57)
+CANDIDATES = np.linspace(-0.2, 1.2, 29)
+CLOSER = np.linspace(-0.05, 0.05, 9)
+"""Around the best of the candidates, once the image's motion is known."""
+
 GROUPS = 8
 """Parts of the image that are measured separately, to see how sure the position is."""
 
-ROUNDS = 3
-"""Replicas made one after the other; the third changes little."""
+ROUNDS = 4
+"""Replicas made one after the other, each with a texture corrected by the one before; the fourth changes little."""
 
 LEAST_SEEN = 0.5
 """Part of a motion that is measured when events are few."""
@@ -40,8 +43,7 @@ class Sighting:
     spread: float  # standard error of that
     growth: float  # of the image from the far to the near end, of its size at mid-range
     drift: tuple[float, float]  # of the image's middle over the range, pixels
-    share: float  # of the events' energy that a target in focus there explains
-    contrast: float  # how much less any position far from there explains, of the best
+    contrast: float  # how much less evidence there is for any position far from there, of the best
 
     @property
     def vector(self) -> np.ndarray:
@@ -51,14 +53,18 @@ class Sighting:
 def sight(sweeps: TargetSweeps, *, corrected: bool = True) -> Sighting:
     """Measure one target, by its sweeps' own calibration."""
     calibration = sweeps.sweeps[0].calibration
-    measured = _measure(sweeps, calibration)
+    stack = sweeps.stack(BINS)
+    measured = _measure(stack, calibration)
     if not corrected or not 0 < measured.position < 1:
         return measured
+    blur = blur_per_range_px(calibration)
+    texture = guess_texture(sweeps, stack, measured.position)
     wanted = values = measured.vector
     # So much of an error in each is seen: all of a position's, of a motion the more, the more events.
     seen = np.array([1.0, *[LEAST_SEEN] * 3])
     for _ in range(ROUNDS):
-        replica = make_replica(sweeps, Replica(values[0], values[1], (values[2], values[3])))
+        replica = make_replica(sweeps, texture, Replica(values[0], values[1], (values[2], values[3]))).stack(BINS)
+        texture = texture + details(stack - replica, values[0], blur)
         found = _measure(replica, calibration).vector
         if abs(values[1]) > LEAST_GROWTH:
             seen[1:] = np.clip(found[1] / values[1], LEAST_SEEN, 1.0)
@@ -66,43 +72,37 @@ def sight(sweeps: TargetSweeps, *, corrected: bool = True) -> Sighting:
     return replace(measured, position=values[0], growth=values[1], drift=(values[2], values[3]))
 
 
-def blur_per_range_px(calibration: Calibration) -> float:
-    """Diameter of the blur disc when the focus is one whole range away."""
-    return calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
-
-
-def _measure(sweeps: TargetSweeps, calibration: Calibration) -> Sighting:
-    tiles = cut_tiles(sweeps.stack(BINS))
+def _measure(stack: np.ndarray, calibration: Calibration) -> Sighting:
+    tiles = cut_tiles(stack)
     blur = blur_per_range_px(calibration)
-    energy = np.array([explained(tiles, g, blur) for g in CANDIDATES])  # (C, T)
-    position = _peak(energy.sum(axis=1))
-    growth, drift = 0.0, np.zeros(2)
-    if 0 < position < 1:
-        camera = calibration.camera
-        growth, drift = _motion(tiles, position, blur, np.array([camera.width, camera.height]) / 2)
-    groups = np.array_split(np.random.default_rng(0).permutation(energy.shape[1]), min(GROUPS, energy.shape[1]))
-    apart = [_peak(energy[:, group].sum(axis=1)) for group in groups]
-    total = energy.sum(axis=1)
-    elsewhere = total[np.abs(CANDIDATES - position) > 0.2].max()
-    best = max(float(total.max()), 1e-12)
+    camera = calibration.camera
+    middle = np.array([camera.width, camera.height]) / 2
+    total = np.array([evidence(tiles, g, blur).sum() for g in CANDIDATES])
+    position = _peak(CANDIDATES, total)
+    elsewhere = float(total[np.abs(CANDIDATES - position) > 0.2].max())
+    growth, drift = _motion(tiles, position, blur, middle) if 0 < position < 1 else (0.0, np.zeros(2))
+    motion = growth * (tiles.centres - middle) + drift
+    at = position + CLOSER
+    closer = np.array([evidence(tiles, g, blur, motion) for g in at])  # (C, T)
+    groups = np.array_split(np.random.default_rng(0).permutation(closer.shape[1]), min(GROUPS, closer.shape[1]))
+    apart = np.array([_peak(at, closer[:, group].sum(axis=1)) for group in groups])
     return Sighting(
-        position,
-        1.4826 * float(np.median(np.abs(np.array(apart) - np.median(apart)))) / len(groups) ** 0.5,
+        _peak(at, closer.sum(axis=1)),
+        1.4826 * float(np.median(np.abs(apart - np.median(apart)))) / len(groups) ** 0.5,
         growth,
         (float(drift[0]), float(drift[1])),
-        best / max(float(tiles.energy.sum()), 1e-12),
-        1 - float(elsewhere) / best,
+        1 - elsewhere / max(float(total.max()), 1e-12),
     )
 
 
-def _peak(energy: np.ndarray) -> float:
-    """Candidate of most energy, between the candidates by the parabola through its neighbours."""
-    i = int(np.argmax(energy))
-    if not 0 < i < len(energy) - 1:
-        return float(CANDIDATES[i])
-    a, b, c = energy[i - 1 : i + 2]
+def _peak(at: np.ndarray, evidence: np.ndarray) -> float:
+    """The place of most evidence, between even places `at` by the parabola through its neighbours."""
+    i = int(np.argmax(evidence))
+    if not 0 < i < len(evidence) - 1:
+        return float(at[i])
+    a, b, c = evidence[i - 1 : i + 2]
     bend = a - 2 * b + c
-    return float(CANDIDATES[i] + (CANDIDATES[1] - CANDIDATES[0]) * (0.5 * (a - c) / bend if bend < 0 else 0.0))
+    return float(at[i] + (at[1] - at[0]) * (0.5 * (a - c) / bend if bend < 0 else 0.0))
 
 
 def _motion(tiles: Tiles, position: float, blur: float, middle: np.ndarray) -> tuple[float, np.ndarray]:
@@ -110,7 +110,7 @@ def _motion(tiles: Tiles, position: float, blur: float, middle: np.ndarray) -> t
     out = tiles.centres - middle
     reach = max(1.0, float(np.abs(out).max()))
     guesses = np.arange(-8, 9) / reach  # the outermost tiles move by whole pixels
-    growth = guesses[int(np.argmax([explained(tiles, position, blur, g * out).sum() for g in guesses]))]
+    growth = guesses[int(np.argmax([evidence(tiles, position, blur, g * out).sum() for g in guesses]))]
     motion, weight = growth * out, np.ones(len(out))
     for step in (0.7, 0.4):
         motion, weight = _refine(tiles, position, blur, motion, step)
@@ -125,7 +125,7 @@ def _refine(
     """Motion (T, 2) at the top of the paraboloid through values around it, and how sharp that is (T,)."""
 
     def at(x: float, y: float) -> np.ndarray:
-        return explained(tiles, position, blur, motion + np.array([x, y]) * step)
+        return evidence(tiles, position, blur, motion + np.array([x, y]) * step)
 
     here, right, left, below, above, corner = at(0, 0), at(1, 0), at(-1, 0), at(0, 1), at(0, -1), at(1, 1)
     slope = np.stack([right - left, below - above], axis=1) / 2

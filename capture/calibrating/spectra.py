@@ -2,9 +2,13 @@
 
 A detail of spatial frequency k on a surface at focus position g0 (0 at the far end, 1 at the near end) is seen at g
 with the contrast of a disc of blur, OTF(|k| · c · |g − g0|), at a place that breathing moves by v pixels over it all.
-Events are the derivative of that: d/dg [OTF(g) · exp(−2πi k·v (g − ½))]. How much of the events' energy this explains,
-whatever the details are, says where focus is (g0) and how the image moves (v). The motion's own events are part of the
-model, so unlike aligning event images of both sides of focus it is not drawn towards no motion at all.
+Events are the derivative of that: d/dg [OTF(g) · exp(−2πi k·v (g − ½))]. How well this explains the events, whatever
+the details are, says where focus is (g0) and how the image moves (v). The motion's own events are part of the model, so
+unlike aligning event images of both sides of focus it is not drawn towards no motion at all.
+
+Each detail has an amplitude and a noise of its own, both unknown: with a part ρ of its energy explained, its profile
+likelihood is (1 − ρ)^−BINS. Strong details that fit badly, as coarse ones do whose change stays below the pixels'
+thresholds on one side of focus, then count less than weak ones that fit well.
 """
 
 from dataclasses import dataclass
@@ -23,6 +27,7 @@ LOWEST, HIGHEST = 0.03, 0.45
 
 _FINER = 2  # steps within a bin
 _NOISE = 3e-3  # of the energy of a detail that goes from sharp to gone, below which a curve is too weak to count
+_SILENT = 1e-6  # energy of a detail without events, which explains nothing
 
 
 @dataclass(frozen=True)
@@ -32,14 +37,6 @@ class Tiles:
     spectra: np.ndarray  # (T, B, K) complex64
     centres: np.ndarray  # (T, 2) x, y in pixels
     frequency: np.ndarray  # (K, 2) cycles per pixel
-
-    @property
-    def energy(self) -> np.ndarray:
-        """(T,) of all events of each tile."""
-        return np.sum(np.abs(self.spectra) ** 2, axis=(1, 2))
-
-    def part(self, which: np.ndarray | slice) -> "Tiles":
-        return Tiles(self.spectra[which], self.centres[which], self.frequency)
 
 
 def cut_tiles(stack: np.ndarray) -> Tiles:  # (B, H, W)
@@ -63,17 +60,17 @@ def cut_tiles(stack: np.ndarray) -> Tiles:  # (B, H, W)
     return Tiles(spectra, corners + size / 2, np.stack([u[used], v[used]], axis=1))
 
 
-def explained(
+def evidence(
     tiles: Tiles,
     position: float,  # g0
     blur_px: float,  # diameter of the disc when the focus is a whole range away
     motion: np.ndarray | None = None,  # (T, 2) pixels over the range
 ) -> np.ndarray:
-    """(T,) the energy of each tile's events that a target there, so moving, explains."""
+    """(T,) how well a target there, so moving, explains each tile's events: −Σ ln(1 − ρ) over its details."""
     if motion is None:
         motion = np.zeros_like(tiles.centres)
     turn = 2 * np.pi * motion @ tiles.frequency.T
-    return _explained(tiles.spectra, _contrast(tiles, position, blur_px), turn)
+    return _evidence(tiles.spectra, _contrast(tiles, position, blur_px), turn)
 
 
 def _contrast(tiles: Tiles, position: float, blur_px: float) -> np.ndarray:
@@ -84,14 +81,14 @@ def _contrast(tiles: Tiles, position: float, blur_px: float) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
-def _explained(
+def _evidence(
     spectra: np.ndarray,  # (T, B, K) complex64
     contrast: np.ndarray,  # (G, K)
     turn: np.ndarray,  # (T, K) radians that a detail's phase falls by over the range
 ) -> np.ndarray:
     tiles, bins, details = spectra.shape
     steps = contrast.shape[0] - 1
-    energy = np.zeros(tiles)
+    total = np.zeros(tiles)
     curve = np.empty(bins, np.complex128)
     for t in range(tiles):
         for k in range(details):
@@ -107,16 +104,17 @@ def _explained(
                 curve[lower] += (now - before) * (1 - at + lower)
                 curve[lower + 1] += (now - before) * (at - lower)
                 before = now
-            power, product = _NOISE, 0j
+            energy, power, product = _SILENT, _NOISE, 0j
             for b in range(bins):
+                energy += spectra[t, b, k].real ** 2 + spectra[t, b, k].imag ** 2
                 power += curve[b].real ** 2 + curve[b].imag ** 2
                 product += spectra[t, b, k] * np.conj(curve[b])
-            energy[t] += (product.real**2 + product.imag**2) / power
-    return energy
+            total[t] -= np.log(1 - (product.real**2 + product.imag**2) / (power * energy))
+    return total
 
 
-def explained_numpy(tiles: Tiles, position: float, blur_px: float, motion: np.ndarray) -> np.ndarray:
-    """`explained` in plain NumPy."""
+def evidence_numpy(tiles: Tiles, position: float, blur_px: float, motion: np.ndarray) -> np.ndarray:
+    """`evidence` in plain NumPy."""
     bins = tiles.spectra.shape[1]
     contrast = _contrast(tiles, position, blur_px)
     steps = len(contrast) - 1
@@ -126,4 +124,6 @@ def explained_numpy(tiles: Tiles, position: float, blur_px: float, motion: np.nd
     tent = np.maximum(0.0, 1 - np.abs(np.arange(bins)[:, None] - middle))
     curve = tent @ np.diff(wave, axis=1)
     power = np.sum(np.abs(curve) ** 2, axis=1) + _NOISE
-    return np.sum(np.abs(np.sum(tiles.spectra * curve.conj(), axis=1)) ** 2 / power, axis=1)
+    energy = np.sum(np.abs(tiles.spectra) ** 2, axis=1) + _SILENT
+    product = np.sum(tiles.spectra * curve.conj(), axis=1)
+    return -np.sum(np.log(1 - np.abs(product) ** 2 / (power * energy)), axis=1)

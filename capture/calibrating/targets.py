@@ -122,6 +122,11 @@ class TargetSweeps:
         return np.mean([seen / count for seen, count in total.values()], axis=0, dtype=np.float32)
 
 
+def blur_per_range_px(calibration: Calibration) -> float:
+    """Diameter of the blur disc when the focus is one whole range away."""
+    return calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
+
+
 def read_target(target: Target, calibration: Calibration, first_direction: Direction | None) -> TargetSweeps:
     """Read a target's recording and find its sweeps.
 
