@@ -32,7 +32,7 @@ from .errors import RecordingError, SweepdepthError, one_line
 from .events import EVENT_DTYPE, TRIGGER_DTYPE
 from .recordings.atomic import PartialFile
 from .recordings.dsec import encode
-from .recordings.hdf5 import COMPRESSION, refuse_references
+from .recordings.hdf5 import COMPRESSION, refuse_endless_heaps, refuse_references
 
 FORMAT = "sweepdepth-dataset/1"
 MANIFEST = "dataset.json"
@@ -255,6 +255,7 @@ class _opened:
             raise RecordingError(f"{self._path}: cannot be read as a scene: {reason}") from error
         try:
             refuse_references(self._file)
+            refuse_endless_heaps(self._file)
         except RecordingError as error:
             self._file.close()
             raise RecordingError(f"{self._path}: {error}") from error

@@ -26,7 +26,7 @@ import numpy as np
 from .calibration import Calibration
 from .errors import RecordingError, SweepdepthError, one_line
 from .recordings.atomic import PartialFile
-from .recordings.hdf5 import IMAGE_COMPRESSION, Output, refuse_references
+from .recordings.hdf5 import IMAGE_COMPRESSION, Output, refuse_endless_heaps, refuse_references
 
 FORMAT_VERSION = 1
 _MAPS = {"depth": "f4", "std": "f4"}
@@ -219,6 +219,7 @@ def read_depth_file(path: str | Path) -> DepthFrames:
 def _refuse_references(path: str | Path, file: h5py.File) -> None:
     try:
         refuse_references(file)
+        refuse_endless_heaps(file)
     except RecordingError as error:
         raise RecordingError(f"{path}: {error}") from error
 

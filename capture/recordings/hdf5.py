@@ -2,6 +2,7 @@
 read lies in the file itself."""
 
 import io
+import mmap
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,39 @@ def refuse_references(file: h5py.File) -> None:
             f"its {stranger.decode(errors='backslashreplace')} lies in another file, and nothing is read but the file "
             "that was given; copy all its data into one file"
         )
+
+
+_HEAP, _HEAP_HEADER_BYTES = b"GCOL\1", 16
+
+
+def refuse_endless_heaps(file: h5py.File) -> None:
+    """See that reading an attribute comes to an end; call it before, where no other process would be waited for.
+
+    HDF5 keeps texts in heaps (HDF5 File Format Specification 3.0, III.E), and looks through all objects of a heap when
+    it reads one. Where damage says that one takes no room, it looks at that for ever.
+
+    Raises:
+        RecordingError: there is such a heap, or there are too many objects to tell.
+    """
+    _, length_bytes = file.id.get_create_plist().get_sizes()
+    seen = 0
+    with open(file.filename, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
+
+        def length(at: int) -> int:
+            return int.from_bytes(content[at : at + length_bytes], "little")
+
+        start = content.find(_HEAP)
+        while start >= 0:
+            at, end = start + _HEAP_HEADER_BYTES, start + length(start + 8)
+            while at + _HEAP_HEADER_BYTES <= end <= len(content):
+                room = length(at + 8)
+                if content[at : at + 2] != b"\0\0":  # no free space: a header comes before it, padding after
+                    room = _HEAP_HEADER_BYTES + -(-room // 8) * 8
+                seen += 1
+                if not 0 < room <= end - at or seen > _MOST_OBJECTS:
+                    raise RecordingError("is damaged: a heap of it has no end; copy it again")
+                at += room
+            start = content.find(_HEAP, start + 1)
 
 
 class Output(io.RawIOBase):

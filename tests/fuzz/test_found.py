@@ -46,6 +46,25 @@ def test_a_depth_file_with_a_link_to_itself(originals: Path, tmp_path: Path):
         pass
 
 
+@pytest.mark.parametrize("name, read", [("depth.h5", read_depth_file), ("scene.h5", read_scene)])
+@pytest.mark.parametrize("room", [0, 2**64 - 16, 2**64 - 1])
+def test_hdf5_texts_in_a_heap_without_end(originals: Path, tmp_path: Path, name: str, read, room: int):
+    """HDF5 itself would look through it for ever."""
+    content = bytearray((originals / name).read_bytes())
+    heap = content.index(b"GCOL")
+    at, end = heap + 16, heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
+    while index := int.from_bytes(content[at : at + 2], "little"):
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    assert index == 0
+    assert at + 16 <= end  # the free space at the heap's end
+    content[at + 8 : at + 16] = room.to_bytes(8, "little")
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match="a heap of it has no end") as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
 def test_a_depth_file_whose_version_would_confuse_a_terminal(originals: Path, tmp_path: Path):
     path = tmp_path / "depth.h5"
     path.write_bytes((originals / "depth.h5").read_bytes())
