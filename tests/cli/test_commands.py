@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from sweepdepth import Calibration
 from sweepdepth.capture.depth_file import read_depth_file
@@ -132,7 +133,7 @@ def test_flicker_is_averaged_away_unless_it_is_to_be_kept(tmp_path):
 
 def test_replay_and_live_have_the_same_options_where_both_have_one():
     group = typer.main.get_command(app)
-    assert isinstance(group, typer.core.TyperGroup)
+    assert isinstance(group, TyperGroup)
     commands = group.commands
     replay, live = (
         {p.name: (p.opts, p.secondary_opts, p.default, p.help) for p in commands[name].params}
