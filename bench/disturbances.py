@@ -5,10 +5,13 @@ tracker and estimator. Flicker: light of 100 Hz, whose amplitude is "depth" of i
 Motion: a texture that slides sideways by so many pixels in a sweep. "error" is the median of the depth's error, "RMSE"
 its root mean square, both of the sweep range; "coverage" the share of pixels with an answer; "told" is the quality
 that the watch gives frames, 1 being undisturbed. "cost" is that of random events at 640×480, 20 million a second.
+
+With `--seeds N` instead: in how many of N other scenes flicker and motion were told.
 """
 
 import argparse
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +24,7 @@ from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join, make_events
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import Span, make_tracker
 from sweepdepth.net.polarity import estimate_depth
-from sweepdepth.synth.planes import make_texture, plane_images
+from sweepdepth.synth.planes import TextureKind, make_texture, plane_images
 from sweepdepth.synth.presets import PRESETS
 from sweepdepth.synth.sensor import advance, expose_first, finish
 from sweepdepth.synth.simulate import Flicker, SimulatedRecording, focus_steps, simulate_sweeps
@@ -73,9 +76,11 @@ def plane_diopters(calibration: Calibration) -> np.ndarray:
     return sweep.far_diopters + sweep.range_diopters * np.repeat(PLACES, calibration.camera.width // len(PLACES))
 
 
-def slide(calibration: Calibration, sensor: str, px_per_sweep: float, seed: int) -> SimulatedRecording:
+def slide(
+    calibration: Calibration, sensor: str, px_per_sweep: float, seed: int, kind: TextureKind = "natural"
+) -> SimulatedRecording:
     """Sweeps over one plane in the middle of the range, whose texture slides sideways."""
-    focus, texture = focus_steps(calibration), make_texture("natural", seed, 0.6)
+    focus, texture = focus_steps(calibration), make_texture(kind, seed, 0.6)
     middle = calibration.sweep.far_diopters + calibration.sweep.range_diopters / 2
     still = np.zeros((2, calibration.camera.height, calibration.camera.width), np.float32)
     triggers = simulate_sweeps(still, calibration, PRESETS[sensor], sweeps=SWEEPS, seed=seed).triggers
@@ -175,6 +180,57 @@ def numbers(outcome: Outcome) -> tuple[str, str, str, str]:
     return f"{outcome.error:.3f}", f"{outcome.rmse:.3f}", f"{outcome.coverage:.0%}", f"{outcome.quality:.2f}"
 
 
+TOLD = {"flicker": "flickers", "motion": "during sweeps"}
+"""How each disturbance is known in a warning."""
+
+
+def told_table(
+    console: Console, sensors: list[str], depths: list[float], speeds: list[float], hz: float, seeds: range
+) -> None:
+    """How often what is told is true: on scenes that thresholds were not chosen on."""
+    calibration = Calibration.parse(LENS)
+    table = Table(title=f"told, of {len(seeds)} scenes")
+    for column in ("sensor", "scene", *TOLD):
+        table.add_column(column, justify="left" if column in ("sensor", "scene") else "right")
+
+    def add(sensor: str, scene: str, recordings: Iterable[SimulatedRecording]) -> None:
+        warnings = [told_of(recording) for recording in recordings]
+        counts = (sum(any(words in line for line in lines) for lines in warnings) for words in TOLD.values())
+        table.add_row(sensor, scene, *map(str, counts))
+
+    for sensor in sensors:
+        pixels = PRESETS[sensor].model_copy(update={"hot_fraction": 0.0})
+        for depth in depths:
+            flicker = Flicker(hz, depth) if depth else None
+            found = (
+                simulate_sweeps(
+                    planes(calibration, seed), calibration, pixels, sweeps=SWEEPS, seed=seed, flicker=flicker
+                )
+                for seed in seeds
+            )
+            add(sensor, f"light of {hz:g} Hz, depth {depth:g}" if depth else "four planes at rest", found)
+        for speed in speeds:
+            found = (slide(calibration, sensor, speed, seed, ("natural", "fine")[seed % 2]) for seed in seeds)
+            add(sensor, f"texture that slides {speed:g} px a sweep", found)
+    console.print(table)
+
+
+def told_of(recording: SimulatedRecording) -> set[str]:
+    """All warnings of the watch while a recording goes through it."""
+    events, triggers, calibration = recording.events, recording.triggers, recording.calibration
+    watch, tracker = Watch(calibration), make_tracker(calibration)
+    last_us = 1 + max(int(part["timestamp"][-1]) for part in (events, triggers))
+    told: set[str] = set()
+    before_us = 0
+    for end_us in [*range(BATCH_US, last_us, BATCH_US), last_us]:
+        (i, j), (k, m) = (np.searchsorted(part["timestamp"], (before_us, end_us)) for part in (events, triggers))
+        for span in tracker.feed(watch.clean(Batch(events[i:j], triggers[k:m], end_us))):
+            watch.see(span)
+        told.update(watch.warnings)
+        before_us = end_us
+    return told
+
+
 def cost_table(console: Console, n_events: int) -> None:
     """Processor time of the watch, an event, on random ones: the worst case for the cache."""
     text = LENS.replace("width = 120, height = 90", "width = 640, height = 480")
@@ -212,9 +268,15 @@ def main() -> None:
     parser.add_argument("--depths", nargs="+", type=float, default=[0.0, 0.1, 0.15, 0.2, 0.4, 0.8])
     parser.add_argument("--speeds", nargs="+", type=float, default=[0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
     parser.add_argument("--hz", type=float, default=100.0)
+    parser.add_argument("--seeds", type=int, help="scenes of which to count what is told")
+    parser.add_argument("--first-seed", type=int, default=2)
     parser.add_argument("--events", type=float, default=2e7, help="events for the cost (default 2e7)")
     options = parser.parse_args()
     console = Console(width=110)
+    if options.seeds:
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        told_table(console, options.sensors, options.depths, options.speeds, options.hz, seeds)
+        return
     flicker_table(console, options.sensors, options.depths, options.hz)
     motion_table(console, options.sensors, options.speeds)
     cost_table(console, int(options.events))
