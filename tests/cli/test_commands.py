@@ -136,7 +136,7 @@ def test_replay_and_live_have_the_same_options_where_both_have_one():
     assert isinstance(group, TyperGroup)
     commands = group.commands
     replay, live = (
-        {p.name: (p.opts, p.secondary_opts, p.default, p.help) for p in commands[name].params}
+        {p.name: (p.opts, p.secondary_opts, p.default, getattr(p, "help", None)) for p in commands[name].params}
         for name in ("replay", "live")
     )
     shared = (replay.keys() & live.keys()) - {"lens"}  # live cannot take it from a recording

@@ -75,13 +75,17 @@ def test_a_window_keeps_the_optics_and_lies_anywhere_on_the_sensor():
         part = sample_window(0, index, config, whole)
         assert (part.camera.width, part.camera.height) == (128, 96)
         assert (part.camera.fx, part.lens, part.sweep) == (whole.camera.fx, whole.lens, whole.sweep)
+        assert whole.breathing is not None
+        assert part.breathing is not None
         left, top = whole.camera.cx - part.camera.cx, whole.camera.cy - part.camera.cy
-        assert part.breathing.center == (whole.breathing.center[0] - left, whole.breathing.center[1] - top)
+        x, y = whole.breathing.center
+        assert part.breathing.center == (x - left, y - top)
         corners.append((left, top))
     assert np.min(corners) >= 0
     assert (np.max(corners, axis=0) <= (346 - 128, 260 - 96)).all()
     assert (np.ptp(corners, axis=0) > (150, 100)).all()
-    assert sample_window(0, 3, DEFAULT, whole) is whole
+    everything = sample_calibration(0, 3, DEFAULT)
+    assert sample_window(0, 3, DEFAULT, everything) is everything
 
 
 def test_a_preset_stands_but_for_the_keys_that_are_given():
