@@ -44,6 +44,10 @@ def train(
     init: Annotated[
         Path | None, typer.Option("--init", help="Weights to start from (fine-tuning), instead of a preset.")
     ] = None,
+    keep: Annotated[
+        float,
+        typer.Option(min=0.0, max=0.99, help="Share of --init in the result: keeps what fine-tuning forgets."),
+    ] = 0.0,
     steps: Annotated[int, typer.Option(min=1, help="Optimisation steps.")] = 10_000,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long, if not after --steps.")] = None,
     endless: Annotated[
@@ -82,10 +86,13 @@ def train(
         raise typer.BadParameter(f"--devices {devices}: --endless and --minutes train on one device; leave it out")
     if endless and batch % 2:
         raise typer.BadParameter(f"--batch {batch}: --endless sweeps there and back; give an even number")
+    if keep and init is None:
+        raise typer.BadParameter(f"--keep {keep:g}: there is nothing to keep without --init")
     network = PRESETS[preset.value] if init is None else open_weights(init).config
     config = TrainingConfig(
         network=network,
         init=None if init is None else str(init),
+        keep=keep,
         steps=steps,
         steps_per_epoch=min(250, steps),
         batch=batch,

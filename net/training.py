@@ -50,6 +50,9 @@ class TrainingConfig(BaseModel):
     network: NetworkConfig = NetworkConfig()
     init: str | None = None
     """Weights to start from (fine-tuning); their network replaces `network`."""
+    keep: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of `init` in the result, an average of both: keeps what fine-tuning forgets (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022)."""
     seed: int = 0
     steps: Annotated[int, Field(ge=1)] = 10_000
     steps_per_epoch: Annotated[int, Field(ge=1)] = 250
@@ -328,22 +331,33 @@ def train(
         data = Samples(training, validation, config, workers) if endless is None else EndlessBatches(endless)
         with told_once(out):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        if start is not None and config.keep:
+            _average(module.network, start, config.keep)
     weights = out / WEIGHTS
     if trainer.is_global_zero:
-        last = progress.history[-1] if progress.history else {}
+        watched = endless.validation if endless is not None else _batches(validation or training[:50], config)
+        metrics, deviation = _judge(module, watched)
         about = {
             "training": config.model_dump(mode="json"),
             "steps": trainer.global_step,
             **({} if endless is not None else _about(training)),
             "augmentation": asdict(Augmentation()) if config.augmented and endless is None else None,
-            "validation": {name: value for name, value in last.items() if name.startswith("val_")},
-            "deviation": _deviation(
-                module, _batches(validation or training[:50], config) if endless is None else endless.validation
-            ),
+            "validation": metrics if validation or endless is not None else {},
+            "deviation": deviation,
             **(facts or {}),
         }
         save_weights(weights, module.network, about, force=True)
     return weights
+
+
+def _average(network: DepthNet, start: DepthNet, keep: float) -> None:
+    """Put `keep` of another network's parameters and batch statistics into a network."""
+    other = start.state_dict()
+    mixed = {
+        name: keep * other[name].to(value) + (1 - keep) * value if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(mixed)
 
 
 def _about(cases: list[Case]) -> dict[str, int]:
@@ -359,8 +373,9 @@ def _batches(cases: list[Case], config: TrainingConfig) -> Iterator[Batch]:
 
 
 @torch.inference_mode()
-def _deviation(module: Regression, batches: Iterable[Batch]) -> dict[str, float]:
-    """What makes the stated deviations true of most errors: 68 % of them are less than one."""
+def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, float]]:
+    """Errors in parts of the range, over all pixels inside it; and what makes the stated deviations true of most of
+    them: 68 % are less than one."""
     module.eval().cpu()
     errors, stated = [], []
     for batch in batches:
@@ -369,14 +384,14 @@ def _deviation(module: Regression, batches: Iterable[Batch]) -> dict[str, float]
         inside = (weight > 0) & (position >= 0) & (position <= 1)
         errors.append((out[:, 0].clamp(0, 1) - position).abs()[inside].numpy())
         stated.append((out[:, 1] * 0.5).exp()[inside].numpy() if out.shape[1] > 1 else np.ones(int(inside.sum())))
-    if not errors:
-        return {}
-    error, deviation = np.concatenate(errors), np.concatenate(stated)
+    error = np.concatenate(errors) if errors else np.empty(0)
     if not error.size:
-        return {}
+        return {}, {}
+    rmse = float(np.sqrt(np.mean(error**2)))
+    metrics = {"val_rmse": rmse, "val_mae": float(error.mean())}
     if not module.config.network.probabilistic:
-        return {"constant": float(np.sqrt(np.mean(error**2)))}
-    return {"scale": float(np.quantile(error / deviation, NORMAL_SHARE))}
+        return metrics, {"constant": rmse}
+    return metrics, {"scale": float(np.quantile(error / np.concatenate(stated), NORMAL_SHARE))}
 
 
 def split_scenes(cases: list[Case], share: float) -> tuple[list[Case], list[Case]]:

@@ -98,6 +98,8 @@ def test_training_says_what_it_needs(tmp_path, labelled):
     assert "--endless" in error
     _, error = sweepdepth("train", "--endless", "--batch", 3, "--out", tmp_path / "run", expect=2)
     assert "--batch 3" in error
+    _, error = sweepdepth("train", "--data", labelled, "--keep", 0.5, "--out", tmp_path / "run", expect=2)
+    assert "--init" in error
     for option in (["--endless"], ["--data", labelled, "--minutes", 1]):
         _, error = sweepdepth("train", *option, "--devices", 2, "--out", tmp_path / "run", expect=2)
         assert "--devices 2" in error

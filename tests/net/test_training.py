@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sweepdepth import Calibration
 from sweepdepth.capture.sweeps import Direction, Sweep
@@ -19,7 +20,7 @@ from sweepdepth.net.cases import Case
 from sweepdepth.net.representation import Representation
 from sweepdepth.net.samples import EpochOrder, SweepSamples
 from sweepdepth.net.training import TrainingConfig, TrainingError, split_scenes, train
-from sweepdepth.net.weights import open_weights
+from sweepdepth.net.weights import load_network, open_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import LENS, plane_events
@@ -160,6 +161,21 @@ def test_fine_tuning_starts_where_the_weights_are(cases, tmp_path):
     fresh = []
     train(cases, settings(steps=1, steps_per_epoch=1), tmp_path / "c", threads=1, workers=0, say=fresh.append)
     assert said(lines)[0] < said(fresh)[0] - 0.03
+
+
+def test_what_is_kept_of_the_first_weights_is_averaged_in(cases, tmp_path):
+    first = train(cases, settings(seed=3), tmp_path / "first", threads=1, workers=0)
+    results = {}
+    for keep in (0.0, 0.25):
+        config = settings(init=str(first), steps=4, learning_rate=0.01, keep=keep)
+        results[keep] = train(cases, config, tmp_path / str(keep), threads=1, workers=0)
+    a, tuned, mixed = (load_network(open_weights(path)).state_dict() for path in (first, results[0.0], results[0.25]))
+    assert max(float((a[name] - tuned[name]).abs().max()) for name in a) > 0.01
+    for name, value in mixed.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.25 * a[name] + 0.75 * tuned[name], atol=2e-3, rtol=2e-3)
+    scale = [open_weights(path).facts["deviation"]["scale"] for path in results.values()]
+    assert scale[0] != scale[1]  # measured on the average, not taken over
 
 
 def test_settings_are_kept_beside_the_run(cases, tmp_path):
