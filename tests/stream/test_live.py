@@ -306,7 +306,8 @@ def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, s
     assert len(same) >= 5
     assert same[0].t_start_us < heard.depth[before_gap].t_start_us < same[-1].t_start_us
     for frame in same:
-        np.testing.assert_array_equal(frame.depth, depth_at[frame.t_start_us, frame.t_end_us])
+        # Not to the last bit: matrix products add up in another order with another number of threads.
+        np.testing.assert_allclose(frame.depth, depth_at[frame.t_start_us, frame.t_end_us], rtol=1e-5)
 
 
 # Through a pipe, in this process
