@@ -33,7 +33,6 @@ from sweepdepth.stream.live import LiveSummary, live
 from sweepdepth.stream.loop import rounds
 from sweepdepth.stream.messages import DepthFrame, StatusFrame
 from sweepdepth.stream.outputs import Publishing
-from sweepdepth.stream.replay import replay
 
 pytest.importorskip("serial")
 pytest.importorskip("dv_processing")
@@ -265,7 +264,7 @@ def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, s
         lens.tell(plug=True, powered=False)
         wait_until(lambda: len(heard.depth) >= without_lens + 5)
         assert lens.sweeps
-        assert "lens reconnected once" in heard.warnings
+        assert "lens reconnected" in heard.warnings  # once, or twice where the machine is busy
 
         runtime.send_signal(signal.SIGINT)
         out, err = runtime.communicate(timeout=PATIENCE_S)
@@ -299,15 +298,16 @@ def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, s
 
     # What was recorded gives the same depth again.
     assert summary["recording"]["dropped_events"] == 0
-    replay(recording, estimator="polarity", out=tmp_path / "depth.h5")
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # as live has; more add up in another order
+    replaying = [COMMAND, "replay", recording, "--estimator", "polarity", "--out", tmp_path / "depth.h5"]
+    subprocess.run(replaying, env=one_thread, check=True, capture_output=True, timeout=120)
     again = read_depth_file(tmp_path / "depth.h5")
     depth_at = {(int(a), int(b)): d for a, b, d in zip(again.t_start_us, again.t_end_us, again.depth, strict=True)}
     same = [f for f in heard.depth if (f.t_start_us, f.t_end_us) in depth_at]
     assert len(same) >= 5
     assert same[0].t_start_us < heard.depth[before_gap].t_start_us < same[-1].t_start_us
     for frame in same:
-        # Not to the last bit: matrix products add up in another order with another number of threads.
-        np.testing.assert_allclose(frame.depth, depth_at[frame.t_start_us, frame.t_end_us], rtol=1e-5)
+        np.testing.assert_array_equal(frame.depth, depth_at[frame.t_start_us, frame.t_end_us])
 
 
 # Through a pipe, in this process
