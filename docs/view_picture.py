@@ -28,7 +28,7 @@ def photograph(page: Page, url: str, target: Path) -> None:
     page.get_by_label("Play").uncheck()
     # Not with the arrow keys, which would move the view as well.
     slider = page.get_by_text("Bin", exact=True).get_attribute("for")
-    page.locator(f'[id="{slider}"]').locator("xpath=following::input[1]").fill("12")
+    page.locator(f'[id="{slider}"]').locator("xpath=following::input[1]").fill("6")
     page.mouse.move(800, 1000)  # off whatever would explain itself
     page.wait_for_timeout(5000)
     page.screenshot(path=target)
