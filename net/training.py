@@ -214,12 +214,16 @@ class Progress(Callback):
         self._begun = self._ready = 0.0
         self._waited, self._losses = 0.0, list[Tensor]()
         self.history: list[dict[str, float]] = []
+        self.ended = False  # a run that was at its end when it was resumed does not begin, nor end
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = state_dict["history"]
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.ended = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begun = self._ready = time.monotonic()
@@ -331,6 +335,8 @@ def train(
         data = Samples(training, validation, config, workers) if endless is None else EndlessBatches(endless)
         with told_once(out):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        if not progress.ended and checkpoint is not None:  # then nothing has put the average in the network's place
+            module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
         if start is not None and config.keep:
             _average(module.network, start, config.keep)
     weights = out / WEIGHTS

@@ -150,6 +150,17 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(cases, tmp_path):
         train(cases, config, tmp_path / "nothing", resume=True)
 
 
+def test_a_run_that_was_at_its_end_when_it_was_killed_gives_its_weights_when_resumed(cases, tmp_path):
+    weights = train(cases, settings(learning_rate=0.01), tmp_path, threads=1, workers=0)
+    before = open_weights(weights)
+    expected = load_network(before).state_dict()
+    weights.unlink()
+    train(cases, settings(learning_rate=0.01), tmp_path, resume=True, threads=1, workers=0)
+    after = open_weights(weights)
+    assert after.facts == before.facts
+    assert all(torch.equal(value, expected[name]) for name, value in load_network(after).state_dict().items())
+
+
 def test_fine_tuning_starts_where_the_weights_are(cases, tmp_path):
     first = train(
         cases, settings(steps=80, steps_per_epoch=40, learning_rate=0.01), tmp_path / "a", threads=1, workers=0
