@@ -311,6 +311,7 @@ def test_a_source_process_that_is_killed_or_hangs_is_replaced(sender, number):
         (worker,) = psutil.Process().children()
         worker.send_signal(number)
         collector.wait(lambda: not camera.status().connected)
+        collector.wait(lambda: not worker.is_running())  # until then it may have the pipe open
         sender.hang_up()
         sender.connect()
         sender.send(header() + packed(steady(1000, EPOCH_US + 1_000_000), complete_us=EPOCH_US + 1_001_000))
