@@ -171,12 +171,19 @@ def _endless(
 
     gpu = torch.cuda.is_available() and accelerator is not Accelerator.CPU
     device = "cuda" if gpu else "cpu"
-    made = EndlessConfig(batch=config.batch) if gpu else EndlessConfig(batch=config.batch, patch_scenes=16, renewed=2)
     pool = None
     if data:
         with progress_bar("reading", None, "scenes") as advance:
             pool = load_pool(data, device, advance)
         say(f"focal stacks of {pool.size:,} rendered scenes")
+    if gpu:
+        made = EndlessConfig(batch=config.batch)
+    else:  # where making a sweep takes twice as long as learning from it
+        height, width = (96, 128) if pool is None else pool.position.shape[-2:]
+        made = EndlessConfig(
+            batch=config.batch, height=height, width=width, patch_scenes=256, renewed=2, at_once=1, shown=4
+        )
+        say(f"compiling, and making the first {made.patch_scenes} patch scenes: a minute or two")
     training, validation = endless_batches(
         made, config.network.representation, pool, config.validated, config.seed, device
     )

@@ -11,8 +11,9 @@ from .lens import Chance, Lens, Light
 
 _TYPICAL_BLUR_PX, _TYPICAL_MOTION_PX, _TYPICAL_DURATION_S = 8.0, 4.0, 0.2
 _NEVER = -1.0
+ACROSS, DOWN = -4, -3
+"""The channels of `conditions`, which come last, that change sign in a mirror."""
 _EXPOSURE_SAMPLES = 256
-_CHUNK = 16  # sweeps whose breathing is undone together: bounds memory
 
 
 class Wrongs(NamedTuple):
@@ -50,32 +51,26 @@ def event_steps(
     wrongs: Wrongs,
 ) -> Tensor:
     """(N, S, 2, H, W) half: far→near (a sweep the other way is reversed, and its signs are), breathing undone."""
-    n, steps, _, height, width = counts.shape
-    out = torch.empty(counts.shape, dtype=_half(counts.device), device=counts.device)
-    middle = (torch.arange(steps, device=counts.device) + 0.5) / steps
-    for at in range(0, n, _CHUNK):
-        part = slice(at, at + _CHUNK)
-        backward = direction[part, None, None, None, None] < 0
-        canonical = torch.where(backward, counts[part].flip(1, 2), counts[part]).to(out.dtype)
-        phase = torch.where(direction[part, None] > 0, middle, 1 - middle)  # of time, at each canonical step
-        believed = lens.breathing + wrongs.breathing
-        magnification = 1 + believed[part, None] * middle
-        drifts = [drift.expand(n)[part, None] * (phase - 0.5) for drift in (wrongs.drift_x, wrongs.drift_y)]
-        centres = (centre[part, None, None] for centre in (lens.centre_x, lens.centre_y))
-        across, down = (
-            _moves(size, magnification, drift, size / 2 + centre)
-            for size, drift, centre in zip((width, height), drifts, centres, strict=True)
-        )
-        out[part] = down.to(out.dtype)[:, :, None] @ canonical @ across.to(out.dtype).mT[:, :, None]
-    return out
-
-
-def _moves(size: int, magnification: Tensor, drift: Tensor, centre: Tensor) -> Tensor:
-    """(N, S, size, size): 1 in row p, column q where what lies at q belongs to p."""
-    q = torch.arange(size, device=magnification.device)
-    moved = q + 0.5 + drift[..., None]
-    at = ((moved.floor() + 0.5 - centre) / magnification[..., None] + centre).floor().long()  # (N, S, size)
-    return at[..., None, :] == q[:, None]
+    _, steps, _, height, width = counts.shape
+    out = torch.zeros(counts.shape, dtype=_half(counts.device), device=counts.device)
+    sweep, time, sign, y, x = found = counts.nonzero(as_tuple=True)
+    backward = direction[sweep] < 0
+    focus = torch.where(backward, steps - 1 - time, time)
+    sign = torch.where(backward, 1 - sign, sign)
+    drifted = (time + 0.5) / steps - 0.5
+    magnification = 1 + (lens.breathing + wrongs.breathing)[sweep] * ((focus + 0.5) / steps)
+    places, inside = [], torch.ones_like(backward)
+    for at, size, centre, drift in (
+        (y, height, lens.centre_y, wrongs.drift_y),
+        (x, width, lens.centre_x, wrongs.drift_x),
+    ):
+        fixed = size / 2 + centre[sweep]
+        moved = (at + 0.5 + drift.expand(len(direction))[sweep] * drifted).floor() + 0.5
+        place = ((moved - fixed) / magnification + fixed).floor().long()
+        inside &= (place >= 0) & (place < size)
+        places.append(place)
+    target = tuple(index[inside] for index in (sweep, focus, sign, *places))
+    return out.index_put_(target, counts[found][inside].to(out.dtype), accumulate=True)
 
 
 def event_bins(

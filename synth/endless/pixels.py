@@ -87,7 +87,7 @@ def count_events(
     response = drive.clone()
     memory = drive.log() - on * torch.rand_like(drive)
     state: State = (drive, response, memory)
-    advance = compiled(_advance) if stack.device.type == "cuda" else _advance
+    advance = compiled(_advance, stack.device.type)
 
     def sweep(state: State, forward: bool, steps: int, keep: bool) -> tuple[State, Tensor]:
         kept = torch.empty(n, steps if keep else 0, 2, height, width, dtype=torch.uint8, device=stack.device)

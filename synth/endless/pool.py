@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .focus import breathe, expose, refocus_views
+from .focus import expose, focal_stacks
 from .lens import BLUR_PX, BREATHING, CENTRE_PX, FOCUS_SAMPLES, Chance, Lens, draw_lens
 from .patches import draw_patches
 from .rays import margin_px, render_depth, render_views
@@ -79,5 +79,5 @@ def make_patch_scenes(
     pad = int(BREATHING / (1 - BREATHING) * farthest) + 2  # the image that breathing brings in
     margin = margin_px(BLUR_PX[1])
     views = render_views(scenes, lens, tiles, height, width, margin + pad)
-    stacks = breathe(refocus_views(views, lens, margin), lens, pad)
+    stacks = focal_stacks(views, lens, margin, pad)
     return expose(stacks, chance.by_ratio(*_KEY, count)), render_depth(scenes, height, width), lens

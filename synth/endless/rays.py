@@ -5,6 +5,8 @@ p − D·u_k·(δ − ½), u_k over a disc of diameter 1: the thin lens of `ligh
 at q meets a patch, p = q + D·u·(δ(p) − ½), which a few steps of iteration solve.
 """
 
+import os
+import shutil
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -75,20 +77,55 @@ def _cast(
     position = torch.full(shape, _BEHIND, device=device)
     px, py = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
     index = torch.zeros(shape, dtype=torch.int32, device=device)
-    meet = compiled(_meet) if device.type == "cuda" else _meet
+    state = position, px, py, index
+    meet = compiled(_meet, device.type)
+    places = _places(scenes, blur_px, height, width, margin) if device.type == "cpu" else None
     for i, number in enumerate(torch.arange(PATCHES, dtype=torch.int32, device=device).unbind()):
         patch = [value[:, i, None, None, None] for value in scenes[:SHAPE]]
-        position, px, py, index = meet(position, px, py, index, number, x, y, ux, uy, *patch)
+        if places is None:
+            state = meet(*state, number, x, y, ux, uy, *patch)
+        elif (place := places[i]) is not None:
+            rows, columns = place
+            here = tuple(whole[..., rows, columns] for whole in state)
+            # Contiguous, or it would be compiled anew for every way in which a part may lie in the whole.
+            parts = [part.contiguous() for part in (*here, number, x[..., columns], y[..., rows, :])]
+            for part, met in zip(here, meet(*parts, ux, uy, *patch), strict=True):
+                part.copy_(met)
+    position, px, py, index = state
     if tiles is None:
         return position, position
-    look = compiled(_look) if device.type == "cuda" else _look
+    look = compiled(_look, device.type)
     return look(px, py, index, tiles, torch.stack([v.float() for v in scenes[SHAPE:]])), position
 
 
+def _places(
+    scenes: Patches, blur_px: Tensor, height: int, width: int, margin: int
+) -> list[tuple[slice, slice] | None]:
+    """The rows and columns of the views in which each patch can be met in any of the scenes; None: it is in none."""
+    there = scenes.length > 0
+    outline = (1 + scenes.wobble) ** (1 / scenes.power)
+    # The lens's rim sees a patch shifted by half the blur at its position, which lies within 1.5 of the range's middle.
+    reach = outline * torch.hypot(scenes.length, scenes.width) + 0.75 * blur_px[:, None] + 2
+    found: list[tuple[slice, slice] | None] = []
+    for i in range(PATCHES):
+        sides = []
+        for centre, size in ((scenes.y, height), (scenes.x, width)):
+            first = torch.where(there, centre - reach, torch.inf)[:, i].min() + margin
+            last = torch.where(there, centre + reach, -torch.inf)[:, i].max() + margin
+            most = size + 2 * margin
+            sides.append(slice(int(first.clamp(0, most)), int(last.clamp(0, most))))
+        found.append((sides[0], sides[1]) if all(side.start < side.stop for side in sides) else None)
+    return found
+
+
 @cache
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function as one kernel for its elements."""
-    return torch.compile(function, dynamic=False)
+def compiled(function: Callable[..., Any], device_type: str) -> Callable[..., Any]:
+    """A function as one kernel for its elements, where there is a compiler for the device."""
+    if device_type == "cuda":
+        return torch.compile(function, dynamic=False)
+    if device_type == "cpu" and shutil.which(os.environ.get("CXX", "g++")):
+        return torch.compile(function, dynamic=True)
+    return function
 
 
 def _meet(

@@ -6,6 +6,7 @@ from typing import Annotated
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from .channels import ACROSS, DOWN
 from .lens import Chance
 from .packed import split_pool
 from .pool import PatchPool, Pool
@@ -29,6 +30,12 @@ class EndlessConfig(BaseModel):
     """Sweeps in a batch, two of each scene drawn: one there and one back."""
     rendered: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the batches from rendered scenes, where there are any."""
+    shown: Annotated[int, Field(ge=1)] = 1
+    """How often each sweep is shown on the mean, in a mirror or not, among others: where making them takes longest."""
+
+
+SHELF = 16
+"""Batches among which those are mixed that are shown again."""
 
 
 class EndlessSweeps:
@@ -38,7 +45,7 @@ class EndlessSweeps:
         self, config: EndlessConfig, rendered: Pool | None, *, seed: int = 0, device: torch.device | str = "cpu"
     ) -> None:
         self.config = config
-        self._chance, self._rendered = Chance(seed, device), rendered
+        self.chance, self._rendered = Chance(seed, device), rendered
         self._patches: PatchPool | None = None
         self._number = 0
         torch.manual_seed(seed)  # of the pixels' noise
@@ -49,14 +56,14 @@ class EndlessSweeps:
         share = config.rendered if self._rendered is not None else 0.0
         self._number += 1
         if self._rendered is not None and int(self._number * share) > int((self._number - 1) * share):
-            return draw_sweeps(self._rendered, self._chance, config.batch, events)
+            return draw_sweeps(self._rendered, self.chance, config.batch, events)
         new = config.renewed
         if self._patches is None:
-            self._patches = PatchPool(self._chance, config.patch_scenes, config.height, config.width)
+            self._patches = PatchPool(self.chance, config.patch_scenes, config.height, config.width)
             new = config.patch_scenes
         for _ in range(0, new, config.at_once):
             self._patches.renew(config.at_once)
-        return draw_sweeps(self._patches, self._chance, config.batch, events)
+        return draw_sweeps(self._patches, self.chance, config.batch, events)
 
 
 class EndlessSamples(Iterator[Batch]):
@@ -64,9 +71,34 @@ class EndlessSamples(Iterator[Batch]):
 
     def __init__(self, sweeps: EndlessSweeps, representation: Representation) -> None:
         self._sweeps, self._representation = sweeps, representation
+        self._shelf: list[Batch] = []
+        self._number = 0
 
     def __next__(self) -> Batch:
+        shown = self._sweeps.config.shown
+        if shown == 1:
+            return self._new()
+        if self._number % shown == 0 or len(self._shelf) < 2:
+            self._shelf = [*self._shelf[1 - SHELF :], self._new()]
+        self._number += 1
+        return self._mixed()
+
+    def _new(self) -> Batch:
         return show(self._sweeps.next(self._representation.source == "events"), self._representation)
+
+    def _mixed(self) -> Batch:
+        """A batch of samples from anywhere on the shelf, each in a mirror or not."""
+        chance, count = self._sweeps.chance, self._sweeps.config.batch
+        which = torch.stack([chance.integers(len(self._shelf), count), chance.integers(count, count)], dim=1).tolist()
+        picked = [[self._shelf[i][part][j] for i, j in which] for part in range(3)]
+        channels, position, weight = (torch.stack(part) for part in picked)
+        for axis, motion in ((-1, ACROSS), (-2, DOWN)):
+            mirrored = chance.yes(0.5, count)
+            for part in (channels, position, weight):
+                part[mirrored] = part[mirrored].flip(axis)
+            if self._representation.conditions:
+                channels[mirrored, motion] *= -1
+        return channels, position, weight
 
 
 VALIDATION_BATCHES = 4

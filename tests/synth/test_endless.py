@@ -16,7 +16,7 @@ from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.architecture import PRESETS
 from sweepdepth.net.representation import Representation
 from sweepdepth.net.training import Endless, TrainingConfig, train
-from sweepdepth.synth.endless import EndlessConfig, endless_batches
+from sweepdepth.synth.endless import EndlessConfig, endless_batches, rays
 from sweepdepth.synth.endless.channels import (
     Wrongs,
     conditions,
@@ -26,13 +26,14 @@ from sweepdepth.synth.endless.channels import (
     photographs,
     undo_breathing,
 )
-from sweepdepth.synth.endless.focus import breathe, refocus_views
-from sweepdepth.synth.endless.lens import FOCUS_SAMPLES, Chance, Lens, Light, draw_lens
+from sweepdepth.synth.endless.focus import breathe, expose, focal_stacks, refocus_views
+from sweepdepth.synth.endless.lens import BLUR_PX, FOCUS_SAMPLES, Chance, Lens, Light, draw_lens
 from sweepdepth.synth.endless.packed import pool_of, read_pack, write_pack
-from sweepdepth.synth.endless.patches import Patches, draw_patches
-from sweepdepth.synth.endless.pixels import STEPS, Sensors, count_events
+from sweepdepth.synth.endless.patches import PATCHES, Patches, draw_patches
+from sweepdepth.synth.endless.pixels import STEPS, Sensors, count_events, draw_sensors
 from sweepdepth.synth.endless.pool import Pool, make_patch_scenes
 from sweepdepth.synth.endless.rays import VIEWS, margin_px, render_depth, render_views
+from sweepdepth.synth.endless.source import EndlessSamples, EndlessSweeps
 from sweepdepth.synth.endless.sweeps import draw_sweeps, show
 from sweepdepth.synth.endless.tiles import make_tiles
 from sweepdepth.synth.lightfield import LightField, aperture_offsets, grid_jitter
@@ -44,10 +45,11 @@ ONE = torch.ones(1)
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread_and_no_compiler():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with torch.compiler.set_stance("force_eager"):
+        yield
     torch.set_num_threads(before)
 
 
@@ -244,6 +246,73 @@ def test_patch_scenes_are_finite_exposed_and_repeat_with_their_seed():
     assert position.max() < 2
     assert stacks.std((2, 3)).min() > 0
     assert all(torch.equal(a, b) for a, b in zip((stacks, position, *lens), flat(make()), strict=True))
+
+
+def test_compiled_scenes_and_pixels_are_those_of_plain_tensors():
+    lens = draw_lens(Chance(8, "cpu"), 1)
+    tiles = make_tiles(Chance(9, "cpu"), 12)
+    scenes = draw_patches(Chance(10, "cpu"), lens, 24, 40, 12)
+    quiet = draw_sensors(Chance(11, "cpu"), 1)._replace(shot_noise_hz=ONE * 0, hot_fraction=ONE * 0, lost=ONE * 0)
+
+    def made() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        views = render_views(scenes, lens, tiles, 24, 40, margin_px(BLUR_PX[1]) + 12)
+        stacks = focal_stacks(views, lens, margin_px(BLUR_PX[1]), 12)
+        torch.manual_seed(0)
+        return views, stacks, torch.stack(count_events(expose(stacks, ONE * 0.2), quiet, ONE, ONE * 0.2))
+
+    views, stacks, counts = made()
+    assert counts.sum() > 100
+    with torch.compiler.set_stance("default"):
+        fast = made()
+    assert ((fast[0] - views).abs() > 1e-3).float().mean() < 1e-3  # at outlines, rounding decides
+    torch.testing.assert_close(fast[1], stacks, atol=1e-3, rtol=1e-2)
+    assert (fast[2] != counts).float().mean() < 1e-3
+
+
+def test_only_where_a_patch_can_be_met_it_is_sought(monkeypatch):
+    lens = draw_lens(Chance(12, "cpu"), 4)
+    scenes = draw_patches(Chance(13, "cpu"), lens, 48, 64, 12)
+    tiles = make_tiles(Chance(14, "cpu"), 12)
+    views = render_views(scenes, lens, tiles, 48, 64, 20)
+    whole = slice(None)
+    monkeypatch.setattr(rays, "_places", lambda *_: [(whole, whole)] * PATCHES)
+    assert torch.equal(render_views(scenes, lens, tiles, 48, 64, 20), views)
+
+
+def test_focal_stacks_breathe_as_images_that_are_magnified():
+    lens = draw_lens(Chance(15, "cpu"), 2)._replace(breathing=torch.tensor([0.03, -0.04]))
+    margin, pad = margin_px(BLUR_PX[1]), 12
+    smooth = torch.nn.functional.avg_pool2d(torch.rand(2, VIEWS, 75, 83), 12, 1)
+    expected = breathe(refocus_views(smooth, lens, margin), lens, pad)
+    torch.testing.assert_close(focal_stacks(smooth, lens, margin, pad), expected, atol=3e-3, rtol=0)
+
+
+def test_sweeps_are_shown_again_in_mirrors(calibration):
+    pool = pool_of([truth(breathing_lens(calibration, 0.02, off_x=20, off_y=-9), seed) for seed in (1, 2)])
+    sweeps = EndlessSweeps(EndlessConfig(batch=4, rendered=1.0, shown=3), pool, seed=2)
+    made: list[tuple[torch.Tensor, ...]] = []
+    samples = EndlessSamples(sweeps, PRESETS["default"].representation)
+    new = samples._new
+    samples._new = lambda: made.append(new()) or made[-1]
+    shown = [next(samples) for _ in range(12)]
+    assert 4 <= len(made) <= 6
+
+    known: dict[float, tuple[torch.Tensor, torch.Tensor, bool]] = {}
+    for channels, position, _ in made:
+        for one, depth in zip(channels, position, strict=True):
+            for axes in ([], [-1], [-2], [-1, -2]):
+                mirrored = one.flip(axes)  # its lens's motion, along an axis that is mirrored, points the other way
+                for axis in axes:
+                    mirrored[-4 if axis == -1 else -3] *= -1
+                known[mirrored.double().sum().item()] = mirrored, depth.flip(axes), bool(axes)
+    in_mirrors = 0
+    for channels, position, _ in shown:
+        for one, depth in zip(channels, position, strict=True):
+            expected, expected_depth, mirrored = known[one.double().sum().item()]
+            assert torch.equal(one, expected)
+            assert torch.equal(depth, expected_depth)
+            in_mirrors += mirrored
+    assert 24 < in_mirrors < 48
 
 
 def test_photographs_are_what_the_representation_makes_of_good_frames(calibration):
