@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx.experimental import _config
 
 from ..lightfield import aperture_offsets, grid_jitter
 from .lens import Lens
@@ -87,8 +88,8 @@ def _cast(
         elif (place := places[i]) is not None:
             rows, columns = place
             here = tuple(whole[..., rows, columns] for whole in state)
-            # Contiguous, or it would be compiled anew for every way in which a part may lie in the whole.
-            parts = [part.contiguous() for part in (*here, number, x[..., columns], y[..., rows, :])]
+            # Copies, or it would be compiled anew for every way in which a part may lie in the whole.
+            parts = [part.clone() for part in (*here, number, x[..., columns], y[..., rows, :])]
             for part, met in zip(here, meet(*parts, ux, uy, *patch), strict=True):
                 part.copy_(met)
     position, px, py, index = state
@@ -98,9 +99,7 @@ def _cast(
     return look(px, py, index, tiles, torch.stack([v.float() for v in scenes[SHAPE:]])), position
 
 
-def _places(
-    scenes: Patches, blur_px: Tensor, height: int, width: int, margin: int
-) -> list[tuple[slice, slice] | None]:
+def _places(scenes: Patches, blur_px: Tensor, height: int, width: int, margin: int) -> list[tuple[slice, slice] | None]:
     """The rows and columns of the views in which each patch can be met in any of the scenes; None: it is in none."""
     there = scenes.length > 0
     outline = (1 + scenes.wobble) ** (1 / scenes.power)
@@ -113,7 +112,10 @@ def _places(
             first = torch.where(there, centre - reach, torch.inf)[:, i].min() + margin
             last = torch.where(there, centre + reach, -torch.inf)[:, i].max() + margin
             most = size + 2 * margin
-            sides.append(slice(int(first.clamp(0, most)), int(last.clamp(0, most))))
+            start, stop = int(first.clamp(0, most)), int(last.clamp(0, most))
+            if start + 1 == stop:  # one row or column alone would be compiled anew
+                start, stop = max(start - 1, 0), max(stop, 2)
+            sides.append(slice(start, stop))
         found.append((sides[0], sides[1]) if all(side.start < side.stop for side in sides) else None)
     return found
 
@@ -124,6 +126,7 @@ def compiled(function: Callable[..., Any], device_type: str) -> Callable[..., An
     if device_type == "cuda":
         return torch.compile(function, dynamic=False)
     if device_type == "cpu" and shutil.which(os.environ.get("CXX", "g++")):
+        _config.use_duck_shape = False  # sizes that are equal once need not be the next time
         return torch.compile(function, dynamic=True)
     return function
 

@@ -34,7 +34,7 @@ from sweepdepth.synth.endless.pixels import STEPS, Sensors, count_events, draw_s
 from sweepdepth.synth.endless.pool import Pool, make_patch_scenes
 from sweepdepth.synth.endless.rays import VIEWS, margin_px, render_depth, render_views
 from sweepdepth.synth.endless.source import EndlessSamples, EndlessSweeps
-from sweepdepth.synth.endless.sweeps import draw_sweeps, show
+from sweepdepth.synth.endless.sweeps import Batch, draw_sweeps, show
 from sweepdepth.synth.endless.tiles import make_tiles
 from sweepdepth.synth.lightfield import LightField, aperture_offsets, grid_jitter
 from sweepdepth.synth.refocus import refocus_sweep
@@ -287,13 +287,13 @@ def test_focal_stacks_breathe_as_images_that_are_magnified():
     torch.testing.assert_close(focal_stacks(smooth, lens, margin, pad), expected, atol=3e-3, rtol=0)
 
 
-def test_sweeps_are_shown_again_in_mirrors(calibration):
+def test_sweeps_are_shown_again_in_mirrors(calibration, monkeypatch):
     pool = pool_of([truth(breathing_lens(calibration, 0.02, off_x=20, off_y=-9), seed) for seed in (1, 2)])
     sweeps = EndlessSweeps(EndlessConfig(batch=4, rendered=1.0, shown=3), pool, seed=2)
-    made: list[tuple[torch.Tensor, ...]] = []
+    made: list[Batch] = []
     samples = EndlessSamples(sweeps, PRESETS["default"].representation)
     new = samples._new
-    samples._new = lambda: made.append(new()) or made[-1]
+    monkeypatch.setattr(samples, "_new", lambda: made.append(new()) or made[-1])
     shown = [next(samples) for _ in range(12)]
     assert 4 <= len(made) <= 6
 
