@@ -181,7 +181,14 @@ def _endless(
     else:  # where making a sweep takes twice as long as learning from it
         height, width = (96, 128) if pool is None else pool.position.shape[-2:]
         made = EndlessConfig(
-            batch=config.batch, height=height, width=width, patch_scenes=256, renewed=2, at_once=1, shown=4
+            batch=config.batch,
+            height=height,
+            width=width,
+            patch_scenes=256,
+            renewed=2,
+            at_once=1,
+            rendered=0.75,
+            shown=4,
         )
         say(f"compiling, and making the first {made.patch_scenes} patch scenes: a minute or two")
     training, validation = endless_batches(

@@ -69,14 +69,19 @@ class PatchPool(Pool):
         self.replace(*make_patch_scenes(self._chance, self._tiles, count, *self._frame))
 
 
+def breathing_pad_px(height: int, width: int) -> int:
+    """Pixels around the frame that breathing may bring in."""
+    farthest = max(width / 2 + CENTRE_PX[0], height / 2 + CENTRE_PX[1])
+    return int(BREATHING / (1 - BREATHING) * farthest) + 2
+
+
 def make_patch_scenes(
     chance: Chance, tiles: Tensor, count: int, height: int, width: int
 ) -> tuple[Tensor, Tensor, Lens]:
     """Focal stacks (B, F, H, W), positions (B, H, W), and the lenses of some new scenes."""
     lens = draw_lens(chance, count)
     scenes = draw_patches(chance, lens, height, width, len(tiles))
-    farthest = max(width / 2 + CENTRE_PX[0], height / 2 + CENTRE_PX[1])
-    pad = int(BREATHING / (1 - BREATHING) * farthest) + 2  # the image that breathing brings in
+    pad = breathing_pad_px(height, width)
     margin = margin_px(BLUR_PX[1])
     views = render_views(scenes, lens, tiles, height, width, margin + pad)
     stacks = focal_stacks(views, lens, margin, pad)
