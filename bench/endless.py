@@ -39,7 +39,7 @@ def _plain() -> Iterator[None]:
     whole = slice(None)
     with (
         torch.compiler.set_stance("force_eager"),
-        mock.patch.object(rays, "_places", lambda *_: [(whole, whole)] * PATCHES),
+        mock.patch.object(rays, "_places", return_value=[(whole, whole)] * PATCHES),
         mock.patch.object(focus, "focal_stacks", convolved),
     ):
         yield
