@@ -190,7 +190,7 @@ def _endless(
             rendered=0.75,
             shown=4,
         )
-        say(f"compiling, and making the first {made.patch_scenes} patch scenes: a minute or two")
+        say("compiling, and making the first patch scenes: half a minute")
     training, validation = endless_batches(
         made, config.network.representation, pool, config.validated, config.seed, device
     )

@@ -32,11 +32,11 @@ class Pool:
 
     def replace(self, stacks: Tensor, position: Tensor, lens: Lens) -> None:
         """Put new scenes in the place of the oldest."""
-        at = (torch.arange(len(stacks), device=self.stacks.device) + self.oldest) % self.size
+        at = (torch.arange(len(stacks), device=self.stacks.device) + self.oldest) % len(self.stacks)
         self.stacks[at], self.position[at] = stacks.half(), position.half()
         for mine, new in zip(self.lens, lens, strict=True):
             mine[at] = new
-        self.oldest = (self.oldest + len(stacks)) % self.size
+        self.oldest = (self.oldest + len(stacks)) % len(self.stacks)
 
     def draw(self, chance: Chance, count: int) -> tuple[Tensor, Tensor, Lens]:
         """Some of the scenes, each as it is or as in a mirror, across or down."""
@@ -51,22 +51,28 @@ class Pool:
 
 
 class PatchPool(Pool):
-    """Patch scenes, made as they are needed."""
+    """Patch scenes, made as they are needed: the pool grows to `most`, then the oldest make room."""
 
-    def __init__(self, chance: Chance, size: int, height: int, width: int) -> None:
-        self._chance, self._frame = chance, (height, width)
-        self._tiles = make_tiles(chance, min(_TILES, _TILES_A_SCENE * size))
+    def __init__(self, chance: Chance, most: int, height: int, width: int) -> None:
+        self._chance, self._frame, self._made = chance, (height, width), 0
+        self._tiles = make_tiles(chance, min(_TILES, _TILES_A_SCENE * most))
         device = chance.device
-        empty = Lens(*(torch.zeros(size, device=device) for _ in Lens._fields))
+        empty = Lens(*(torch.zeros(most, device=device) for _ in Lens._fields))
         super().__init__(
-            torch.empty(size, FOCUS_SAMPLES, height, width, dtype=torch.float16, device=device),
-            torch.empty(size, height, width, dtype=torch.float16, device=device),
+            torch.empty(most, FOCUS_SAMPLES, height, width, dtype=torch.float16, device=device),
+            torch.empty(most, height, width, dtype=torch.float16, device=device),
             empty,
         )
+
+    @property
+    def size(self) -> int:
+        """How many scenes have been made, and are kept."""
+        return min(self._made, len(self.stacks))
 
     def renew(self, count: int) -> None:
         """Make so many new scenes."""
         self.replace(*make_patch_scenes(self._chance, self._tiles, count, *self._frame))
+        self._made += count
 
 
 def breathing_pad_px(height: int, width: int) -> int:

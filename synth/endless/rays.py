@@ -7,8 +7,10 @@ at q meets a patch, p = q + D·u·(δ(p) − ½), which a few steps of iteration
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,13 +124,19 @@ def _places(scenes: Patches, blur_px: Tensor, height: int, width: int, margin: i
 
 @cache
 def compiled(function: Callable[..., Any], device_type: str) -> Callable[..., Any]:
-    """A function as one kernel for its elements, where there is a compiler for the device."""
+    """A function as one kernel for its elements, where there is what compiles it."""
     if device_type == "cuda":
         return torch.compile(function, dynamic=False)
-    if device_type == "cpu" and shutil.which(os.environ.get("CXX", "g++")):
+    if device_type == "cpu" and _has_compiler():
         _config.use_duck_shape = False  # sizes that are equal once need not be the next time
         return torch.compile(function, dynamic=True)
     return function
+
+
+def _has_compiler() -> bool:
+    """Whether there are a C++ compiler and Python's headers, which compiling for a CPU takes."""
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.exists()
 
 
 def _meet(

@@ -21,9 +21,9 @@ class EndlessConfig(BaseModel):
     height: Annotated[int, Field(ge=16)] = 144
     width: Annotated[int, Field(ge=16)] = 192
     patch_scenes: Annotated[int, Field(ge=8)] = 4096
-    """How many patch scenes are kept, 1.8 MB each; sweeps are drawn from them."""
+    """How many patch scenes are kept in the end, 1.8 MB each; sweeps are drawn from them."""
     renewed: Annotated[int, Field(ge=0)] = 16
-    """New patch scenes before each of their batches."""
+    """New patch scenes before each of their batches; as many as a batch has sweeps before the first."""
     at_once: Annotated[int, Field(ge=1)] = 8
     """Scenes made together: each takes 0.2 GB meanwhile."""
     batch: Annotated[int, Field(ge=2, multiple_of=2)] = 64
@@ -60,7 +60,7 @@ class EndlessSweeps:
         new = config.renewed
         if self._patches is None:
             self._patches = PatchPool(self.chance, config.patch_scenes, config.height, config.width)
-            new = config.patch_scenes
+            new = min(config.patch_scenes, config.batch)
         for _ in range(0, new, config.at_once):
             self._patches.renew(config.at_once)
         return draw_sweeps(self._patches, self.chance, config.batch, events)

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration
+from sweepdepth.capture.dataset import SceneTruth
 from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.events import FALLING, RISING, Batch, join, make_triggers
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.synth.endless import write_pack
+from sweepdepth.synth.endless.lens import FOCUS_SAMPLES
 
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 DURATION_US = 200_000
@@ -91,6 +94,24 @@ def test_training_ends_when_its_time_is_up(labelled, tmp_path):
     line = ["train", "--data", labelled, "--out", tmp_path, "--steps", 100_000, "--minutes", 0.05, "--batch", 2]
     out, _ = sweepdepth(*line, "--workers", 0, "--threads", 1, "--json")
     assert 1 <= json.loads(out)["facts"]["steps"] < 100_000
+
+
+def test_endless_sweeps_on_a_cpu_are_as_large_as_the_scenes_that_were_rendered(tmp_path, lens):
+    calibration = Calibration.parse(lens)
+    camera, sweep = calibration.camera, calibration.sweep
+    random = np.random.default_rng(0)
+    focus = np.linspace(sweep.far_diopters, sweep.near_diopters, FOCUS_SAMPLES)
+    depth = np.full((camera.height, camera.width), 1 / focus.mean(), np.float32)
+    stacks = random.uniform(0.1, 0.9, (3, FOCUS_SAMPLES, camera.height, camera.width)).astype(np.float32)
+    pack = tmp_path / "scenes.pack"
+    write_pack(pack, [SceneTruth(calibration, depth, depth, stack, focus) for stack in stacks])
+    line = ("train", "--endless", "--data", pack, "--steps", 2, "--batch", 4, "--accelerator", "cpu", "--json")
+    out, error = sweepdepth(*line, "--out", tmp_path / "run")
+    made = json.loads(out)["facts"]["training"]["endless"]
+    assert (made["height"], made["width"], made["rendered_scenes"]) == (camera.height, camera.width, 3)
+    assert made["shown"] == 4
+    assert "step 2 of 2" in error
+    assert (tmp_path / "run" / "weights.safetensors").exists()
 
 
 def test_training_says_what_it_needs(tmp_path, labelled):

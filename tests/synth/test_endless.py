@@ -228,6 +228,16 @@ def test_scenes_in_a_mirror_have_their_centre_in_a_mirror():
     assert float(pool.lens.centre_x) == 9
 
 
+def test_patch_scenes_are_drawn_only_once_they_are_made():
+    sweeps = EndlessSweeps(EndlessConfig(height=16, width=16, patch_scenes=8, renewed=1, at_once=1, batch=4), None)
+    sizes = []
+    for _ in range(6):
+        assert torch.isfinite(sweeps.next().stacks).all()
+        assert sweeps._patches is not None
+        sizes.append(sweeps._patches.size)
+    assert sizes == [4, 5, 6, 7, 8, 8]
+
+
 def flat(scenes: tuple[torch.Tensor, torch.Tensor, Lens]) -> list[torch.Tensor]:
     return [scenes[0], scenes[1], *scenes[2]]
 
