@@ -18,8 +18,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from sweepdepth.synth.endless import focus, pool, rays
+from sweepdepth.synth.endless import pool, rays
 from sweepdepth.synth.endless.channels import draw_wrongs, event_bins, event_steps
+from sweepdepth.synth.endless.focus import breathe, expose, focal_stacks, refocus_views
 from sweepdepth.synth.endless.lens import BLUR_PX, Chance, Lens, draw_lens, draw_light
 from sweepdepth.synth.endless.patches import PATCHES, Patches, draw_patches
 from sweepdepth.synth.endless.pixels import count_events, draw_sensors
@@ -31,18 +32,17 @@ BINS = 10
 
 @contextmanager
 def _plain() -> Iterator[None]:
-    """Nothing compiled, patches sought everywhere, and views added by a convolution."""
-
-    def convolved(views: torch.Tensor, lens: Lens, margin: int, pad: int) -> torch.Tensor:
-        return focus.breathe(focus.refocus_views(views, lens, margin), lens, pad)
-
+    """Nothing compiled, and patches sought everywhere."""
     whole = slice(None)
     with (
         torch.compiler.set_stance("force_eager"),
         mock.patch.object(rays, "_places", return_value=[(whole, whole)] * PATCHES),
-        mock.patch.object(focus, "focal_stacks", convolved),
     ):
         yield
+
+
+def _convolved(views: torch.Tensor, lens: Lens, margin: int, pad: int) -> torch.Tensor:
+    return breathe(refocus_views(views, lens, margin), lens, pad)
 
 
 def _milliseconds(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
@@ -53,7 +53,9 @@ def _milliseconds(work: Callable[[], Any], device: torch.device) -> tuple[float,
     return 1e3 * (time.perf_counter() - began), result
 
 
-def _stages(scenes: Patches, lens: Lens, tiles: torch.Tensor, seed: int) -> dict[str, float]:
+def _stages(
+    scenes: Patches, lens: Lens, tiles: torch.Tensor, seed: int, refocus: Callable[..., torch.Tensor]
+) -> dict[str, float]:
     """Milliseconds of each stage: for one scene, and for one of its sweeps."""
     chance = Chance(seed, lens.blur_px.device)
     torch.manual_seed(seed)
@@ -66,8 +68,8 @@ def _stages(scenes: Patches, lens: Lens, tiles: torch.Tensor, seed: int) -> dict
         return result
 
     views = timed("a scene: 64 views", lambda: rays.render_views(scenes, lens, tiles, HEIGHT, WIDTH, margin + pad))
-    stack = timed("a scene: 32 images", lambda: focus.focal_stacks(views, lens, margin, pad))
-    stack = focus.expose(stack, chance.by_ratio(0.09, 0.36, 1)).half()
+    stack = timed("a scene: 32 images", lambda: refocus(views, lens, margin, pad))
+    stack = expose(stack, chance.by_ratio(0.09, 0.36, 1)).half()
     light, sensors = draw_light(chance, 1), draw_sensors(chance, 1)
     there, back = timed(
         "a sweep: pixels", lambda: count_events(stack, sensors, light.on_chip(lens), light.duration_s), 2
@@ -100,8 +102,8 @@ def main() -> None:
         lens = draw_lens(chance, 1)
         scenes = draw_patches(chance, lens, HEIGHT, WIDTH, len(tiles))
         with _plain():
-            plain = _stages(scenes, lens, tiles, number + 2)
-        fast = _stages(scenes, lens, tiles, number + 2)
+            plain = _stages(scenes, lens, tiles, number + 2, _convolved)
+        fast = _stages(scenes, lens, tiles, number + 2, focal_stacks)
         if number >= 0:
             for name in plain:
                 total = sums.setdefault(name, [0.0, 0.0])

@@ -176,20 +176,9 @@ def _endless(
         with progress_bar("reading", None, "scenes") as advance:
             pool = load_pool(data, device, advance)
         say(f"focal stacks of {pool.size:,} rendered scenes")
-    if gpu:
-        made = EndlessConfig(batch=config.batch)
-    else:  # where making a sweep takes twice as long as learning from it
-        height, width = (96, 128) if pool is None else pool.position.shape[-2:]
-        made = EndlessConfig(
-            batch=config.batch,
-            height=height,
-            width=width,
-            patch_scenes=256,
-            renewed=2,
-            at_once=1,
-            rendered=0.75,
-            shown=4,
-        )
+    made = EndlessConfig(batch=config.batch)
+    if not gpu:
+        made = made.for_cpu(pool)
         say("compiling, and making the first patch scenes: half a minute")
     training, validation = endless_batches(
         made, config.network.representation, pool, config.validated, config.seed, device

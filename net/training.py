@@ -29,7 +29,7 @@ from .likelihood import training_loss
 from .model import DepthNet
 from .run_logs import make_loggers, told_once
 from .samples import EpochOrder, SweepSamples, make_sample
-from .weights import load_network, open_weights, save_weights
+from .weights import BEGAN, load_network, open_weights, save_weights
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Channels (N, C, H, W), true position in the range (N, H, W), and weight (N, H, W); float32."""
@@ -350,6 +350,7 @@ def train(
             "augmentation": asdict(Augmentation()) if config.augmented and endless is None else None,
             "validation": metrics if validation or endless is not None else {},
             "deviation": deviation,
+            **({} if config.init is None else {BEGAN: dict(open_weights(config.init).facts)}),
             **(facts or {}),
         }
         save_weights(weights, module.network, about, force=True)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .model import DepthNet
 
 FORMAT = "sweepdepth-weights/1"
+BEGAN = "began with"
+"""Among the facts: those of the weights that training started from."""
+_MOST_TOLD = 8
 SHIPPED = Path(__file__).with_name("weights") / "default.safetensors"
 """The weights that come with the package."""
 
@@ -159,11 +162,20 @@ def describe_weights(path: str | Path) -> dict[str, dict[str, Any]]:
         "size": f"{file.path.stat().st_size / 1e6:.2f} MB",
         "SHA-256": file.digest,
     }
-    return {"network": network} | {
-        name: {key: value for key, value in facts.items() if not isinstance(value, dict)}
-        for name, facts in {"facts": file.facts, **file.facts}.items()
-        if isinstance(facts, dict)
+    return {"network": network} | _sections(file.facts)
+
+
+def _sections(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, dict[str, Any]]:
+    """What is said of a network, and then of the weights that its training began with, and so on."""
+    found = {
+        prefix + name: {key: value for key, value in part.items() if not isinstance(value, dict)}
+        for name, part in {"facts": facts, **facts}.items()
+        if isinstance(part, dict) and name != BEGAN
     }
+    began = facts.get(BEGAN)
+    if isinstance(began, dict) and depth < _MOST_TOLD:
+        found |= _sections(began, f"{prefix}{BEGAN} ", depth + 1)
+    return found
 
 
 def _shape(shape: Any) -> str:

@@ -1,7 +1,7 @@
 """Endless training samples: batches (channels, position, weight) made on the device that trains."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +32,13 @@ class EndlessConfig(BaseModel):
     """Share of the batches from rendered scenes, where there are any."""
     shown: Annotated[int, Field(ge=1)] = 1
     """How often each sweep is shown on the mean, in a mirror or not, among others: where making them takes longest."""
+
+    def for_cpu(self, rendered: Pool | None) -> Self:
+        """The same where making a sweep takes twice as long as learning from it: few patch scenes, as large as the
+        rendered ones, and each sweep shown again."""
+        height, width = (96, 128) if rendered is None else rendered.position.shape[-2:]
+        few = {"patch_scenes": 256, "renewed": 2, "at_once": 1, "rendered": 0.75, "shown": 4}
+        return self.model_copy(update={"height": height, "width": width, **few})
 
 
 SHELF = 16

@@ -20,7 +20,7 @@ from sweepdepth.net.cases import Case
 from sweepdepth.net.representation import Representation
 from sweepdepth.net.samples import EpochOrder, SweepSamples
 from sweepdepth.net.training import TrainingConfig, TrainingError, split_scenes, train
-from sweepdepth.net.weights import load_network, open_weights
+from sweepdepth.net.weights import describe_weights, load_network, open_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import LENS, plane_events
@@ -169,6 +169,8 @@ def test_fine_tuning_starts_where_the_weights_are(cases, tmp_path):
     config = settings(network=NetworkConfig(), init=str(first), steps=1, steps_per_epoch=1, learning_rate=1e-6)
     second = train(cases, config, tmp_path / "b", threads=1, workers=0, say=lines.append)
     assert open_weights(second).config == TINY
+    assert describe_weights(second)["facts"]["steps"] == 1
+    assert describe_weights(second)["began with facts"]["steps"] == 80
     fresh = []
     train(cases, settings(steps=1, steps_per_epoch=1), tmp_path / "c", threads=1, workers=0, say=fresh.append)
     assert said(lines)[0] < said(fresh)[0] - 0.03
