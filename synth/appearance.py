@@ -1,6 +1,7 @@
 """Random textures, materials and light for procedural scenes."""
 
 import math
+from collections.abc import Mapping
 
 from .dice import Dice
 from .frustum import Frustum
@@ -10,12 +11,17 @@ TEXTURES: dict[TextureKind, float] = {
     "noise": 6, "patches": 3, "cells": 2, "cracks": 2, "marble": 2, "waves": 1, "rings": 1, "checker": 1, "bricks": 1,
 }  # fmt: skip
 REGULAR: dict[TextureKind, float] = {"checker": 3, "waves": 2, "bricks": 2, "rings": 1}
-SURFACES = {"textured": 70, "glossy": 10, "plain": 8, "dark": 6, "metal": 6}
+SURFACES = {"textured": 66, "glossy": 10, "plain": 12, "dark": 6, "metal": 6}
+WALLS = {"textured": 55, "glossy": 5, "plain": 35, "dark": 5}
+"""Walls, floors and tables: a third of them without any texture, as indoors; none mirrors lamps, which is mostly noise."""
 LIGHTS = {"overcast": 3, "sun": 3, "lamps": 4, "spots": 1}
 
 FINEST_PX = 2.0
-COARSEST_PX = 40.0
-"""Detail of textures at their depth, from the finest to the coarsest."""
+COARSEST_PX = 160.0
+"""The coarsest detail of a texture at its depth; finer octaves come upon it."""
+OCTAVES = 8.0
+"""At most so many octaves of finer detail, each half as strong: the 1/f spectrum of natural images (Field, JOSA A
+1987), from the coarsest detail down to the pixel."""
 
 
 def texture(dice: Dice, feature_m: float, kinds: dict[TextureKind, float] = TEXTURES) -> Texture:
@@ -30,7 +36,7 @@ def texture(dice: Dice, feature_m: float, kinds: dict[TextureKind, float] = TEXT
         dark=dark,
         light=light,
         sharpness=dice.uniform(0.0, 1.0),
-        octaves=dice.uniform(0.0, 5.0),
+        octaves=dice.uniform(0.0, OCTAVES),
         distortion=dice.uniform(0.0, 1.5) if dice.chance(0.4) else 0.0,
         offset=(dice.uniform(0, 100), dice.uniform(0, 100), dice.uniform(0, 100)),
     )
@@ -42,15 +48,19 @@ def plain(dice: Dice, low: float = 0.05, high: float = 0.8) -> Texture:
     return Texture(dark=grey, light=grey)
 
 
-def material(dice: Dice, frustum: Frustum, diopters: float, regular: bool = False, metal: bool = True) -> Material:
+def material(
+    dice: Dice,
+    frustum: Frustum,
+    diopters: float,
+    regular: bool = False,
+    surfaces: Mapping[str, float] = SURFACES,
+) -> Material:
     """The material of a surface at an inverse depth, its detail within the limits of pixels there."""
     feature = frustum.metres(dice.log_uniform(FINEST_PX, COARSEST_PX), diopters)
     if regular:
         return Material(texture=texture(dice, feature, REGULAR), roughness=0.9)
     pattern = texture(dice, feature)
-    surface = dice.weighted(SURFACES)
-    if surface == "metal" and not metal:
-        surface = "textured"
+    surface = dice.weighted(surfaces)
     if surface == "glossy":
         return Material(texture=pattern, roughness=dice.uniform(0.05, 0.35))
     if surface == "plain":

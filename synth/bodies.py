@@ -1,6 +1,6 @@
 """Random objects for procedural scenes: walls that fill the view, and loose things of any kind, size and place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +35,9 @@ class Painter:
     asset_share: float = 0.0
     repeated: Material | None = None  # the one material of everything
 
-    def material(self, diopters: float, metal: bool = True) -> Material:
+    def material(self, diopters: float, surfaces: Mapping[str, float] = appearance.SURFACES) -> Material:
         """Some material for a surface at an inverse depth."""
-        return self.repeated or appearance.material(self.dice, self.frustum, diopters, metal=metal)
+        return self.repeated or appearance.material(self.dice, self.frustum, diopters, surfaces=surfaces)
 
     def diopters(self, low: float = 0.0, high: float = 1.0) -> float:
         """An inverse depth, evenly within a part of the range (0: far, 1: near)."""
@@ -69,7 +69,7 @@ def wall(painter: Painter, left: float, right: float, top: float, bottom: float,
         body=shape,
         position=(px, py, pz),
         rotation=facing(dice, normal),
-        material=painter.material(middle, metal=False),  # a wall that mirrors lamps is mostly noise
+        material=painter.material(middle, appearance.WALLS),
         scenery=True,
     )
 

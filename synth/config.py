@@ -95,8 +95,8 @@ class LensRange(_Section):
     """Lenses; those whose greatest blur over the sweep is out of `blur_px` are drawn again."""
 
     focal_length_mm: Range = (6.0, 16.0)
-    f_number: Range = (1.2, 2.8)
-    blur_px: Range = (5.0, 20.0)
+    f_number: Range = (1.2, 4.0)
+    blur_px: Range = (3.0, 30.0)
 
 
 class SweepRange(_Section):
@@ -105,8 +105,10 @@ class SweepRange(_Section):
     waveform: Waveform = "triangle"
     frequency_hz: Range = (1.0, 5.0)
     far_diopters: Range = (0.2, 0.8)
-    range_diopters: Range = (1.5, 3.0)
-    breathing_per_diopter: Range = (-0.015, 0.015)
+    range_diopters: Range = (1.0, 3.0)
+    breathing_per_diopter: Range = (-0.012, 0.012)
+    breathing_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The part of lenses that breathe at all; where many do, image motion drowns the focus (docs/training.md)."""
     delay_us: Range = (0.0, 0.0)
 
 
@@ -261,7 +263,7 @@ def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calib
             "widen it, or lens.focal_length_mm, lens.f_number or sweep.range_diopters"
         )
     center = (camera.width / 2, camera.height / 2)
-    breathing = dice.uniform(*sweep.breathing_per_diopter)
+    breathing = dice.uniform(*sweep.breathing_per_diopter) if dice.chance(sweep.breathing_share) else 0.0
     if breathing_magnification(near, far, breathing) < 0.5:
         raise ConfigError(f"sweep.breathing_per_diopter ({breathing:g}) shrinks the image below half its size")
     return Calibration(
