@@ -29,7 +29,7 @@ import numpy as np
 
 from .calibration import Calibration
 from .errors import RecordingError, SweepdepthError, one_line
-from .events import EVENT_DTYPE, TRIGGER_DTYPE
+from .events import EVENT_DTYPE, make_triggers
 from .recordings.atomic import PartialFile
 from .recordings.dsec import encode
 from .recordings.hdf5 import COMPRESSION, refuse_endless_heaps, refuse_references
@@ -73,7 +73,7 @@ class SceneRecording:
     """One scene as a dataset file holds it."""
 
     events: np.ndarray  # (N,) EVENT_DTYPE, by time
-    triggers: np.ndarray  # (M,) TRIGGER_DTYPE, by time
+    triggers: np.ndarray  # (M,) by time
     truth: SceneTruth
 
 
@@ -224,8 +224,7 @@ def read_scene(path: str | Path) -> SceneRecording:
         events = np.empty(len(file["events/t"]), EVENT_DTYPE)
         for name, column in (("timestamp", "t"), ("x", "x"), ("y", "y"), ("polarity", "p")):
             events[name] = file["events"][column][:]
-        triggers = np.empty(len(file["triggers/t"]), TRIGGER_DTYPE)
-        triggers["timestamp"], triggers["edge"] = file["triggers/t"][:], file["triggers/type"][:]
+        triggers = make_triggers(file["triggers/t"][:], file["triggers/type"][:])
         events["timestamp"] += offset
         triggers["timestamp"] += offset
         return SceneRecording(events, triggers, _truth(path, file))

@@ -12,8 +12,9 @@ EVENT_DTYPE = np.dtype(
 """One event: sensor time in µs, pixel, polarity (1 ON, 0 OFF). 16 bytes, as dv-processing lays it out."""
 
 RISING, FALLING = 1, 2
-TRIGGER_DTYPE = np.dtype([("timestamp", "<i8"), ("edge", "u1")], align=True)
-"""One external edge: sensor time in µs; RISING marks the far end of the sweep, FALLING the near end."""
+TRIGGER_DTYPE = np.dtype([("timestamp", "<i8"), ("edge", "u1"), ("channel", "u1")], align=True)
+"""One external edge: sensor time in µs, RISING or FALLING, and the camera's trigger input that saw it (0 where a format
+has one input only). 16 bytes."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,13 @@ def make_events(
 def make_triggers(
     timestamp: np.ndarray,  # (M,) int64, µs
     edge: np.ndarray,  # (M,) RISING or FALLING
+    channel: np.ndarray | int = 0,  # (M,) trigger input, or one for all
 ) -> np.ndarray:
     """Gather separate columns into one (M,) array of `TRIGGER_DTYPE`."""
     triggers = np.empty(len(timestamp), TRIGGER_DTYPE)
     triggers["timestamp"] = timestamp
     triggers["edge"] = edge
+    triggers["channel"] = channel
     return triggers
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 import numpy as np
 
 from ..errors import CameraError
-from ..events import EVENT_DTYPE, TRIGGER_DTYPE
+from ..events import EVENT_DTYPE, TRIGGER_DTYPE, make_triggers
 from ..recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
 
 MAGIC, VERSION = b"SWEEPEVT", 1
@@ -82,7 +82,8 @@ def _chunks(line: "_Line") -> Iterator[Chunk]:
         if kind == EVENTS:
             yield Chunk(np.frombuffer(body, EVENT_DTYPE), NO_TRIGGERS, complete)
         else:
-            yield Chunk(NO_EVENTS, np.frombuffer(body, TRIGGER_DTYPE), complete)
+            edges = np.frombuffer(body, TRIGGER_DTYPE)  # a pipe carries one trigger input: its padding says nothing
+            yield Chunk(NO_EVENTS, make_triggers(edges["timestamp"], edges["edge"]), complete)
 
 
 def _open(path: str, deadline: float) -> int:
