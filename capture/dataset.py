@@ -73,7 +73,7 @@ class SceneRecording:
     """One scene as a dataset file holds it."""
 
     events: np.ndarray  # (N,) EVENT_DTYPE, by time
-    triggers: np.ndarray  # (M,) by time
+    triggers: np.ndarray  # (M,) TRIGGER_DTYPE, by time
     truth: SceneTruth
 
 
