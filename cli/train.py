@@ -10,8 +10,7 @@ from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
-    from ..net.cases import Case
-    from ..net.training import Endless, TrainingConfig
+    from ..net.training import SweepSource, TrainingConfig
 
 
 class Preset(StrEnum):
@@ -21,6 +20,7 @@ class Preset(StrEnum):
     PAPER = "paper"
     FRAMES = "frames"
     FRAMES30 = "frames30"
+    UNET = "unet"
 
 
 class Accelerator(StrEnum):
@@ -34,12 +34,11 @@ class Accelerator(StrEnum):
 def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoints, logs, weights.safetensors.")],
     data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", help="Dataset, or folder of recordings with depth; may be repeated."),
-    ] = None,
+        list[Path], typer.Option("--data", help="Dataset, or folder of recordings with depth; may be repeated.")
+    ],
     preset: Annotated[
         Preset,
-        typer.Option(help="default: ours; paper: WACV 2025; frames, frames30: ours on conventional images."),
+        typer.Option(help="default: ours; paper: WACV 2025; frames, frames30: ours on conventional images; unet: on counts."),
     ] = Preset.DEFAULT,
     init: Annotated[
         Path | None, typer.Option("--init", help="Weights to start from (fine-tuning), instead of a preset.")
@@ -50,11 +49,9 @@ def train(
     ] = 0.0,
     steps: Annotated[int, typer.Option(min=1, help="Optimisation steps.")] = 10_000,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long, if not after --steps.")] = None,
-    endless: Annotated[
+    as_recorded: Annotated[
         bool,
-        typer.Option(
-            "--endless", help="Make sweeps as they are needed, best on a GPU: of patch scenes, and of --data's images."
-        ),
+        typer.Option("--as-recorded", help="Train on a dataset's recordings even where sweeps can be simulated anew."),
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Samples a step, over all devices.")] = 16,
     learning_rate: Annotated[float | None, typer.Option(help="At its highest; 0.002, or 0.0001 with --init.")] = None,
@@ -80,12 +77,8 @@ def train(
     from ..net.training import TrainingConfig, train
     from ..net.weights import open_weights
 
-    if not data and not endless:
-        raise typer.BadParameter("give --data DIR, or --endless")
-    if devices > 1 and (endless or minutes is not None):  # each process would have its own clock, or the same sweeps
-        raise typer.BadParameter(f"--devices {devices}: --endless and --minutes train on one device; leave it out")
-    if endless and batch % 2:
-        raise typer.BadParameter(f"--batch {batch}: --endless sweeps there and back; give an even number")
+    if devices > 1 and minutes is not None:  # each process would have its own clock
+        raise typer.BadParameter(f"--devices {devices}: --minutes trains on one device; leave it out")
     if keep and init is None:
         raise typer.BadParameter(f"--keep {keep:g}: there is nothing to keep without --init")
     network = PRESETS[preset.value] if init is None else open_weights(init).config
@@ -101,23 +94,17 @@ def train(
         augmented=augment,
         minutes=minutes,
     )
-    cases, batches = [], None
-    if endless:
-        config, batches = _endless(config, data or [], accelerator)
-    else:
-        cases = _cases(config, data or [])
     weights = train(
-        cases,
+        _sources(config, data, as_recorded),
         config,
         out,
-        endless=batches,
         resume=resume,
         force=force,
         devices=devices,
         accelerator=accelerator.value,
         workers=workers,
         threads=threads,
-        facts={"datasets": _datasets(data or [])},
+        facts={"datasets": _datasets(data)},
         say=say,
     )
     if as_json:
@@ -126,24 +113,49 @@ def train(
         say(f"written: {weights}\ncompare it: sweepdepth eval --data DATASET --weights {weights}")
 
 
-def _cases(config: "TrainingConfig", data: list[Path]) -> list["Case"]:
-    """All labelled sweeps of some folders."""
+def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> list["SweepSource"]:
+    """What samples are drawn from: ideal focal stacks where a dataset has them, recordings elsewhere."""
     from ..net.cases import find_sources
-    from ..net.samples import load_cases
+    from ..net.training import SweepSource, load_cases, recorded
 
-    sources = [source for folder in data for source in find_sources(folder)]
-    skipped: list[str] = []
-    with progress_bar("reading", len(sources), "recordings") as advance:
-        cases = load_cases(
-            sources,
-            config.network.representation,
-            on_source=advance,
-            on_skip=lambda source, reason: skipped.append(f"skipped {source.name}: {reason}"),
-        )
-    for line in skipped:
-        say(line)
-    say(f"{len(cases):,} sweeps of {len(sources) - len(skipped):,} recordings")
-    return cases
+    shown = config.network.representation
+    sources: list[SweepSource] = []
+    for folder in data:
+        if not as_recorded and _has_ideal_stacks(folder):
+            from ..synth.resimulate import load_ideal_scenes, resimulated
+
+            with progress_bar("reading", None, "scenes") as advance:
+                scenes = load_ideal_scenes(folder, advance)
+            frames = None if shown.source == "events" else shown.bins if shown.frame_rate_hz is None else 0
+            drawn = resimulated(scenes, frames=frames)
+            sources += [
+                SweepSource(f"{folder}/{scene.name}", draw) for scene, draw in zip(scenes, drawn, strict=True)
+            ]
+            say(f"{folder}: {len(scenes):,} scenes, of which sweeps are simulated anew")
+            continue
+        files, skipped = find_sources(folder), list[str]()
+        with progress_bar("reading", len(files), "recordings") as advance:
+            cases = load_cases(
+                files,
+                shown,
+                on_source=advance,
+                on_skip=lambda source, reason, skipped=skipped: skipped.append(f"skipped {source.name}: {reason}"),
+            )
+        for line in skipped:
+            say(line)
+        sources += recorded(cases)
+        say(f"{folder}: {len(cases):,} sweeps of {len(files) - len(skipped):,} recordings")
+    return sources
+
+
+def _has_ideal_stacks(folder: Path) -> bool:
+    """Whether a folder is a dataset whose focal stacks are free of noise."""
+    from ..capture.dataset import MANIFEST, open_dataset
+
+    if not (folder / MANIFEST).exists():
+        return False
+    intensity = open_dataset(folder).manifest.configuration.get("intensity", {})
+    return bool(intensity.get("frames")) and not intensity.get("noise", True)
 
 
 def _datasets(data: list[Path]) -> dict[str, str]:
@@ -158,30 +170,3 @@ def _datasets(data: list[Path]) -> dict[str, str]:
         else:
             found[folder.name] = "recordings with their depth" if folder.is_dir() else "one file"
     return found
-
-
-def _endless(
-    config: "TrainingConfig", data: list[Path], accelerator: Accelerator
-) -> tuple["TrainingConfig", "Endless"]:
-    """Endless batches for a run, from the focal stacks of datasets or of one pack besides patch scenes."""
-    import torch
-
-    from ..net.training import Endless
-    from ..synth.endless import EndlessConfig, endless_batches, load_pool
-
-    gpu = torch.cuda.is_available() and accelerator is not Accelerator.CPU
-    device = "cuda" if gpu else "cpu"
-    pool = None
-    if data:
-        with progress_bar("reading", None, "scenes") as advance:
-            pool = load_pool(data, device, advance)
-        say(f"focal stacks of {pool.size:,} rendered scenes")
-    made = EndlessConfig(batch=config.batch)
-    if not gpu:
-        made = made.for_cpu(pool)
-        say("compiling, and making the first patch scenes: half a minute")
-    training, validation = endless_batches(
-        made, config.network.representation, pool, config.validated, config.seed, device
-    )
-    about = made.model_dump(mode="json") | {"rendered_scenes": 0 if pool is None else pool.size}
-    return config.model_copy(update={"endless": about}), Endless(training, validation)

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -16,6 +17,8 @@ from ..capture.recordings import open_recording
 from ..capture.recordings.formats import FORMATS
 from ..capture.sweeps import Sweep
 from ..capture.tracking import find_sweeps
+from .architecture import AnyRepresentation
+from .breathing import undo_breathing
 
 FRAMES_PER_SECOND = 30.0
 """Of an ordinary camera."""
@@ -28,6 +31,46 @@ _RECORDING_SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suff
 
 class NotApplicable(SweepdepthError):
     """A method needs something that a case does not have; it is left out there."""
+
+
+class LabelledSweep(Protocol):
+    """A sweep with its truth: all that training needs of one."""
+
+    @property
+    def recording(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long the sweep takes."""
+        ...
+
+    @property
+    def events(self) -> np.ndarray:
+        """(N,) EVENT_DTYPE, those of the sweep, in time order."""
+        ...
+
+    @property
+    def sweep(self) -> Sweep: ...
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(H, W) float32, metres along Z, NaN where unknown."""
+        ...
+
+    @property
+    def frames(self) -> np.ndarray | None:
+        """(S, H, W) linear radiance, far to near."""
+        ...
+
+    @property
+    def frame_diopters(self) -> np.ndarray | None:
+        """(S,) 1/m, rising."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +112,7 @@ class Source:
     depth: Path | None = None
 
 
-def as_frames(case: Case, count: int) -> tuple[np.ndarray, np.ndarray]:
+def as_frames(case: LabelledSweep, count: int) -> tuple[np.ndarray, np.ndarray]:
     """What a camera with fewer, longer exposures sees: (count, H, W) float32 and the mean focus of each (count,), 1/m.
 
     Each new frame averages an even span of the old ones, with fractions of those at its ends. It keeps the read noise
@@ -90,9 +133,24 @@ def as_frames(case: Case, count: int) -> tuple[np.ndarray, np.ndarray]:
     return merged, weights @ case.frame_diopters
 
 
-def frames_at_30_fps(case: Case) -> int:
+def frames_at_30_fps(case: LabelledSweep) -> int:
     """How many frames a camera of 30 frames a second takes during the sweep; at least 2."""
     return max(2, round(case.seconds * FRAMES_PER_SECOND))
+
+
+def frame_count(case: LabelledSweep, representation: AnyRepresentation) -> int:
+    """How many frames of a case a representation is made of."""
+    return representation.bins if representation.frame_rate_hz is None else frames_at_30_fps(case)
+
+
+def chosen_frames(case: LabelledSweep, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many frames of a case, in the geometry of the far end, and their focus in 1/m.
+
+    Raises:
+        NotApplicable: the case has none.
+    """
+    frames, diopters = as_frames(case, count)
+    return undo_breathing(frames, diopters, case.calibration, order=1), diopters
 
 
 def _warn(source: Source, reason: str) -> None:

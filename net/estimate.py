@@ -7,6 +7,7 @@ import numpy as np
 
 from ..capture.optics import to_metres
 from ..capture.stack import EventFocalStack, Polarity
+from .distribution import Distribution
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Estimate:
     diopters: np.ndarray  # (H, W) float32, 1/m, NaN where unknown
     std: np.ndarray  # (H, W) float32, one standard deviation in 1/m, NaN where unknown
     quality: float  # 0 to 1: how well the events fit a focal sweep over a static scene; NaN without evidence
+    distribution: Distribution | None = None  # over candidate distances, where the estimator has one
 
     @property
     def depth(self) -> np.ndarray:

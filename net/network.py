@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..capture.calibration import Calibration
 from ..capture.stack import EventFocalStack, Polarity
-from .cases import Case
+from ..capture.sweeps import Direction, Sweep
+from .architecture import AnyRepresentation, EvidenceConfig
+from .cases import LabelledSweep, chosen_frames, frame_count
+from .distribution import Distribution, normalised
 from .engines import Engine, make_engine
 from .estimate import Estimate
-from .representation import Representation
-from .samples import chosen_frames
-from .tiles import run_tiled
 from .weights import SHIPPED, WeightsFile, open_weights
 
 _UNIFORM_DEVIATION = 12**-0.5
@@ -21,14 +20,15 @@ _UNIFORM_DEVIATION = 12**-0.5
 
 @dataclass
 class Network:
-    """A weights file and the engines compiled from it, one for each size of frame or tile."""
+    """A weights file and the engines compiled from it, one for each size of frame."""
 
     file: WeightsFile
     engine: str = "auto"
     _engines: dict[tuple[int, int], Engine] = field(default_factory=dict, init=False)
 
     @property
-    def representation(self) -> Representation:
+    def representation(self) -> AnyRepresentation:
+        """What the network sees."""
         return self.file.config.representation
 
     def engine_for(self, height: int, width: int) -> Engine:
@@ -37,26 +37,39 @@ class Network:
             self._engines[height, width] = make_engine(self.file, height, width, self.engine)
         return self._engines[height, width]
 
-    def estimate(self, channels: np.ndarray, calibration: Calibration, active: np.ndarray | None = None) -> Estimate:
-        """Depth from the channels of the representation, (C, H, W).
+    def estimate(
+        self, inputs: tuple[np.ndarray, ...], sweep: Sweep, active: np.ndarray | None = None
+    ) -> Estimate:
+        """Depth from what the representation makes of a sweep.
 
-        Quality is how much more is known, on the mean of the `active` pixels (H, W), than the range alone says.
+        Args:
+            inputs: as the representation gives them.
+            sweep: that they were made of.
+            active: (H, W) bool, the pixels that count for the quality; all unless given. Quality is how much more is
+                known there, on the mean, than the range alone says.
         """
-        size = channels.shape[1:]
-        tile = size if self.file.config.tile is None else tuple(map(min, size, self.file.config.tile))
-        engine = self.engine_for(*tile)
-        out = engine(channels) if tile == size else run_tiled(engine, channels, tile)
+        camera, settings = sweep.calibration.camera, sweep.calibration.sweep
+        size = camera.height, camera.width
+        out = self.engine_for(*size)(inputs)
         scale, constant = self.file.deviation
-        position = out[0].clip(0, 1)
-        deviation = scale * np.exp(0.5 * out[1]) if len(out) > 1 else np.full_like(position, constant)
-        sweep = calibration.sweep
+        distribution = None
+        if isinstance(self.file.config, EvidenceConfig):
+            if sweep.direction == Direction.NEAR_TO_FAR:
+                out = out[::-1]
+            distribution = Distribution(normalised(out, self.file.temperature), size)
+            position, deviation = distribution.read()
+            deviation = scale * deviation
+        else:
+            position = out[0].clip(0, 1)
+            deviation = scale * np.exp(0.5 * out[1]) if len(out) > 1 else np.full_like(position, constant)
         known = 1 - deviation / _UNIFORM_DEVIATION
         known = known if active is None else known[active]
         quality = float(np.clip(known.mean(), 0, 1)) if known.size else 0.0
         return Estimate(
-            (sweep.far_diopters + position * sweep.range_diopters).astype(np.float32),
-            (deviation * sweep.range_diopters).astype(np.float32),
+            (settings.far_diopters + position * settings.range_diopters).astype(np.float32),
+            (deviation * settings.range_diopters).astype(np.float32),
             quality,
+            distribution,
         )
 
 
@@ -76,9 +89,9 @@ class EventNetwork:
         return self.network.representation.polarity
 
     def __call__(self, stack: EventFocalStack) -> Estimate:
-        channels = self.network.representation.of_stack(stack)
+        inputs = self.network.representation.of_stack(stack)
         counts = np.abs(stack.data).reshape(-1, *stack.data.shape[-2:])
-        return self.network.estimate(channels, stack.sweep.calibration, counts.any(axis=0))
+        return self.network.estimate(inputs, stack.sweep, counts.any(axis=0))
 
 
 @dataclass
@@ -88,14 +101,14 @@ class CaseNetwork:
     network: Network
     name: str = "net"
 
-    def __call__(self, case: Case) -> Estimate:
-        representation = self.network.representation
-        if representation.source == "frames":
-            frames, diopters = chosen_frames(case, representation)
-            channels = representation.of_frames(frames, diopters, case.sweep)
+    def __call__(self, case: LabelledSweep) -> Estimate:
+        shown = self.network.representation
+        if shown.source == "frames":
+            frames, diopters = chosen_frames(case, frame_count(case, shown))
+            inputs = shown.of_frames(frames, diopters, case.sweep)
         else:
-            channels = representation.of_events(case.events, case.sweep)
-        return self.network.estimate(channels, case.calibration)
+            inputs = shown.of_events(case.events, case.sweep)
+        return self.network.estimate(inputs, case.sweep)
 
 
 def load_network(
@@ -107,6 +120,7 @@ def load_network(
         WeightsError: the file is missing, damaged, or no weights of ours.
     """
     network = Network(open_weights(path or SHIPPED), engine)
-    if network.representation.source == "frames" or network.representation.times:
+    shown = network.representation
+    if shown.source == "frames" or getattr(shown, "times", False):
         return CaseNetwork(network, name)
     return EventNetwork(network, name)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..capture.stack import EventFocalStack, Polarity
 from ..capture.sweeps import Direction, Sweep
+from .evidence import BINS, Evidence, evidence_of, make_evidence
 
 CONDITIONS = 5
 """Channels that tell of lens and sweep; see `sweep_conditions`."""
@@ -18,8 +19,76 @@ _NEVER = -1.0
 """The time of an event that did not come, where the sweep is [0, 1]."""
 
 
+class EvidenceRepresentation(BaseModel):
+    """What a network on evidence sees: the parts of an `Evidence`; stored with its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Literal["events", "frames"] = "events"
+    frame_rate_hz: float | None = None
+    """Of the camera whose frames are shown; None: as many frames in a sweep as there are bins."""
+
+    @property
+    def bins(self) -> int:
+        """Of the stack that evidence is made of."""
+        return BINS
+
+    @property
+    def polarity(self) -> Polarity:
+        """The kind of that stack."""
+        return "interpolated"
+
+    def of_stack(self, stack: EventFocalStack) -> tuple[np.ndarray, ...]:
+        """The evidence of a stack."""
+        return _parts(make_evidence(stack))
+
+    def of_events(self, events: np.ndarray, sweep: Sweep) -> tuple[np.ndarray, ...]:
+        """The evidence of a sweep's events, (N,) EVENT_DTYPE in time order."""
+        return self.of_stack(EventFocalStack.build(events, sweep, BINS, "interpolated"))
+
+    def of_frames(
+        self,
+        frames: np.ndarray,  # (S, H, W) linear radiance, in the geometry of the far end
+        diopters: np.ndarray,  # (S,) 1/m, rising
+        sweep: Sweep,
+    ) -> tuple[np.ndarray, ...]:
+        """The evidence of conventional frames: their changes of brightness, in steps as events are of it."""
+        return _parts(evidence_of(frames_as_stack(frames, diopters, sweep), sweep))
+
+
+FRAME_STEP = 0.2
+"""Change of the logarithm of brightness between frames that counts as one event."""
+FRAME_FLOOR = 0.01
+"""Of the mean radiance: what is darker changes without meaning."""
+
+
+def frames_as_stack(frames: np.ndarray, diopters: np.ndarray, sweep: Sweep) -> np.ndarray:
+    """What an event camera without noise or threshold would have added to each bin between the frames.
+
+    Args:
+        frames: (S, H, W) linear radiance.
+        diopters: (S,) their focus in 1/m, rising.
+        sweep: gives the range.
+
+    Returns:
+        (BINS, H, W) float32, far→near.
+    """
+    settings = sweep.calibration.sweep
+    light = np.log(np.maximum(frames, 0) + FRAME_FLOOR * float(frames.mean()) + 1e-9)
+    edges = settings.far_diopters + settings.range_diopters * (np.arange(BINS + 1) - 0.5) / (BINS - 1)
+    at = np.interp(edges, diopters, np.arange(len(frames)))
+    lower = np.minimum(at.astype(int), max(len(frames) - 2, 0))
+    upper = np.minimum(lower + 1, len(frames) - 1)
+    share = (at - lower).astype(np.float32)[:, None, None]
+    return (np.diff(light[lower] * (1 - share) + light[upper] * share, axis=0) / FRAME_STEP).astype(np.float32)
+
+
+def _parts(evidence: Evidence) -> tuple[np.ndarray, ...]:
+    return evidence.half, evidence.quarter, evidence.pixel, evidence.candidate
+
+
 class Representation(BaseModel):
-    """The input channels of a network, (C, H, W) float32; stored with its weights."""
+    """The input channels of a U-Net, (C, H, W) float32; stored with its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,23 +116,23 @@ class Representation(BaseModel):
         stack = 2 * self.bins if self.source == "events" and self.polarity == "split" else self.bins
         return stack + 4 * self.times + CONDITIONS * self.conditions
 
-    def of_stack(self, stack: EventFocalStack) -> np.ndarray:
+    def of_stack(self, stack: EventFocalStack) -> tuple[np.ndarray]:
         """The channels of a stack of this many bins and this polarity; for `times`, use `of_events`."""
         if self.source != "events" or self.times:
             raise ValueError("this representation needs more than an event focal stack")
-        return self._assembled([self._counts(stack)], stack.sweep)
+        return (self._assembled([self._counts(stack)], stack.sweep),)
 
-    def of_events(self, events: np.ndarray, sweep: Sweep) -> np.ndarray:
+    def of_events(self, events: np.ndarray, sweep: Sweep) -> tuple[np.ndarray]:
         """The channels of a sweep's events, (N,) EVENT_DTYPE in time order."""
         stack = EventFocalStack.build(events, sweep, self.bins, self.polarity)
-        return self._assembled([self._counts(stack), *([_times(events, sweep)] if self.times else [])], sweep)
+        return (self._assembled([self._counts(stack), *([_times(events, sweep)] if self.times else [])], sweep),)
 
     def of_frames(
         self,
         frames: np.ndarray,  # (S, H, W) linear radiance
         diopters: np.ndarray,  # (S,) 1/m, rising
         sweep: Sweep,
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray]:
         """The channels of conventional frames: interpolated to the bins, relative to their mean, square root."""
         settings = sweep.calibration.sweep
         bins = np.linspace(settings.far_diopters, settings.near_diopters, self.bins)
@@ -73,7 +142,7 @@ class Representation(BaseModel):
         share = (at - lower).astype(np.float32)[:, None, None]
         images = frames[lower] * (1 - share) + frames[upper] * share
         images = np.sqrt(np.maximum(images, 0) / max(float(frames.mean()), 1e-9)) - 1
-        return self._assembled([images], sweep)
+        return (self._assembled([images], sweep),)
 
     def _counts(self, stack: EventFocalStack) -> np.ndarray:
         if stack.bins != self.bins or stack.polarity != self.polarity:

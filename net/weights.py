@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from ..capture.errors import SweepdepthError, one_line
 from ..capture.recordings.atomic import PartialFile
-from .architecture import NetworkConfig
+from .architecture import EvidenceConfig, NetworkConfig, parameter_shapes
 
 if TYPE_CHECKING:
-    from .model import DepthNet
+    from torch import nn
 
 FORMAT = "sweepdepth-weights/1"
 BEGAN = "began with"
@@ -25,6 +26,7 @@ _MOST_TOLD = 8
 SHIPPED = Path(__file__).with_name("weights") / "default.safetensors"
 """The weights that come with the package."""
 
+_CONFIG: TypeAdapter[NetworkConfig] = TypeAdapter(NetworkConfig)
 _LARGEST_BYTES = 1 << 30
 _LONGEST_HEADER = 1 << 24
 _COUNTER = "num_batches_tracked"  # of batch normalisation; nothing depends on it
@@ -49,8 +51,13 @@ class WeightsFile:
         known = self.facts.get("deviation", {})
         return float(known.get("scale", 1.0)), float(known.get("constant", 0.29))
 
+    @property
+    def temperature(self) -> float:
+        """What the scores of candidates are divided by, so that the distributions are as sure as they are right."""
+        return float(self.facts.get("deviation", {}).get("temperature", 1.0))
 
-def save_weights(path: str | Path, network: "DepthNet", facts: Mapping[str, Any], *, force: bool = False) -> None:
+
+def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any], *, force: bool = False) -> None:
     """Write a network's parameters and batch statistics; the file appears whole, or not at all.
 
     Raises:
@@ -89,13 +96,13 @@ def open_weights(path: str | Path) -> WeightsFile:
             raise WeightsError(
                 f"{path}: holds no weights of sweepdepth (format {metadata.get('format')!r:.80}, expected {FORMAT!r})"
             )
-        config = NetworkConfig.model_validate_json(metadata["network"])
+        config = _CONFIG.validate_json(metadata["network"])
         facts = json.loads(metadata["facts"])
         if not isinstance(facts, dict):
             raise ValueError("its facts are no JSON object")
         file = WeightsFile(path, config, facts, hashlib.sha256(content).hexdigest())
-        if not all(0 < number < math.inf for number in file.deviation):
-            raise ValueError(f"its deviations are {file.deviation}")
+        if not all(0 < number < math.inf for number in (*file.deviation, file.temperature)):
+            raise ValueError(f"its deviations are {file.deviation}, its temperature is {file.temperature}")
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (
@@ -112,37 +119,67 @@ def open_weights(path: str | Path) -> WeightsFile:
     return file
 
 
-def load_network(file: WeightsFile) -> "DepthNet":
+def make_network(config: NetworkConfig) -> "nn.Module":
+    """A network of this shape, untrained."""
+    if isinstance(config, EvidenceConfig):
+        from .evidence_net import EvidenceNet
+
+        return EvidenceNet(config)
+    from .unet import DepthNet
+
+    return DepthNet(config)
+
+
+def read_parameters(file: WeightsFile) -> dict[str, np.ndarray]:
+    """Parameters and batch statistics by name, float32, without torch. Nothing in the file is run, whatever it holds.
+
+    Raises:
+        WeightsError: they are damaged, or not those that the configuration asks for.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        found = {name: array.astype(np.float32) for name, array in load(file.path.read_bytes()).items()}
+    except OSError as error:
+        raise WeightsError(f"{file.path}: cannot be read: {error.strerror or error}") from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{file.path}: is damaged: {one_line(error)}") from error
+    if isinstance(file.config, EvidenceConfig):
+        _compare(file, found, parameter_shapes(file.config))
+    for name, array in found.items():
+        if not np.isfinite(array).all():
+            raise WeightsError(f"{file.path}: holds numbers that are not finite, in {name}")
+    return found
+
+
+def load_network(file: WeightsFile) -> "nn.Module":
     """The network itself, ready for inference. Nothing in the file is run, whatever it holds.
 
     Raises:
         WeightsError: the parameters are damaged or do not fit the configuration.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load
 
-    from .model import DepthNet
-
+    found = {name: torch.from_numpy(array) for name, array in read_parameters(file).items()}
     try:
-        found = {name: tensor.float() for name, tensor in load(file.path.read_bytes()).items()}
         with torch.device("meta"):  # no memory: the configuration may ask for anything
-            expected = {n: t.shape for n, t in DepthNet(file.config).state_dict().items() if not n.endswith(_COUNTER)}
-    except OSError as error:
-        raise WeightsError(f"{file.path}: cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            expected = {name: tuple(value.shape) for name, value in make_network(file.config).state_dict().items()}
+    except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{file.path}: is damaged: {one_line(error)}") from error
+    _compare(file, found, {name: shape for name, shape in expected.items() if not name.endswith(_COUNTER)})
+    network = make_network(file.config)
+    network.load_state_dict(found, strict=False)
+    return network.eval()
+
+
+def _compare(file: WeightsFile, found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
     for name in sorted(expected.keys() | found.keys()):
-        wanted, there = expected.get(name), found[name].shape if name in found else None
+        wanted, there = expected.get(name), tuple(found[name].shape) if name in found else None
         if wanted != there:
             raise WeightsError(
                 f"{file.path}: does not fit its own configuration: {name} is {_shape(there)}, expected {_shape(wanted)}"
             )
-    network = DepthNet(file.config)
-    network.load_state_dict(found, strict=False)
-    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
-        raise WeightsError(f"{file.path}: holds numbers that are not finite")
-    return network.eval()
 
 
 def describe_weights(path: str | Path) -> dict[str, dict[str, Any]]:

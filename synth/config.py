@@ -141,23 +141,27 @@ class SensorRange(_Section):
 
 
 _ANY_SENSOR: dict[str, tuple[float, float]] = {
-    "on_threshold": (0.12, 0.30),
-    "off_threshold": (0.12, 0.30),
+    "on_threshold": (0.10, 1.0),
+    "off_threshold": (0.10, 1.0),
     "threshold_sigma": (0.01, 0.05),
     "dark_level": (5e-5, 1e-3),
     "stray_light": (0.001, 0.01),
-    "bandwidth_hz": (150.0, 5000.0),
+    "bandwidth_hz": (100.0, 5000.0),
     "refractory_us": (10.0, 1000.0),
     "leak_hz": (0.01, 0.3),
-    "shot_noise_hz": (0.001, 2.0),
+    "shot_noise_hz": (0.001, 5.0),
     "hot_fraction": (0.0, 1e-4),
     "hot_hz": (30.0, 150.0),
     "delay_us": (5.0, 100.0),
     "resolution_us": (1.0, 1.0),
 }
-"""Around the sensors of `presets` and v2e's clean and noisy, with some room on either side."""
+"""Around the sensors of `presets` and v2e's clean and noisy, with some room on either side. Thresholds up to 1, as real
+recordings needed (Stoffregen et al., ECCV 2020, drew them from 0.1 to 1.7)."""
 
-_BY_RATIO = {"dark_level", "bandwidth_hz", "refractory_us", "leak_hz", "shot_noise_hz", "delay_us"}
+_ASYMMETRY = 1.5
+"""Where no OFF threshold is configured it is the ON threshold times at most this, or over it (V2V, NeurIPS 2025)."""
+
+_BY_RATIO = {"on_threshold", "off_threshold", "dark_level", "bandwidth_hz", "refractory_us", "leak_hz", "shot_noise_hz", "delay_us"}
 
 
 class LightRange(_Section):
@@ -308,8 +312,11 @@ def sample_window(seed: int, index: int, config: GenerationConfig, calibration: 
 
 def sample_sensor(seed: int, index: int, variant: int, config: GenerationConfig) -> tuple[Sensor, float]:
     """Sensor of one recording of a scene, and the illumination of the scene in lux."""
-    dice = Dice(seed, index, _SENSOR, variant)
-    chosen = config.sensor
+    return draw_sensor(Dice(seed, index, _SENSOR, variant), config.sensor, config.light)
+
+
+def draw_sensor(dice: Dice, chosen: SensorRange, light: LightRange) -> tuple[Sensor, float]:
+    """Some sensor within ranges, and some illumination in lux."""
     values: dict[str, Any] = {} if chosen.preset is None else PRESETS[chosen.preset].model_dump()
     for name, anything in _ANY_SENSOR.items():
         span = getattr(chosen, name) or (None if chosen.preset is not None else anything)
@@ -317,8 +324,14 @@ def sample_sensor(seed: int, index: int, variant: int, config: GenerationConfig)
             continue
         by_ratio = name in _BY_RATIO and span[0] > 0
         values[name] = dice.log_uniform(*span) if by_ratio else dice.uniform(*span)
+    if chosen.preset is None and chosen.on_threshold is None:  # the lower of two: most sensors are set well below 1
+        values["on_threshold"] = min(values["on_threshold"], dice.log_uniform(*_ANY_SENSOR["on_threshold"]))
+    if chosen.preset is None and chosen.off_threshold is None:
+        low, high = _ANY_SENSOR["off_threshold"]
+        drawn = values["on_threshold"] * dice.log_uniform(1 / _ASYMMETRY, _ASYMMETRY)
+        values["off_threshold"] = min(max(drawn, low), high)
     values["resolution_us"] = round(values["resolution_us"])
-    return Sensor.model_validate(values), dice.log_uniform(*config.light.illuminance_lux)
+    return Sensor.model_validate(values), dice.log_uniform(*light.illuminance_lux)
 
 
 def _digest(path: Path) -> str:

@@ -24,6 +24,11 @@ FULL_LIGHT_F_NUMBER = 2.0
 _IMAGES = 13  # stream of random numbers
 
 
+def light_of(illuminance_lux: float, calibration: Calibration) -> float:
+    """Light on the chip, over full light, from a white surface of the scene that this illuminance falls on."""
+    return illuminance_lux / FULL_LIGHT_LUX * (FULL_LIGHT_F_NUMBER / calibration.lens.f_number) ** 2
+
+
 @dataclass(frozen=True)
 class SweepImages:
     """All that a sweep over one scene shows, and what is true of it."""
@@ -102,7 +107,7 @@ def write_recordings(
     total = 0
     for variant in reversed(range(config.variants)):
         sensor, illuminance_lux = sample_sensor(seed, index, variant, config)
-        light = illuminance_lux / FULL_LIGHT_LUX * (FULL_LIGHT_F_NUMBER / calibration.lens.f_number) ** 2
+        light = light_of(illuminance_lux, calibration)
         sensor_seed, images_seed = np.random.SeedSequence([seed, index, variant]).generate_state(2, np.uint64).tolist()
         recording = simulate_sweeps(
             images.stack, calibration, sensor, sweeps=config.sweeps, seed=sensor_seed, light=light

@@ -25,7 +25,7 @@ from ...capture.dataset import AperturePair
 from ..blur import gaussian_blur
 from ..cases import Case, NotApplicable
 from ..estimate import Estimate
-from .breathing import undo_breathing
+from ..breathing import undo_breathing
 
 WINDOW_PX = 4.0
 """Pixels share a depth within a Gaussian of this width."""

@@ -1,5 +1,6 @@
 """Engines: what runs a trained network. One small interface; by default the fastest that is installed."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -20,8 +21,8 @@ class Engine(Protocol):
 
     name: str
 
-    def __call__(self, channels: np.ndarray) -> np.ndarray:
-        """(C, H, W) float32 → (1 or 2, H, W) float32: position in the range, and the logarithm of its variance."""
+    def __call__(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """The network's output for one frame, from what its representation makes of it; float32, without a batch."""
         ...
 
 

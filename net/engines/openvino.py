@@ -1,12 +1,14 @@
 """The network in OpenVINO: compiled for the CPU it runs on, in bfloat16 where that has it.
 
-The export from torch is kept in the user's cache, by the hash of the weights and the frame size: a second start needs
-no torch, which takes seconds to import.
+Networks on evidence are built from their parameters, without torch (`evidence_graph`). U-Nets are exported by torch; the
+export is kept in the user's cache, by the hash of the weights and the frame size, so that a second start needs no
+torch, which takes seconds to import.
 """
 
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +19,8 @@ sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgu
 
 import openvino  # noqa: E402
 
-from ..weights import WeightsFile, load_network  # noqa: E402
+from ..architecture import EvidenceConfig  # noqa: E402
+from ..weights import WeightsFile, load_network, read_parameters  # noqa: E402
 
 _KEPT = 64  # exports in the cache, each as large as the weights
 
@@ -29,13 +32,25 @@ class OpenVinoEngine:
 
     def __init__(self, file: WeightsFile, height: int, width: int) -> None:
         core = openvino.Core()
-        model = _cached(core, _cache_path(file.digest, height, width)) or _export(file, height, width)
-        self._compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        self._compiled = core.compile_model(make_model(core, file, height, width), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
         self._request = self._compiled.create_infer_request()
 
-    def __call__(self, channels: np.ndarray) -> np.ndarray:
-        result = self._request.infer([np.ascontiguousarray(channels[None])], share_inputs=True)
-        return result[0][0]
+    def __call__(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        batch = [np.ascontiguousarray(part[None]) for part in inputs]
+        return self._request.infer(batch, share_inputs=True)[0][0]
+
+
+def make_model(core: openvino.Core, file: WeightsFile, height: int, width: int) -> openvino.Model:
+    """The network of a weights file for frames of one size, not yet compiled.
+
+    Raises:
+        WeightsError: the parameters are damaged or do not fit the configuration.
+    """
+    if isinstance(file.config, EvidenceConfig):
+        from .evidence_graph import build_graph
+
+        return build_graph(file.config, read_parameters(file), height, width)
+    return _cached(core, _cache_path(file.digest, height, width)) or _export(file, height, width)
 
 
 def _export(file: WeightsFile, height: int, width: int) -> openvino.Model:

@@ -1,5 +1,7 @@
 """The network as it was trained, in torch: on a GPU in half precision, on a CPU in single."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -17,6 +19,6 @@ class TorchEngine:
         self.name = f"torch {self.device}"
 
     @torch.inference_mode()
-    def __call__(self, channels: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(channels[None]).to(self.device, self._dtype)
-        return self._network(batch.contiguous(memory_format=torch.channels_last))[0].float().cpu().numpy()
+    def __call__(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        batch = [torch.from_numpy(np.ascontiguousarray(part[None])).to(self.device, self._dtype) for part in inputs]
+        return self._network(*batch)[0].float().cpu().numpy()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .architecture import NetworkConfig
+from .architecture import UNetConfig
 
 LOG_VARIANCE = (-9.0, 1.0)
 """Bounds of the predicted log variance: deviations from 1 % to 165 % of the range."""
@@ -15,7 +15,7 @@ LOG_VARIANCE = (-9.0, 1.0)
 class DepthNet(nn.Module):
     """U-Net of residual blocks; the input is padded to what its halvings need, and the output cropped."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
         channels, widths, outputs = config.representation.channels, config.widths, 1 + config.probabilistic

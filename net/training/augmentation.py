@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..capture.calibration import Breathing, Calibration
-from ..capture.events import join, make_events
-from ..capture.sweeps import Sweep
+from ...capture.calibration import Breathing, Calibration
+from ...capture.events import join, make_events
+from ...capture.sweeps import Sweep
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,6 @@ class Augmentation:
     """How much of what; 0 switches a part off. Each sample draws its own amounts."""
 
     flips: bool = True
-    reversal: float = 0.5
-    """Chance of the mirrored scene, near for far, swept the other way: blur is symmetric, so its events are these."""
     lost_events: float = 0.3  # at most this share
     noise_events: float = 0.05  # at most this many a pixel
     hot_pixels: float = 3e-4  # at most this share of pixels, each with up to a hundred events
@@ -29,7 +27,7 @@ class Augmentation:
     motion_px: float = 1.0  # image motion over the sweep, standard deviation, in a third of the samples
 
 
-NONE = Augmentation(False, 0, 0, 0, 0, 0, 0, 0, 0)
+NONE = Augmentation(False, 0, 0, 0, 0, 0, 0, 0)
 
 
 def augment(
@@ -41,16 +39,13 @@ def augment(
     events = _cut(events, sweep, amount.missing_sweep, random)
     events = _move(events, sweep, amount.motion_px, random)
     events = _add_noise(events, sweep, amount, random)
-    if random.random() < amount.reversal:
-        position = _seen_at_near_end(1 - position, sweep.calibration)
-        sweep = replace(sweep, direction=sweep.direction.reversed, calibration=_mirrored(sweep.calibration))
     if amount.flips:
         events, sweep, position = _flip(events, sweep, position, random)
     if amount.lag:
         lag = round(random.normal(0, amount.lag) * (sweep.end_us - sweep.start_us))
         sweep = replace(sweep, start_us=sweep.start_us + lag, end_us=sweep.end_us + lag)
     if amount.residual_breathing:
-        sweep = _with_calibration(sweep, _breathing_off(sweep.calibration, random.normal(0, amount.residual_breathing)))
+        sweep = with_calibration(sweep, _breathing_off(sweep.calibration, random.normal(0, amount.residual_breathing)))
     return events, sweep, position
 
 
@@ -93,29 +88,6 @@ def _add_noise(events: np.ndarray, sweep: Sweep, amount: Augmentation, random: n
     return joined[np.argsort(joined["timestamp"], kind="stable")]
 
 
-def _seen_at_near_end(image: np.ndarray, calibration: Calibration) -> np.ndarray:
-    """An image in the geometry of the far end, (H, W), brought into that of the near end (nearest pixel)."""
-    breathing = calibration.breathing
-    if breathing is None or not breathing.scale_per_diopter:
-        return image
-    magnification = 1 + breathing.scale_per_diopter * calibration.sweep.range_diopters
-    y, x = (
-        np.floor(centre + (np.arange(size) + 0.5 - centre) / magnification).astype(int).clip(0, size - 1)
-        for size, centre in zip(image.shape, breathing.center[::-1], strict=True)
-    )
-    return image[y[:, None], x]
-
-
-def _mirrored(calibration: Calibration) -> Calibration:
-    """The lens for the mirrored range: what is now the far end shows the image as large as the near end did."""
-    breathing = calibration.breathing
-    if breathing is None:
-        return calibration
-    span = calibration.sweep.range_diopters
-    scale = -breathing.scale_per_diopter / (1 + breathing.scale_per_diopter * span)
-    return _changed(calibration, breathing=breathing.model_copy(update={"scale_per_diopter": scale}))
-
-
 def _flip(
     events: np.ndarray, sweep: Sweep, position: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, Sweep, np.ndarray]:
@@ -127,7 +99,7 @@ def _flip(
         events["y"] = height - 1 - events["y"]
     return (
         events,
-        _with_calibration(sweep, _flipped(sweep.calibration, across, down)),
+        with_calibration(sweep, _flipped(sweep.calibration, across, down)),
         _flipped_image(position, across, down),
     )
 
@@ -142,7 +114,7 @@ def flip_frames(
     """Conventional frames, truth and lens as in a mirror, across or down, half of the time each."""
     across, down = (random.random(2) < 0.5) & amount.flips
     mirrored = _flipped_image(frames, across, down), _flipped_image(position, across, down)
-    return *mirrored, _with_calibration(sweep, _flipped(sweep.calibration, across, down))
+    return *mirrored, with_calibration(sweep, _flipped(sweep.calibration, across, down))
 
 
 def _flipped_image(image: np.ndarray, across: bool, down: bool) -> np.ndarray:
@@ -166,7 +138,8 @@ def _breathing_off(calibration: Calibration, error: float) -> Calibration:
     return _changed(calibration, breathing=wrong)
 
 
-def _with_calibration(sweep: Sweep, calibration: Calibration) -> Sweep:
+def with_calibration(sweep: Sweep, calibration: Calibration) -> Sweep:
+    """The sweep as another calibration has it."""
     return replace(sweep, calibration=calibration)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from ...capture.calibration import Calibration
-from ...capture.optics import breathing_magnification
+from ..capture.calibration import Calibration
+from ..capture.optics import breathing_magnification
 
 
 def undo_breathing(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from ..capture.errors import SweepdepthError
+from ...capture.errors import SweepdepthError
 
 LOGS = "logs"
 

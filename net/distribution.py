@@ -1,0 +1,90 @@
+"""From scores of candidates to depth: distributions, their mean and deviation, and back to full resolution.
+
+A distribution says more than a mean: it may have two peaks, where a neighbourhood holds two surfaces, and it can be
+multiplied with that of another sweep. Each 2×2 pixels share one.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from .evidence import CANDIDATES
+
+SMOOTH_STEP = 0.06
+"""Between neighbours that differ by less, of the range, positions are interpolated; a larger step is an edge."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How probable each candidate distance is, for each 2×2 pixels of a frame."""
+
+    probability: np.ndarray  # (C, H/2, W/2) float32, sums to 1 over the candidates, far to near
+    size: tuple[int, int]  # (H, W) of the frame
+
+    @property
+    def positions(self) -> np.ndarray:
+        """(C,) float32: where the candidates are in the sweep's range; some lie beyond its ends."""
+        return CANDIDATES
+
+    def at(self, x: int, y: int) -> np.ndarray:
+        """(C,) float32: the distribution of a pixel."""
+        return self.probability[:, y // 2, x // 2]
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean position inside the range and its standard deviation, (H, W) float32 each."""
+        mean, deviation = moments(self.probability, CANDIDATES)
+        return enlarged(mean, deviation, *self.size)
+
+
+def normalised(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Softmax over the first axis of scores (C, h, w); a temperature above 1 makes it less sure.
+
+    Returns:
+        (C, h, w) float32.
+    """
+    scores = scores / np.float32(temperature)
+    probability = np.exp(scores - scores.max(axis=0))
+    probability /= probability.sum(axis=0)
+    return probability
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def moments(probability: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of positions, those beyond the range counted as its ends, and standard deviation; (h, w) float32 each."""
+    count, height, width = probability.shape
+    mean, deviation = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+    for c in range(count):
+        at = np.float32(min(max(positions[c], 0.0), 1.0))
+        for y in range(height):
+            for x in range(width):
+                p = probability[c, y, x] * at
+                mean[y, x] += p
+                deviation[y, x] += p * at
+    for y in range(height):
+        for x in range(width):
+            variance = deviation[y, x] - mean[y, x] * mean[y, x]
+            deviation[y, x] = np.sqrt(max(variance, np.float32(1e-6)))
+    return mean, deviation
+
+
+@numba.njit(nogil=True, cache=True)
+def enlarged(mean: np.ndarray, deviation: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (H, W) at full resolution: interpolated over surfaces, and cut at edges; deviations of the same."""
+    rows, columns = mean.shape
+    out, spread = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    for y in range(height):
+        i = y // 2
+        up = min(max(i - 1 + 2 * (y % 2), 0), rows - 1)
+        for x in range(width):
+            j = x // 2
+            side = min(max(j - 1 + 2 * (x % 2), 0), columns - 1)
+            here = mean[i, j]
+            low = min(here, mean[up, j], mean[i, side], mean[up, side])
+            high = max(here, mean[up, j], mean[i, side], mean[up, side])
+            spread[y, x] = deviation[i, j]
+            if high - low < SMOOTH_STEP:
+                out[y, x] = (9 * here + 3 * (mean[up, j] + mean[i, side]) + mean[up, side]) / 16
+            else:
+                out[y, x] = here
+    return out, spread

@@ -1,0 +1,145 @@
+"""Where training samples come from: sweeps addressed by (round, number), whatever makes them.
+
+A source draws a sweep from a generator that depends on seed, round and number alone. A recording gives the same sweep
+each time, a focal stack a new one; so a resumed run, more loader processes or more devices see the same samples.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler
+
+from ...capture.errors import RecordingError
+from ..architecture import AnyRepresentation
+from ..cases import Case, LabelledSweep, Source, cases_of
+from .augmentation import Augmentation
+from .samples import Sample, make_sample
+
+_AUGMENTATION, _ORDER = 21, 22  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class SweepSource:
+    """Something that labelled sweeps can be drawn from, again and again."""
+
+    scene: str  # all sources of one scene are trained on, or none is
+    draw: Callable[[np.random.Generator], LabelledSweep]
+
+
+def recorded(cases: Iterable[Case]) -> list[SweepSource]:
+    """Recorded sweeps as sources: each gives itself."""
+    return [SweepSource(_scene_of(case.recording), lambda random, case=case: case) for case in cases]
+
+
+def load_cases(
+    sources: list[Source],
+    representation: AnyRepresentation,
+    on_source: Callable[[int], None] = lambda done: None,
+    on_skip: Callable[[Source, str], None] | None = None,
+) -> list[Case]:
+    """All labelled sweeps of some recordings, in memory, without what the representation has no use for.
+
+    Args:
+        sources: the recordings.
+        representation: what the network sees.
+        on_source: called with how many recordings are done.
+        on_skip: called with a recording that could not be read, and why.
+
+    Raises:
+        RecordingError: none can be used.
+    """
+    kept: list[Case] = []
+    skipping = {} if on_skip is None else {"on_skip": on_skip}
+    for done, source in enumerate(sources, 1):
+        kept += [_lean(case, representation) for case in cases_of([source], **skipping)]
+        on_source(done)
+    if not kept:
+        raise RecordingError("none of the recordings could be used; each needs events, triggers and its true depth")
+    return kept
+
+
+def _lean(case: Case, representation: AnyRepresentation) -> Case:
+    case = replace(case, aperture_pair=None, intensity=None)
+    if representation.source == "events":
+        return replace(case, frames=None, frame_diopters=None)
+    frames = None if case.frames is None else case.frames.astype(np.float16)
+    return replace(case, events=case.events[:0], frames=frames)
+
+
+def split_scenes(sources: Sequence[SweepSource], share: float) -> tuple[list[SweepSource], list[SweepSource]]:
+    """Sources to train on and to validate with: whole scenes on one side or the other.
+
+    Args:
+        sources: all of them.
+        share: of the scenes that are kept for validation; at least one where there are two, unless it is 0.
+
+    Raises:
+        RecordingError: there is no scene left to train on.
+    """
+    scenes = sorted({source.scene for source in sources})
+    count = min(max(1, round(share * len(scenes))), len(scenes) - 1) if share and len(scenes) > 1 else 0
+    kept = set(scenes[len(scenes) - count :])
+    training = [source for source in sources if source.scene not in kept]
+    if not training:
+        raise RecordingError("there are no sweeps to train on")
+    return training, [source for source in sources if source.scene in kept]
+
+
+def _scene_of(recording: str) -> str:
+    """The name of a recording's scene, whatever its variant."""
+    name, _, variant = recording.rpartition("_v")
+    return name if variant.isdigit() else recording
+
+
+class SweepSamples(Dataset):
+    """Samples of sources, each addressed as (round, number); what is random depends on seed, round and number.
+
+    What the sources hold stays in memory, shared with the loader's processes.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[SweepSource],
+        representation: AnyRepresentation,
+        augmentation: Augmentation,
+        crop: int | None,  # longest side in pixels; None: whole frames
+        seed: int,
+    ) -> None:
+        self.sources = sources
+        self.representation, self.augmentation, self.crop, self.seed = representation, augmentation, crop, seed
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        round_, number = key
+        random = np.random.default_rng([self.seed, _AUGMENTATION, round_, number])
+        labelled = self.sources[number].draw(random)
+        return make_sample(labelled, self.representation, self.augmentation, random, self.crop)
+
+
+class EpochOrder(Sampler):
+    """The order of an epoch: (round, number) pairs, a share of them for each of several processes.
+
+    An epoch has a set number of items; the whole set is gone through in a new order each round. `epoch` is asked
+    which one it is whenever an iteration begins, so that a resumed run goes on with the samples that come next.
+    """
+
+    def __init__(
+        self, size: int, length: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1
+    ) -> None:
+        self._size, self._length, self._seed, self._epoch = size, length, seed, epoch
+        self._rank, self._world = rank, world
+
+    def __len__(self) -> int:
+        return self._length // self._world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        first = self._epoch() * self._length
+        order, known = np.empty(0, int), -1
+        for at in range(first + self._rank, first + len(self) * self._world, self._world):
+            round_, position = divmod(at, self._size)
+            if round_ != known:
+                order, known = np.random.default_rng([self._seed, _ORDER, round_]).permutation(self._size), round_
+            yield round_, int(order[position])

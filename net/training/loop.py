@@ -1,0 +1,308 @@
+"""The training loop: labelled sweeps → weights. Lightning drives; a killed run is resumed where it was last saved."""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..architecture import EvidenceConfig
+from ..weights import BEGAN, load_network, make_network, open_weights, save_weights
+from .augmentation import NONE, Augmentation
+from .checkpoints import WholeCheckpoints
+from .config import WEIGHTS, TrainingConfig, TrainingError
+from .data import EpochOrder, SweepSamples, SweepSource, split_scenes
+from .loss import distribution_loss, position_loss, read_distribution
+from .progress import Progress
+from .run_folder import prepare
+from .run_logs import make_loggers, told_once
+
+NORMAL_SHARE = 0.6827  # of a normal distribution, within one standard deviation
+
+Batch = tuple[Sequence[Tensor], Tensor, Tensor]
+"""The network's inputs, true position in the range (N, H, W), and weight (N, H, W)."""
+
+
+class Regression(pl.LightningModule):
+    """What is done in a step."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = make_network(config.network).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._distribution = isinstance(config.network, EvidenceConfig)
+        self._begun: float | None = None
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        return self.network(*inputs).float()
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        inputs, position, weight = batch
+        loss = self._loss(self(inputs), position, weight)
+        self.log("loss", loss, prog_bar=True)
+        if self._begun is None:
+            self._begun = time.monotonic()
+        if self._clock() >= 1:
+            self.trainer.should_stop = True
+        return loss
+
+    def _loss(self, out: Tensor, position: Tensor, weight: Tensor) -> Tensor:
+        return (distribution_loss if self._distribution else position_loss)(out, position, weight)
+
+    def answer(self, out: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """Positions (N, H, W) and their deviations that an output states; None where the network states none."""
+        if self._distribution:
+            return read_distribution(out, size)
+        return out[:, 0].clamp(0, 1), (0.5 * out[:, 1]).exp() if out.shape[1] > 1 else None
+
+    def _clock(self) -> float:
+        """How much of the time there is has passed."""
+        if self.config.minutes is None or self._begun is None:
+            return 0.0
+        return (time.monotonic() - self._begun) / 60 / self.config.minutes
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        inputs, position, weight = batch
+        out = self(inputs)
+        inside = (weight > 0) & (position >= 0) & (position <= 1)
+        if inside.sum() == 0:
+            return
+        found, _ = self.answer(out, (position.shape[-2], position.shape[-1]))
+        error = (found - position)[inside]
+        near = (weight >= weight.max())[inside]
+        self.log("val_loss", self._loss(out, position, weight), batch_size=len(position))
+        self.log("val_rmse", error.square().mean().sqrt(), batch_size=len(position))
+        self.log("val_mae", error.abs().mean(), batch_size=len(position))
+        self.log("val_mae_events", error[near].abs().mean(), batch_size=len(position))
+        self.log("val_constant", (position[inside] - 0.5).square().mean().sqrt(), batch_size=len(position))
+
+    def configure_optimizers(self) -> Any:
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+        )
+
+        def rate(step: int) -> float:
+            done = max(step / config.steps, self._clock())
+            if done < config.warm_up:
+                return max(done, 1 / config.steps) / config.warm_up
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - config.warm_up) / (1 - config.warm_up)))) + 1e-3
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Samples(pl.LightningDataModule):
+    """The loaders of a run."""
+
+    def __init__(
+        self, train: list[SweepSource], validation: list[SweepSource], config: TrainingConfig, workers: int
+    ) -> None:
+        super().__init__()
+        self._train, self._validation, self._config, self._workers = train, validation, config, workers
+
+    def train_dataloader(self) -> DataLoader:
+        config, trainer = self._config, self.trainer
+        assert trainer is not None
+        amount = Augmentation() if config.augmented else NONE
+        samples = SweepSamples(self._train, config.network.representation, amount, config.crop_px, config.seed)
+        world = trainer.world_size
+        if config.batch % world:
+            raise TrainingError(f"a batch of {config.batch} cannot be shared by {world} devices; choose a multiple")
+        length = config.steps_per_epoch * config.batch
+        order = EpochOrder(
+            len(samples),
+            length,
+            config.seed,
+            lambda: trainer.global_step // config.steps_per_epoch,
+            trainer.global_rank,
+            world,
+        )
+        return DataLoader(
+            samples,
+            config.batch // world,
+            sampler=order,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+            prefetch_factor=4 if self._workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader | list:
+        if not self._validation:
+            return []
+        samples = SweepSamples(self._validation, self._config.network.representation, NONE, None, self._config.seed)
+        order = EpochOrder(len(samples), len(samples), self._config.seed, lambda: 0)
+        return DataLoader(samples, 1, sampler=order)
+
+
+def train(
+    sources: Sequence[SweepSource],
+    config: TrainingConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    devices: int = 1,
+    accelerator: str = "auto",
+    workers: int = 1,
+    threads: int | None = None,
+    facts: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train a network on labelled sweeps.
+
+    `out` also gets `last.ckpt`, from which `resume` goes on, `settings.json`, and logs for CSV and TensorBoard readers.
+    The same seed, sources and machine give the same run: what is random about a sample depends on seed, round and
+    number.
+
+    Args:
+        sources: what samples are drawn from.
+        config: everything that decides the result.
+        out: the run's folder.
+        resume: go on with the run that is there.
+        force: start anew over the run that is there.
+        devices: processes that share each step.
+        accelerator: what computes, as Lightning names it.
+        workers: loader processes of each device.
+        threads: of each process; as many as there are cores unless given.
+        facts: what else is known of the run, kept in the weights.
+        say: called with a line for every epoch.
+
+    Returns:
+        The path of its weights, `out`/weights.safetensors.
+
+    Raises:
+        TrainingError: `out` holds another run, or none to resume.
+        RecordingError: there are no sweeps to train on.
+        WeightsError: `config.init` cannot be read.
+        CheckpointError, LogError: the run's folder cannot be written.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    start = None
+    if config.init is not None:
+        start = load_network(open_weights(config.init))
+        config = config.model_copy(update={"network": start.config})
+    training, validation = split_scenes(sources, config.validated)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = prepare(out, config, resume, force)
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = Regression(config)
+    if start is not None:
+        module.network.load_state_dict(start.state_dict())
+    progress = Progress(say)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+        trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy="ddp" if devices > 1 else "auto",
+            precision=_precision(config.precision),
+            max_steps=config.steps,
+            gradient_clip_val=1.0,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=min(50, config.steps_per_epoch),
+            logger=make_loggers(out),
+            callbacks=[
+                ModelCheckpoint(
+                    out,
+                    filename="last",
+                    save_top_k=1,
+                    enable_version_counter=False,
+                    every_n_epochs=1,
+                    save_on_train_epoch_end=True,
+                ),
+                EMAWeightAveraging(decay=config.averaging),
+                progress,
+            ],
+            plugins=[WholeCheckpoints()],
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+        data = Samples(training, validation, config, workers)
+        with told_once(out):
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        if not progress.ended and checkpoint is not None:  # then nothing has put the average in the network's place
+            module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+        if start is not None and config.keep:
+            _average(module.network, start, config.keep)
+    weights = out / WEIGHTS
+    if trainer.is_global_zero:
+        metrics, deviation = _judge(module, _batches(validation or training[:50], config))
+        about = {
+            "training": config.model_dump(mode="json"),
+            "steps": trainer.global_step,
+            "scenes": len({source.scene for source in training}),
+            "augmentation": asdict(Augmentation()) if config.augmented else None,
+            "validation": metrics if validation else {},
+            "deviation": deviation,
+            **({} if config.init is None else {BEGAN: dict(open_weights(config.init).facts)}),
+            **(facts or {}),
+        }
+        save_weights(weights, module.network, about, force=True)
+    return weights
+
+
+def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
+    """Put `keep` of another network's parameters and batch statistics into a network."""
+    other = start.state_dict()
+    mixed = {
+        name: keep * other[name].to(value) + (1 - keep) * value if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(mixed)
+
+
+def _batches(sources: Sequence[SweepSource], config: TrainingConfig) -> Iterable[Batch]:
+    """Each source's first sweep as it is, as a batch of its own."""
+    samples = SweepSamples(sources, config.network.representation, NONE, None, config.seed)
+    return DataLoader(samples, 1, sampler=[(0, number) for number in range(len(samples))])  # pyright: ignore[reportArgumentType]
+
+
+@torch.inference_mode()
+def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, float]]:
+    """Errors in parts of the range, over all pixels inside it; and what makes the stated deviations true of most of
+    them: 68 % are less than one."""
+    module.eval().cpu()
+    errors, stated = [], []
+    for inputs, position, weight in batches:
+        found, deviation = module.answer(module(inputs), (position.shape[-2], position.shape[-1]))
+        inside = (weight > 0) & (position >= 0) & (position <= 1)
+        errors.append((found - position).abs()[inside].numpy())
+        stated.append(np.ones(int(inside.sum())) if deviation is None else deviation[inside].numpy())
+    error = np.concatenate(errors) if errors else np.empty(0)
+    if not error.size:
+        return {}, {}
+    rmse = float(np.sqrt(np.mean(error**2)))
+    metrics = {"val_rmse": rmse, "val_mae": float(error.mean())}
+    if not module.config.network.probabilistic:
+        return metrics, {"constant": rmse}
+    return metrics, {"scale": float(np.quantile(error / np.concatenate(stated), NORMAL_SHARE))}
+
+
+def _precision(wanted: str) -> Any:
+    """bfloat16 where the device computes in it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16-mixed"
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        flags = ""
+    return "bf16-mixed" if "amx_bf16" in flags or "avx512_bf16" in flags else "32-true"

@@ -1,0 +1,66 @@
+"""The folder of a training run: started, resumed, or refused."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ...capture.recordings.atomic import PartialFile
+from .config import LAST, SETTINGS, WEIGHTS, TrainingConfig, TrainingError
+
+_MAY_GROW = "steps"
+
+
+def prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Path | None:
+    """The checkpoint to go on from, if any; the run's settings are written, or compared with those that are there.
+
+    A resumed run may be given more steps; the learning rate then follows the new number.
+
+    Raises:
+        TrainingError: the folder holds another run, or none to resume.
+    """
+    settings, checkpoint = out / SETTINGS, out / LAST
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process of several has seen to it
+        return checkpoint if resume and checkpoint.exists() else None
+    if resume:
+        if not settings.exists():
+            raise TrainingError(f"{out}: holds no training run to resume; leave --resume out to start one")
+        _compare(out, _read(settings), json.loads(config.model_dump_json()))
+        _write(settings, config)
+        return checkpoint if checkpoint.exists() else None
+    if settings.exists() and not force:
+        raise TrainingError(f"{out}: holds a training run; go on with --resume, or start anew with --force")
+    for stale in (checkpoint, out / WEIGHTS):
+        stale.unlink(missing_ok=True)
+    _write(settings, config)
+    return None
+
+
+def _compare(out: Path, known: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for key, value in wanted.items():
+        if key == _MAY_GROW and isinstance(known.get(key), int) and known[key] <= value:
+            continue
+        if known.get(key) != value:
+            raise TrainingError(
+                f"{out}: was started with another {key} ({json.dumps(known.get(key))}, now {json.dumps(value)}); "
+                "give the same options, or another --out"
+            )
+
+
+def _write(settings: Path, config: TrainingConfig) -> None:
+    partial = PartialFile(settings, force=True)
+    try:
+        partial.path.write_text(config.model_dump_json(indent=2) + "\n")
+        partial.commit()
+    finally:
+        partial.discard()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise TrainingError(f"{path}: is damaged; start anew with --force, or in another --out") from error
+    if not isinstance(known, dict):
+        raise TrainingError(f"{path}: is damaged; start anew with --force, or in another --out")
+    return known
