@@ -9,8 +9,13 @@ Introduction to Fourier Optics, §6.4). What pixels report is change:
   transfer function itself, symmetric about focus.
 
 Both are matched against the interpolated event focal stack, for every candidate, in four bands of detail one octave
-apart. Lens, blur and sweep leave the problem here: what remains is the same for every candidate, whatever the lens.
-The fast kernels are in `evidence_kernel`; `evidence_numpy` in the tests' reference says the same in plain NumPy.
+apart. How strong each should be is known, too: natural images have as much contrast in every octave (Field, JOSA A
+1987), blur changes it by the derivative, and motion by m pixels moves a gradient of 2πf times the contrast. Templates of
+those very sizes are the best filter while the signal is weak; where blur is small and motion is not, the even part so
+outweighs the odd one by itself. Lens, blur and sweep leave the problem here: what remains is the same for every
+candidate, whatever the lens.
+
+The fast kernels are in `evidence_kernel`.
 """
 
 from dataclasses import dataclass
@@ -37,7 +42,7 @@ LEVELS = kernel.LEVELS
 FREQUENCIES = np.geomspace(0.002, 0.5, 240)
 """Cycles per pixel at which transfer functions are averaged over a band."""
 
-HALF_CHANNELS, QUARTER_CHANNELS, PIXEL_CHANNELS, CANDIDATE_CHANNELS = 7, 6, 5, 4
+HALF_CHANNELS, QUARTER_CHANNELS, PIXEL_CHANNELS, CANDIDATE_CHANNELS = 8, 6, 5, 4
 
 _TYPICAL_BLUR_PX, _TYPICAL_DURATION_US = 8.0, 200_000.0
 _GREATEST_MOTION = 4.0
@@ -51,8 +56,9 @@ class Evidence:
     late, by their threshold and bandwidth, so in this order every error has the same sign.
     """
 
-    half: np.ndarray  # (7, C, H/2, W/2) float32: odd energy, odd share, even share (two fine bands each), event rate
-    quarter: np.ndarray  # (6, C, H/4, W/4) float32: odd energy, odd share, even share of the two coarse bands
+    half: np.ndarray  # (8, C, H/2, W/2) float32: matched energy, odd share, even share (two fine bands each), event
+    # rate, and the matched energy of all bands over its greatest among the candidates
+    quarter: np.ndarray  # (6, C, H/4, W/4) float32: matched energy, odd share, even share of the two coarse bands
     pixel: np.ndarray  # (5, H/4, W/4) float32: energy in each band, and image motion for each pixel of blur
     candidate: np.ndarray  # (4, C) float32: blur left before the sweep's start and end, position in the range, duration
     direction: Direction
@@ -93,16 +99,19 @@ def evidence_of(
     """The evidence volume of the data of an interpolated stack."""
     calibration = sweep.calibration
     blur = blur_over_range_px(calibration)
-    curves = matched_curves(blur, len(signed))
-    half, quarter, totals = kernel.make_volume(np.ascontiguousarray(signed), curves, rate_weights(len(signed)))
+    templates = matched_templates(blur, len(signed))
+    rows, columns = -(-signed.shape[1] // 4), -(-signed.shape[2] // 4)
+    motion = motion_px(calibration, (4 * rows, 4 * columns))
+    half, quarter, totals = kernel.make_volume(
+        np.ascontiguousarray(signed), templates.curves, templates.sizes, motion[1::2, 1::2], rate_weights(len(signed))
+    )
     forward = sweep.direction == Direction.FAR_TO_NEAR
     if not forward:
         half, quarter = half[:, ::-1], quarter[:, ::-1]
-    height, width = totals.shape[1:]
-    pixel = np.empty((PIXEL_CHANNELS, height, width), np.float32)
-    pixel[:LEVELS] = totals
-    motion = motion_px(calibration, (4 * height, 4 * width))[2::4, 2::4]
-    pixel[LEVELS] = np.minimum(2 * motion / blur, _GREATEST_MOTION)
+    pixel = np.empty((PIXEL_CHANNELS, rows, columns), np.float32)
+    for level in range(LEVELS):
+        pixel[level] = totals[level] / band(level)[1]
+    pixel[LEVELS] = np.minimum(2 * motion[2::4, 2::4] / blur, _GREATEST_MOTION)
     candidate = np.empty((CANDIDATE_CHANNELS, len(CANDIDATES)), np.float32)
     candidate[0] = CANDIDATES * blur / _TYPICAL_BLUR_PX
     candidate[1] = (1 - CANDIDATES) * blur / _TYPICAL_BLUR_PX
@@ -131,34 +140,52 @@ def motion_px(calibration: Calibration, size: tuple[int, int] | None = None) -> 
     )
 
 
-def matched_curves(blur_px: float, bins: int) -> np.ndarray:
-    """Expected event rate over the bins for each candidate, (LEVELS, 2, C, B) float32: odd, then even.
+@dataclass(frozen=True)
+class Templates:
+    """What a detail at each candidate makes of events over the bins: shapes of unit length, and their sizes."""
 
-    Rows have unit length where a detail changes at all, and are scaled so that one event of white noise has an energy
-    of one in every band. Blur is taken to an eighth of an octave.
+    curves: np.ndarray  # (LEVELS, 2, C, B) float32: odd, then even
+    sizes: np.ndarray  # (LEVELS, 2, C) float32: squared length, odd; even, for each squared pixel of motion over the range
+
+
+def matched_templates(blur_px: float, bins: int, candidates: np.ndarray = CANDIDATES) -> Templates:
+    """The templates of a lens.
+
+    Args:
+        blur_px: diameter of the blur over the whole range; taken to an eighth of an octave.
+        bins: of the stack.
+        candidates: positions in the range.
+
+    Returns:
+        Shapes scaled so that one event of white noise has an energy of one in every band; sizes relative to the
+        greatest odd one.
     """
-    return _curves(round(8 * np.log2(max(blur_px, 0.25))), bins)
+    return _templates(round(8 * np.log2(max(blur_px, 0.25))), bins, tuple(candidates.tolist()))
 
 
 @lru_cache(maxsize=32)
-def _curves(blur_eighths: int, bins: int) -> np.ndarray:
+def _templates(blur_eighths: int, bins: int, candidates: tuple[float, ...]) -> Templates:
     blur = 2 ** (blur_eighths / 8)
-    half_bin, distance = 0.5 / (bins - 1), np.linspace(0, 1, bins) - CANDIDATES[:, None].astype(np.float64)
-    out = np.empty((LEVELS, 2, len(CANDIDATES), bins), np.float32)
+    half_bin, distance = 0.5 / (bins - 1), np.linspace(0, 1, bins) - np.array(candidates)[:, None]
+    curves = np.empty((LEVELS, 2, len(candidates), bins), np.float32)
+    sizes = np.empty((LEVELS, 2, len(candidates)))
     for level in range(LEVELS):
         response, noise = band(level)
-        # Natural images have a power of 1/f² (Field, JOSA A 1987), in rings of circumference 2πf; df is f in this grid.
-        power = response**2
-        power = power / power.sum()
+        # A power of 1/f² in rings of circumference 2πf is even in log f, as the frequencies are.
+        power = response**2 / (response**2).sum()
 
         def contrast(at: np.ndarray, power: np.ndarray = power) -> np.ndarray:
             z = np.pi * blur * np.abs(at)[..., None] * FREQUENCIES + 1e-9
             return (2 * j1(z) / z) @ power
 
-        for part, rows in enumerate((contrast(distance + half_bin) - contrast(distance - half_bin), contrast(distance))):
-            length = np.linalg.norm(rows, axis=1, keepdims=True)
-            out[level, part] = rows / (length + 1e-3) * noise**-0.5
-    return out
+        # Over one bin the image moves by 1/(B − 1) of its motion; half of the gradient's power lies along it.
+        gradient = 2 * np.pi * np.sqrt(power @ FREQUENCIES**2) / (bins - 1) / np.sqrt(2)
+        odd, even = contrast(distance + half_bin) - contrast(distance - half_bin), gradient * contrast(distance)
+        for part, rows in enumerate((odd, even)):
+            length = np.linalg.norm(rows, axis=1)
+            curves[level, part] = rows / (length[:, None] + 1e-9) * noise**-0.5
+            sizes[level, part] = length**2
+    return Templates(curves, (sizes / sizes[:, 0].max()).astype(np.float32))
 
 
 @lru_cache(maxsize=LEVELS)

@@ -39,9 +39,11 @@ def level_filters(level: int) -> tuple[np.ndarray, np.ndarray]:
 def make_volume(
     stack: np.ndarray,  # (B, H, W) float32
     curves: np.ndarray,  # (LEVELS, 2, C, B) float32
+    sizes: np.ndarray,  # (LEVELS, 2, C) float32
+    motion: np.ndarray,  # (H/2, W/2) float32, px over the range
     rates: np.ndarray,  # (C, B) float32
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The volumes (7, C, H/2, W/2) and (6, C, H/4, W/4), and the energy of each band (LEVELS, H/4, W/4), float32.
+    """The volumes (8, C, H/2, W/2) and (6, C, H/4, W/4), and the energy of each band (LEVELS, H/4, W/4), float32.
 
     Frames are padded to multiples of 4, without events.
     """
@@ -51,15 +53,17 @@ def make_volume(
         stack = np.pad(stack, ((0, 0), (0, bottom), (0, right)))
     height, width = stack.shape[1:]
     count = curves.shape[2]
-    half = np.empty((7, count, height // 2, width // 2), np.float32)
+    half = np.empty((8, count, height // 2, width // 2), np.float32)
     quarter = np.empty((6, count, height // 4, width // 4), np.float32)
     totals = np.empty((LEVELS, height // 4, width // 4), np.float32)
-    details = pyramid(stack)
-    level_volume(details[0], curves[0], 2, half, 0, 2, totals[0])
-    level_volume(details[1], curves[1], 1, half, 1, 2, totals[1])
-    level_volume(details[2], curves[2], 1, quarter, 0, 2, totals[2])
-    level_volume(details[3], curves[3], 0, quarter, 1, 2, totals[3])
+    moved = np.square(motion)
+    for level, detail in enumerate(pyramid(stack)):
+        volume = half if level < 2 else quarter
+        pool = (2, 1, 1, 0)[level]
+        level_volume(detail, curves[level], sizes[level], moved if level < 2 else moved[::2, ::2], pool, volume, level % 2)
+        _total(detail, totals[level])
     event_rate(stack, rates, half[6])
+    _combined(half, quarter)
     return half, quarter, totals
 
 
@@ -143,12 +147,11 @@ def _halved(images):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def level_volume(detail, curves, pool, out, at, stride, total):
-    """One band: odd energy into out[at], shares of odd and even energy into out[at + stride] and out[at + 2·stride].
+def level_volume(detail, curves, sizes, moved, pool, out, at):
+    """One band: matched energy into out[at], shares of odd and even energy into out[at + 2] and out[at + 4].
 
     `pool`: 2 where the band's pixels are half as large as the volume's (energies are averaged over 2×2), 1 where they
-    are as large, 0 where they are twice as large (energies are repeated). `total` (h, w) gets the energy of the whole
-    band at a quarter of the frame's resolution.
+    are as large, 0 where they are twice as large (energies are repeated).
     """
     bins, height, width = detail.shape
     count = curves.shape[1]
@@ -158,8 +161,8 @@ def level_volume(detail, curves, pool, out, at, stride, total):
     lines = max(pool, 1)
     response = np.empty(lines * width, np.float32)
     block = np.empty((bins, lines * width), np.float32)
-    noise = np.float32(0)
-    for c in range(count):  # the greatest row has unit length but for the noise's power
+    noise = np.float32(0)  # a shape of unit length has the length of the noise's power
+    for c in range(count):
         size = np.float32(0)
         for b in range(bins):
             size += curves[0, c, b] * curves[0, c, b]
@@ -193,22 +196,59 @@ def level_volume(detail, curves, pool, out, at, stride, total):
     for part in range(2):
         for c in range(count):
             smooth = _smoothed(energy[part, c])
-            share = out[at + (1 + part) * stride, c]
+            share = out[at + 2 * (1 + part), c]
             for y in range(rows):
                 for x in range(columns):
                     share[y, x] = smooth[y, x] / (floor[y, x] + _SHARE_FLOOR)
     for c in range(count):
+        odd, even = sizes[0, c], sizes[1, c]
         for y in range(rows):
             for x in range(columns):
-                out[at, c, y, x] = min(energy[0, c, y, x], _GREATEST)
-    scale = rows // total.shape[0]
-    for y in range(total.shape[0]):
-        for x in range(total.shape[1]):
-            mean = np.float32(0)
-            for i in range(scale):
-                for j in range(scale):
-                    mean += whole[scale * y + i, scale * x + j]
-            total[y, x] = min(mean / (scale * scale), _GREATEST)
+                matched = odd * energy[0, c, y, x] + even * moved[y, x] * energy[1, c, y, x]
+                out[at, c, y, x] = min(matched, _GREATEST)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _total(detail, out):
+    """Energy of a band over all bins, mean over the pixels of a quarter of the frame's resolution."""
+    bins, height, width = detail.shape
+    rows, columns = out.shape
+    fine = max(height // rows, 1)
+    for y in range(rows):
+        for x in range(columns):
+            top = min(y * fine, height - 1) if height >= rows else y // 2
+            left = min(x * fine, width - 1) if width >= columns else x // 2
+            total = np.float32(0)
+            for b in range(bins):
+                for i in range(fine):
+                    for j in range(fine):
+                        value = detail[b, top + i, left + j]
+                        total += value * value
+            out[y, x] = total / np.float32(fine * fine)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _combined(half, quarter):
+    """Into half[7]: matched energy of all bands in a neighbourhood, over its greatest among the candidates."""
+    count, rows, columns = half.shape[1:]
+    greatest = np.full((rows, columns), np.float32(1e-6), np.float32)
+    sum_ = np.empty((rows, columns), np.float32)
+    for c in range(count):
+        for y in range(rows):
+            for x in range(columns):
+                sum_[y, x] = (
+                    half[0, c, y, x] + half[1, c, y, x] + quarter[0, c, y // 2, x // 2] + quarter[1, c, y // 2, x // 2]
+                )
+        smooth = _smoothed(sum_)
+        out = half[7, c]
+        for y in range(rows):
+            for x in range(columns):
+                out[y, x] = smooth[y, x]
+                greatest[y, x] = max(greatest[y, x], smooth[y, x])
+    for c in range(count):
+        for y in range(rows):
+            for x in range(columns):
+                half[7, c, y, x] /= greatest[y, x] + np.float32(1e-3)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)

@@ -49,7 +49,7 @@ class EvidenceNet(nn.Module):
         """Scores (logits).
 
         Args:
-            half: (N, 7, C, H/2, W/2), as `Evidence.half`.
+            half: (N, 8, C, H/2, W/2), as `Evidence.half`.
             quarter: (N, 6, C, H/4, W/4).
             pixel: (N, 5, H/4, W/4).
             candidate: (N, 4, C).

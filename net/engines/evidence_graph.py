@@ -30,7 +30,7 @@ def build_graph(
         width: of the frame, pixels.
 
     Returns:
-        A model from (1, 7, C, h/2, w/2), (1, 6, C, h/4, w/4), (1, 5, h/4, w/4) and (1, 4, C) to scores
+        A model from (1, 8, C, h/2, w/2), (1, 6, C, h/4, w/4), (1, 5, h/4, w/4) and (1, 4, C) to scores
         (1, C, h/2, w/2), h and w padded to multiples of 4.
     """
     return _Builder(config, parameters, -(-height // 4), -(-width // 4)).model()
@@ -48,8 +48,8 @@ class _Builder:
         pixel = ops.parameter([1, PIXEL_CHANNELS, rows, columns], np.float32, "pixel")
         candidate = ops.parameter([1, CANDIDATE_CHANNELS, count], np.float32, "candidate")
 
-        fine = _by_candidate(_logarithmic(half, 2, 5))
-        coarse = _by_candidate(_logarithmic(quarter, 2, 4))
+        fine = _by_candidate(_logarithmic(half, 2, HALF_CHANNELS - 2))
+        coarse = _by_candidate(_logarithmic(quarter, 2, QUARTER_CHANNELS - 2))
         scale, shift = self._norm("stem_norm")
         x = ops.add(
             self._convolution(fine, self._of("stem.weight") * scale[:, None, None, None], stride=2, padding=1),
