@@ -1,5 +1,6 @@
 """`sweepdepth train`"""
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +35,7 @@ class Accelerator(StrEnum):
 def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoints, logs, weights.safetensors.")],
     data: Annotated[
-        list[Path], typer.Option("--data", help="Dataset, or folder of recordings with depth; may be repeated.")
+        list[Path], typer.Option("--data", help="Dataset, or folder of recordings with depth; several, or one again to see it more often.")
     ],
     preset: Annotated[
         Preset,
@@ -120,16 +121,19 @@ def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> l
 
     shown = config.network.representation
     sources: list[SweepSource] = []
-    for folder in data:
+    for folder, times in Counter(data).items():
         if not as_recorded and _has_ideal_stacks(folder):
+            from ..capture.dataset import open_dataset
             from ..synth.resimulate import load_ideal_scenes, resimulated
 
             with progress_bar("reading", None, "scenes") as advance:
                 scenes = load_ideal_scenes(folder, advance)
             frames = None if shown.source == "events" else shown.bins if shown.frame_rate_hz is None else 0
             drawn = resimulated(scenes, frames=frames)
-            sources += [
-                SweepSource(f"{folder}/{scene.name}", draw) for scene, draw in zip(scenes, drawn, strict=True)
+            rendered = open_dataset(folder).manifest.configuration.get("render") != "patches"
+            sources += times * [
+                SweepSource(f"{folder}/{scene.name}", draw, validates=rendered)
+                for scene, draw in zip(scenes, drawn, strict=True)
             ]
             say(f"{folder}: {len(scenes):,} scenes, of which sweeps are simulated anew")
             continue
@@ -143,7 +147,7 @@ def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> l
             )
         for line in skipped:
             say(line)
-        sources += recorded(cases)
+        sources += times * recorded(cases)
         say(f"{folder}: {len(cases):,} sweeps of {len(files) - len(skipped):,} recordings")
     return sources
 

@@ -1,43 +1,29 @@
-"""Depth from polarity reversal: the classical estimator, a matched filter with the calibrated blur.
+"""The classical estimator: the candidate that explains most of a neighbourhood's events, where it stands out.
 
-Focus is where a pixel's polarity flips and its event rate dips between two peaks. How far the peaks lie from the dip
-depends on the detail's size and on how fast the blur grows, and the blur is known: a detail of spatial frequency f on
-a surface at φ0 is seen at focus φ with contrast OTF(f, c·|φ − φ0|), the transfer function of a disc (Goodman,
-Introduction to Fourier Optics, §6.4). Its derivative with respect to φ is the signed event rate to expect, odd about
-φ0. So for every candidate φ0 we ask, band by band of detail, how much of the events' energy in a neighbourhood that
-curve explains. Unlike counting polarities before and after each bin, this knows that fine detail reverses its
-contrast when blurred far (spurious resolution), and it has an answer where focus is at an end of the sweep.
+Focus is where a pixel's polarity flips and its event rate dips between two peaks, and where image motion makes most
+events. `evidence` has the templates that say so for the calibrated lens, both parts in their physical sizes; here their
+energies are pooled over a neighbourhood and decided at once. Unlike counting polarities before and after each bin, this
+knows that fine detail reverses its contrast when blurred far (spurious resolution), has an answer where focus is at an
+end of the sweep, and is not misled by lens breathing.
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
-from scipy.special import j1
 
 from ..capture.calibration import Calibration
 from ..capture.stack import EventFocalStack, Polarity
 from ..capture.sweeps import Sweep
+from . import evidence_kernel as kernel
 from .blur import gaussian_blur
 from .estimate import Estimate
-
-BANDS_PX = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
-"""Differences of Gaussians that split the image into bands of detail, one octave each. The coarse one tells at which
-end of the range a surface is, which fine detail alone may leave open."""
+from .evidence import BINS, band, blur_over_range_px, matched_templates, motion_px
 
 POOL_PX = 2.5
 """Pixels share a depth within a Gaussian of this width."""
 
 CANDIDATES = np.linspace(-0.2, 1.2, 57, dtype=np.float32)
 """Surfaces considered, as positions in the sweep range; some lie outside, lest those be mistaken for its ends."""
-
-FREQUENCIES = np.linspace(0.0025, 0.5, 200)
-"""Cycles per pixel at which the transfer function is averaged over a band."""
-
-MAX_MOTION = 0.25
-"""Image motion by lens breathing, as a fraction of the blur disc's change, beyond which there is no answer. Undoing
-breathing puts events where they belong, but those that the motion itself made remain, along every edge and of one
-sign; where they outnumber the focus events, the reversal cannot be seen."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +33,7 @@ class PolarityReversal:
     min_events: float = 3.0  # in a neighbourhood, below which there is no answer
     max_std: float = 0.15  # of the sweep range, above which there is no answer
     evidence_per_event: float = 0.25
-    bins: int = field(default=24, init=False)
+    bins: int = field(default=BINS, init=False)
     polarity: Polarity = field(default="interpolated", init=False)
     name: str = field(default="polarity", init=False)
 
@@ -62,7 +48,6 @@ class PolarityReversal:
         position = position.clip(0, 1)
         height, width = stack.data.shape[1:]
         known, position, spread = (_enlarge(a, height, width) for a in (known, position, spread))
-        known &= motion_px(calibration) <= MAX_MOTION * _blur_per_range(calibration)
         sweep = calibration.sweep
         diopters = np.where(known, sweep.far_diopters + position * sweep.range_diopters, np.nan)
         std = np.where(known, spread * sweep.range_diopters, np.nan)
@@ -70,7 +55,9 @@ class PolarityReversal:
         quality = float((fit * total).sum() / weight) if weight > 0 else float("nan")
         return Estimate(diopters.astype(np.float32), std.astype(np.float32), quality)
 
-    def _posterior(self, explained, total, events):
+    def _posterior(
+        self, explained: np.ndarray, total: np.ndarray, events: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Most probable position and its deviation, as fractions of the range, and the share of energy explained.
 
         The logarithm of the unexplained share, times the number of events, is the log likelihood of a Gaussian model
@@ -99,84 +86,65 @@ def estimate_depth(
     events: np.ndarray,  # (N,) EVENT_DTYPE, those of the sweep, in time order
     sweep: Sweep,
 ) -> Estimate:
-    """Depth of one sweep, straight from its events, by polarity reversal."""
+    """Depth of one sweep, straight from its events, by the classical estimator.
+
+    Args:
+        events: (N,) `EVENT_DTYPE`, those of the sweep, in time order.
+        sweep: when the focus was where.
+
+    Returns:
+        Depth and deviation where there is evidence.
+    """
     estimator = PolarityReversal()
     return estimator(EventFocalStack.build(events, sweep, estimator.bins, estimator.polarity))
 
 
 def explained_energy(
-    signed: np.ndarray,  # (B, H, W) float32, signed events, far→near
+    signed: np.ndarray,  # (B, H, W) float32, interpolated signed events, far→near
     calibration: Calibration,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Energy of the events that each candidate explains (C, H/2, W/2), and their whole energy (H/2, W/2)."""
-    bins, height, width = signed.shape
-    blurred = {sigma: gaussian_blur(signed, sigma) for sigma in {s for band in BANDS_PX for s in band}}
-    explained = np.float32(0)
-    total = np.float32(0)
-    for fine, coarse in BANDS_PX:
-        detail = (blurred[fine] - blurred[coarse]).reshape(bins, -1)
-        detail *= np.float32(_noise_gain(fine, coarse) ** -0.5)
-        curves = _rate_curves(calibration, bins, fine, coarse)
-        explained += np.square(curves @ detail).reshape(-1, height, width)
-        total += np.square(detail).sum(axis=0).reshape(height, width)
-    return _pool(explained), _pool(total)
+    """Energy of the events that each candidate explains (C, H/2, W/2), and all there is to explain (H/2, W/2).
 
-
-@lru_cache(maxsize=16)
-def _rate_curves(calibration: Calibration, bins: int, fine: float, coarse: float) -> np.ndarray:
-    """Expected signed event rate over the bins for each candidate, (C, B) float32, rows of unit length.
-
-    The transfer function of a disc of diameter d is 2·J1(πfd)/(πfd); it is averaged over the band with the 1/f²
-    power that natural images have (Field, JOSA A 1987).
+    Each band's energy counts as much as the best candidate could explain of it.
     """
-    power = _band_response(fine, coarse) ** 2 / FREQUENCIES
-    power /= power.sum()
-
-    def contrast(distance: np.ndarray) -> np.ndarray:
-        z = np.pi * _blur_per_range(calibration) * np.abs(distance)[..., None] * FREQUENCIES + 1e-9
-        return (2 * j1(z) / z) @ power
-
-    half_bin = 0.5 / (bins - 1)
-    distance = np.linspace(0, 1, bins) - CANDIDATES[:, None]
-    rate = contrast(distance + half_bin) - contrast(distance - half_bin)
-    return (rate / (np.linalg.norm(rate, axis=1, keepdims=True) + 1e-3)).astype(np.float32)
-
-
-def motion_px(calibration: Calibration) -> np.ndarray:
-    """How far lens breathing moves the image over the sweep, (H, W) pixels."""
-    camera, breathing = calibration.camera, calibration.breathing
-    if breathing is None:
-        return np.zeros((camera.height, camera.width))
-    y, x = np.mgrid[: camera.height, : camera.width] + 0.5
-    distance = np.hypot(x - breathing.center[0], y - breathing.center[1])
-    return abs(breathing.scale_per_diopter) * calibration.sweep.range_diopters * distance
+    bins, height, width = signed.shape
+    signed = np.pad(signed, ((0, 0), (0, -height % 8), (0, -width % 8)))
+    rows, columns = signed.shape[1] // 2, signed.shape[2] // 2
+    templates = matched_templates(blur_over_range_px(calibration), bins, CANDIDATES)
+    moved = np.square(motion_px(calibration, signed.shape[1:])[1::2, 1::2])
+    explained = np.zeros((len(CANDIDATES), rows, columns), np.float32)
+    total = np.zeros((rows, columns), np.float32)
+    for level, detail in enumerate(kernel.pyramid(signed)):
+        flat, shape = detail.reshape(bins, -1), (-1, *detail.shape[1:])
+        odd_size, even_size = templates.sizes[level]
+        odd, even = (_at_half(np.square(curve @ flat).reshape(shape), rows) for curve in templates.curves[level])
+        explained += odd_size[:, None, None] * odd
+        explained += even_size[:, None, None] * moved * even
+        whole = _at_half(np.square(flat).sum(axis=0).reshape(shape), rows)[0] / np.float32(band(level)[1])
+        total += whole * (odd_size[:, None, None] + even_size[:, None, None] * moved).max(axis=0)
+    half_height, half_width = -(-height // 2), -(-width // 2)
+    window = slice(0, half_height), slice(0, half_width)
+    return _blurred(explained)[:, *window], _blurred(total[None])[0][window]
 
 
-def _blur_per_range(calibration: Calibration) -> float:
-    """Diameter of the blur disc, in pixels, when the focus is one sweep range away."""
-    return calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
+def _at_half(energy: np.ndarray, rows: int) -> np.ndarray:
+    """Energies (C, h, w) of a level at half the frame's resolution: averaged over 2×2 pixels, or repeated."""
+    if energy.shape[1] > rows:
+        return (energy[:, ::2, ::2] + energy[:, 1::2, ::2] + energy[:, ::2, 1::2] + energy[:, 1::2, 1::2]) / 4
+    times = rows // energy.shape[1]
+    return energy.repeat(times, axis=1).repeat(times, axis=2)
 
 
-def _band_response(fine: float, coarse: float) -> np.ndarray:
-    """Transfer function of a difference of Gaussians at FREQUENCIES."""
-    low, high = (np.exp(-2 * (np.pi * FREQUENCIES * sigma) ** 2) for sigma in (coarse, fine))
-    return high - low
-
-
-def _noise_gain(fine: float, coarse: float) -> float:
-    """Power that spatially white noise has left in the band: ∫ |W|² over the plane of frequencies."""
-    return float(
-        (_band_response(fine, coarse) ** 2 * FREQUENCIES).sum() * 2 * np.pi * (FREQUENCIES[1] - FREQUENCIES[0])
-    )
+def _blurred(images: np.ndarray) -> np.ndarray:
+    return gaussian_blur(images, POOL_PX / 2)
 
 
 def _pool(image: np.ndarray) -> np.ndarray:
-    """Local mean (…, H/2, W/2): halved, then blurred to POOL_PX."""
-    height, width = image.shape[-2:]
-    pad = [(0, 0)] * (image.ndim - 2) + [(0, height % 2), (0, width % 2)]
-    image = np.pad(image, pad, mode="edge")
-    halved = (image[..., ::2, ::2] + image[..., 1::2, ::2] + image[..., ::2, 1::2] + image[..., 1::2, 1::2]) / 4
-    return gaussian_blur(halved.reshape(-1, *halved.shape[-2:]), POOL_PX / 2).reshape(halved.shape)
+    """Local mean (H/2, W/2): halved, then blurred to POOL_PX."""
+    height, width = image.shape
+    image = np.pad(image, ((0, height % 2), (0, width % 2)), mode="edge")
+    halved = (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]) / 4
+    return _blurred(halved[None])[0]
 
 
 def _enlarge(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -25,6 +25,7 @@ class SweepSource:
 
     scene: str  # all sources of one scene are trained on, or none is
     draw: Callable[[np.random.Generator], LabelledSweep]
+    validates: bool = True  # whether the scene may be kept from training to judge it
 
 
 def recorded(cases: Iterable[Case]) -> list[SweepSource]:
@@ -72,18 +73,19 @@ def split_scenes(sources: Sequence[SweepSource], share: float) -> tuple[list[Swe
 
     Args:
         sources: all of them.
-        share: of the scenes that are kept for validation; at least one where there are two, unless it is 0.
+        share: of the scenes that may validate which are kept for it; at least one where there are two, unless it is 0.
 
     Raises:
         RecordingError: there is no scene left to train on.
     """
-    scenes = sorted({source.scene for source in sources})
-    count = min(max(1, round(share * len(scenes))), len(scenes) - 1) if share and len(scenes) > 1 else 0
+    all_scenes = {source.scene for source in sources}
+    scenes = sorted({source.scene for source in sources if source.validates})
+    count = min(max(1, round(share * len(scenes))), len(all_scenes) - 1) if share and scenes else 0
     kept = set(scenes[len(scenes) - count :])
     training = [source for source in sources if source.scene not in kept]
     if not training:
         raise RecordingError("there are no sweeps to train on")
-    return training, [source for source in sources if source.scene in kept]
+    return training, list({source.scene: source for source in sources if source.scene in kept}.values())
 
 
 def _scene_of(recording: str) -> str:

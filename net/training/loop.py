@@ -227,7 +227,7 @@ def train(
                     every_n_epochs=1,
                     save_on_train_epoch_end=True,
                 ),
-                EMAWeightAveraging(decay=config.averaging),
+                EMAWeightAveraging(decay=config.averaging, update_starting_at_step=min(200, config.steps // 4)),
                 progress,
             ],
             plugins=[WholeCheckpoints()],

@@ -17,7 +17,7 @@ Sample = tuple[tuple[torch.Tensor, ...], np.ndarray, np.ndarray]
 
 NEAR_EVENTS_PX = 3
 """Pixels as near to an event count fully; the others `FAR_WEIGHT`: their depth is a guess from what surrounds them."""
-FAR_WEIGHT = 0.25
+FAR_WEIGHT = 0.35
 
 
 def make_sample(
