@@ -15,6 +15,7 @@ class RenderMode(StrEnum):
 
     LIGHTFIELD = "lightfield"
     DOF = "dof"
+    PATCHES = "patches"
 
 
 def render(
@@ -26,13 +27,15 @@ def render(
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running dask scheduler instead.")] = None,
     blend: Annotated[Path | None, typer.Option("--blend", help="Render this Blender file's scene.")] = None,
     assets: Annotated[Path | None, typer.Option("--assets", help="Folder of glTF and OBJ models to drop in.")] = None,
-    mode: Annotated[RenderMode | None, typer.Option("--render", help="Light field, or Blender's own blur.")] = None,
+    mode: Annotated[
+        RenderMode | None, typer.Option("--render", help="Light field, Blender's own blur, or without Blender.")
+    ] = None,
     intensity: Annotated[int | None, typer.Option("--intensity", min=0, help="Conventional images a sweep.")] = None,
     variants: Annotated[int | None, typer.Option("--variants", min=1, help="Recordings a scene.")] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make a dataset: Blender scenes, focal sweeps through a real lens, events, and the truth."""
+    """Make a dataset: scenes of Blender or of patches, focal sweeps through a real lens, events, and the truth."""
     from ..synth.config import GenerationConfig
     from ..synth.job import JobProgress, generate
     from ..synth.sampling import find_assets

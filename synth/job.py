@@ -139,8 +139,10 @@ def generate(
         raise ConfigError(f"--scenes ({scenes}) must not be negative")
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers ({workers}) must be at least 1")
-    if maker == MAKER and scheduler is None and not blender.is_installed():
-        raise blender.RenderError("Blender is missing: pip install 'sweepdepth[blender]' (needs Python 3.11)")
+    if maker == MAKER and scheduler is None and config.render != "patches" and not blender.is_installed():
+        raise blender.RenderError(
+            "Blender is missing: pip install 'sweepdepth[blender]' (needs Python 3.11), or --render patches"
+        )
     dataset = create_dataset(Path(folder).absolute(), Manifest(seed, config.fingerprint(), versions()))
     missing = dataset.missing(scenes)
     start = time.monotonic()
