@@ -4,7 +4,7 @@ A view from the point u of the aperture sees a surface of position δ, that the 
 `p − reach · (δ − ½)`, where reach = fx · u · range: the thin lens of `lightfield`, in parts of the sweep's range. So
 where a ray at q meets a patch, p = q + reach · (δ(p) − ½): in closed form for planes, and by a few steps of a fixed
 point that at least halve the error for what bulges. The nearest of all patches that a ray meets is what it sees.
-`rays_numpy` says the same in NumPy.
+`rays_numpy` computes the same in NumPy.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .scene import EVERYWHERE_PX, OUTLINE_STEPS, PatchScene
+from .scene import EVERYWHERE_PX, OUTLINE_STEPS, WAVE_BEND, WAVE_CROSS, PatchScene
 from .textures import LEVEL_STARTS, LEVELS, SIZE, WHITE
 
 BEHIND = -1e3
@@ -119,7 +119,8 @@ def cast(
                             across = (p.cos * qy - p.sin * qx) / p.width
                             at += p.bulge * max(1.0 - along * along - across * across, 0.0)
                         if p.wave != 0.0:
-                            at += p.wave * math.sin(p.wave_x * qx + p.wave_y * qy)
+                            bent = WAVE_BEND * math.sin(WAVE_CROSS * (p.wave_y * qx - p.wave_x * qy))
+                            at += p.wave * math.sin(p.wave_x * qx + p.wave_y * qy + bent)
                         at = min(max(at, farthest), closest)
                         qx, qy = rx + reach_x * (at - 0.5), ry + reach_y * (at - 0.5)
                 if at <= best:

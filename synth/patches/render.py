@@ -2,10 +2,12 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
 from ...capture.calibration import Calibration
+from ...capture.errors import SweepdepthError
 from ..lightfield import LightField, aperture_offsets, greatest_blur_px, grid_jitter, margin_for, views_for_blur
 from ..render import RenderSettings
 from . import textures
@@ -40,14 +42,14 @@ def render_patches(
         The light field, with `margin_for(calibration)`.
 
     Raises:
-        ValueError: the camera's calibration has a distortion.
+        SweepdepthError: the camera's calibration has a distortion.
     """
     settings = settings or RenderSettings()
     if calibration.camera.distortion is not None:
-        raise ValueError("camera.distortion: scenes are rendered without lens distortion; remove it")
+        raise SweepdepthError("camera.distortion: scenes are rendered without lens distortion; remove it")
     camera, sweep = calibration.camera, calibration.sweep
     middle = (sweep.far_diopters + sweep.near_diopters) / 2
-    caster = _Caster(scene, calibration)
+    caster = Caster(scene, calibration)
     position, _ = caster.view((0.0, 0.0), (0.0, 0.0), 0, seen=False)
     depth = (1 / (sweep.far_diopters + sweep.range_diopters * position.astype(np.float64))).astype(np.float32)
     if n_views is None:
@@ -75,7 +77,18 @@ def render_patches(
     return LightField(views, offsets, jitter, margin, middle, depth, intensity * exposure)
 
 
-class _Caster:
+class Ready(NamedTuple):
+    """What `rays.cast` takes of a scene, the nearest patches first; see there."""
+
+    patches: np.ndarray  # (N,) PATCH
+    boxes: np.ndarray  # (N, 4) float64, px
+    nearest: np.ndarray  # (N,) float64
+    outlines: np.ndarray  # (N, OUTLINE_STEPS + 1) float32
+    textures: np.ndarray  # (T, LEVEL_STARTS[-1]) uint16
+    limits: np.ndarray  # (3,) float64
+
+
+class Caster:
     """A scene made ready for its rays: only what the camera can see, the nearest first."""
 
     def __init__(self, scene: PatchScene, calibration: Calibration) -> None:
@@ -96,7 +109,7 @@ class _Caster:
         ]
         for name in ("texture", "mask"):
             patches[name] = [used.index(number) if number >= 0 else -1 for number in patches[name]]
-        self._scene = (
+        self.scene = Ready(
             patches,
             boxes[order],
             nearest[order],
@@ -114,5 +127,5 @@ class _Caster:
         radiance = np.empty_like(position) if seen else _NO_RADIANCE
         left, top = 0.5 - margin - camera.cx + jitter[0], 0.5 - margin - camera.cy + jitter[1]
         reach_x, reach_y = (self._reach * offset).tolist()
-        cast(*self._scene, left, top, reach_x, reach_y, position, radiance)
+        cast(*self.scene, left, top, reach_x, reach_y, position, radiance)
         return position, radiance

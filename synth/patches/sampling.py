@@ -10,7 +10,7 @@ from ...capture.calibration import Calibration
 from ..dice import Dice
 from ..sampling import SceneConfig
 from . import outlines
-from .scene import Kind, Patch, PatchScene
+from .scene import WAVE_BEND, WAVE_CROSS, Kind, Patch, PatchScene
 
 _PATCHES = 15  # stream of random numbers
 KINDS: dict[Kind, float] = {
@@ -60,14 +60,17 @@ class Painter:
         dice = self.dice
         self.shapes.append(outlines.full())
         frequency = 2 * np.pi / (self.width * dice.log_uniform(0.08, 0.5))
-        wave = min(wave, _STEEPEST / frequency / (self.blur_px / 2))
+        steepness = frequency * np.hypot(1.0, WAVE_BEND * WAVE_CROSS) * self.blur_px / 2
+        wave = min(wave, _STEEPEST / steepness)
+        slope_x, slope_y = (right - left) / self.width, (bottom - top) / self.height
+        flatter = min(1.0, _STEEPEST / max(np.hypot(slope_x, slope_y) * self.blur_px / 2, 1e-9))
         turn = dice.uniform(0, 2 * np.pi)
         wall = Patch(
             x=self.x,
             y=self.y,
             position=(left + right + top + bottom) / 4,
-            slope_x=(right - left) / self.width,
-            slope_y=(bottom - top) / self.height,
+            slope_x=slope_x * flatter,
+            slope_y=slope_y * flatter,
             wave=wave,
             wave_x=frequency * np.cos(turn),
             wave_y=frequency * np.sin(turn),
@@ -83,7 +86,7 @@ class Painter:
         y = dice.uniform(-0.55, 0.55) * self.height if y is None else y
         half = sizes.get("half") or dice.log_uniform(0.03, 0.45) * self.width / 2
         thin = dice.log_uniform(0.02, 0.3) if dice.chance(0.2) else dice.uniform(0.4, 1.0)
-        lean, toward = dice.uniform(0.0, 0.25) / (2 * half), dice.uniform(0, 2 * np.pi)
+        lean, toward = min(dice.uniform(0.0, 0.25) / (2 * half), 0.2 / self.blur_px), dice.uniform(0, 2 * np.pi)
         bulge = min(dice.log_uniform(0.003, 0.3), _STEEPEST * half * thin / self.blur_px)
         patch = self.turned(
             x=self.x + x,
@@ -103,7 +106,7 @@ class Painter:
         """The patch with a texture and light; `rich`: with much of it."""
         dice = self.dice
         dark = dice.log_uniform(0.02, 0.5)
-        light = dark * (1 + dice.log_uniform(0.4 if rich else 0.05, 25.0))
+        light = dark * (1 + dice.log_uniform(0.5 if rich else 0.1, 25.0))
         dark, light = (dark / light * 0.95, 0.95) if light > 0.95 else (dark, light)
         if dice.chance(0.3):
             dark, light = light, dark
@@ -240,7 +243,8 @@ def _relief(painter: Painter) -> list[Patch]:
     """One wavy surface that fills the view, and a few things before it."""
     dice, middle = painter.dice, painter.position(0.15, 0.75)
     edges = [middle + dice.uniform(-0.2, 0.2) for _ in range(4)]
-    return [painter.wall(*edges, wave=dice.uniform(0.1, 0.5)), *_bodies(painter, 0.3)]
+    surface = painter.painted(painter.wall(*edges, wave=dice.uniform(0.1, 0.5)), rich=dice.chance(0.7))
+    return [surface, *_bodies(painter, 0.3)]
 
 
 def _layers(painter: Painter) -> list[Patch]:

@@ -17,6 +17,9 @@ Kind = Literal["room", "open", "planes", "clutter", "tabletop", "relief", "layer
 EVERYWHERE_PX = 1e6
 """Half the size of a patch without an outline."""
 
+WAVE_BEND, WAVE_CROSS = 1.5, 0.6
+"""Waves over a surface are bent by so many radians, in waves across them of so many times their frequency."""
+
 OUTLINE_STEPS = 512
 """Radii that describe an outline, evenly over its diamond angle; see `diamond_angle`."""
 
@@ -42,7 +45,7 @@ class Patch:
     slope_x: float = 0.0  # position per px
     slope_y: float = 0.0
     bulge: float = 0.0  # how much nearer the centre is than the outline
-    wave: float = 0.0  # amplitude of waves over it
+    wave: float = 0.0  # amplitude of bent waves over it
     wave_x: float = 0.0  # radians per px
     wave_y: float = 0.0
     texture: int = -1  # -1: plain
