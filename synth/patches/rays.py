@@ -22,6 +22,8 @@ STEPS = 4
 SHARPER = 1.0
 """Levels of the mip chain by which textures are read finer than a pixel, since views are jittered: their mean over a
 pixel is the filter, and what each of them sees is a point."""
+MASK_LEVEL = 1
+"""Level of the mip chain at which masks are read: they are smooth, and small enough there for the cache."""
 _STARTS = LEVEL_STARTS
 
 
@@ -119,8 +121,8 @@ def cast(
                             across = (p.cos * qy - p.sin * qx) / p.width
                             at += p.bulge * max(1.0 - along * along - across * across, 0.0)
                         if p.wave != 0.0:
-                            bent = WAVE_BEND * math.sin(WAVE_CROSS * (p.wave_y * qx - p.wave_x * qy))
-                            at += p.wave * math.sin(p.wave_x * qx + p.wave_y * qy + bent)
+                            bent = WAVE_BEND * _hill(WAVE_CROSS * (p.wave_y * qx - p.wave_x * qy))
+                            at += p.wave * _hill(p.wave_x * qx + p.wave_y * qy + bent)
                         at = min(max(at, farthest), closest)
                         qx, qy = rx + reach_x * (at - 0.5), ry + reach_y * (at - 0.5)
                 if at <= best:
@@ -144,7 +146,7 @@ def cast(
                         continue
                 if p.mask >= 0:
                     u, v = qx * p.mask_texels + p.mask_x, qy * p.mask_texels + p.mask_y
-                    if _read(textures[p.mask], 0, u, v) < p.mask_level:
+                    if _read(textures[p.mask], MASK_LEVEL, u, v) < p.mask_level:
                         continue
                 best, hit, hit_x, hit_y = at, i, qx, qy
             position[row, column] = best
@@ -152,6 +154,13 @@ def cast(
                 radiance[row, column] = 0.0
                 if hit >= 0:
                     radiance[row, column] = _look(patches[hit], textures, infinity, best, hit_x, hit_y)
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+def _hill(phase: float) -> float:
+    """The same as `scene.hill`."""
+    part = 2.0 * (phase - math.floor(phase)) - 1.0
+    return -4.0 * part * (1.0 - abs(part))
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .rays import BEHIND, SHARPER, STEPS
-from .scene import EVERYWHERE_PX, OUTLINE_STEPS, WAVE_BEND, WAVE_CROSS, diamond_angle
+from .rays import BEHIND, MASK_LEVEL, SHARPER, STEPS
+from .scene import EVERYWHERE_PX, OUTLINE_STEPS, WAVE_BEND, WAVE_CROSS, diamond_angle, hill
 from .textures import LEVEL_STARTS, LEVELS, SIZE, WHITE
 
 
@@ -61,13 +61,13 @@ def _meet(
         return at, qx, qy
     for _ in range(STEPS):
         along, across = _turned(patch, qx, qy)
-        bent = WAVE_BEND * np.sin(WAVE_CROSS * (patch["wave_y"] * qx - patch["wave_x"] * qy))
+        bent = WAVE_BEND * hill(WAVE_CROSS * (patch["wave_y"] * qx - patch["wave_x"] * qy))
         at, qx, qy = place(
             patch["position"]
             + patch["slope_x"] * qx
             + patch["slope_y"] * qy
             + patch["bulge"] * np.maximum(1 - along**2 - across**2, 0)
-            + patch["wave"] * np.sin(patch["wave_x"] * qx + patch["wave_y"] * qy + bent)
+            + patch["wave"] * hill(patch["wave_x"] * qx + patch["wave_y"] * qy + bent)
         )
     return at, qx, qy
 
@@ -91,7 +91,7 @@ def _inside(patch: np.void, outline: np.ndarray, textures: np.ndarray, qx: np.nd
         inside &= ((patch["cos"] * qx + patch["sin"] * qy) * patch["gaps"]) % 1 <= patch["solid"]
     if patch["mask"] >= 0:
         u, v = qx * patch["mask_texels"] + patch["mask_x"], qy * patch["mask_texels"] + patch["mask_y"]
-        inside &= _read(textures[patch["mask"]], np.zeros(qx.shape, int), u, v) >= patch["mask_level"]
+        inside &= _read(textures[patch["mask"]], np.full(qx.shape, MASK_LEVEL), u, v) >= patch["mask_level"]
     return inside
 
 

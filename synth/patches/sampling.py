@@ -10,7 +10,7 @@ from ...capture.calibration import Calibration
 from ..dice import Dice
 from ..sampling import SceneConfig
 from . import outlines
-from .scene import WAVE_BEND, WAVE_CROSS, Kind, Patch, PatchScene
+from .scene import WAVE_STEEPNESS, Kind, Patch, PatchScene
 
 _PATCHES = 15  # stream of random numbers
 KINDS: dict[Kind, float] = {
@@ -59,9 +59,8 @@ class Painter:
         """A surface without end, by its positions at the frame's edges; `wave` is the amplitude of waves over it."""
         dice = self.dice
         self.shapes.append(outlines.full())
-        frequency = 2 * np.pi / (self.width * dice.log_uniform(0.08, 0.5))
-        steepness = frequency * np.hypot(1.0, WAVE_BEND * WAVE_CROSS) * self.blur_px / 2
-        wave = min(wave, _STEEPEST / steepness)
+        frequency = 1 / (self.width * dice.log_uniform(0.08, 0.5))
+        wave = min(wave, _STEEPEST / (WAVE_STEEPNESS * frequency * self.blur_px / 2))
         slope_x, slope_y = (right - left) / self.width, (bottom - top) / self.height
         flatter = min(1.0, _STEEPEST / max(np.hypot(slope_x, slope_y) * self.blur_px / 2, 1e-9))
         turn = dice.uniform(0, 2 * np.pi)

@@ -6,6 +6,7 @@ surfaces can be cut into such patches; what is missing is the flanks that only t
 """
 
 import json
+import math
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import cached_property
 from typing import Literal
@@ -17,8 +18,11 @@ Kind = Literal["room", "open", "planes", "clutter", "tabletop", "relief", "layer
 EVERYWHERE_PX = 1e6
 """Half the size of a patch without an outline."""
 
-WAVE_BEND, WAVE_CROSS = 1.5, 0.6
-"""Waves over a surface are bent by so many radians, in waves across them of so many times their frequency."""
+WAVE_BEND, WAVE_CROSS = 0.2, 0.6
+"""Waves over a surface are bent by so many periods, in waves across them of so many times their frequency."""
+
+WAVE_STEEPNESS = 8.0 * math.hypot(1.0, WAVE_BEND * WAVE_CROSS * 8.0)
+"""Greatest slope of a wave of amplitude and frequency 1."""
 
 OUTLINE_STEPS = 512
 """Radii that describe an outline, evenly over its diamond angle; see `diamond_angle`."""
@@ -46,7 +50,7 @@ class Patch:
     slope_y: float = 0.0
     bulge: float = 0.0  # how much nearer the centre is than the outline
     wave: float = 0.0  # amplitude of bent waves over it
-    wave_x: float = 0.0  # radians per px
+    wave_x: float = 0.0  # periods per px
     wave_y: float = 0.0
     texture: int = -1  # -1: plain
     texels: float = 1.0  # per px
@@ -99,6 +103,19 @@ class PatchScene:
 
 
 _DEFAULT = Patch()
+
+
+def hill(phase: np.ndarray) -> np.ndarray:
+    """A wave of two parabolas a period, near to a sine.
+
+    Args:
+        phase: periods, any shape.
+
+    Returns:
+        Heights of the same shape, within ±1; 0 at whole periods, then rising.
+    """
+    part = 2 * (phase - np.floor(phase)) - 1
+    return -4 * part * (1 - np.abs(part))
 
 
 def diamond_angle(x: np.ndarray, y: np.ndarray) -> np.ndarray:

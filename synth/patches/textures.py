@@ -166,15 +166,16 @@ def _strokes(dice: Dice) -> np.ndarray:
     return 1 - image if dice.chance(0.6) else image
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 def paint(leaves: np.ndarray, image: np.ndarray) -> None:
     """Paint shapes one over another on a periodic image, with edges a texel wide.
 
     Args:
         leaves: (N, 7) float64: x, y, half length, half width (of boxes), angle in radians, shape, value.
-        image: (S, S) float32, changed in place.
+        image: (S, S) float32, changed in place; S is a power of 2.
     """
     size = image.shape[0]
+    normal_x, normal_y = np.empty(16), np.empty(16)
     for i in range(leaves.shape[0]):
         x, y, length, width, angle, kind, value = leaves[i]
         corners = int(kind)
@@ -184,23 +185,25 @@ def paint(leaves: np.ndarray, image: np.ndarray) -> None:
             reach_x = abs(cos) * length + abs(sin) * width + 1
             reach_y = abs(sin) * length + abs(cos) * width + 1
         apothem = length * np.cos(np.pi / corners) if corners > 2 else 0.0
+        for n in range(corners if corners > 2 else 0):
+            turn = angle + 2 * np.pi * n / corners
+            normal_x[n], normal_y[n] = np.cos(turn), np.sin(turn)
         for row in range(int(np.floor(y - reach_y)), int(np.ceil(y + reach_y))):
             dy = row + 0.5 - y
+            line = image[row & (size - 1)]
             for column in range(int(np.floor(x - reach_x)), int(np.ceil(x + reach_x))):
                 dx = column + 0.5 - x
                 if corners == _DISC:
                     inside = length - np.sqrt(dx * dx + dy * dy)
                 else:
-                    along, across = cos * dx + sin * dy, cos * dy - sin * dx
                     if corners == _BOX:
-                        inside = min(length - abs(along), width - abs(across))
+                        inside = min(length - abs(cos * dx + sin * dy), width - abs(cos * dy - sin * dx))
                     else:
-                        inside = np.inf
+                        inside = apothem
                         for n in range(corners):
-                            turn = 2 * np.pi * n / corners
-                            inside = min(inside, apothem - np.cos(turn) * along - np.sin(turn) * across)
-                cover = inside + 0.5
-                if cover > 0:
-                    cover = min(cover, 1.0)
-                    at = image[row % size, column % size]
-                    image[row % size, column % size] = at + cover * (value - at)
+                            inside = min(inside, apothem - normal_x[n] * dx - normal_y[n] * dy)
+                if inside >= 0.5:
+                    line[column & (size - 1)] = value
+                elif inside > -0.5:
+                    at = line[column & (size - 1)]
+                    line[column & (size - 1)] = at + (inside + 0.5) * (value - at)

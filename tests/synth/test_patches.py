@@ -127,7 +127,7 @@ def test_depth_ends_at_the_scene_s_ends_and_the_nearest_surface_is_seen():
     "patch",
     [
         Patch(position=0.6, slope_x=0.01, slope_y=-0.004),
-        Patch(position=0.5, wave=0.25, wave_x=0.12, wave_y=0.1),
+        Patch(position=0.5, wave=0.25, wave_x=0.019, wave_y=0.016),
         Patch(position=0.2, bulge=0.5, length=80.0, width=60.0),
     ],
     ids=["plane", "waves", "bulge"],
