@@ -85,7 +85,7 @@ def circuit_board(data: Path) -> Figure:
 
 PICTURES: dict[str, tuple[Callable[[Path], Figure], int]] = {
     "dataset": (dataset, 80),
-    "patches": (dataset, 60),
+    "patches": (dataset, 80),
     "circuit_board": (circuit_board, 90),
 }
 """What draws each, and at how many dots per inch."""
