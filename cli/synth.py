@@ -123,3 +123,26 @@ def simulate(
         print_json({"out": str(out), "events": len(recording.events), "sweeps": sweeps})
     else:
         say(f"written {out}: {len(recording.events):,} events in {sweeps} sweeps")
+
+
+def pack(
+    dataset: Annotated[Path, typer.Argument(help="The dataset's folder.")],
+    out: Annotated[Path, typer.Argument(help="The pack to write.")],
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Pack a dataset's ideal focal stacks into one small file, from which recordings can be simulated elsewhere."""
+    from ..capture.dataset import open_dataset
+    from ..capture.stack_pack import write_pack
+
+    opened = open_dataset(dataset)
+    scenes = len(opened.first_variants)
+    with progress_bar("packing", scenes, "scenes") as advance:
+        packed = write_pack(out, opened, force=force, on_scene=advance)
+    size = out.stat().st_size
+    if as_json:
+        print_json({"out": str(out), "scenes": packed, "left_out": scenes - packed, "bytes": size})
+    else:
+        left = f"; {scenes - packed} have no ideal focal stack and were left out" if packed < scenes else ""
+        say(f"written {out}: {packed} scenes, {size / 1e6:.1f} MB{left}")
