@@ -60,6 +60,7 @@ synth_app.command("render", epilog="Example: sweepdepth synth render --out datas
 synth_app.command("simulate", epilog="Example: sweepdepth synth simulate photographs --lens lens.toml --out sweep.h5")(
     synth.simulate
 )
+synth_app.command("pack", epilog="Example: sweepdepth synth pack dataset train.pack")(synth.pack)
 app.add_typer(synth_app, name="synth")
 keys_app = typer.Typer(help="CURVE keys for streams that leave this machine.", no_args_is_help=True)
 keys_app.command("new", epilog="Example: sweepdepth keys new robot")(keys.new)

@@ -15,6 +15,7 @@ class RenderMode(StrEnum):
 
     LIGHTFIELD = "lightfield"
     DOF = "dof"
+    PATCHES = "patches"
 
 
 def render(
@@ -26,13 +27,15 @@ def render(
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running dask scheduler instead.")] = None,
     blend: Annotated[Path | None, typer.Option("--blend", help="Render this Blender file's scene.")] = None,
     assets: Annotated[Path | None, typer.Option("--assets", help="Folder of glTF and OBJ models to drop in.")] = None,
-    mode: Annotated[RenderMode | None, typer.Option("--render", help="Light field, or Blender's own blur.")] = None,
+    mode: Annotated[
+        RenderMode | None, typer.Option("--render", help="Light field, Blender's own blur, or without Blender.")
+    ] = None,
     intensity: Annotated[int | None, typer.Option("--intensity", min=0, help="Conventional images a sweep.")] = None,
     variants: Annotated[int | None, typer.Option("--variants", min=1, help="Recordings a scene.")] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make a dataset: Blender scenes, focal sweeps through a real lens, events, and the truth."""
+    """Make a dataset: scenes of Blender or of patches, focal sweeps through a real lens, events, and the truth."""
     from ..synth.config import GenerationConfig
     from ..synth.job import JobProgress, generate
     from ..synth.sampling import find_assets
@@ -120,3 +123,26 @@ def simulate(
         print_json({"out": str(out), "events": len(recording.events), "sweeps": sweeps})
     else:
         say(f"written {out}: {len(recording.events):,} events in {sweeps} sweeps")
+
+
+def pack(
+    dataset: Annotated[Path, typer.Argument(help="The dataset's folder.")],
+    out: Annotated[Path, typer.Argument(help="The pack to write.")],
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Pack a dataset's ideal focal stacks into one small file, from which recordings can be simulated elsewhere."""
+    from ..capture.dataset import open_dataset
+    from ..capture.stack_pack import write_pack
+
+    opened = open_dataset(dataset)
+    scenes = len(opened.first_variants)
+    with progress_bar("packing", scenes, "scenes") as advance:
+        packed = write_pack(out, opened, force=force, on_scene=advance)
+    size = out.stat().st_size
+    if as_json:
+        print_json({"out": str(out), "scenes": packed, "left_out": scenes - packed, "bytes": size})
+    else:
+        left = f"; {scenes - packed} have no ideal focal stack and were left out" if packed < scenes else ""
+        say(f"written {out}: {packed} scenes, {size / 1e6:.1f} MB{left}")

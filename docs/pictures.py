@@ -5,7 +5,7 @@ dataset          eight scenes of a dataset (DATA: its folder)
 circuit_board    photographs focused from far to near, the events of a sweep through them, and their depth
                  (DATA: the folder of photographs)
 demo             that of `sweepdepth demo` (DATA: its demo.png)
-patches          patch scenes of endless training, focused from far to near, and their depth
+patches          eight patch scenes (DATA: the folder of a dataset with render = "patches")
 calibration      that of `sweepdepth calibrate` (DATA: that of `./run bench calibration --picture`)
 """
 
@@ -83,33 +83,9 @@ def circuit_board(data: Path) -> Figure:
     return figure
 
 
-def patches() -> Figure:
-    """Four scenes: images along the sweep, then the true position in its range."""
-    import torch
-
-    from sweepdepth.synth.endless.lens import FOCUS_SAMPLES, Chance
-    from sweepdepth.synth.endless.pool import make_patch_scenes
-    from sweepdepth.synth.endless.tiles import make_tiles
-
-    chance = Chance(1, "cpu")
-    with torch.no_grad():
-        stacks, position, lens = make_patch_scenes(chance, make_tiles(chance, 60), 6, 96, 128)
-    chosen = (0, 2, 3, 5)
-    figure = Figure(figsize=(12, 7.4), layout="constrained")
-    for row, scene in zip(figure.subplots(4, 5), chosen, strict=True):
-        for axes, focus in zip(row, np.linspace(0, FOCUS_SAMPLES - 1, 4).astype(int), strict=False):
-            axes.imshow(stacks[scene, focus].clamp(max=1) ** 0.45, cmap="gray", vmin=0, vmax=1)
-            axes.set_title(f"focus at {focus / (FOCUS_SAMPLES - 1):.2f} of the range", fontsize=9)
-        shown = row[-1].imshow(position[scene], cmap="viridis", vmin=0, vmax=1)
-        row[-1].set_title(f"true position; blur up to {float(lens.blur_px[scene]):.0f} px", fontsize=9)
-        figure.colorbar(shown, ax=row[-1], label="0 far, 1 near")
-        for axes in row:
-            axes.set_axis_off()
-    return figure
-
-
 PICTURES: dict[str, tuple[Callable[[Path], Figure], int]] = {
     "dataset": (dataset, 80),
+    "patches": (dataset, 80),
     "circuit_board": (circuit_board, 90),
 }
 """What draws each, and at how many dots per inch."""
@@ -126,8 +102,6 @@ def main() -> None:
         case ["demo" | "calibration" as name, data]:
             with Image.open(data) as picture:
                 keep(name, picture)
-        case ["patches"]:
-            keep_figure("patches", patches(), 80)
         case [name, data] if name in PICTURES:
             draw, dpi = PICTURES[name]
             keep_figure(name, draw(Path(data)), dpi)

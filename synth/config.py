@@ -187,7 +187,8 @@ class GenerationConfig(_Section):
     sweeps: Annotated[int, Field(ge=1, le=1000)] = 4
     variants: Annotated[int, Field(ge=1, le=100)] = 1
     """Recordings of each scene, with their own light and sensor: scene_000042.h5, scene_000042_v1.h5, …"""
-    render: Literal["lightfield", "dof"] = "lightfield"
+    render: Literal["lightfield", "dof", "patches"] = "lightfield"
+    """Blender's light field or its own depth of field, or patch scenes, which need no Blender."""
     blur_step_px: Annotated[float, Field(gt=0, le=10)] = DEFAULT_BLUR_STEP_PX
     camera: CameraRange = CameraRange()
     lens: LensRange = LensRange()
@@ -200,10 +201,17 @@ class GenerationConfig(_Section):
 
     @model_validator(mode="after")
     def _stops_down(self) -> Self:
-        if self.intensity.aperture_pair and self.render != "lightfield":
+        if self.intensity.aperture_pair and self.render == "dof":
             raise ValueError(
                 'intensity.aperture_pair: other apertures come from a light field; set render = "lightfield"'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _draws_models(self) -> Self:
+        if self.render == "patches" and (self.scene.blend is not None or self.scene.assets):
+            key = "blend" if self.scene.blend is not None else "assets"
+            raise ValueError(f'scene.{key}: patch scenes have no models; set render = "lightfield", or leave it out')
         return self
 
     @classmethod

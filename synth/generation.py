@@ -61,23 +61,15 @@ def make_scene(order: Mapping[str, Any], index: int) -> dict[str, Any]:
     Raises:
         SweepdepthError: the scene cannot be drawn, or its file not written.
     """
-    from .render import Stage
-    from .sampling import sample_scene
-
     start, cpu_start = time.perf_counter(), time.process_time()
     seed, threads = order["seed"], order["threads"]
     config = GenerationConfig.model_validate(order["config"])
-    calibration = sample_calibration(seed, index, config)
-    scene = sample_scene(seed, index, config.scene, calibration)
-    calibration = sample_window(seed, index, config, calibration)
-    with Stage(scene, calibration, config.rendering.model_copy(update={"threads": threads})) as stage:
-        if config.render == "lightfield":
-            images = sweep_light_field(stage.light_field(), calibration, config, threads)
-        else:
-            stack = np.stack([stage.defocused(focus) for focus in focus_steps(calibration, config.blur_step_px)])
-            images = SweepImages(stack, stage.depth(), stage.intensity())
+    whole = sample_calibration(seed, index, config)
+    calibration = sample_window(seed, index, config, whole)
+    draw = _draw_patches if config.render == "patches" else _draw_in_blender
+    images, description = draw(seed, index, config, whole, calibration, threads)
     rendered = time.perf_counter()
-    attributes = {"scene": scene.model_dump_json()}
+    attributes = {"scene": description}
     events = write_recordings(images, calibration, config, Path(order["folder"]), seed, index, attributes)
     return {
         "events": events,
@@ -85,6 +77,32 @@ def make_scene(order: Mapping[str, Any], index: int) -> dict[str, Any]:
         "total_s": time.perf_counter() - start,
         "cpu_s": time.process_time() - cpu_start,
     }
+
+
+def _draw_in_blender(
+    seed: int, index: int, config: GenerationConfig, whole: Calibration, calibration: Calibration, threads: int
+) -> tuple[SweepImages, str]:
+    from .render import Stage
+    from .sampling import sample_scene
+
+    scene = sample_scene(seed, index, config.scene, whole)
+    with Stage(scene, calibration, config.rendering.model_copy(update={"threads": threads})) as stage:
+        if config.render == "lightfield":
+            images = sweep_light_field(stage.light_field(), calibration, config, threads)
+        else:
+            stack = np.stack([stage.defocused(focus) for focus in focus_steps(calibration, config.blur_step_px)])
+            images = SweepImages(stack, stage.depth(), stage.intensity())
+    return images, scene.model_dump_json()
+
+
+def _draw_patches(
+    seed: int, index: int, config: GenerationConfig, whole: Calibration, calibration: Calibration, threads: int
+) -> tuple[SweepImages, str]:
+    from .patches import render_patches, sample_patches
+
+    scene = sample_patches(seed, index, config.scene, whole)
+    light_field = render_patches(scene, calibration, config.rendering, threads=threads)
+    return sweep_light_field(light_field, calibration, config, threads), scene.description()
 
 
 def write_recordings(

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 MAKER = "sweepdepth.synth.generation:make_scene"
 DEFAULT_TIME_LIMIT_S = 1800.0
 DEFAULT_SCENES_PER_PROCESS = 25
+PATCH_SCENES_PER_PROCESS = 2000
+"""Of patch scenes: nothing leaks, and starting a process takes as long as several scenes."""
 WORKER_MEMORY_BYTES = 2 << 30
 """What one worker and its Blender may come to; sets how many fit on a machine."""
 
@@ -115,7 +117,7 @@ def generate(
     workers: int | None = None,
     scheduler: str | None = None,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
-    scenes_per_process: int = DEFAULT_SCENES_PER_PROCESS,
+    scenes_per_process: int | None = None,
     on_progress: Callable[[JobProgress], None] = lambda progress: None,
     maker: str = MAKER,
 ) -> JobReport:
@@ -125,7 +127,8 @@ def generate(
         workers: processes on this machine; as many as it has cores and memory for unless given.
         scheduler: address of a running dask scheduler, in place of workers here.
         time_limit_s: a scene that takes longer is ended.
-        scenes_per_process: Blender is started anew after so many, to free what it leaks.
+        scenes_per_process: a process is replaced after so many, to free what Blender leaks; by default 25, and
+            2000 where patches are rendered.
         on_progress: called after every scene, from this thread.
         maker: "module:function" that makes one scene; see `SceneProcess`.
 
@@ -139,8 +142,12 @@ def generate(
         raise ConfigError(f"--scenes ({scenes}) must not be negative")
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers ({workers}) must be at least 1")
-    if maker == MAKER and scheduler is None and not blender.is_installed():
-        raise blender.RenderError("Blender is missing: pip install 'sweepdepth[blender]' (needs Python 3.11)")
+    if maker == MAKER and scheduler is None and config.render != "patches" and not blender.is_installed():
+        raise blender.RenderError(
+            "Blender is missing: pip install 'sweepdepth[blender]' (needs Python 3.11), or --render patches"
+        )
+    if scenes_per_process is None:
+        scenes_per_process = PATCH_SCENES_PER_PROCESS if config.render == "patches" else DEFAULT_SCENES_PER_PROCESS
     dataset = create_dataset(Path(folder).absolute(), Manifest(seed, config.fingerprint(), versions()))
     missing = dataset.missing(scenes)
     start = time.monotonic()

@@ -321,7 +321,6 @@ def supplies(tmp_path_factory) -> Path:
     (folder / "examples" / "weights").mkdir(parents=True)
     for config in (ROOT / "examples" / "weights").glob("*.toml"):
         (folder / "examples" / "weights" / config.name).write_text(TINY)
-    shutil.copy(ROOT / "examples" / "weights" / "pack.py", folder / "examples" / "weights")
     (folder / "mine.toml").write_text(TINY)
     (folder / "examples" / "node").symlink_to(ROOT / "examples" / "node")
     (folder / "examples" / "cpp").mkdir()

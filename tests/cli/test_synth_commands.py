@@ -45,6 +45,22 @@ def test_a_rendered_dataset_is_described_and_replays(tmp_path):
     assert "seed" in error
 
 
+def test_patch_scenes_are_rendered_described_and_packed(tmp_path):
+    text = "sweeps = 2\n[camera]\nwidth = 64\nheight = 48\n[intensity]\nframes = 12\nnoise = false\n"
+    (tmp_path / "small.toml").write_text(text)
+    arguments = ["synth", "render", "--out", "data", "--scenes", "2", "--config", "small.toml", "--workers", "1"]
+    out, _ = sweepdepth(*arguments, "--render", "patches", "--json", cwd=tmp_path)
+    assert json.loads(out)["made"] == 2
+    _, error = sweepdepth(*arguments, "--render", "lightfield", cwd=tmp_path, expect=1)
+    assert "render" in error
+    assert json.loads(sweepdepth("info", "data", "--json", cwd=tmp_path)[0])["dataset"]["scenes"].startswith("2, ")
+    packed = json.loads(sweepdepth("synth", "pack", "data", "a.pack", "--json", cwd=tmp_path)[0])
+    assert (packed["scenes"], packed["left_out"]) == (2, 0)
+    assert packed["bytes"] == (tmp_path / "a.pack").stat().st_size
+    _, error = sweepdepth("synth", "pack", "data", "a.pack", cwd=tmp_path, expect=1)
+    assert "a.pack: exists" in error
+
+
 def test_photographs_become_a_recording_whose_depth_follows_their_order(tmp_path, lens):
     """The left half of the scene is sharp in the second of five photographs, the right half in the fourth."""
     pattern = gaussian_filter(np.random.default_rng(0).normal(size=(72, 96)), 1.2)

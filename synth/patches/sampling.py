@@ -1,0 +1,290 @@
+"""Patch scenes: everything that chance decides about them, in the layouts of `synth.sampling` and two more."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ...capture.calibration import Calibration
+from ..dice import Dice
+from ..sampling import SceneConfig
+from . import outlines
+from .scene import WAVE_STEEPNESS, Kind, Patch, PatchScene
+
+_PATCHES = 15  # stream of random numbers
+KINDS: dict[Kind, float] = {
+    "room": 3,
+    "open": 2,
+    "planes": 3,
+    "clutter": 4,
+    "tabletop": 3,
+    "relief": 2,
+    "layers": 5,
+    "slant": 2,
+}
+_TEXTURES = 7
+"""In a scene; surfaces share them, in other sizes, directions and tones."""
+_MASKS = 2
+_STEEPEST = 0.4
+"""Greatest change of shift per px between the middle of the lens and its rim: rays find their patches in few steps."""
+
+
+@dataclass
+class Painter:
+    """Draws patches for one camera."""
+
+    dice: Dice
+    width: int  # px
+    height: int
+    x: float  # middle of the frame, px from the optical axis
+    y: float
+    blur_px: float  # over the whole range
+    farthest: float  # position
+    nearest: float
+    crowd: int  # loose things
+    shapes: list[np.ndarray] = field(default_factory=list)  # outlines, one for each patch
+
+    def position(self, low: float = 0.0, high: float = 1.0) -> float:
+        """A position evenly between two parts of all that is possible."""
+        return self.farthest + (self.nearest - self.farthest) * self.dice.uniform(low, high)
+
+    def turned(self, **values: Any) -> Patch:
+        """A patch in any direction with an outline of its own."""
+        turn = self.dice.uniform(0, 2 * np.pi)
+        self.shapes.append(outlines.outline(self.dice))
+        return Patch(**{"cos": np.cos(turn), "sin": np.sin(turn)} | values)
+
+    def wall(self, left: float, right: float, top: float, bottom: float, wave: float = 0.0) -> Patch:
+        """A surface without end, by its positions at the frame's edges; `wave` is the amplitude of waves over it."""
+        dice = self.dice
+        self.shapes.append(outlines.full())
+        frequency = 1 / (self.width * dice.log_uniform(0.08, 0.5))
+        wave = min(wave, _STEEPEST / (WAVE_STEEPNESS * frequency * self.blur_px / 2))
+        slope_x, slope_y = (right - left) / self.width, (bottom - top) / self.height
+        flatter = min(1.0, _STEEPEST / max(np.hypot(slope_x, slope_y) * self.blur_px / 2, 1e-9))
+        turn = dice.uniform(0, 2 * np.pi)
+        wall = Patch(
+            x=self.x,
+            y=self.y,
+            position=(left + right + top + bottom) / 4,
+            slope_x=slope_x * flatter,
+            slope_y=slope_y * flatter,
+            wave=wave,
+            wave_x=frequency * np.cos(turn),
+            wave_y=frequency * np.sin(turn),
+            foreshortened=wave == 0 and dice.chance(0.7),
+            texels_at=float(np.clip([left, right, top, bottom], self.farthest, self.nearest).mean()),
+        )
+        return self.painted(wall)
+
+    def body(self, position: float | None = None, x: float | None = None, y: float | None = None, **sizes) -> Patch:
+        """A loose thing; anywhere unless said."""
+        dice = self.dice
+        x = dice.uniform(-0.55, 0.55) * self.width if x is None else x
+        y = dice.uniform(-0.55, 0.55) * self.height if y is None else y
+        half = sizes.get("half") or dice.log_uniform(0.03, 0.45) * self.width / 2
+        thin = dice.log_uniform(0.02, 0.3) if dice.chance(0.2) else dice.uniform(0.4, 1.0)
+        lean, toward = min(dice.uniform(0.0, 0.25) / (2 * half), 0.2 / self.blur_px), dice.uniform(0, 2 * np.pi)
+        bulge = min(dice.log_uniform(0.003, 0.3), _STEEPEST * half * thin / self.blur_px)
+        patch = self.turned(
+            x=self.x + x,
+            y=self.y + y,
+            length=half,
+            width=half * thin,
+            gaps=dice.uniform(1.5, 7.0) / half if dice.chance(0.12) else 0.0,
+            solid=dice.uniform(0.15, 0.7),
+            position=self.position() if position is None else position,
+            slope_x=lean * np.cos(toward),
+            slope_y=lean * np.sin(toward),
+            bulge=bulge if dice.chance(0.5) else 0.0,
+        )
+        return self.painted(patch)
+
+    def painted(self, patch: Patch, rich: bool = False) -> Patch:
+        """The patch with a texture and light; `rich`: with much of it."""
+        dice = self.dice
+        dark = dice.log_uniform(0.02, 0.5)
+        light = dark * (1 + dice.log_uniform(0.5 if rich else 0.1, 25.0))
+        dark, light = (dark / light * 0.95, 0.95) if light > 0.95 else (dark, light)
+        if dice.chance(0.3):
+            dark, light = light, dark
+        plain = dice.chance(0.03 if rich else 0.22)
+        if not rich and dice.chance(0.05):
+            plain, dark = True, dice.log_uniform(0.004, 0.03)
+        lit = dice.log_uniform(0.3, 2.0)
+        turn, away = dice.uniform(0, 2 * np.pi), dice.uniform(0, 2 * np.pi)
+        size = min(2 * patch.length, self.width)
+        shade = dice.log_uniform(0.02, 0.9) / size
+        toward = dice.uniform(0, 2 * np.pi)
+        return replace(
+            patch,
+            texture=-1 if plain else dice.integer(0, _TEXTURES - 1),
+            texels=dice.log_uniform(0.7, 3.0),
+            turn_cos=np.cos(turn),
+            turn_sin=np.sin(turn),
+            texture_x=dice.uniform(0, 512),
+            texture_y=dice.uniform(0, 512),
+            dark=dark * lit,
+            light=light * lit,
+            shade_x=shade * np.cos(toward),
+            shade_y=shade * np.sin(toward),
+            shadow=dice.log_uniform(0.1, 0.8) if dice.chance(0.35) else 1.0,
+            shadow_cos=np.cos(away),
+            shadow_sin=np.sin(away),
+            shadow_at=dice.uniform(-0.3, 0.3) * size,
+            shadow_soft=dice.log_uniform(1.0, 60.0),
+        )
+
+
+def sample_patches(seed: int, index: int, config: SceneConfig, calibration: Calibration) -> PatchScene:
+    """Patch scene number `index` of a dataset.
+
+    Args:
+        seed: of the dataset.
+        index: number of the scene.
+        config: `beyond`, `farthest_m`, `objects` and `key` hold for patch scenes.
+        calibration: of the whole sensor; a window onto it shows a part of the same scene.
+
+    Returns:
+        The scene; the same arguments give the same one.
+    """
+    dice = Dice(seed, index, _PATCHES)
+    camera, sweep = calibration.camera, calibration.sweep
+    key = dice.log_uniform(*config.key)
+    kind = dice.weighted(KINDS)
+    low, high = config.objects
+    infinity = -sweep.far_diopters / sweep.range_diopters
+    farthest = max(-config.beyond, infinity + 1 / config.farthest_m / sweep.range_diopters)
+    painter = Painter(
+        dice,
+        camera.width,
+        camera.height,
+        camera.width / 2 - camera.cx,
+        camera.height / 2 - camera.cy,
+        max(camera.fx, camera.fy) * calibration.lens.aperture_m * sweep.range_diopters,
+        farthest,
+        1 + config.beyond,
+        round(dice.log_uniform(low, high)) if low else dice.integer(low, high),
+    )
+    backdrop = painter.wall(*4 * (farthest,))
+    patches = (backdrop, *_LAYOUTS[kind](painter))
+    textures = tuple(dice.seed() for _ in range(_TEXTURES + _MASKS))
+    return PatchScene(
+        kind, key, patches, np.array(painter.shapes), textures, _TEXTURES, farthest, painter.nearest, infinity
+    )
+
+
+def _bodies(painter: Painter, share: float = 1.0) -> list[Patch]:
+    return [painter.body() for _ in range(round(share * painter.crowd))]
+
+
+def _room(painter: Painter) -> list[Patch]:
+    """Walls, floor and perhaps a ceiling that meet at a back wall, with things between them."""
+    dice, back = painter.dice, painter.position(0.0, 0.45)
+    things = [painter.wall(*(back + dice.uniform(-0.3, 0.3) for _ in range(4)))]
+    for edge in range(4):  # left, right, top, bottom
+        if edge == 2 and dice.chance(0.5):
+            continue
+        slope = dice.uniform(0.0, 1.1) * (1.1 - back)
+        rise, fall = back + slope, back - slope * dice.uniform(0.5, 1.5) - 0.1
+        edges = [(rise + fall) / 2] * 4
+        edges[edge], edges[edge ^ 1] = rise, fall
+        things.append(painter.wall(*edges))
+    return things + _bodies(painter, 0.7)
+
+
+def _level(painter: Painter, top: float, bottom: float, wave: float = 0.0) -> Patch:
+    """A surface that comes nearer downwards."""
+    roll, middle = painter.dice.uniform(-0.15, 0.15), (top + bottom) / 2
+    return painter.wall(middle - roll, middle + roll, top, bottom, wave)
+
+
+def _open(painter: Painter) -> list[Patch]:
+    """Ground to the horizon under an open sky."""
+    dice, bottom = painter.dice, painter.position(0.5, 1.0)
+    horizon = dice.uniform(-0.1, 0.6)  # of the frame's height, from the top
+    top = bottom - (bottom - painter.farthest) / (1 - horizon)
+    return [_level(painter, top, bottom, dice.uniform(0.0, 0.05) if dice.chance(0.5) else 0.0), *_bodies(painter)]
+
+
+def _planes(painter: Painter) -> list[Patch]:
+    """Large tilted planes before one another."""
+    dice = painter.dice
+    things = [painter.wall(*(painter.position(0.0, 0.5) for _ in range(4)))]
+    large = [painter.body(half=dice.log_uniform(0.2, 0.7) * painter.width / 2) for _ in range(dice.integer(3, 9))]
+    return things + large + _bodies(painter, 0.2)
+
+
+def _clutter(painter: Painter) -> list[Patch]:
+    """Things of all sizes at all depths before a tilted wall."""
+    return [painter.wall(*(painter.position(0.0, 0.3) for _ in range(4))), *_bodies(painter, 1.4)]
+
+
+def _tabletop(painter: Painter) -> list[Patch]:
+    """A table seen at a grazing angle, things standing on it, and perhaps a wall behind."""
+    dice = painter.dice
+    top, bottom = painter.position(-0.2, 0.35), painter.position(0.75, 1.0)
+    table = _level(painter, top, bottom)
+    things = [table]
+    if dice.chance(0.6):
+        things.append(painter.wall(*(painter.position(0.0, 0.4) for _ in range(4))))
+    for _ in range(painter.crowd):
+        half = dice.log_uniform(0.05, 0.3) * painter.width / 2
+        x, foot = dice.uniform(-0.5, 0.5) * painter.width, dice.uniform(-0.45, 0.45) * painter.height
+        at = table.position + table.slope_x * x + table.slope_y * foot
+        at = min(max(at, painter.farthest), painter.nearest)
+        things.append(painter.body(at, x, foot - 0.7 * half, half=half))
+    return things
+
+
+def _relief(painter: Painter) -> list[Patch]:
+    """One wavy surface that fills the view, and a few things before it."""
+    dice, middle = painter.dice, painter.position(0.15, 0.75)
+    edges = [middle + dice.uniform(-0.2, 0.2) for _ in range(4)]
+    surface = painter.painted(painter.wall(*edges, wave=dice.uniform(0.1, 0.5)), rich=dice.chance(0.7))
+    return [surface, *_bodies(painter, 0.3)]
+
+
+def _layers(painter: Painter) -> list[Patch]:
+    """Layers across the whole frame, cut out as from photographs, level or tilted, each seen about as much."""
+    dice, count = painter.dice, painter.dice.integer(3, 12)
+    positions = sorted(painter.position() for _ in range(count))
+    tilt = dice.log_uniform(0.01, 0.4) if dice.chance(0.5) else 0.0
+    layers = []
+    for i, position in enumerate(positions):
+        wall = painter.wall(*(position + dice.uniform(-tilt, tilt) for _ in range(4)))
+        wall = painter.painted(wall, rich=True)
+        if i:
+            part = min(dice.uniform(0.6, 1.4) / (i + 1), 0.8)
+            wall = replace(
+                wall,
+                mask=_TEXTURES + dice.integer(0, _MASKS - 1),
+                mask_texels=dice.log_uniform(0.4, 2.0),
+                mask_x=dice.uniform(0, 512),
+                mask_y=dice.uniform(0, 512),
+                mask_level=1 - part,
+            )
+        layers.append(wall)
+    return layers
+
+
+def _slant(painter: Painter) -> list[Patch]:
+    """One plane that fills the frame, level or through up to all of the range, and rarely things before it."""
+    dice, middle = painter.dice, painter.position()
+    steep, turn = dice.uniform(0.0, 0.6), dice.uniform(0, 2 * np.pi)
+    x, y = steep * np.cos(turn), steep * np.sin(turn)
+    wall = painter.painted(painter.wall(middle - x, middle + x, middle - y, middle + y), rich=dice.chance(0.7))
+    return [wall, *(_bodies(painter, 0.3) if dice.chance(0.4) else [])]
+
+
+_LAYOUTS: dict[Kind, Callable[[Painter], list[Patch]]] = {
+    "room": _room,
+    "open": _open,
+    "planes": _planes,
+    "clutter": _clutter,
+    "tabletop": _tabletop,
+    "relief": _relief,
+    "layers": _layers,
+    "slant": _slant,
+}

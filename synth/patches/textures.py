@@ -1,0 +1,209 @@
+"""Procedural textures with the statistics of real surfaces: 1/f noise, dead leaves, lines, boards, strokes.
+
+Each is a periodic square in [0, 1] with detail at all sizes from a texel to the whole. Photographs have amplitudes that
+fall as 1/f (Field, JOSA A 1987); images of discs that hide one another, with a power law of sizes, have these and hard
+edges besides (Lee, Mumford and Huang, IJCV 2001).
+"""
+
+import numpy as np
+import scipy.fft
+from numba import njit
+from scipy.special import ndtr
+
+from ..dice import Dice
+
+SIZE = 512
+LEVELS = 10
+"""Of a texture's mip chain, each half as wide as the one before."""
+LEVEL_STARTS = np.concatenate([[0], np.cumsum([(SIZE >> level) ** 2 for level in range(LEVELS)])]).astype(np.int64)
+WHITE = 65535
+
+_DISC, _BOX = 0, 1  # further numbers: regular polygons of so many corners
+
+
+def texture(seed: int) -> np.ndarray:
+    """A random texture, (SIZE, SIZE) float32 in [0, 1], row by row."""
+    dice = Dice(seed)
+    makers = {_noise: 4, _leaves: 5, _mixed: 4, _stripes: 1, _board: 1, _grid: 1, _strokes: 2, _marble: 1}
+    return dice.weighted(makers)(dice)
+
+
+def mask(seed: int) -> np.ndarray:
+    """A smooth random texture of which about a part p lies above 1 − p, (SIZE, SIZE) float32."""
+    dice = Dice(seed)
+    return ndtr(_field(dice, dice.uniform(1.8, 3.0), dice.log_uniform(80.0, 400.0))).astype(np.float32)
+
+
+def mip_chain(image: np.ndarray) -> np.ndarray:
+    """A texture and its halvings in a row.
+
+    Args:
+        image: (SIZE, SIZE) float32 in [0, 1].
+
+    Returns:
+        (LEVEL_STARTS[-1],) uint16, level by level; `WHITE` is 1.
+    """
+    levels = []
+    for _ in range(LEVELS - 1):
+        levels.append(np.rint(image * WHITE).astype(np.uint16).ravel())
+        image = (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]) / 4
+    levels.append(np.rint(image * WHITE).astype(np.uint16).ravel())
+    return np.concatenate(levels)
+
+
+def _field(dice: Dice, slope: float, largest: float) -> np.ndarray:
+    """Gaussian noise of unit deviation whose amplitude falls as 1/f^slope from waves of `largest` texels on."""
+    fy = np.fft.fftfreq(SIZE)[:, None]
+    fx = np.fft.rfftfreq(SIZE)[None, :]
+    size = np.hypot(fy, fx)
+    amplitude = np.where(size > 0, np.maximum(size, 1 / largest), np.inf) ** -slope
+    amplitude *= size >= 0.5 / largest
+    rng = np.random.default_rng(dice.seed())
+    noise = rng.standard_normal((2, *amplitude.shape), np.float32)
+    spectrum = (noise[0] + 1j * noise[1]) * amplitude.astype(np.float32)
+    field = np.asarray(scipy.fft.irfft2(spectrum, s=(SIZE, SIZE)))
+    return field / field.std()
+
+
+def _noise(dice: Dice) -> np.ndarray:
+    """Clouds to spots with hard edges."""
+    field = _field(dice, dice.uniform(0.8, 1.6), dice.log_uniform(8.0, SIZE))
+    steepness = dice.log_uniform(0.25, 30.0)
+    return np.clip(0.5 + steepness * (field - dice.uniform(-1.0, 1.0) * min(1.0, steepness)), 0, 1, dtype=np.float32)
+
+
+def _marble(dice: Dice) -> np.ndarray:
+    """Veins."""
+    field = np.abs(_field(dice, dice.uniform(1.2, 2.2), dice.log_uniform(30.0, SIZE)))
+    return np.clip(field * dice.log_uniform(0.5, 8.0), 0, 1, dtype=np.float32)
+
+
+def _leaves(dice: Dice) -> np.ndarray:
+    """Discs, boxes and polygons of all sizes that hide one another."""
+    rng = np.random.default_rng(dice.seed())
+    least, most = dice.log_uniform(1.0, 12.0), dice.log_uniform(40.0, SIZE / 2)
+    # Areas of all sizes alike: p(r) ~ r^-3, drawn by inversion.
+    area = 2 * np.log(most / least) / (least**-2 - most**-2) * np.pi
+    count = min(int(dice.uniform(2.0, 4.0) * SIZE * SIZE / area) + 20, 20000)
+    radius = (least**-2 - rng.random(count) * (least**-2 - most**-2)) ** -0.5
+    shapes = [[_DISC], [_BOX], [3, 4, 5, 6], [_DISC, _BOX, 3, 5]][dice.integer(0, 3)]
+    values = rng.random(count) ** dice.log_uniform(0.5, 2.0)
+    leaves = np.zeros((count, 7))
+    leaves[:, 0:2] = rng.uniform(0, SIZE, (count, 2))
+    leaves[:, 2] = radius
+    leaves[:, 3] = radius * rng.uniform(dice.log_uniform(0.05, 1.0), 1.0, count)
+    leaves[:, 4] = rng.uniform(0, np.pi, count) if dice.chance(0.7) else np.pi / 2 * rng.integers(0, 2, count)
+    leaves[:, 5] = rng.choice(shapes, count)
+    leaves[:, 6] = values
+    image = np.full((SIZE, SIZE), np.float32(0.5))
+    paint(leaves, image)
+    return image
+
+
+def _mixed(dice: Dice) -> np.ndarray:
+    """Leaves with noise over them: surfaces with an albedo and a grain."""
+    grain = 1 + dice.log_uniform(0.02, 0.4) * _field(dice, dice.uniform(0.8, 1.4), dice.log_uniform(4.0, 200.0))
+    return np.clip((0.1 + 0.75 * _leaves(dice)) * grain, 0, 1, dtype=np.float32)
+
+
+def _ramp(distance: np.ndarray) -> np.ndarray:
+    """An edge half a texel to either side of where a distance in texels is 0."""
+    return np.clip(0.5 + distance, 0, 1, dtype=np.float32)
+
+
+def _period(dice: Dice) -> float:
+    return SIZE / dice.pick([2, 4, 6, 10, 16, 24, 40, 64, 100, 128])
+
+
+def _bars(period: float, solid: float) -> np.ndarray:
+    """Distance (SIZE,) in texels into bars of a period, negative between them."""
+    at = (np.arange(SIZE) + 0.5) % period
+    return solid * period / 2 - np.abs(at - period / 2)
+
+
+def _stripes(dice: Dice) -> np.ndarray:
+    bars = _ramp(_bars(_period(dice), dice.uniform(0.1, 0.9)))
+    return np.tile(bars, (SIZE, 1))
+
+
+def _board(dice: Dice) -> np.ndarray:
+    period = _period(dice)
+    bars = 2 * _ramp(_bars(period, 0.5)) - 1
+    return (
+        0.5 + 0.5 * bars * (bars if dice.chance(0.7) else 2 * _ramp(_bars(_period(dice), 0.5)) - 1)[:, None]
+    ).astype(np.float32)
+
+
+def _grid(dice: Dice) -> np.ndarray:
+    """Lines across and down: tiles, bricks, nets."""
+    thin = dice.log_uniform(0.03, 0.3)
+    across, down = _period(dice), _period(dice)
+    if dice.chance(0.5):
+        down = across
+    lines = np.maximum(_ramp(_bars(across, thin))[None, :], _ramp(_bars(down, thin))[:, None])
+    return 1 - lines if dice.chance(0.5) else lines
+
+
+def _strokes(dice: Dice) -> np.ndarray:
+    """Rows of short strokes, as of print, or strokes anywhere, as of grass and scratches."""
+    rng = np.random.default_rng(dice.seed())
+    size = dice.log_uniform(6.0, 60.0)
+    printed = dice.chance(0.6)
+    count = int(min(dice.uniform(0.5, 4.0) * (SIZE / size) ** 2, 12000))
+    leaves = np.zeros((count, 7))
+    leaves[:, 0:2] = rng.uniform(0, SIZE, (count, 2))
+    leaves[:, 2] = size * rng.uniform(0.15, 0.5, count)
+    leaves[:, 3] = np.maximum(size * dice.uniform(0.03, 0.1), 0.4)
+    leaves[:, 4] = rng.uniform(0, np.pi, count)
+    if printed:
+        rows = max(1, int(SIZE / (dice.uniform(1.3, 2.5) * size)))
+        leaves[:, 1] = (rng.integers(0, rows, count) + 0.5) * SIZE / rows + rng.normal(0, 0.15 * size, count)
+        leaves[:, 4] = np.pi / 4 * rng.integers(0, 4, count)
+    leaves[:, 5] = _BOX
+    leaves[:, 6] = 1.0 if printed else rng.random(count)
+    image = np.zeros((SIZE, SIZE), np.float32)
+    paint(leaves, image)
+    return 1 - image if dice.chance(0.6) else image
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+def paint(leaves: np.ndarray, image: np.ndarray) -> None:
+    """Paint shapes one over another on a periodic image, with edges a texel wide.
+
+    Args:
+        leaves: (N, 7) float64: x, y, half length, half width (of boxes), angle in radians, shape, value.
+        image: (S, S) float32, changed in place; S is a power of 2.
+    """
+    size = image.shape[0]
+    normal_x, normal_y = np.empty(16), np.empty(16)
+    for i in range(leaves.shape[0]):
+        x, y, length, width, angle, kind, value = leaves[i]
+        corners = int(kind)
+        cos, sin = np.cos(angle), np.sin(angle)
+        reach_x = reach_y = length + 1
+        if corners == _BOX:
+            reach_x = abs(cos) * length + abs(sin) * width + 1
+            reach_y = abs(sin) * length + abs(cos) * width + 1
+        apothem = length * np.cos(np.pi / corners) if corners > 2 else 0.0
+        for n in range(corners if corners > 2 else 0):
+            turn = angle + 2 * np.pi * n / corners
+            normal_x[n], normal_y[n] = np.cos(turn), np.sin(turn)
+        for row in range(int(np.floor(y - reach_y)), int(np.ceil(y + reach_y))):
+            dy = row + 0.5 - y
+            line = image[row & (size - 1)]
+            for column in range(int(np.floor(x - reach_x)), int(np.ceil(x + reach_x))):
+                dx = column + 0.5 - x
+                if corners == _DISC:
+                    inside = length - np.sqrt(dx * dx + dy * dy)
+                else:
+                    if corners == _BOX:
+                        inside = min(length - abs(cos * dx + sin * dy), width - abs(cos * dy - sin * dx))
+                    else:
+                        inside = apothem
+                        for n in range(corners):
+                            inside = min(inside, apothem - normal_x[n] * dx - normal_y[n] * dy)
+                if inside >= 0.5:
+                    line[column & (size - 1)] = value
+                elif inside > -0.5:
+                    at = line[column & (size - 1)]
+                    line[column & (size - 1)] = at + (inside + 0.5) * (value - at)
