@@ -35,11 +35,16 @@ class Accelerator(StrEnum):
 def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoints, logs, weights.safetensors.")],
     data: Annotated[
-        list[Path], typer.Option("--data", help="Dataset, or folder of recordings with depth; several, or one again to see it more often.")
+        list[Path],
+        typer.Option(
+            "--data", help="Dataset, or folder of recordings with depth; one given twice is seen twice as often."
+        ),
     ],
     preset: Annotated[
         Preset,
-        typer.Option(help="default: ours; paper: WACV 2025; frames, frames30: ours on conventional images; unet: on counts."),
+        typer.Option(
+            help="default: ours; paper: WACV 2025; frames, frames30: ours on conventional images; unet: on counts."
+        ),
     ] = Preset.DEFAULT,
     init: Annotated[
         Path | None, typer.Option("--init", help="Weights to start from (fine-tuning), instead of a preset.")

@@ -43,7 +43,10 @@ class EvidenceConfig(BaseModel):
     thin: Annotated[int, Field(ge=1, le=256)] = 16
     """Channels of each candidate at a quarter of the resolution."""
     widths: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)] = (
-        64, 96, 128, 128,
+        64,
+        96,
+        128,
+        128,
     )
     """Channels of the U-Net over all candidates, at a quarter of the resolution and at each halving of it."""
     fine: Annotated[int, Field(ge=1, le=256)] = 8
@@ -56,7 +59,7 @@ class EvidenceConfig(BaseModel):
 
 
 def parameter_shapes(config: EvidenceConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter and batch statistic of a network on evidence, by name; a test compares it with torch's."""
+    """Shape of every parameter and batch statistic of a network on evidence, by name, as torch has them."""
     count, thin, fine, widths = len(CANDIDATES), config.thin, config.fine, config.widths
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -122,7 +125,7 @@ PRESETS: dict[str, NetworkConfig] = {
     ),
     "unet": UNetConfig(name="unet"),
 }
-"""`default`: ours, on evidence. `frames`, `frames30`: the same, on the contrast of images of a conventional camera behind
-the same sweep, with as many images as bins and with those of 30 per second. `paper`: as "Dense Depth from Event Focal
-Stack" (WACV 2025) describes its own: signed voxel grid of 5 bins, U-Net, dense inverse depth, squared error; the widths
-are ours. `unet`: a U-Net on counts of 10 bins that is given lens and sweep, as shipped before the evidence."""
+"""`default`: ours, on evidence. `frames`, `frames30`: the same, on the contrast of images of a conventional camera
+behind the same sweep, with as many images as bins and with those of 30 per second. `paper`: as "Dense Depth from Event
+Focal Stack" (WACV 2025) describes its own: signed voxel grid of 5 bins, U-Net, dense inverse depth, squared error; the
+widths are ours. `unet`: a U-Net on counts of 10 bins that is given lens and sweep."""

@@ -88,7 +88,9 @@ def make_evidence(stack: EventFocalStack) -> Evidence:
         ValueError: a stack of another kind.
     """
     if stack.polarity != "interpolated" or stack.bins != BINS:
-        raise ValueError(f"evidence is made of an interpolated stack of {BINS} bins, not {stack.polarity}, {stack.bins}")
+        raise ValueError(
+            f"evidence is made of an interpolated stack of {BINS} bins, not {stack.polarity}, {stack.bins}"
+        )
     return evidence_of(stack.data, stack.sweep)
 
 
@@ -135,9 +137,7 @@ def motion_px(calibration: Calibration, size: tuple[int, int] | None = None) -> 
         return np.zeros((height, width), np.float32)
     x = np.arange(width, dtype=np.float32) + 0.5 - breathing.center[0]
     y = np.arange(height, dtype=np.float32) + 0.5 - breathing.center[1]
-    return np.hypot(y[:, None], x) * np.float32(
-        abs(breathing.scale_per_diopter) * calibration.sweep.range_diopters
-    )
+    return np.hypot(y[:, None], x) * np.float32(abs(breathing.scale_per_diopter) * calibration.sweep.range_diopters)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,9 @@ class Templates:
     """What a detail at each candidate makes of events over the bins: shapes of unit length, and their sizes."""
 
     curves: np.ndarray  # (LEVELS, 2, C, B) float32: odd, then even
-    sizes: np.ndarray  # (LEVELS, 2, C) float32: squared length, odd; even, for each squared pixel of motion over the range
+    sizes: (
+        np.ndarray
+    )  # (LEVELS, 2, C) float32: squared length, odd; even, for each squared pixel of motion over the range
 
 
 def matched_templates(blur_px: float, bins: int, candidates: np.ndarray = CANDIDATES) -> Templates:

@@ -60,7 +60,9 @@ def make_volume(
     for level, detail in enumerate(pyramid(stack)):
         volume = half if level < 2 else quarter
         pool = (2, 1, 1, 0)[level]
-        level_volume(detail, curves[level], sizes[level], moved if level < 2 else moved[::2, ::2], pool, volume, level % 2)
+        level_volume(
+            detail, curves[level], sizes[level], moved if level < 2 else moved[::2, ::2], pool, volume, level % 2
+        )
         _total(detail, totals[level])
     event_rate(stack, rates, half[6])
     _combined(half, quarter)
@@ -117,9 +119,7 @@ def _filtered(images, taps):
                 first, second, third = rows[(slot + 1) % 5], rows[(slot + 2) % 5], rows[(slot + 3) % 5]
                 fourth, fifth = rows[(slot + 4) % 5], rows[slot]
                 for x in range(width):
-                    target[x] = (
-                        taps[2] * third[x] + taps[1] * (second[x] + fourth[x]) + taps[0] * (first[x] + fifth[x])
-                    )
+                    target[x] = taps[2] * third[x] + taps[1] * (second[x] + fourth[x]) + taps[0] * (first[x] + fifth[x])
     return out
 
 
@@ -299,9 +299,7 @@ def event_rate(stack, rates, out):
         for b in range(bins):
             upper, lower = stack[b, 2 * y], stack[b, 2 * y + 1]
             for x in range(width // 2):
-                line[b, x] = (
-                    abs(upper[2 * x]) + abs(upper[2 * x + 1]) + abs(lower[2 * x]) + abs(lower[2 * x + 1])
-                )
+                line[b, x] = abs(upper[2 * x]) + abs(upper[2 * x + 1]) + abs(lower[2 * x]) + abs(lower[2 * x + 1])
         for c in range(count):
             target = out[c, y]
             target[:] = np.float32(0)

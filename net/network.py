@@ -37,9 +37,7 @@ class Network:
             self._engines[height, width] = make_engine(self.file, height, width, self.engine)
         return self._engines[height, width]
 
-    def estimate(
-        self, inputs: tuple[np.ndarray, ...], sweep: Sweep, active: np.ndarray | None = None
-    ) -> Estimate:
+    def estimate(self, inputs: tuple[np.ndarray, ...], sweep: Sweep, active: np.ndarray | None = None) -> Estimate:
         """Depth from what the representation makes of a sweep.
 
         Args:

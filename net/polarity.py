@@ -32,7 +32,7 @@ class PolarityReversal:
 
     min_events: float = 3.0  # in a neighbourhood, below which there is no answer
     max_std: float = 0.15  # of the sweep range, above which there is no answer
-    evidence_per_event: float = 0.25
+    evidence_per_event: float = 0.5
     bins: int = field(default=BINS, init=False)
     polarity: Polarity = field(default="interpolated", init=False)
     name: str = field(default="polarity", init=False)
@@ -103,17 +103,17 @@ def explained_energy(
     signed: np.ndarray,  # (B, H, W) float32, interpolated signed events, far→near
     calibration: Calibration,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Energy of the events that each candidate explains (C, H/2, W/2), and all there is to explain (H/2, W/2).
+    """Energy of the events that each candidate explains, (C, H/2, W/2), and all there is to explain, (H/2, W/2).
 
-    Each band's energy counts as much as the best candidate could explain of it.
+    A candidate at an end of the sweep shows half of its template, and would lose to its neighbour inside. So energies
+    are divided by the root of what the candidate could explain at most.
     """
     bins, height, width = signed.shape
     signed = np.pad(signed, ((0, 0), (0, -height % 8), (0, -width % 8)))
     rows, columns = signed.shape[1] // 2, signed.shape[2] // 2
     templates = matched_templates(blur_over_range_px(calibration), bins, CANDIDATES)
     moved = np.square(motion_px(calibration, signed.shape[1:])[1::2, 1::2])
-    explained = np.zeros((len(CANDIDATES), rows, columns), np.float32)
-    total = np.zeros((rows, columns), np.float32)
+    explained, possible = (np.zeros((len(CANDIDATES), rows, columns), np.float32) for _ in range(2))
     for level, detail in enumerate(kernel.pyramid(signed)):
         flat, shape = detail.reshape(bins, -1), (-1, *detail.shape[1:])
         odd_size, even_size = templates.sizes[level]
@@ -121,10 +121,11 @@ def explained_energy(
         explained += odd_size[:, None, None] * odd
         explained += even_size[:, None, None] * moved * even
         whole = _at_half(np.square(flat).sum(axis=0).reshape(shape), rows)[0] / np.float32(band(level)[1])
-        total += whole * (odd_size[:, None, None] + even_size[:, None, None] * moved).max(axis=0)
-    half_height, half_width = -(-height // 2), -(-width // 2)
-    window = slice(0, half_height), slice(0, half_width)
-    return _blurred(explained)[:, *window], _blurred(total[None])[0][window]
+        possible += whole * (odd_size[:, None, None] + even_size[:, None, None] * moved)
+    window = slice(0, -(-height // 2)), slice(0, -(-width // 2))
+    explained, possible = _blurred(explained)[:, *window], np.maximum(_blurred(possible)[:, *window], 1e-12)
+    most = possible.max(axis=0)
+    return explained * np.sqrt(most / possible), most
 
 
 def _at_half(energy: np.ndarray, rows: int) -> np.ndarray:

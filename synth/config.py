@@ -161,7 +161,16 @@ recordings needed (Stoffregen et al., ECCV 2020, drew them from 0.1 to 1.7)."""
 _ASYMMETRY = 1.5
 """Where no OFF threshold is configured it is the ON threshold times at most this, or over it (V2V, NeurIPS 2025)."""
 
-_BY_RATIO = {"on_threshold", "off_threshold", "dark_level", "bandwidth_hz", "refractory_us", "leak_hz", "shot_noise_hz", "delay_us"}
+_BY_RATIO = {
+    "on_threshold",
+    "off_threshold",
+    "dark_level",
+    "bandwidth_hz",
+    "refractory_us",
+    "leak_hz",
+    "shot_noise_hz",
+    "delay_us",
+}
 
 
 class LightRange(_Section):

@@ -30,12 +30,13 @@ class ResimulationConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sensor: SensorRange = SensorRange()
-    light: LightRange = LightRange()
+    light: LightRange = LightRange(illuminance_lux=(200.0, 3000.0))
     sweep_s: tuple[Annotated[float, Field(gt=0)], float] = (0.03, 2.0)
-    """Duration of a sweep, drawn evenly in its logarithm."""
-    whole: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Duration of a sweep: half of them evenly in the logarithm, the others the longer of two such draws, since where
+    light is low and the sweep short there is little to learn from."""
+    whole: Annotated[float, Field(ge=0, le=1)] = 0.6
     """The part of sweeps that span the whole range of the stack."""
-    shortest: Annotated[float, Field(gt=0, le=1)] = 0.35
+    shortest: Annotated[float, Field(gt=0, le=1)] = 0.5
     """The others span this much of it at least: less blur, and surfaces beyond the ends."""
 
 
@@ -119,7 +120,7 @@ def resimulate(
     dice = Dice(int(random.integers(2**62)))
     sensor, lux = draw_sensor(dice, config.sensor, config.light)
     stack, calibration, truth = _part(scene, dice, config)
-    duration_s = dice.log_uniform(*config.sweep_s)
+    duration_s = max(dice.log_uniform(*config.sweep_s) for _ in range(dice.integer(1, 2)))
     settings = calibration.sweep.model_copy(update={"frequency_hz": 0.5 / duration_s, "waveform": "triangle"})
     calibration = calibration.model_copy(update={"sweep": settings})
     direction = Direction.FAR_TO_NEAR if dice.chance(0.5) else Direction.NEAR_TO_FAR

@@ -23,9 +23,9 @@ from scipy.ndimage import binary_dilation
 from ...capture.calibration import Calibration
 from ...capture.dataset import AperturePair
 from ..blur import gaussian_blur
+from ..breathing import undo_breathing
 from ..cases import Case, NotApplicable
 from ..estimate import Estimate
-from ..breathing import undo_breathing
 
 WINDOW_PX = 4.0
 """Pixels share a depth within a Gaussian of this width."""

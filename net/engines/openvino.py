@@ -1,7 +1,7 @@
 """The network in OpenVINO: compiled for the CPU it runs on, in bfloat16 where that has it.
 
-Networks on evidence are built from their parameters, without torch (`evidence_graph`). U-Nets are exported by torch; the
-export is kept in the user's cache, by the hash of the weights and the frame size, so that a second start needs no
+Networks on evidence are built from their parameters, without torch (`evidence_graph`). U-Nets are exported by torch;
+the export is kept in the user's cache, by the hash of the weights and the frame size, so that a second start needs no
 torch, which takes seconds to import.
 """
 
@@ -32,7 +32,9 @@ class OpenVinoEngine:
 
     def __init__(self, file: WeightsFile, height: int, width: int) -> None:
         core = openvino.Core()
-        self._compiled = core.compile_model(make_model(core, file, height, width), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        self._compiled = core.compile_model(
+            make_model(core, file, height, width), "CPU", {"PERFORMANCE_HINT": "LATENCY"}
+        )
         self._request = self._compiled.create_infer_request()
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,5 @@
 """One training sample: a labelled sweep, augmented, cropped and turned into what a network sees."""
 
-
 import numpy as np
 import torch
 from scipy.ndimage import maximum_filter
@@ -82,9 +81,7 @@ def _window(
     top, left = int(random.integers(0, height - rows + 1)), int(random.integers(0, width - columns + 1))
     calibration = sweep.calibration
     camera, breathing = calibration.camera, calibration.breathing
-    camera = camera.model_copy(
-        update={"width": columns, "height": rows, "cx": camera.cx - left, "cy": camera.cy - top}
-    )
+    camera = camera.model_copy(update={"width": columns, "height": rows, "cx": camera.cx - left, "cy": camera.cy - top})
     if breathing is not None:
         centre = breathing.center[0] - left, breathing.center[1] - top
         breathing = breathing.model_copy(update={"center": centre})

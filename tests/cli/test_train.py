@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration
-from sweepdepth.capture.dataset import SceneTruth
+from sweepdepth.capture.dataset import Manifest, SceneRecording, SceneTruth, create_dataset, scene_path, write_scene
 from sweepdepth.capture.depth_file import read_depth_file
-from sweepdepth.capture.events import FALLING, RISING, Batch, join, make_triggers
+from sweepdepth.capture.events import EVENT_DTYPE, FALLING, RISING, Batch, join, make_triggers
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.sweeps import Direction, Sweep
-from sweepdepth.synth.endless import write_pack
-from sweepdepth.synth.endless.lens import FOCUS_SAMPLES
 
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 DURATION_US = 200_000
@@ -96,34 +94,33 @@ def test_training_ends_when_its_time_is_up(labelled, tmp_path):
     assert 1 <= json.loads(out)["facts"]["steps"] < 100_000
 
 
-def test_endless_sweeps_on_a_cpu_are_as_large_as_the_scenes_that_were_rendered(tmp_path, lens):
+def test_sweeps_are_simulated_anew_from_ideal_focal_stacks(tmp_path, lens):
     calibration = Calibration.parse(lens)
     camera, sweep = calibration.camera, calibration.sweep
     random = np.random.default_rng(0)
-    focus = np.linspace(sweep.far_diopters, sweep.near_diopters, FOCUS_SAMPLES)
+    focus = np.linspace(sweep.far_diopters, sweep.near_diopters, 12)
     depth = np.full((camera.height, camera.width), 1 / focus.mean(), np.float32)
-    stacks = random.uniform(0.1, 0.9, (3, FOCUS_SAMPLES, camera.height, camera.width)).astype(np.float32)
-    pack = tmp_path / "scenes.pack"
-    write_pack(pack, [SceneTruth(calibration, depth, depth, stack, focus) for stack in stacks])
-    line = ("train", "--endless", "--data", pack, "--steps", 2, "--batch", 4, "--accelerator", "cpu", "--json")
+    data = tmp_path / "stacks"
+    create_dataset(data, Manifest(3, {"intensity": {"frames": 12, "noise": False}}))
+    events, edges = np.empty(0, EVENT_DTYPE), make_triggers(np.empty(0), np.empty(0))
+    for index in range(3):
+        stack = random.uniform(0.1, 0.9, (12, camera.height, camera.width)).astype(np.float32)
+        truth = SceneTruth(calibration, depth, depth, stack, focus)
+        write_scene(scene_path(data, index), SceneRecording(events, edges, truth))
+    line = ("train", "--data", data, "--data", data, "--steps", 2, "--batch", 2, "--workers", 0, "--json")
     out, error = sweepdepth(*line, "--out", tmp_path / "run")
-    made = json.loads(out)["facts"]["training"]["endless"]
-    assert (made["height"], made["width"], made["rendered_scenes"]) == (camera.height, camera.width, 3)
-    assert made["shown"] == 4
+    assert "3 scenes, of which sweeps are simulated anew" in error
+    assert json.loads(out)["facts"]["scenes"] == 2  # one is kept to judge by
     assert "step 2 of 2" in error
-    assert (tmp_path / "run" / "weights.safetensors").exists()
 
 
 def test_training_says_what_it_needs(tmp_path, labelled):
-    _, error = sweepdepth("train", "--out", tmp_path, expect=2)
-    assert "--endless" in error
-    _, error = sweepdepth("train", "--endless", "--batch", 3, "--out", tmp_path / "run", expect=2)
-    assert "--batch 3" in error
+    _, error = sweepdepth("train", "--out", tmp_path / "run", expect=2)
+    assert "--data" in error
     _, error = sweepdepth("train", "--data", labelled, "--keep", 0.5, "--out", tmp_path / "run", expect=2)
     assert "--init" in error
-    for option in (["--endless"], ["--data", labelled, "--minutes", 1]):
-        _, error = sweepdepth("train", *option, "--devices", 2, "--out", tmp_path / "run", expect=2)
-        assert "--devices 2" in error
+    _, error = sweepdepth(
+        "train", "--data", labelled, "--minutes", 1, "--devices", 2, "--out", tmp_path / "run", expect=2
+    )
+    assert "--devices 2" in error
     assert not (tmp_path / "run").exists()
-    _, error = sweepdepth("train", "--endless", "--data", labelled, "--out", tmp_path / "run", expect=1)
-    assert "is no dataset" in error or "dataset.json" in error, error

@@ -63,6 +63,7 @@ def test_weights_and_checkpoints_that_are_pickles(tmp_path: Path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("lightning")
     from sweepdepth.net.checkpoints import WholeCheckpoints
+
     from sweepdepth.net.weights import open_weights
 
     mark, path = tmp_path / "mark", tmp_path / "last.ckpt"

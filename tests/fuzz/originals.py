@@ -56,13 +56,11 @@ def write_originals(folder: Path) -> None:
     EventFocalStack.build(events(), sweep, bins=3).save(folder / "stack.npz")
     new_keys("robot", folder)
     if find_spec("torch") and find_spec("safetensors"):
-        from sweepdepth.net.architecture import NetworkConfig
-        from sweepdepth.net.model import DepthNet
-        from sweepdepth.net.weights import save_weights
+        from sweepdepth.net.architecture import EvidenceConfig
+        from sweepdepth.net.weights import make_network, save_weights
 
-        save_weights(
-            folder / "weights.safetensors", DepthNet(NetworkConfig(widths=(2, 3))), {"deviation": {"scale": 1}}
-        )
+        network = make_network(EvidenceConfig(thin=2, widths=(2, 3), fine=2))
+        save_weights(folder / "weights.safetensors", network, {"deviation": {"scale": 1}})
 
 
 def messages() -> dict[str, list[bytes]]:

@@ -23,16 +23,16 @@ def events(calibration):
 def test_channels_are_those_of_the_stack_and_the_lens(events, sweep, polarity):
     representation = Representation(bins=6, polarity=polarity, compressed=False)
     stack = EventFocalStack.build(events, sweep, 6, polarity)
-    channels = representation.of_stack(stack)
+    (channels,) = representation.of_stack(stack)
     assert channels.shape == (representation.channels, *stack.data.shape[-2:])
     assert channels.dtype == np.float32
     assert np.array_equal(channels[:-CONDITIONS], stack.data.reshape(-1, *stack.data.shape[-2:]))
-    assert np.array_equal(channels, representation.of_events(events, sweep))
+    assert np.array_equal(channels, representation.of_events(events, sweep)[0])
 
 
 def test_compression_keeps_single_events_and_bounds_floods(events, sweep):
-    plain = Representation(compressed=False, conditions=False).of_events(events, sweep)
-    compressed = Representation(conditions=False).of_events(events, sweep)
+    (plain,) = Representation(compressed=False, conditions=False).of_events(events, sweep)
+    (compressed,) = Representation(conditions=False).of_events(events, sweep)
     assert np.allclose(compressed, np.log(plain + np.sqrt(plain**2 + 1)), atol=1e-5)
 
 
@@ -50,7 +50,8 @@ def test_times_are_first_and_last_of_each_polarity_whatever_the_direction(calibr
     backwards = make_events(np.array([40_000, 80_000, 160_000]), x, y, np.array([1, 0, 0]))
     representation = Representation(bins=2, times=True, conditions=False)
     for given, direction in ((events, Direction.FAR_TO_NEAR), (backwards, Direction.NEAR_TO_FAR)):
-        times = representation.of_events(given, Sweep(0, 200_000, direction, calibration))[-4:]
+        (channels,) = representation.of_events(given, Sweep(0, 200_000, direction, calibration))
+        times = channels[-4:]
         assert times[:, 2, 3] == pytest.approx([0.8, 0.8, 0.2, 0.6], abs=1e-6)
         assert (times[:, 0, 0] == -1).all()
 
@@ -75,6 +76,6 @@ def test_frames_are_interpolated_to_the_bins_and_relative_to_their_mean(sweep):
     representation = Representation(source="frames", bins=5, conditions=False)
     diopters = np.linspace(settings.far_diopters, settings.near_diopters, 3)
     frames = np.ones((3, camera.height, camera.width)) * np.array([1.0, 2.0, 3.0])[:, None, None]
-    channels = representation.of_frames(frames, diopters, sweep)
+    (channels,) = representation.of_frames(frames, diopters, sweep)
     assert channels[:, 0, 0] == pytest.approx(np.sqrt(np.array([1, 1.5, 2, 2.5, 3]) / 2) - 1)
-    assert np.array_equal(channels, representation.of_frames(100 * frames, diopters, sweep))
+    assert np.array_equal(channels, representation.of_frames(100 * frames, diopters, sweep)[0])

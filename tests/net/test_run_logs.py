@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("lightning")
 
 from lightning.pytorch.loggers import TensorBoardLogger
-
 from sweepdepth.net.run_logs import LOGS, LogError, make_loggers, told_once
 
 

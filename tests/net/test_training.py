@@ -14,25 +14,29 @@ import torch
 
 from sweepdepth import Calibration
 from sweepdepth.capture.sweeps import Direction, Sweep
-from sweepdepth.net.architecture import NetworkConfig
-from sweepdepth.net.augmentation import Augmentation
+from sweepdepth.net.architecture import EvidenceConfig, UNetConfig
 from sweepdepth.net.cases import Case
 from sweepdepth.net.representation import Representation
-from sweepdepth.net.samples import EpochOrder, SweepSamples
-from sweepdepth.net.training import TrainingConfig, TrainingError, split_scenes, train
+from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, recorded, train
+from sweepdepth.net.training.augmentation import Augmentation
+from sweepdepth.net.training.data import EpochOrder, SweepSamples, split_scenes
 from sweepdepth.net.weights import describe_weights, load_network, open_weights
+from sweepdepth.synth.resimulate import IdealScene, resimulated
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import LENS, plane_events
 
-TINY = NetworkConfig(representation=Representation(bins=5), widths=(8, 16))
+TINY = UNetConfig(representation=Representation(bins=5), widths=(8, 16))
+SMALL = EvidenceConfig(thin=4, widths=(8, 8), fine=2)
 
 RUN = """
 import sys
 from pathlib import Path
-from test_training import make_cases, settings
-from sweepdepth.net.training import train
-train(make_cases(), settings(), Path(sys.argv[1]), resume="resume" in sys.argv, threads=1, workers=0)
+from test_training import SMALL, make_cases, make_stacks, settings
+from sweepdepth.net.training import recorded, train
+stacks = "stacks" in sys.argv
+sources, config = (make_stacks(), settings(network=SMALL)) if stacks else (recorded(make_cases()), settings())
+train(sources, config, Path(sys.argv[1]), resume="resume" in sys.argv, threads=1, workers=int(stacks))
 """
 
 
@@ -52,6 +56,21 @@ def make_cases(scenes=6):
     return cases
 
 
+def make_stacks(scenes=6):
+    """Ideal focal stacks of random texture that is blurred on both sides of one focus."""
+    calibration = make_cases(1)[0].calibration
+    scenes_ = []
+    for number in range(scenes):
+        random = np.random.default_rng([number, 1])
+        texture, grey = random.uniform(0.1, 0.9, (48, 48)), 0.5
+        position = random.uniform(0.1, 0.9)
+        contrast = np.exp(-(((np.linspace(0, 1, 12) - position) / 0.3) ** 2))[:, None, None]
+        stack = (grey + contrast * (texture - grey)).astype(np.float16)
+        depth = np.full((48, 48), 1 / (0.5 + 2 * position), np.float32)
+        scenes_.append(IdealScene(f"scene_{number:06d}", stack, depth, calibration))
+    return [SweepSource(scene.name, draw) for scene, draw in zip(scenes_, resimulated(scenes_), strict=True)]
+
+
 def settings(**changes):
     values = {"network": TINY, "steps": 12, "steps_per_epoch": 4, "batch": 4, "validated": 0.2, "averaging": 0.5}
     return TrainingConfig.model_validate(values | changes)
@@ -59,7 +78,7 @@ def settings(**changes):
 
 @pytest.fixture(scope="module")
 def cases():
-    return make_cases()
+    return recorded(make_cases())
 
 
 def said(lines):
@@ -68,10 +87,16 @@ def said(lines):
 
 def test_variants_of_a_scene_stay_on_one_side(cases):
     training, validation = split_scenes(cases, 0.2)
-    assert {case.recording[:12] for case in validation} == {"scene_000005"}
-    assert len(validation) == 2
+    assert [source.scene for source in validation] == ["scene_000005"]
     assert len(training) == 10
     assert split_scenes(cases[:1], 0.5) == (cases[:1], [])
+
+
+def test_scenes_that_are_no_measure_are_never_kept_for_validation(cases):
+    drawn = [SweepSource(f"zzz {number}", source.draw, validates=False) for number, source in enumerate(cases)]
+    training, validation = split_scenes([*cases, *drawn], 0.5)
+    assert {source.scene for source in validation} == {"scene_000003", "scene_000004", "scene_000005"}
+    assert len(training) == 6 + len(drawn)
 
 
 def test_an_epoch_goes_through_everything_and_is_shared_without_overlap():
@@ -85,11 +110,34 @@ def test_an_epoch_goes_through_everything_and_is_shared_without_overlap():
 
 
 def test_a_samples_randomness_depends_on_seed_epoch_and_number_alone(cases):
-    samples = SweepSamples(cases, TINY.representation, Augmentation(), (32, 32), 7)
+    samples = SweepSamples(cases, TINY.representation, Augmentation(), 32, 7)
     first, again, other = samples[3, 1], samples[3, 1], samples[4, 1]
-    assert first[0].shape == (TINY.representation.channels, 32, 32)
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first[0], other[0])
+    assert first[0][0].shape == (TINY.representation.channels, 32, 32)
+    assert torch.equal(first[0][0], again[0][0])
+    assert all(np.array_equal(a, b) for a, b in zip(first[1:], again[1:], strict=True))
+    assert not torch.equal(first[0][0], other[0][0])
+
+
+def test_a_focal_stack_gives_another_sweep_each_round_and_the_same_one_for_the_same():
+    samples = SweepSamples(make_stacks(2), SMALL.representation, Augmentation(), None, 7)
+    first, again, other = samples[3, 1], samples[3, 1], samples[4, 1]
+    assert [tuple(part.shape) for part in first[0]] == [(8, 21, 24, 24), (6, 21, 12, 12), (5, 12, 12), (4, 21)]
+    assert all(torch.equal(a, b) for a, b in zip(first[0], again[0], strict=True))
+    assert not torch.equal(first[0][0], other[0][0])
+
+
+def test_positions_of_a_sweep_from_near_to_far_are_counted_in_its_own_order():
+    stacks = make_stacks(1)
+    for round_ in range(12):
+        random = np.random.default_rng(round_)
+        drawn = stacks[0].draw(random)
+        if drawn.sweep.direction == Direction.NEAR_TO_FAR:
+            break
+    settings = drawn.calibration.sweep
+    source = SweepSource("one", lambda random: drawn)
+    sample = SweepSamples([source], SMALL.representation, Augmentation(False, 0, 0, 0, 0, 0, 0, 0), None, 0)[0, 0]
+    place = (1 / drawn.truth - settings.far_diopters) / settings.range_diopters
+    assert sample[1] == pytest.approx(1 - place, abs=1e-5)
 
 
 def test_training_learns_and_says_so_in_the_weights(cases, tmp_path):
@@ -108,15 +156,17 @@ def test_training_learns_and_says_so_in_the_weights(cases, tmp_path):
     assert list(tmp_path.rglob("events.out.tfevents*"))
 
 
-def test_a_killed_run_resumes_and_ends_like_one_that_was_not(tmp_path):
-    """The losses of the same steps agree to rounding, and so do the weights."""
+@pytest.mark.parametrize("what", ["recordings", "stacks"])
+def test_a_killed_run_resumes_and_ends_like_one_that_was_not(tmp_path, what):
+    """It goes on with the samples that it would have seen, also where they are simulated anew: the losses of the same
+    steps agree to rounding, and so do the weights."""
     script = tmp_path / "run.py"
     script.write_text(RUN)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
 
     def start(*arguments):
         return subprocess.Popen(
-            [sys.executable, str(script), *arguments], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(script), *arguments, what], env=environment, stdout=subprocess.PIPE, text=True
         )
 
     whole, killed = start(str(tmp_path / "whole")), start(str(tmp_path / "killed"))
@@ -166,7 +216,7 @@ def test_fine_tuning_starts_where_the_weights_are(cases, tmp_path):
         cases, settings(steps=80, steps_per_epoch=40, learning_rate=0.01), tmp_path / "a", threads=1, workers=0
     )
     lines = []
-    config = settings(network=NetworkConfig(), init=str(first), steps=1, steps_per_epoch=1, learning_rate=1e-6)
+    config = settings(network=UNetConfig(), init=str(first), steps=1, steps_per_epoch=1, learning_rate=1e-6)
     second = train(cases, config, tmp_path / "b", threads=1, workers=0, say=lines.append)
     assert open_weights(second).config == TINY
     assert describe_weights(second)["facts"]["steps"] == 1
