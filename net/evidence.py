@@ -10,8 +10,8 @@ Introduction to Fourier Optics, §6.4). What pixels report is change:
 
 Both are matched against the interpolated event focal stack, for every candidate, in four bands of detail one octave
 apart. How strong each should be is known, too: natural images have as much contrast in every octave (Field, JOSA A
-1987), blur changes it by the derivative, and motion by m pixels moves a gradient of 2πf times the contrast. Templates of
-those very sizes are the best filter while the signal is weak; where blur is small and motion is not, the even part so
+1987), blur changes it by the derivative, and motion by m pixels moves a gradient of 2πf times the contrast. Templates
+of those very sizes are the best filter while the signal is weak; where blur is small and motion is not, the even part
 outweighs the odd one by itself. Lens, blur and sweep leave the problem here: what remains is the same for every
 candidate, whatever the lens.
 

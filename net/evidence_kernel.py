@@ -47,7 +47,7 @@ def make_volume(
 
     Frames are padded to multiples of 4, without events.
     """
-    bins, height, width = stack.shape
+    height, width = stack.shape[1:]
     bottom, right = -height % 4, -width % 4
     if bottom or right:
         stack = np.pad(stack, ((0, 0), (0, bottom), (0, right)))

@@ -13,7 +13,7 @@ TEXTURES: dict[TextureKind, float] = {
 REGULAR: dict[TextureKind, float] = {"checker": 3, "waves": 2, "bricks": 2, "rings": 1}
 SURFACES = {"textured": 66, "glossy": 10, "plain": 12, "dark": 6, "metal": 6}
 WALLS = {"textured": 55, "glossy": 5, "plain": 35, "dark": 5}
-"""Walls, floors and tables: a third of them without any texture, as indoors; none mirrors lamps, which is mostly noise."""
+"""Walls, floors and tables: a third of them without texture, as indoors. None mirrors lamps: that is mostly noise."""
 LIGHTS = {"overcast": 3, "sun": 3, "lamps": 4, "spots": 1}
 
 FINEST_PX = 2.0
