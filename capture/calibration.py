@@ -11,7 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import CalibrationError
+from .faults import explain_invalid
 from .optics import aperture_m, breathing_magnification
+from .plausibility import doubts, impossibilities
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -182,7 +184,14 @@ class Calibration(_Section):
                 raise ValueError(
                     f"breathing.scale_per_diopter ({scale}) shrinks the image below half its size over the sweep"
                 )
+        if found := impossibilities(self.camera, self.lens, sweep):
+            raise ValueError("; ".join(found))
         return self
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What hardly can be, a sentence each: nothing as a rule."""
+        return tuple(doubts(self.camera, self.lens, self.sweep))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -191,9 +200,8 @@ class Calibration(_Section):
         Raises:
             CalibrationError: missing, unreadable or wrong; the message names file, key, value and what was expected.
         """
-        path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
@@ -210,7 +218,7 @@ class Calibration(_Section):
         except RecursionError as error:
             raise CalibrationError(f"{name}: is not a calibration file: nested too deeply") from error
         except ValidationError as error:
-            raise CalibrationError(f"{name}: {explain_invalid(error)}") from error
+            raise CalibrationError(f"{name}: {explain_invalid(error, cls)}") from error
 
     def with_trigger_channel(self, channel: int | None) -> Self:
         """The same with `sweep.trigger_channel` replaced; None leaves it as it is.
@@ -251,23 +259,6 @@ class Calibration(_Section):
         if s.waveform == "sine":
             return s.far_diopters + s.range_diopters * (1 - np.cos(np.pi * np.asarray(phase))) / 2
         return s.far_diopters + s.range_diopters * np.asarray(phase)
-
-
-def explain_invalid(error: ValidationError) -> str:
-    """The first fault as `key (value) what was expected`, and how many more there are."""
-    faults = error.errors(include_url=False)
-    first = faults[0]
-    key = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        text = f"{key} is missing"
-    elif first["type"] == "extra_forbidden":
-        text = f"{key} ({first['input']!r}) is not a known key"
-    elif first["type"] == "value_error":
-        text = f"{key}: {message}" if key else message
-    else:
-        text = f"{key} ({first['input']!r}): {message[0].lower()}{message[1:]}"
-    return text + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")
 
 
 def _toml_value(value: Any) -> str:

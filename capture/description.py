@@ -76,6 +76,8 @@ def describe_calibration(calibration: Calibration) -> Facts:
             "measured curve": "yes" if calibration.focus_curve else "no",
         },
     }
+    if calibration.doubts:
+        facts["doubts"] = {"what hardly can be": list(calibration.doubts)}
     if calibration.breathing and calibration.breathing.scale_per_diopter:
         change = calibration.breathing.scale_per_diopter * sweep.range_diopters
         facts["sweep"]["breathing"] = f"{100 * change:+.2f} % magnification over the sweep"

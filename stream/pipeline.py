@@ -384,7 +384,8 @@ class Pipeline:
         quality = self.tracker.quality
         if math.isfinite(quality) and quality < 0.5:
             told.append(f"sweep timing is uncertain (quality {quality:.2f})")
-        return (*self.repairs(), *self.tracker.notes, *told, *self._watch.warnings)
+        doubts = [f"calibration: {doubt}" for doubt in self.calibration.doubts]
+        return (*self.repairs(), *doubts, *self.tracker.notes, *told, *self._watch.warnings)
 
 
 def _counted(n: int, name: str) -> str:
