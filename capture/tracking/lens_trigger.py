@@ -13,6 +13,9 @@ from .signal import SEARCH_PERIODS, History, Signal, contradiction, levels, reco
 RIVAL_PERIODS = 1.5
 """So long after a channel was seen to keep the lens's rhythm, others that fire have shown whether they do, too."""
 
+FEW_EDGES = 16
+"""A channel with no more edges than this in the whole recording may be helped out by the nominal frequency."""
+
 RIVAL_EDGES = 64
 """Edges of a channel that is not the lens's among which its rhythm is looked for."""
 
@@ -80,7 +83,9 @@ class LensTrigger:
         fired = {channel for _, _, channel in self._held}
         for at_least in (3, 2, 1) if len(self._candidates()) == 1 else (3, 2):
             for channel in fired:
-                signal = recognise(self._channels[channel], self._sweep, at_least)
+                history = self._channels[channel]
+                may_help = at_least == 3 or history.n <= FEW_EDGES
+                signal = recognise(history, self._sweep, at_least) if may_help else None
                 if signal is not None:
                     self._keepers.setdefault(channel, signal)
             if self._keepers:
@@ -91,7 +96,7 @@ class LensTrigger:
             (channel,) = fired
             history = self._channels[channel]
             signal = recognise_loosely(history, self._sweep)
-            if signal is None and not contradiction(history, self._sweep):
+            if signal is None and history.n <= FEW_EDGES and not contradiction(history, self._sweep):
                 signal = levels(self._sweep)  # too few to tell; the nominal frequency will help out
             if signal is not None:
                 return self._decide(channel, signal)

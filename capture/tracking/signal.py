@@ -179,6 +179,8 @@ def contradiction(history: History, sweep: SweepSettings) -> str:
     share = history.high_share(period_us)
     if sweep.trigger_pulses is None and share is not None and PULSE <= share <= 1 - PULSE:
         return ""
+    if history.rate_hz > REMEMBERED * sweep.frequency_hz:
+        return ""  # of such, only some edges are remembered
     train = max(history.trains.values(), key=len)
     if len(train) < 2:
         return ""

@@ -348,8 +348,8 @@ class TriggerTracker:
         way_out = 'without usable edges, set sweep.sync = "events" (from the stream itself) or "clock" in lens.toml'
         if not self._saw_edges:
             return f'no trigger edge came, but sweep.sync is "trigger": connect the lens\'s trigger; {way_out}'
+        slowest_hz, fastest_hz = self._frequency_hz / LONGEST, self._frequency_hz / SHORTEST
         return (
-            f"the trigger edges keep no rhythm of {self._frequency_hz / LONGEST:.3g} to "
-            f"{self._frequency_hz / SHORTEST:.3g} Hz around sweep.frequency_hz ({self._frequency_hz:g}): correct it; "
-            f"{way_out}"
+            f"the trigger edges keep no rhythm of {slowest_hz:.3g} to {fastest_hz:.3g} Hz around sweep.frequency_hz "
+            f"({self._frequency_hz:g}): correct it (edges came on {self._trigger.listed()}); {way_out}"
         )

@@ -136,6 +136,13 @@ def test_no_channel_with_the_rhythm_is_an_error_with_counts_rates_and_the_way_ou
     assert "--trigger-channel" in text
 
 
+def test_a_single_channel_that_is_too_fast_is_named_with_its_rate():
+    with pytest.raises(SyncError, match=r"keep no rhythm of .* channel 6 \(1,000 edges, 2000 a second\)"):
+        sweeps_of(make_tracker(lens()), square(1000, 0, LAST_US, 6))
+    with pytest.raises(SyncError, match=r"keep no rhythm of .* channel 1 \(200 edges, "):
+        sweeps_of(make_tracker(lens()), pulses(5_000 * np.arange(100), 300, 1))
+
+
 def test_a_channel_without_triggers_is_an_error_that_names_those_with_some():
     with pytest.raises(SyncError, match=r"no trigger came on channel 3.*but on channel 0 \(11 edges, 20 a second\)"):
         sweeps_of(make_tracker(lens(trigger_channel=3)), wave(0))

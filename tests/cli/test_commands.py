@@ -214,7 +214,8 @@ def test_the_channel_can_be_chosen_and_info_lists_them(with_loopback):
     assert "channel 0 keeps the lens's rhythm" in facts["sweeps"]["notes"][0]
     chosen = json.loads(sweepdepth("info", with_loopback / "both.h5", "--json", "--trigger-channel", "6")[0])
     assert chosen["sweeps"]["found"] == "0"
-    assert "keep no rhythm" in chosen["sweeps"]["trouble"]
+    assert "the trigger edges keep no rhythm" in chosen["sweeps"]["trouble"]
+    assert ", 2000 a second)" in chosen["sweeps"]["trouble"]
     _, err = sweepdepth("replay", with_loopback / "both.h5", "--out", "x.h5", "--trigger-channel", "3", expect=1)
     assert "no trigger came on channel 3, which was asked for, but on channel 0 (5 edges, 5 a second) and" in err
 
