@@ -11,12 +11,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import CalibrationError
+from .faults import explain_invalid
 from .optics import aperture_m, breathing_magnification
+from .plausibility import doubts, impossibilities
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Waveform = Literal["triangle", "sawtooth", "sine"]
 Sync = Literal["trigger", "clock", "events"]
+TriggerEdges = Literal["both", "rising", "falling"]
+TriggerPulses = Literal["none", "far", "near", "both"]
 
 
 class _Section(BaseModel):
@@ -66,6 +70,23 @@ class SweepSettings(_Section):
     sync: Sync
     start_us: int = 0
     delay_us: int = 0
+    trigger_channel: Annotated[int, Field(ge=0, le=255)] | None = None  # None: the one that keeps the rhythm
+    trigger_edges: TriggerEdges = "both"  # which edges, as recorded, mark turning points
+    trigger_inverted: bool = False  # falling edges mark the far end
+    trigger_pulses: TriggerPulses | None = None  # which turning points pulses mark; None: as the rhythm shows
+
+    @model_validator(mode="after")
+    def _trigger_consistent(self) -> Self:
+        if self.waveform == "sawtooth" and self.trigger_pulses in ("near", "both"):
+            raise ValueError(
+                f'trigger_pulses ("{self.trigger_pulses}") must be "far" with a sawtooth, whose sweeps all begin there'
+            )
+        if self.trigger_pulses == "none" and self.trigger_edges != "both":
+            raise ValueError(
+                f'trigger_pulses = "none" takes both kinds of edges, and trigger_edges ("{self.trigger_edges}") only '
+                "one; leave one of them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -87,6 +108,11 @@ class SweepSettings(_Section):
     def duration_us(self) -> float:
         """Length of one sweep in µs: half a period, or a whole one for a sawtooth."""
         return 1e6 / self.frequency_hz / (1 if self.waveform == "sawtooth" else 2)
+
+
+_TRIGGER_DEFAULTS = {
+    key: field.default for key, field in SweepSettings.model_fields.items() if key.startswith("trigger_")
+}
 
 
 class Breathing(_Section):
@@ -158,7 +184,14 @@ class Calibration(_Section):
                 raise ValueError(
                     f"breathing.scale_per_diopter ({scale}) shrinks the image below half its size over the sweep"
                 )
+        if found := impossibilities(self.camera, self.lens, sweep):
+            raise ValueError("; ".join(found))
         return self
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What hardly can be, a sentence each: nothing as a rule."""
+        return tuple(doubts(self.camera, self.lens, self.sweep))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -167,9 +200,8 @@ class Calibration(_Section):
         Raises:
             CalibrationError: missing, unreadable or wrong; the message names file, key, value and what was expected.
         """
-        path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
@@ -186,14 +218,36 @@ class Calibration(_Section):
         except RecursionError as error:
             raise CalibrationError(f"{name}: is not a calibration file: nested too deeply") from error
         except ValidationError as error:
-            raise CalibrationError(f"{name}: {explain_invalid(error)}") from error
+            raise CalibrationError(f"{name}: {explain_invalid(error, cls)}") from error
+
+    def with_trigger_channel(self, channel: int | None) -> Self:
+        """The same with `sweep.trigger_channel` replaced; None leaves it as it is.
+
+        Raises:
+            CalibrationError: the sweeps are not found by a trigger, or there is no such channel.
+        """
+        if channel is None:
+            return self
+        if self.sweep.sync != "trigger":
+            raise CalibrationError(
+                f'--trigger-channel ({channel}): sweep.sync is "{self.sweep.sync}", so that no trigger is used; leave '
+                'it out, or set sweep.sync = "trigger" in lens.toml'
+            )
+        if not 0 <= channel <= 255:
+            raise CalibrationError(f"--trigger-channel ({channel}): channels are numbered from 0 to 255")
+        sweep = self.sweep.model_copy(update={"trigger_channel": channel})
+        return self.model_copy(update={"sweep": sweep})
 
     def to_toml(self) -> str:
         """The text of a calibration file that loads as this calibration."""
         lines: list[str] = []
         for section, values in self.model_dump(exclude_none=True, exclude_defaults=False).items():
             lines.append(f"[{section}]")
-            lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None]
+            # Keys about the trigger are for those whose trigger is special.
+            shown = {key for key in values if section != "sweep" or values[key] != _TRIGGER_DEFAULTS.get(key)}
+            lines += [
+                f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None and key in shown
+            ]
             lines.append("")
         return "\n".join(lines)
 
@@ -205,23 +259,6 @@ class Calibration(_Section):
         if s.waveform == "sine":
             return s.far_diopters + s.range_diopters * (1 - np.cos(np.pi * np.asarray(phase))) / 2
         return s.far_diopters + s.range_diopters * np.asarray(phase)
-
-
-def explain_invalid(error: ValidationError) -> str:
-    """The first fault as `key (value) what was expected`, and how many more there are."""
-    faults = error.errors(include_url=False)
-    first = faults[0]
-    key = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        text = f"{key} is missing"
-    elif first["type"] == "extra_forbidden":
-        text = f"{key} ({first['input']!r}) is not a known key"
-    elif first["type"] == "value_error":
-        text = f"{key}: {message}" if key else message
-    else:
-        text = f"{key} ({first['input']!r}): {message[0].lower()}{message[1:]}"
-    return text + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")
 
 
 def _toml_value(value: Any) -> str:

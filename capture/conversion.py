@@ -15,11 +15,14 @@ def convert_recording(
     target: str | Path,
     calibration: Calibration | None = None,
     *,
+    triggers: str | Path | None = None,
     force: bool = False,
     lossy: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> tuple[int, tuple[str, ...]]:
     """Copy a recording into the format of `target`'s suffix; the calibration goes along where the format has room.
+
+    `triggers` is a file of triggers that takes the place of the recording's own.
 
     Returns how many events were written, and a sentence for each repair and each loss.
 
@@ -28,7 +31,7 @@ def convert_recording(
     """
     if Path(source).resolve() == Path(target).resolve():
         raise RecordingError(f"{target}: is the recording itself; choose another name")
-    with open_recording(source, calibration) as recording:
+    with open_recording(source, calibration, triggers=triggers) as recording:
         writer = RecordingWriter(
             target, recording.width, recording.height, recording.calibration, force=force, lossy=lossy
         )

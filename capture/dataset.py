@@ -224,7 +224,8 @@ def read_scene(path: str | Path) -> SceneRecording:
         events = np.empty(len(file["events/t"]), EVENT_DTYPE)
         for name, column in (("timestamp", "t"), ("x", "x"), ("y", "y"), ("polarity", "p")):
             events[name] = file["events"][column][:]
-        triggers = make_triggers(file["triggers/t"][:], file["triggers/type"][:])
+        channel = file["triggers/channel"][:] if "triggers/channel" in file else 0
+        triggers = make_triggers(file["triggers/t"][:], file["triggers/type"][:], channel)
         events["timestamp"] += offset
         triggers["timestamp"] += offset
         return SceneRecording(events, triggers, _truth(path, file))

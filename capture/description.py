@@ -1,16 +1,18 @@
 """What is in a file, as named facts: for `sweepdepth info` and for people in notebooks."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from .calibration import Calibration
+from .calibration import Calibration, SweepSettings
 from .dataset import open_dataset, read_truth
 from .depth_file import open_depth_file
 from .errors import RecordingError, SyncError
+from .events import RISING
 from .optics import blur_diameter_px, to_diopters
 from .recordings import open_recording
 from .sweeps import Sweep
@@ -23,22 +25,29 @@ def describe(
     path: str | Path,
     calibration: Calibration | None = None,
     on_progress: Callable[[float], None] | None = None,
+    *,
+    trigger_channel: int | None = None,
+    triggers: str | Path | None = None,
 ) -> Facts:
     """Sections of facts about a recording, dataset, depth file or calibration file; the kind is told by content.
 
     A recording is read to its end, once. `on_progress` hears how many events were read, or counted in a dataset.
+    `trigger_channel` and `triggers` are as for `replay`, of recordings alone.
 
     Raises:
         RecordingError, CalibrationError: the file is damaged, or of no kind that is known here.
     """
     path = Path(path)
+    is_other = path.is_dir() or path.suffix == ".toml" or _is_depth_file(path)
+    if is_other and (trigger_channel is not None or triggers is not None):
+        raise RecordingError(f"{path}: is no recording; --triggers and --trigger-channel are for those")
     if path.is_dir():
         return _describe_dataset(path, on_progress)
     if path.suffix == ".toml":
         return describe_calibration(Calibration.load(path))
     if _is_depth_file(path):
         return _describe_depth_file(path)
-    return _describe_recording(path, calibration, on_progress)
+    return _describe_recording(path, calibration, on_progress, trigger_channel, triggers)
 
 
 def describe_calibration(calibration: Calibration) -> Facts:
@@ -63,14 +72,31 @@ def describe_calibration(calibration: Calibration) -> Facts:
             "range": f"{far} to {1 / sweep.near_diopters:.3g} m",
             "focus": f"{sweep.far_diopters:g} to {sweep.near_diopters:g} 1/m",
             "waveform": f"{sweep.waveform}, {sweep.frequency_hz:g} Hz, {sweep.duration_us / 1e3:g} ms a sweep",
-            "timing": f"{sweep.sync}, delay {sweep.delay_us} µs",
+            "timing": _timing(sweep),
             "measured curve": "yes" if calibration.focus_curve else "no",
         },
     }
+    if calibration.doubts:
+        facts["doubts"] = {"what hardly can be": list(calibration.doubts)}
     if calibration.breathing and calibration.breathing.scale_per_diopter:
         change = calibration.breathing.scale_per_diopter * sweep.range_diopters
         facts["sweep"]["breathing"] = f"{100 * change:+.2f} % magnification over the sweep"
     return facts
+
+
+def _timing(sweep: SweepSettings) -> str:
+    """How the sweeps are told, in words."""
+    text = f"{sweep.sync}, delay {sweep.delay_us} µs"
+    if sweep.sync != "trigger":
+        return text
+    if sweep.trigger_channel is not None:
+        text += f", channel {sweep.trigger_channel}"
+    if sweep.trigger_edges != "both":
+        text += f", {sweep.trigger_edges} edges"
+    if sweep.trigger_inverted:
+        text += ", inverted"
+    where = {"far": "at the far end", "near": "at the near end", "both": "at each turning point", "none": "none"}
+    return text + (f", pulses: {where[sweep.trigger_pulses]}" if sweep.trigger_pulses else "")
 
 
 def _describe_dataset(path: Path, on_progress: Callable[[float], None] | None) -> Facts:
@@ -107,26 +133,53 @@ def _describe_dataset(path: Path, on_progress: Callable[[float], None] | None) -
     return facts
 
 
+@dataclass
+class _Channel:
+    """The triggers of one of the camera's inputs."""
+
+    rising: int = 0
+    falling: int = 0
+    first_us: int | None = None
+    last_us: int = 0
+
+    def add(self, triggers: np.ndarray) -> None:  # (M,) TRIGGER_DTYPE, at least one, in time order
+        rising = int(np.count_nonzero(triggers["edge"] == RISING))
+        self.rising, self.falling = self.rising + rising, self.falling + len(triggers) - rising
+        self.first_us = int(triggers["timestamp"][0]) if self.first_us is None else self.first_us
+        self.last_us = int(triggers["timestamp"][-1])
+
+    def __str__(self) -> str:
+        text = f"{self.rising:,} rising, {self.falling:,} falling"
+        n, span_us = self.rising + self.falling, self.last_us - (self.first_us or 0)
+        return f"{text}, {(n - 1) / span_us * 1e6:.4g} edges a second" if n > 1 and span_us else text
+
+
 def _describe_recording(
-    path: Path, calibration: Calibration | None, on_progress: Callable[[float], None] | None
+    path: Path,
+    calibration: Calibration | None,
+    on_progress: Callable[[float], None] | None,
+    trigger_channel: int | None,
+    triggers: str | Path | None,
 ) -> Facts:
-    n_events = n_on = n_triggers = 0
+    n_events = n_on = 0
+    channels: dict[int, _Channel] = {}
     first = last = None
     sweeps: list[Sweep] = []
     per_sweep: list[int] = []
     trouble = ""
-    with open_recording(path, calibration) as recording:
+    with open_recording(path, calibration, triggers=triggers) as recording:
         tracker = None
         if recording.calibration is not None:
             try:
-                tracker = make_tracker(recording.calibration)
+                tracker = make_tracker(recording.calibration.with_trigger_channel(trigger_channel))
             except SyncError as error:
                 trouble = str(error)
         inside = 0
         for batch in recording:
             n_events += len(batch.events)
             n_on += int(np.count_nonzero(batch.events["polarity"]))
-            n_triggers += len(batch.triggers)
+            for channel in np.unique(batch.triggers["channel"]).tolist():
+                channels.setdefault(channel, _Channel()).add(batch.triggers[batch.triggers["channel"] == channel])
             if len(batch.events):
                 first = int(batch.events["timestamp"][0]) if first is None else first
                 last = int(batch.events["timestamp"][-1])
@@ -156,7 +209,8 @@ def _describe_recording(
                 "sensor": f"{recording.width}×{recording.height} pixels",
                 "events": n_events,
                 "ON share": n_on / n_events if n_events else float("nan"),
-                "triggers": n_triggers,
+                "triggers": sum(c.rising + c.falling for c in channels.values()),
+                **({"trigger channels": [f"{n}: {c}" for n, c in sorted(channels.items())]} if channels else {}),
                 "repairs": str(repairs),
             }
         }
@@ -172,6 +226,7 @@ def _describe_recording(
         facts["sweeps"] = {
             "found": f"{len(sweeps)}" + (f" ({directions}{', …' if len(sweeps) > 6 else ''})" if sweeps else ""),
             **({"events a sweep": f"{min(per_sweep):,} to {max(per_sweep):,}"} if per_sweep else {}),
+            **({"notes": list(tracker.notes)} if tracker and tracker.notes else {}),
             **({"trouble": trouble} if trouble else {}),
         }
         facts |= describe_calibration(stored)

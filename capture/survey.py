@@ -80,22 +80,26 @@ def survey(
     path: str | Path,
     calibration: Calibration | None = None,
     on_progress: Callable[[float], None] | None = None,
+    *,
+    trigger_channel: int | None = None,
+    triggers: str | Path | None = None,
 ) -> Survey:
     """Read a recording once, to its end, and keep what a picture needs; of the events only those of one sweep.
 
-    `calibration` comes before the one that the file carries; without either there are no sweeps. `on_progress` hears
+    `calibration` comes before the one that the file carries; without either there are no sweeps.
+    `trigger_channel` and `triggers` are as for `replay`. `on_progress` hears
     how many events were read.
 
     Raises:
         RecordingError, CalibrationError: as for `open_recording`.
     """
     path = Path(path)
-    with open_recording(path, calibration) as recording:
-        tracker, trouble = _tracker(recording.calibration)
+    with open_recording(path, calibration, triggers=triggers) as recording:
+        tracker, trouble = _tracker(recording.calibration, trigger_channel)
         gathered = _Gathered()
         activity = np.zeros(recording.height * recording.width, np.int64)
         whole = beginning = None
-        triggers, n_events = [], 0
+        edges, n_events = [], 0
         for batch in recording:
             events = batch.events
             if len(events) and whole is None:
@@ -111,7 +115,7 @@ def survey(
             activity += np.bincount(
                 events["y"].astype(np.int64) * recording.width + events["x"], minlength=len(activity)
             )
-            triggers.append(batch.triggers)
+            edges.append(batch.triggers)
             n_events += len(events)
             for span in tracker.feed(batch) if tracker else ():
                 gathered.take(span)
@@ -129,7 +133,7 @@ def survey(
             n_events,
             whole,
             beginning,
-            join(triggers, TRIGGER_DTYPE),
+            join(edges, TRIGGER_DTYPE),
             tuple(gathered.sweeps),
             gathered.stack,
             activity.reshape(recording.height, recording.width),
@@ -137,11 +141,11 @@ def survey(
         )
 
 
-def _tracker(calibration: Calibration | None) -> tuple[Tracker | None, str]:
+def _tracker(calibration: Calibration | None, trigger_channel: int | None) -> tuple[Tracker | None, str]:
     if calibration is None:
         return None, "no calibration in the file: give one to see sweeps"
     try:
-        return make_tracker(calibration), ""
+        return make_tracker(calibration.with_trigger_channel(trigger_channel)), ""
     except SyncError as error:
         return None, str(error)
 

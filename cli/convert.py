@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DebugOption, ForceOption, JsonOption, LensOption
+from .options import DebugOption, ForceOption, JsonOption, LensOption, TriggersOption
 from .output import print_json, progress_bar, say
 
 
@@ -15,6 +15,7 @@ def convert(
     lens: LensOption = None,
     frame: Annotated[int, typer.Option(help="Which depth frame; negative counts from the end.")] = 0,
     lossy: Annotated[bool, typer.Option("--lossy", help="Allow formats that cannot hold everything.")] = False,
+    triggers: TriggersOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -22,16 +23,19 @@ def convert(
     """Convert a recording to .h5, .aedat4, .raw, .dat, .es or .csv, or a depth frame to .png, .ply or .npy."""
     from ..capture.calibration import Calibration
     from ..capture.conversion import convert_depth, convert_recording
+    from ..capture.errors import RecordingError
     from ..capture.export import SUFFIXES
 
     if target.suffix in SUFFIXES:
+        if triggers is not None:
+            raise RecordingError(f"{triggers}: --triggers is for recordings, and a depth file has none")
         convert_depth(source, target, frame, force=force)
         result = {"out": str(target), "frame": frame}
     else:
         calibration = None if lens is None else Calibration.load(lens)
         with progress_bar(source.name, None, "events") as advance:
             n_events, notes = convert_recording(
-                source, target, calibration, force=force, lossy=lossy, on_progress=advance
+                source, target, calibration, triggers=triggers, force=force, lossy=lossy, on_progress=advance
             )
         for note in notes:
             say(note)

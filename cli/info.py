@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DebugOption, JsonOption, LensOption
+from .options import DebugOption, JsonOption, LensOption, TriggerChannelOption, TriggersOption
 from .output import print_json, print_tables, progress_bar, say
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def info(
             help="Draw a recording (event rates, sweeps, stack) or scenes of a dataset into this .png, .pdf or .svg.",
         ),
     ] = None,
+    trigger_channel: TriggerChannelOption = None,
+    triggers: TriggersOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -36,16 +38,24 @@ def info(
         facts = describe_weights(path)
     else:
         with progress_bar(path.name, None, "events") as advance:
-            facts = describe(path, calibration, advance)
+            facts = describe(path, calibration, advance, trigger_channel=trigger_channel, triggers=triggers)
     if picture is not None:
-        _draw(path, picture, calibration, drawable="recording" in facts)
+        _draw(path, picture, calibration, trigger_channel, triggers, drawable="recording" in facts)
     if as_json:
         print_json(facts)
     else:
         print_tables(facts)
 
 
-def _draw(path: Path, picture: Path, calibration: "Calibration | None", drawable: bool) -> None:
+def _draw(
+    path: Path,
+    picture: Path,
+    calibration: "Calibration | None",
+    trigger_channel: int | None,
+    triggers: Path | None,
+    *,
+    drawable: bool,
+) -> None:
     from ..capture.dataset import open_dataset
     from ..capture.errors import RecordingError
     from ..capture.pictures import recording_figure, save_figure
@@ -56,7 +66,9 @@ def _draw(path: Path, picture: Path, calibration: "Calibration | None", drawable
         figure = contact_sheet(open_dataset(path))
     elif drawable:
         with progress_bar(f"{path.name}, again for the picture", None, "events") as advance:
-            figure = recording_figure(survey(path, calibration, advance))
+            figure = recording_figure(
+                survey(path, calibration, advance, trigger_channel=trigger_channel, triggers=triggers)
+            )
     else:
         raise RecordingError(
             f"{path}: has no picture; --picture draws recordings and datasets, `sweepdepth convert` depth files"

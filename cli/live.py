@@ -22,6 +22,7 @@ from .options import (
     PublishOption,
     Rate,
     RateOption,
+    TriggerChannelOption,
     WeightsOption,
     direction_of,
 )
@@ -50,6 +51,7 @@ def live(
     fill: FillOption = False,
     suppress_flicker: FlickerOption = True,
     first_direction: FirstDirectionOption = None,
+    trigger_channel: TriggerChannelOption = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.1, help="Stop after so long, instead of at Ctrl-C.")
     ] = None,
@@ -66,7 +68,7 @@ def live(
 
     if publish is None and record is None:
         say("neither --publish nor --record: depth is computed, and nobody gets it")
-    calibration = Calibration.load(lens)
+    calibration = Calibration.load(lens).with_trigger_channel(trigger_channel)
     stop, interrupted = threading.Event(), threading.Event()
 
     def interrupt(*_: object) -> None:

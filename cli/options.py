@@ -85,3 +85,16 @@ FirstDirectionOption = Annotated[
         "--first-direction", help='Direction of the first whole sweep, for sync = "events" where nothing else tells it.'
     ),
 ]
+TriggerChannelOption = Annotated[
+    int | None,
+    typer.Option(
+        "--trigger-channel",
+        min=0,
+        max=255,
+        help="Camera input that the lens's trigger is on; without it, the one that keeps the lens's rhythm.",
+    ),
+]
+TriggersOption = Annotated[
+    Path | None,
+    typer.Option("--triggers", help="Triggers in a file of their own: CSV with time and edge; see docs/formats.md."),
+]

@@ -22,9 +22,9 @@ class Follower:
     In a gap of the source nobody saw the lens turn, and a lens that was away sweeps in another phase: what is known of
     the sweeps ends there. While a lens that is driven does not move there are no sweeps, whatever the events look like.
 
-    With `sync = "events"` the direction comes from the driver's command, corrected by what the sweeps have shown since:
-    its generator's clock and the sensor's drift apart in an hour. Without a driver, it comes from the sweeps before the
-    gap, if that was short.
+    With `sync = "events"`, and with a trigger that marks each turning point alike, the direction comes from the
+    driver's command, corrected by what the sweeps have shown since: its generator's clock and the sensor's drift apart
+    in an hour. Without a driver, it comes from the sweeps before the gap, if that was short.
 
     Args:
         lens: the state of the lens, asked for with every batch; None when something else drives it.
@@ -45,7 +45,8 @@ class Follower:
         self._first_direction = first_direction
         self._lens = lens
         self._sensor_us = sensor_us
-        self._by_stream = calibration.sweep.sync == "events"
+        sweep = calibration.sweep
+        self._needs_direction = sweep.sync == "events" or (sweep.sync == "trigger" and sweep.trigger_pulses == "both")
         self._period_us = 1e6 / calibration.sweep.frequency_hz
         self._past = Counts()
         self._session: int | None = None  # which of the lens's stretches of movement this is; None: it does not move
@@ -55,7 +56,7 @@ class Follower:
         self._clock_lost = False
         self._end_us = 0
         # A driver's command will tell the direction, once there is one.
-        hint = 0 if self._by_stream and lens is not None else None
+        hint = 0 if self._needs_direction and lens is not None else None
         self._tracker: Tracker | None = make_tracker(calibration, first_direction, hint)
         if lens is not None:
             self._tracker = None
@@ -68,6 +69,11 @@ class Follower:
     def quality(self) -> float:
         """That of the tracker at work; 0 while there is none."""
         return 0.0 if self._tracker is None else self._tracker.quality
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of the tracker at work."""
+        return () if self._tracker is None else self._tracker.notes
 
     def feed(self, batch: Batch) -> list[Span]:
         self._end_us = batch.end_us
@@ -122,7 +128,7 @@ class Follower:
             return False
         far_end_us = self._far_end_us if hint is None else self._corrected(hint)
         try:
-            if self._by_stream and far_end_us is not None:
+            if self._needs_direction and far_end_us is not None:
                 self._tracker = make_tracker(self._calibration, None, far_end_us)
             else:
                 self._tracker = make_tracker(self._calibration, self._first_direction)

@@ -41,6 +41,12 @@ Rate = Literal["sweep", "bin"]
 
 STATUS_PERIOD_S = 1.0
 
+OUTSIDE_SHARE = 0.25
+"""Events in no sweep that are worth a warning; fewer lie before the first and after the last turning point."""
+
+_NATURAL = {"sweeps", "partial_sweeps", "events_outside"}
+"""Counts of a tracker that no warning is needed of: every recording begins and ends somewhere in a sweep."""
+
 RECENT_FRAMES = 1000
 """Frames whose latencies the percentiles of a status are taken from."""
 
@@ -370,12 +376,22 @@ class Pipeline:
 
     def _warnings(self) -> tuple[str, ...]:
         """What the tracker and the source had to cope with, a line each."""
-        counts = {name: n for name, n in vars(self.tracker.counts).items() if n and name != "sweeps"}
-        told = [f"{n} {name.replace('_', ' ')}" for name, n in counts.items()]
+        counts = vars(self.tracker.counts)
+        told = [_counted(counts[name], name) for name in counts if counts[name] and name not in _NATURAL]
+        outside = counts["events_outside"]
+        if outside > OUTSIDE_SHARE * self._n_events:
+            told.append(f"{100 * outside / self._n_events:.0f} % of the events lie in no sweep")
         quality = self.tracker.quality
         if math.isfinite(quality) and quality < 0.5:
             told.append(f"sweep timing is uncertain (quality {quality:.2f})")
-        return (*self.repairs(), *told, *self._watch.warnings)
+        doubts = [f"calibration: {doubt}" for doubt in self.calibration.doubts]
+        return (*self.repairs(), *doubts, *self.tracker.notes, *told, *self._watch.warnings)
+
+
+def _counted(n: int, name: str) -> str:
+    """A count of `Counts` in words."""
+    words = name.replace("_", " ")
+    return f"{n:,} {words.removesuffix('s') if n == 1 else words}"
 
 
 class Pacer:

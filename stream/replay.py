@@ -31,6 +31,8 @@ def replay(
     suppressing: bool = True,
     rate: Rate = "sweep",
     first_direction: Direction | None = None,
+    trigger_channel: int | None = None,
+    triggers: str | Path | None = None,
     force: bool = False,
     stop: threading.Event | None = None,
     on_frame: Callable[[DepthFrame], None] | None = None,
@@ -40,8 +42,9 @@ def replay(
     """Run a recording through the runtime.
 
     `estimator` None is the network where it can be run, else "polarity"; `weights` replace those that come with the
-    package. `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame and appears when
-    the run ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
+    package. `trigger_channel` replaces the calibration's, and `triggers` is a file of triggers that come in place of
+    the recording's own. `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame and
+    appears when the run ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
 
     Raises:
         CalibrationError: neither `calibration` nor one in the recording.
@@ -51,8 +54,8 @@ def replay(
     """
     stop = stop or threading.Event()
     with ExitStack() as resources:
-        recording = resources.enter_context(open_recording(path, calibration))
-        calibration = calibration_of(recording)
+        recording = resources.enter_context(open_recording(path, calibration, triggers=triggers))
+        calibration = calibration_of(recording).with_trigger_channel(trigger_channel)
         chosen = make_estimator(estimator, weights=weights)
         depth_sinks: list[Callable[[DepthFrame], None]] = [on_frame] if on_frame else []
         if out is not None:

@@ -331,6 +331,9 @@ def supplies(tmp_path_factory) -> Path:
     (folder / "lens.toml").write_text(lens)
     with open_recording(recording_path()) as recording:
         write_recording(folder / "sweep.aedat4", recording, recording.width, recording.height, Calibration.parse(lens))
+        _, triggers = recording.read()
+    rows = zip(triggers["timestamp"].tolist(), triggers["edge"].tolist(), strict=True)
+    (folder / "edges.csv").write_text("t_us,edge\n" + "".join(f"{t},{edge}\n" for t, edge in rows))
     calibration = Calibration.parse(LABORATORY_LENS)
     for name, diopters in (("laboratory", 1.2), ("laboratory-test", 1.8)):
         target = folder / name

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..calibration import explain_invalid
 from ..errors import CameraError
+from ..faults import explain_invalid
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -71,4 +71,4 @@ class CameraSettings(BaseModel):
         try:
             return cls.model_validate(table)
         except ValidationError as error:
-            raise CameraError(f"{name}: {explain_invalid(error)}") from error
+            raise CameraError(f"{name}: {explain_invalid(error, cls)}") from error

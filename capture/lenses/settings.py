@@ -4,8 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..calibration import Calibration, explain_invalid
+from ..calibration import Calibration
 from ..errors import CalibrationError
+from ..faults import explain_invalid
 from .codec import MAX_CURRENT_MA
 
 Current = Annotated[float, Field(ge=-MAX_CURRENT_MA, le=MAX_CURRENT_MA, allow_inf_nan=False)]
@@ -67,7 +68,7 @@ def optotune_settings(calibration: Calibration) -> OptotuneSettings:
     try:
         settings = OptotuneSettings.model_validate(driver.model_dump())
     except ValidationError as error:
-        raise CalibrationError(f"lens.toml: driver: {explain_invalid(error)}") from error
+        raise CalibrationError(f"lens.toml: driver: {explain_invalid(error, OptotuneSettings)}") from error
     if sweep.waveform == "sawtooth" and settings.mode == "current":
         raise CalibrationError(
             'lens.toml: sweep.waveform ("sawtooth") is none that the signal generator of an Optotune driver makes; '

@@ -13,8 +13,23 @@ from ..errors import RecordingError
 from ..events import FALLING, RISING, make_events, make_triggers
 from .source import CutShort, Header, LiveSink, Sink, Source, interleave
 
-# dv::TriggerType: EXTERNAL_SIGNAL_RISING_EDGE, EXTERNAL_SIGNAL_FALLING_EDGE. Others mark frames and clock resets.
-_EDGES = {1: RISING, 2: FALLING}
+EXTERNAL, PULSES, GENERATOR = 0, 1, 2
+"""The channels of a camera of iniVation: edges on its input, pulses that it recognised there, and the edges of its own
+signal generator."""
+
+# dv::TriggerType, as edge and channel: EXTERNAL_SIGNAL_RISING_EDGE, _FALLING_EDGE, _PULSE, and
+# EXTERNAL_GENERATOR_RISING_EDGE, _FALLING_EDGE. Others mark frames and clock resets.
+_KINDS = {
+    1: (RISING, EXTERNAL),
+    2: (FALLING, EXTERNAL),
+    3: (RISING, PULSES),
+    4: (RISING, GENERATOR),
+    5: (FALLING, GENERATOR),
+}
+TRIGGER_KINDS = frozenset(_KINDS.values())
+"""The edges and channels that AEDAT4 has a type for."""
+
+_EDGE_OF, _CHANNEL_OF = (np.array([0, *(pair[i] for pair in _KINDS.values())], np.uint8) for i in (0, 1))
 _LENS_KEY = "lens_toml"
 
 
@@ -59,16 +74,16 @@ def _triggers(reader: Any, stream: str) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def external_edges(packet: Any) -> tuple[int, np.ndarray]:
-    """Newest time of a packet of dv-processing triggers, not empty, and its external edges alone."""
+    """Newest time of a packet of dv-processing triggers, not empty, and those of them that a lens may have made."""
     times = np.array([trigger.timestamp for trigger in packet], np.int64)
     return _edges(times, np.array([int(trigger.type) for trigger in packet]))
 
 
 def _edges(times: np.ndarray, kinds: np.ndarray) -> tuple[int, np.ndarray]:
-    """Newest time of a trigger packet, and its external edges alone."""
-    external = np.isin(kinds, list(_EDGES))
-    edges = [_EDGES[kind] for kind in kinds[external].tolist()]
-    return int(times.max()), make_triggers(times[external], np.array(edges, np.uint8))
+    """Newest time of a trigger packet, and its edges and pulses alone."""
+    outside = np.isin(kinds, list(_KINDS))
+    kept = kinds[outside].astype(np.int64)
+    return int(times.max()), make_triggers(times[outside], _EDGE_OF[kept], _CHANNEL_OF[kept])
 
 
 def _salvage(path: str) -> Source:
@@ -145,10 +160,7 @@ class _Aedat4Sink:
         if lens_toml is not None:
             config.addStreamMetadata("events", (_LENS_KEY, lens_toml))
         self._writer = dv.io.MonoCameraWriter(path, config)
-        self._kinds = {
-            RISING: dv.TriggerType.EXTERNAL_SIGNAL_RISING_EDGE,
-            FALLING: dv.TriggerType.EXTERNAL_SIGNAL_FALLING_EDGE,
-        }
+        self._kinds = {pair: dv.TriggerType(number) for number, pair in _KINDS.items()}
 
     def write(self, events: np.ndarray, triggers: np.ndarray) -> None:
         if len(events):
@@ -157,8 +169,10 @@ class _Aedat4Sink:
             # The library takes events one by one only; this is the fastest loop over them.
             deque(map(store.push_back, *(column.tolist() for column in columns)), maxlen=0)
             self._writer.writeEvents(store)
-        for t, edge in triggers.tolist():
-            self._writer.writeTrigger(self._dv.Trigger(t, self._kinds[edge]))
+        for t, edge, channel in triggers.tolist():
+            if (edge, channel) not in self._kinds:
+                continue  # the writer of the recording has said so
+            self._writer.writeTrigger(self._dv.Trigger(t, self._kinds[edge, channel]))
 
     def flush(self) -> None:
         """Nothing: the library writes packets as it sees fit."""

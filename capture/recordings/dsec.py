@@ -1,8 +1,8 @@
 """HDF5 in the layout of the DSEC dataset (Gehrig et al., RA-L 2021), with our triggers, size and calibration.
 
 `events/{x,y,p,t}`, `t` in µs relative to `t_offset`; `ms_to_idx[k]` is the index of the first event at or after
-k ms. Ours adds `triggers/t` (µs, relative, too) and `triggers/type` (1 rising, 2 falling), root attributes `width`,
-`height` and `lens_toml`, and 64-bit times: DSEC's 32 bits overflow after 71 minutes.
+k ms. Ours adds `triggers/t` (µs, relative, too), `triggers/type` (1 rising, 2 falling) and `triggers/channel`, root
+attributes `width`, `height` and `lens_toml`, and 64-bit times: DSEC's 32 bits overflow after 71 minutes.
 """
 
 from collections.abc import Iterator
@@ -30,6 +30,7 @@ _LONGEST_SPAN_US = 100 * 3_600_000_000
 def decode(path: str, size: tuple[int, int] | None) -> Source:
     """Open an HDF5 recording, a file of the DSEC dataset, or a scene of our own datasets."""
     file, notes = _open(path)
+    cut_off = bool(notes)
     refuse_references(file)
     if "events" not in file:
         what = "a depth file" if "depth" in file and "t_start_us" in file else "an HDF5 file"
@@ -37,8 +38,10 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
     columns = {name: _column(file, f"events/{name}") for name in "xypt"}
     lengths = {f"events/{name}": len(column) for name, column in columns.items()}
     # A writer that was killed may have come to some of the columns only.
-    if len(set(lengths.values())) != 1 and not notes:
+    if len(set(lengths.values())) != 1 and not cut_off:
         raise RecordingError(f"its datasets differ in length: {lengths}")
+    if "triggers" in file and not _has_our_triggers(file):
+        notes += ("its triggers are not in the layout of triggers/t and triggers/type, and were left out",)
     offset = _offset(file)
     n_events = min(lengths.values())
     header = Header(
@@ -50,9 +53,7 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
         lens_toml=_text(file, "lens_toml"),
         notes=notes,
     )
-    return Source(
-        header, interleave(_events(columns, n_events, offset, bool(notes)), _triggers(file, offset, bool(notes)))
-    )
+    return Source(header, interleave(_events(columns, n_events, offset, cut_off), _triggers(file, offset, cut_off)))
 
 
 def _open(path: str) -> tuple[h5py.File, tuple[str, ...]]:
@@ -133,17 +134,30 @@ def _pixels(column: np.ndarray) -> np.ndarray:
     return column if column.dtype.itemsize <= 2 else np.clip(column.astype(np.int64), -1, 32767)
 
 
+def _has_our_triggers(file: h5py.File) -> bool:
+    """Whether `triggers` is a group as we write it; what others call so may hold anything."""
+    group = file.get("triggers")
+    return isinstance(group, h5py.Group) and ("t" in group or "type" in group)
+
+
 def _triggers(file: h5py.File, offset: int, cut_off: bool) -> Iterator[tuple[int, np.ndarray]]:
-    if "triggers" not in file:
+    if not _has_our_triggers(file):
         return
-    times, kinds = _column(file, "triggers/t"), _column(file, "triggers/type")
-    if len(times) != len(kinds) and not cut_off:
-        raise RecordingError(f"its triggers/t and triggers/type differ in length: {len(times)} and {len(kinds)}")
-    n = min(len(times), len(kinds))
+    columns = {name: _column(file, f"triggers/{name}") for name in ("t", "type")}
+    if "triggers/channel" in file:  # which older recordings do not have
+        columns["channel"] = _column(file, "triggers/channel")
+    lengths = {f"triggers/{name}": len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1 and not cut_off:
+        raise RecordingError(f"its datasets differ in length: {lengths}")
+    n = min(lengths.values())
     for at in range(0, n, _TRIGGER_BLOCK):
         end = min(at + _TRIGGER_BLOCK, n)
-        t = times[at:end].astype(np.int64) + offset
-        yield int(t.max()), make_triggers(t, np.clip(kinds[at:end].astype(np.int64), 0, 255))
+        t = columns["t"][at:end].astype(np.int64) + offset
+        kind, channel = (
+            np.clip(columns[name][at:end].astype(np.int64), 0, 255) if name in columns else 0
+            for name in ("type", "channel")
+        )
+        yield int(t.max()), make_triggers(t, np.asarray(kind), channel)
 
 
 def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
@@ -176,6 +190,7 @@ class _DsecSink:
                 ("ms_to_idx", "u8", _INDEX_CHUNK),
                 ("triggers/t", "i8", 1024),
                 ("triggers/type", "u1", 1024),
+                ("triggers/channel", "u1", 1024),
             )
         }
         self._file["t_offset"] = np.int64(0)
@@ -203,6 +218,7 @@ class _DsecSink:
         if len(triggers):
             self._append("triggers/t", triggers["timestamp"] - self._offset)
             self._append("triggers/type", triggers["edge"])
+            self._append("triggers/channel", triggers["channel"])
 
     def finish(self) -> None:
         self._append("ms_to_idx", np.array([self._n_events]))  # so that a window's end is found as its start is

@@ -28,7 +28,7 @@ def _extension() -> Any:
 
 
 def decode_evt(path: str, size: tuple[int, int] | None) -> Source:
-    """Open a Prophesee RAW file; the triggers are those of the channel that fires first."""
+    """Open a Prophesee RAW file; triggers come with their channels."""
     decoder = _open(_extension().evt, path, size, None)
     if decoder.version not in ("evt2", "evt3"):
         raise RecordingError(f"it is in {decoder.version.upper()}, which cannot be read; convert it to EVT2 or EVT3")
@@ -36,13 +36,11 @@ def decode_evt(path: str, size: tuple[int, int] | None) -> Source:
 
 
 def _evt_chunks(decoder: Any) -> Iterator[Chunk]:
-    channel = None
     for packet in _packets(decoder):
         events, triggers = packet.get("events"), packet.get("triggers")
         if triggers is not None and len(triggers):
-            channel = triggers["source"][0] if channel is None else channel
-            triggers = triggers[triggers["source"] == channel]
-            triggers = make_triggers(triggers["t"].view(np.int64), np.where(triggers["rising"], RISING, FALLING))
+            edges = np.where(triggers["rising"], RISING, FALLING)
+            triggers = make_triggers(triggers["t"].astype(np.int64), edges, triggers["source"])
         yield Chunk(
             NO_EVENTS if events is None else _from_faery(events),
             NO_TRIGGERS if triggers is None else triggers,

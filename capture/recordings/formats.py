@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RecordingError
+from .aedat4 import TRIGGER_KINDS
 
 _HEAD_BYTES = 4096
 _NUMBERS = re.compile(rb"\s*[-+.\deE]+([,;\t ]+[-+.\deE]+){3,}\s*$")
@@ -22,6 +23,7 @@ class Format:
     decoder: str
     encoder: str
     holds_triggers: bool = False
+    trigger_kinds: frozenset[tuple[int, int]] | None = None  # edges and channels that it holds; None: all
     holds_clock: bool = True
     holds_calibration: bool = False
     recorder: str | None = None
@@ -33,6 +35,7 @@ AEDAT4 = Format(
     "aedat4:decode",
     "aedat4:encode",
     holds_triggers=True,
+    trigger_kinds=TRIGGER_KINDS,
     holds_calibration=True,
     recorder="aedat4:encode_live",
 )

@@ -1,6 +1,6 @@
 """Reading recordings: `open_recording` and what it returns."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +14,8 @@ from .door import Door, Repairs
 from .formats import recognise
 from .process import WorkerFailure, WorkerProcess
 from .ring import consume
-from .source import Header
+from .source import Chunk, Header
+from .trigger_file import read_trigger_file
 
 DEFAULT_STALL_TIMEOUT_S = 20.0
 _LONGEST_STALL_S = 86_400.0
@@ -35,7 +36,13 @@ class Recording:
     - `repairs`: what was dropped so far in the latest iteration.
     """
 
-    def __init__(self, path: Path, calibration: Calibration | None, stall_timeout_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        calibration: Calibration | None,
+        stall_timeout_s: float,
+        triggers: str | Path | None = None,
+    ) -> None:
         if not 0 < stall_timeout_s <= _LONGEST_STALL_S:
             raise RecordingError(f"stall_timeout_s ({stall_timeout_s}) must be above 0 and at most a day, in seconds")
         self.path = path
@@ -64,6 +71,9 @@ class Recording:
                         f"{path}: has {self.width}×{self.height} pixels, but the calibration is for "
                         f"{camera.width}×{camera.height}; give the lens.toml of this camera"
                     )
+            sweep = None if calibration is None else calibration.sweep
+            self._triggers = None if triggers is None else read_trigger_file(triggers, sweep)
+            self._notes += self._triggers.notes if self._triggers else ()
         except BaseException:
             self.close()
             raise
@@ -86,14 +96,8 @@ class Recording:
         door = self._door = Door(str(self.path), self.width, self.height)
         door.notes = self._notes
         try:
-            chunks = consume(process)
-            while True:
-                try:
-                    chunk = next(chunks)
-                except StopIteration as end:
-                    if end.value is not None:
-                        door.notes = (*door.notes, end.value)
-                    break
+            chunks = _noted(consume(process), door)
+            for chunk in chunks if self._triggers is None else self._triggers.merge(chunks):
                 yield from door.admit(chunk)
             yield from door.finish()
         except WorkerFailure as failure:
@@ -162,15 +166,25 @@ class Recording:
         return RecordingError(f"{self.path}: {text}")
 
 
+def _noted(chunks: Generator[Chunk, None, str | None], door: Door) -> Iterator[Chunk]:
+    """The chunks; what they end with is noted at the door."""
+    note = yield from chunks
+    if note is not None:
+        door.notes = (*door.notes, note)
+
+
 def open_recording(
     path: str | Path,
     calibration: Calibration | None = None,
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S,
+    *,
+    triggers: str | Path | None = None,
 ) -> Recording:
     """Open an event recording: AEDAT4, HDF5 in the DSEC layout, Prophesee RAW or DAT, ES, or CSV.
 
     Formats are told by content. Where the file does not say how large the sensor is, `calibration.camera` does. The
-    decoder may take `stall_timeout_s` for any single step before it is given up.
+    decoder may take `stall_timeout_s` for any single step before it is given up. `triggers` is a file of triggers
+    (`trigger_file`), which come in place of the recording's own.
 
         with open_recording("sweep.aedat4") as recording:
             for batch in recording:
@@ -180,4 +194,4 @@ def open_recording(
         RecordingError: no such file, not a recording, damaged, its size unknown, or a library is missing.
         CalibrationError: the stored calibration is wrong, or the given one is for another size of sensor.
     """
-    return Recording(Path(path), calibration, stall_timeout_s)
+    return Recording(Path(path), calibration, stall_timeout_s, triggers)

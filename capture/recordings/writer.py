@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -27,9 +28,10 @@ class RecordingWriter:
     """A recording being written, in the format that the suffix of `path` asks for, by a process of its own.
 
     The file appears when the writer is closed, whole, or not at all: leaving the `with` block by an exception throws
-    it away. HDF5 and AEDAT4 hold everything. RAW, DAT, ES and CSV have no place for triggers, ES none for the absolute
-    time (its clock starts with the first event), and writing what they cannot hold is an error unless `lossy`; then
-    `losses` says what was lost. None but the first two hold the calibration, which they leave out in any case.
+    it away. HDF5 holds everything, and AEDAT4 all but triggers of channels other than its own
+    (`aedat4.TRIGGER_KINDS`). RAW, DAT, ES and CSV have no place for triggers, ES none for the absolute time (its clock
+    starts with the first event), and writing what they cannot hold is an error unless `lossy`; then `losses` says what
+    was lost. None but the first two hold the calibration, which they leave out in any case.
 
     Raises:
         RecordingError: an unknown suffix, `path` exists and `force` is not given, or it cannot be written.
@@ -52,6 +54,7 @@ class RecordingWriter:
         self._format = for_writing(self.path)
         self._lossy = lossy
         self._lost_triggers = 0
+        self._lost_channels: Counter[int] = Counter()  # triggers of channels that the format does not know
         self._clock_shift_us = 0
         self._end_us = 0
         self._partial = PartialFile(path, force)
@@ -77,6 +80,10 @@ class RecordingWriter:
         losses = []
         if self._lost_triggers:
             losses.append(f"{self._format.name} has no place for triggers: {self._lost_triggers:,} are lost")
+        losses += [
+            f"{self._format.name} has no place for triggers of channel {channel}: {n:,} are lost"
+            for channel, n in sorted(self._lost_channels.items())
+        ]
         if self._clock_shift_us:
             losses.append(f"{self._format.name} has no absolute time: all times are {self._clock_shift_us} µs less")
         return tuple(losses)
@@ -97,6 +104,7 @@ class RecordingWriter:
                 self._lose(f"has no place for triggers, and this recording has some at {triggers['timestamp'][0]} µs")
                 self._lost_triggers += len(triggers)
                 triggers = triggers[:0]
+            triggers = self._without_strange_channels(triggers)
             if len(batch.events) and not self.n_events and not self._format.holds_clock:
                 self._clock_shift_us = int(batch.events["timestamp"][0])
                 if self._clock_shift_us:
@@ -163,10 +171,25 @@ class RecordingWriter:
         newest = [int(array["timestamp"][-1]) for array in (batch.events, batch.triggers) if len(array)]
         self._end_us = max([self._end_us, *newest])
 
+    def _without_strange_channels(self, triggers: np.ndarray) -> np.ndarray:
+        """The triggers that the format has a place for."""
+        kinds = self._format.trigger_kinds
+        if kinds is None or not len(triggers):
+            return triggers
+        pairs = zip(triggers["edge"].tolist(), triggers["channel"].tolist(), strict=True)
+        held = np.array([pair in kinds for pair in pairs], bool)
+        if not held.all():
+            strange = triggers[~held]
+            channel = int(strange["channel"][0])
+            self._lose(f"has no place for triggers of channel {channel}, as at {strange['timestamp'][0]} µs")
+            self._lost_channels.update(strange["channel"].tolist())
+        return triggers[held]
+
     def _lose(self, what: str) -> None:
         if not self._lossy:
+            others = " or ".join(s for s in (".h5", ".aedat4") if s not in self._format.suffixes)
             raise RecordingError(
-                f"{self.path}: {self._format.name} {what}; write .h5 or .aedat4, or give --lossy to lose them"
+                f"{self.path}: {self._format.name} {what}; write {others}, or give --lossy to lose them"
             )
 
     def _explain(self, failure: WorkerFailure) -> RecordingError:

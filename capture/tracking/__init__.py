@@ -22,16 +22,25 @@ def make_tracker(
     """The tracker that `calibration.sweep.sync` asks for.
 
     Args:
-        first_direction: direction of the first sweep that the tracker will close. Only for `sync = "events"`.
-        far_end_hint_us: sensor time near a far end, to a quarter period: when a lens driver commanded it. Only for
-            `sync = "events"`, where it comes before `first_direction`, and both before lens breathing.
+        first_direction: direction of the first sweep that the tracker will close. Only for `sync = "events"`, and for
+            a trigger that marks each turning point alike (`trigger_pulses = "both"`).
+        far_end_hint_us: sensor time near a far end, to a quarter period: when a lens driver commanded it. For the same;
+            it comes before `first_direction`, and both before lens breathing.
 
     Raises:
         SyncError: the direction cannot be known, or is given where the calibration already says it.
     """
-    sync = calibration.sweep.sync
+    sweep = calibration.sweep
+    sync = sweep.sync
     if sync == "events":
         return StreamTracker(calibration, first_direction, far_end_hint_us)
+    if sync == "trigger" and sweep.trigger_pulses == "both":
+        if first_direction is None and far_end_hint_us is None:
+            raise SyncError(
+                'sweep.trigger_pulses is "both": the pulses do not tell the far end from the near one; give '
+                "--first-direction, or let sweepdepth drive the lens"
+            )
+        return TriggerTracker(calibration, first_direction, far_end_hint_us)
     if first_direction is not None or far_end_hint_us is not None:
         raise SyncError(
             f'sweep.sync is "{sync}", which already says the direction: leave out --first-direction, or set '

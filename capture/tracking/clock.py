@@ -37,6 +37,10 @@ class ClockTracker:
         """1 always: the clock is taken at its word."""
         return 1.0
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def boundary_us(self, number: int) -> int:
         """Sensor time at which sweep `number` begins, to the nearest µs."""
         return self._start_us + round(number * self._length_us)

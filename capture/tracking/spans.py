@@ -33,7 +33,8 @@ class Counts:
     """What a tracker has met so far."""
 
     sweeps: int = 0  # closed
-    partial_sweeps: int = 0  # cut short: by an end of the recording, or because the timing was lost in them
+    partial_sweeps: int = 0  # at either end of the recording, which cuts them short
+    broken_sweeps: int = 0  # given up because the timing was lost in them
     silent_sweeps: int = 0  # skipped, since nothing had moved for many sweeps
     events_outside: int = 0  # in no span
     missed_edges: int = 0  # expected, did not come, bridged by the prediction
@@ -62,6 +63,11 @@ class Tracker(Protocol):
     @property
     def quality(self) -> float:
         """How sure the timing is now, from 0 (not at all) to 1."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided for the user, or contradicts the calibration, a sentence each."""
         ...
 
     def feed(self, batch: Batch) -> list[Span]:
@@ -145,7 +151,7 @@ class Cutter:
             mark = self._marks.popleft()
             spans += self._settle(mark.at_us, mark.at_us, closed=mark.closes)
             if self._direction is not None:
-                self.tally["sweeps" if mark.closes else "partial_sweeps"] += 1
+                self.tally["sweeps" if mark.closes else "broken_sweeps"] += 1
             self._start_us, self._direction = mark.at_us, mark.direction
         end_us = self._marks[0].at_us if self._marks else predicted_end_us
         return spans + self._settle(until_us, end_us, closed=False)

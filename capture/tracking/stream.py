@@ -80,6 +80,10 @@ class StreamTracker:
         """How far the turning points stand out, against what else the stream mirrors, over the last few."""
         return self._quality
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def feed(self, batch: Batch) -> list[Span]:
         cutter = self._cutter
         cutter.push(batch)

@@ -1,4 +1,4 @@
-"""Sweeps from trigger edges: a rising edge marks the far end, a falling edge the near end.
+"""Sweeps from trigger edges: what each of them marks is found out by `LensTrigger`.
 
 Edges may be missed, doubled, late, early or stray; the nominal frequency may be wrong by a factor of two and the two
 halves of a period may differ. Until a rhythm is found in the edges, events are held back; from then on each edge is
@@ -12,13 +12,13 @@ import numpy as np
 
 from ..calibration import Calibration
 from ..errors import SyncError
-from ..events import RISING, Batch
+from ..events import Batch
 from ..sweeps import Direction
-from .rhythm import LONGEST, SHORTEST, Edge, Rhythm, find_rhythm
+from .alternation import Alternation
+from .lens_trigger import LensTrigger
+from .rhythm import LONGEST, NEAR, SHORTEST, Edge, Rhythm, find_rhythm
+from .signal import ASKEW, BOUNCE, SEARCH_PERIODS
 from .spans import Counts, Cutter, Span, is_whole
-
-BOUNCE = 0.05
-"""An edge that follows another within this share of a sweep is contact bounce."""
 
 WINDOW = 0.25
 """An edge may be late or early by this share of a sweep; with more it is a stray one."""
@@ -38,8 +38,8 @@ MEMORY = 5
 QUALITY_MEMORY = 8
 """Expected edges that the quality looks back on."""
 
-SEARCH_EDGES, SEARCH_PERIODS = 8, 5.0
-"""Edges among which a rhythm is sought: the latest so many, of so many nominal periods."""
+SEARCH_EDGES = 8
+"""Edges among which a rhythm is sought: the latest so many, of `SEARCH_PERIODS` nominal periods."""
 
 
 class TriggerTracker:
@@ -47,13 +47,25 @@ class TriggerTracker:
 
     While it searches, it holds two nominal sweeps of events until edges come, and at most `SEARCH_PERIODS` nominal
     periods from then on: one, when the edges are those the calibration expects.
+
+    Where each turning point has the same mark, `first_direction` is that of the first sweep closed, and
+    `far_end_hint_us` a time near a far end, to a quarter period.
     """
 
-    def __init__(self, calibration: Calibration) -> None:
+    def __init__(
+        self,
+        calibration: Calibration,
+        first_direction: Direction | None = None,
+        far_end_hint_us: int | None = None,
+    ) -> None:
         sweep = calibration.sweep
         self._cutter = Cutter(calibration)
+        self._trigger = LensTrigger(calibration)
+        self._alternation = Alternation(first_direction, far_end_hint_us)
         self._delay_us = sweep.delay_us
-        self._sawtooth = sweep.waveform == "sawtooth"
+        # Every turning point has the same mark: a sawtooth has no other ones, and others may be marked alike.
+        self._alternates = False
+        self._single = sweep.waveform == "sawtooth"
         self._frequency_hz = sweep.frequency_hz
         self._nominal_us = 1e6 / sweep.frequency_hz
         self._longest_head_us = 2 * sweep.duration_us
@@ -66,8 +78,10 @@ class TriggerTracker:
         self._turn: Edge | None = None
         self._turn_is_real = False
         self._last_edge: Edge | None = None
-        self._bridged = 0
+        self._bridged = 0  # turning points in a row without an edge
+        self._missed = 0  # those of them that should have had one
         self._lengths: dict[Direction, deque[float]] = {}
+        self._told: tuple[str, ...] = ()
         self._residuals: deque[float | None] = deque(maxlen=QUALITY_MEMORY)  # share of a sweep; None for a missed edge
 
     @property
@@ -86,10 +100,8 @@ class TriggerTracker:
     def feed(self, batch: Batch) -> list[Span]:
         self._cutter.push(batch)
         self._saw_edges |= len(batch.triggers) > 0
-        for at, edge in zip(batch.triggers["timestamp"].tolist(), batch.triggers["edge"].tolist(), strict=True):
-            if edge == RISING or not self._sawtooth:
-                self._edges.append(Edge(at + self._delay_us, edge == RISING))
-        known_us = batch.end_us + self._delay_us  # every turning point before this has shown its edge
+        self._take(self._trigger.feed(batch.triggers, batch.end_us))
+        known_us = self._trigger.settled_us + self._delay_us  # every turning point before this has shown its edge
         self._advance(known_us)
         if self._turn is None:
             spans = self._hold(batch.end_us, known_us)
@@ -100,7 +112,14 @@ class TriggerTracker:
         self._cutter.keep()
         return spans
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was taken for granted of the trigger, and what its edges contradict."""
+        lost = (self._lost_direction(),) if self._alternation.is_lost else ()
+        return (*self._trigger.notes, *self._told, *lost)
+
     def finish(self) -> list[Span]:
+        self._take(self._trigger.finish())
         cutter = self._cutter
         if cutter.last_us is not None:
             known_us = cutter.last_us + self._delay_us
@@ -117,6 +136,14 @@ class TriggerTracker:
             cutter.mark(self._predicted_end_us(), None)
         return cutter.finish()
 
+    def _take(self, edges: list[Edge]) -> None:
+        """Queue edges of the lens, in lens time."""
+        signal = self._trigger.signal
+        if signal is not None and signal.alternates and not self._alternates:
+            self._alternates = self._single = True
+            self._nominal_us /= 2
+        self._edges.extend(Edge(edge.at_us + self._delay_us, edge.far) for edge in edges)
+
     def _advance(self, known_us: int) -> None:
         """Take in all edges up to a time before which all are known, and bridge those that did not come."""
         while True:
@@ -126,7 +153,8 @@ class TriggerTracker:
                 self._search(self._edges.popleft())
                 continue
             end_us = self._predicted_end_us()
-            deadline = end_us + WINDOW * self._length_us()
+            # Nothing is waited for where no mark can come.
+            deadline = end_us + (WINDOW * self._length_us() if self._is_marked() else 0)
             if self._edges and self._edges[0].at_us <= deadline:
                 self._meet(self._edges.popleft(), end_us)
             elif self._edges or known_us > deadline:
@@ -146,7 +174,7 @@ class TriggerTracker:
                 tally["late_edges" if residual > 0 else "early_edges"] += 1
             self._learn(edge)
             self._residuals.append(residual)
-            self._bridged = 0
+            self._bridged = self._missed = 0
             self._candidates.clear()
             self._last_edge = edge
             self._turn_over(edge, real=True)
@@ -156,23 +184,32 @@ class TriggerTracker:
             return
         tally["stray_edges"] += 1
         self._candidates.append(edge)
-        if len(self._candidates) >= MAX_STRAYS and self._bridged:
+        if len(self._candidates) >= MAX_STRAYS and self._missed:
             self._lose(edge.at_us, closes=False)
 
     def _bridge(self, end_us: int) -> None:
         """End the open sweep where an edge should have come."""
-        self._cutter.tally["missed_edges"] += 1
-        self._residuals.append(None)
+        if self._is_marked():
+            self._cutter.tally["missed_edges"] += 1
+            self._residuals.append(None)
+            self._missed += 1
         self._bridged += 1
-        if self._bridged > MAX_BRIDGED:
+        if self._missed > MAX_BRIDGED:
             self._lose(end_us, closes=True)
         else:
             self._turn_over(Edge(end_us, self._next_is_far()), real=False)
 
     def _turn_over(self, edge: Edge, *, real: bool) -> None:
         """End the open sweep at a turning point and begin the next."""
-        self._cutter.mark(edge.at_us, edge.begins(sawtooth=self._sawtooth))
+        self._mark(edge.at_us, edge.begins(sawtooth=self._single))
         self._turn, self._turn_is_real = edge, real
+
+    def _mark(self, at_us: int, direction: Direction) -> None:
+        """Begin a sweep; where every turning point is marked alike, the direction follows from the sweeps before."""
+        if not self._alternates:
+            self._cutter.mark(at_us, direction)
+            return
+        self._cutter.mark(at_us, self._alternation.begin(at_us, self._lengths[Direction.FAR_TO_NEAR][0]))
 
     def _learn(self, edge: Edge) -> None:
         """Measure the sweep that an edge ends; over a bridged turning point, both sweeps of the period."""
@@ -200,7 +237,7 @@ class TriggerTracker:
             self._lock(rhythm)
 
     def _find_rhythm(self, at_least: int) -> Rhythm | None:
-        return find_rhythm(self._candidates, self._nominal_us, sawtooth=self._sawtooth, at_least=at_least)
+        return find_rhythm(self._candidates, self._nominal_us, sawtooth=self._single, at_least=at_least)
 
     def _lock(self, rhythm: Rhythm) -> None:
         """Begin the first sweep at the first edge of a rhythm, and look at the later ones again in its light."""
@@ -208,37 +245,40 @@ class TriggerTracker:
         first = next((e for e in rhythm.explained if floor_us is None or e.at_us >= floor_us), None)
         if first is None:
             return
-        directions = (Direction.FAR_TO_NEAR,) if self._sawtooth else tuple(Direction)
+        directions = (Direction.FAR_TO_NEAR,) if self._single else tuple(Direction)
         self._lengths = {d: deque([rhythm.length_us(d)], maxlen=MEMORY) for d in directions}
         self._begin_head(first)
         self._edges.extendleft(reversed([e for e in self._candidates if e.at_us > first.at_us]))
         self._candidates.clear()
         self._residuals.clear()
         self._residuals.append(0.0)
-        self._bridged, self._last_edge, self._was_locked = 0, first, True
+        self._bridged = self._missed = 0
+        self._last_edge, self._was_locked = first, True
+        self._told = self._oddities(rhythm)
         self._turn_over(first, real=True)
 
     def _begin_head(self, first: Edge) -> None:
         """Begin the sweep before the first edge where it must have begun, if enough of it was seen."""
         cutter = self._cutter
-        direction = first.begins(sawtooth=self._sawtooth)
-        direction = direction if self._sawtooth else direction.reversed
+        direction = first.begins(sawtooth=self._single)
+        direction = direction if self._single else direction.reversed
         length = self._lengths[direction][0]
         start_us = round(first.at_us - length)
         if self._floor_us is None:
             assert cutter.first_us is not None
             whole = is_whole(start_us, first.at_us, cutter.first_us, first.at_us)
             if whole and length <= self._longest_head_us:
-                cutter.mark(start_us, direction)
+                self._mark(start_us, direction)
             elif cutter.first_us < first.at_us:
                 cutter.tally["partial_sweeps"] += 1
         elif start_us >= self._floor_us:
-            cutter.mark(start_us, direction)
+            self._mark(start_us, direction)
 
     def _lose(self, at_us: int, *, closes: bool) -> None:
         """Give up the timing; the edges that disproved it are the first to search among."""
         self._cutter.tally["lost"] += 1
         self._cutter.mark(at_us, None, closes=closes)
+        self._alternation.pause(self._length_us())
         self._turn, self._floor_us = None, at_us
 
     def _forget(self, now_us: int) -> None:
@@ -257,14 +297,41 @@ class TriggerTracker:
 
     def _direction(self) -> Direction:
         assert self._turn is not None
-        return self._turn.begins(sawtooth=self._sawtooth)
+        return self._turn.begins(sawtooth=self._single)
 
     def _direction_before(self) -> Direction:
-        return self._direction() if self._sawtooth else self._direction().reversed
+        return self._direction() if self._single else self._direction().reversed
 
     def _next_is_far(self) -> bool:
         assert self._turn is not None
-        return self._sawtooth or not self._turn.far
+        return self._single or not self._turn.far
+
+    def _is_marked(self) -> bool:
+        """Whether the turning point that comes next has an edge."""
+        signal = self._trigger.signal
+        return signal is None or signal.marks(far=self._next_is_far())
+
+    def _oddities(self, rhythm: Rhythm) -> tuple[str, ...]:
+        """What of a rhythm is not as the calibration says, in sentences."""
+        told: list[str] = []
+        if abs(rhythm.period_us / self._nominal_us - 1) > NEAR:
+            found_hz = self._frequency_hz * self._nominal_us / rhythm.period_us
+            told.append(
+                f"the trigger keeps a rhythm of {found_hz:.4g} Hz, and sweep.frequency_hz says "
+                f"{self._frequency_hz:g}: it is followed; correct the frequency in lens.toml"
+            )
+        if not ASKEW <= rhythm.near_share <= 1 - ASKEW and rhythm.near_share != 1:
+            told.append(
+                f"the near end comes {100 * rhythm.near_share:.0f} % of the period after the far end, by the trigger: "
+                'where its edges are pulses, set sweep.trigger_pulses in lens.toml ("none" where this is right)'
+            )
+        return tuple(told)
+
+    def _lost_direction(self) -> str:
+        return (
+            "the trigger was away for so long that nothing tells the far end from the near one any more "
+            '(sweep.trigger_pulses = "both"): start again'
+        )
 
     def _length_us(self) -> float:
         return median(self._lengths[self._direction()])
@@ -274,11 +341,15 @@ class TriggerTracker:
         return self._turn.at_us + round(self._length_us())
 
     def why_not(self) -> str:
+        if self._alternation.is_lost:
+            return self._lost_direction()
+        if why := self._trigger.why_not():
+            return why
         way_out = 'without usable edges, set sweep.sync = "events" (from the stream itself) or "clock" in lens.toml'
         if not self._saw_edges:
             return f'no trigger edge came, but sweep.sync is "trigger": connect the lens\'s trigger; {way_out}'
+        slowest_hz, fastest_hz = self._frequency_hz / LONGEST, self._frequency_hz / SHORTEST
         return (
-            f"the trigger edges keep no rhythm of {self._frequency_hz / LONGEST:.3g} to "
-            f"{self._frequency_hz / SHORTEST:.3g} Hz around sweep.frequency_hz ({self._frequency_hz:g}): correct it; "
-            f"{way_out}"
+            f"the trigger edges keep no rhythm of {slowest_hz:.3g} to {fastest_hz:.3g} Hz around sweep.frequency_hz "
+            f"({self._frequency_hz:g}): correct it (edges came on {self._trigger.listed()}); {way_out}"
         )

@@ -1,23 +1,30 @@
 // Receives depth frames of sweepdepth in C++17, checks them, and prints a line for each.
 //
-//   g++ -std=c++17 -O2 subscriber.cpp -o subscriber -lzmq      (Debian: libzmq3-dev nlohmann-json3-dev)
+//   g++ -std=c++17 -O2 subscriber.cpp -pthread -o subscriber -lzmq      (Debian: libzmq3-dev nlohmann-json3-dev)
 //   ./subscriber tcp://127.0.0.1:5560
 //   ./subscriber tcp://camera:5560 --keys me.key_secret --server-key camera.key
 //
 // --frames N stops after N depth frames; --save FOLDER writes each as NumPy files, depth_K.npy and std_K.npy.
+// --newest MS looks at the newest frame only, and works on each for MS milliseconds.
 #include <zmq.h>
 
+#include <chrono>
 #include <cmath>
+#include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <limits>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 using json = nlohmann::json;
@@ -29,6 +36,7 @@ constexpr std::int64_t MAX_LENGTH = 16'384;
 struct Options {
   std::string address = "tcp://127.0.0.1:5560", keys, server_key, folder;
   long frames = std::numeric_limits<long>::max();
+  long newest = -1;  // milliseconds of work on each frame; -1: every frame is wanted
 };
 
 struct Array {
@@ -107,6 +115,39 @@ std::vector<std::string> receive(void *socket) {
   }
   return parts;
 }
+
+// The newest message of each topic: what comes while the one before is worked on takes its place.
+class Newest {
+ public:
+  void put(std::vector<std::string> parts) {
+    const std::string topic = parts[0] == "depth" || parts[0] == "status" ? parts[0] : "";
+    const std::lock_guard<std::mutex> lock(mutex_);
+    messages_[topic] = std::move(parts);
+    news_.notify_one();
+  }
+
+  void fail(std::exception_ptr failure) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    failure_ = failure;
+    news_.notify_one();
+  }
+
+  std::vector<std::string> take() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    news_.wait(lock, [this] { return failure_ || !messages_.empty(); });
+    if (failure_) std::rethrow_exception(failure_);
+    const auto first = messages_.begin();  // a frame before a status, whose "end" would hide it
+    std::vector<std::string> parts = std::move(first->second);
+    messages_.erase(first);
+    return parts;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable news_;
+  std::map<std::string, std::vector<std::string>> messages_;
+  std::exception_ptr failure_;
+};
 
 float little_endian(const char *bytes) {
   std::uint32_t bits = 0;
@@ -207,6 +248,7 @@ Options parse(int count, char **words) {
     }
     if (++i == count) fail(word + " needs a value");
     if (word == "--frames") options.frames = std::stol(words[i]);
+    else if (word == "--newest") options.newest = std::stol(words[i]);
     else if (word == "--save") options.folder = words[i];
     else if (word == "--keys") options.keys = words[i];
     else if (word == "--server-key") options.server_key = words[i];
@@ -216,12 +258,10 @@ Options parse(int count, char **words) {
   return options;
 }
 
-int main(int count, char **words) try {
-  const Options options = parse(count, words);
-  const std::unique_ptr<void, int (*)(void *)> context(zmq_ctx_new(), zmq_ctx_term);
-  const Socket socket = connect(context.get(), options);
+// Prints what comes until the stream ends, or there were enough frames.
+void listen(const Options &options, const std::function<std::vector<std::string>()> &next) {
   for (long frames = 0; frames < options.frames;) {
-    const std::vector<std::string> parts = receive(socket.get());
+    const std::vector<std::string> parts = next();
     try {
       const Message message = decode(parts);
       print(message, lost(message));
@@ -231,11 +271,45 @@ int main(int count, char **words) try {
           if (!options.folder.empty()) save(options.folder + "/" + file, message.arrays.at(name));
         }
         ++frames;
+        if (options.newest > 0) std::this_thread::sleep_for(std::chrono::milliseconds(options.newest));
       }
       if (message.header.value("end", false)) break;
     } catch (const std::exception &error) {
       std::cerr << "skipped a bad message: " << printable(error.what()) << std::endl;
     }
+  }
+}
+
+// The same with a thread that receives all the time: a socket that is not read fills up with what is old.
+void listen_to_newest(const Options &options, void *context) {
+  Newest newest;
+  std::thread receiver([&] {
+    try {
+      const Socket socket = connect(context, options);
+      while (true) newest.put(receive(socket.get()));
+    } catch (...) {
+      newest.fail(std::current_exception());
+    }
+  });
+  std::exception_ptr failure;
+  try {
+    listen(options, [&] { return newest.take(); });
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  zmq_ctx_shutdown(context);  // ends the receiver
+  receiver.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+int main(int count, char **words) try {
+  const Options options = parse(count, words);
+  const std::unique_ptr<void, int (*)(void *)> context(zmq_ctx_new(), zmq_ctx_term);
+  if (options.newest >= 0) {
+    listen_to_newest(options, context.get());
+  } else {
+    const Socket socket = connect(context.get(), options);
+    listen(options, [&] { return receive(socket.get()); });
   }
   return 0;
 } catch (const std::exception &error) {

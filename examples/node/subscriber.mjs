@@ -5,8 +5,10 @@
 //   node subscriber.mjs tcp://camera:5560 --keys me.key_secret --server-key camera.key
 //
 // With --json N it prints N depth frames (and what comes between them) as one line of JSON each and leaves.
+// With --newest MS it looks at the newest frame only, and works on each for MS milliseconds.
 import { readFileSync } from "node:fs";
 import { endianness } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Subscriber } from "zeromq";
 
@@ -15,7 +17,12 @@ const MAX_HEADER_BYTES = 65_536;
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: "string" }, keys: { type: "string" }, "server-key": { type: "string" } },
+  options: {
+    json: { type: "string" },
+    keys: { type: "string" },
+    "server-key": { type: "string" },
+    newest: { type: "string" },
+  },
 });
 const address = positionals[0] ?? "tcp://127.0.0.1:5560";
 const limit = Number(options.json ?? Infinity);
@@ -37,6 +44,32 @@ function connect() {
   subscriber.subscribe("depth", "status");
   subscriber.connect(address);
   return subscriber;
+}
+
+// The newest message of each topic: what comes while the one before is worked on takes its place.
+async function* newestOf(subscriber) {
+  const newest = new Map();
+  let wake = () => {};
+  let failure;
+  (async () => {
+    for await (const parts of subscriber) {
+      const topic = parts[0].toString();
+      newest.set(topic === "depth" || topic === "status" ? topic : "", parts);
+      wake();
+    }
+  })().catch((error) => {
+    failure = error;
+    wake();
+  });
+  while (true) {
+    if (!newest.size && !failure) await new Promise((resolve) => (wake = resolve));
+    if (failure) throw failure;
+    // A frame before a status, whose "end" would hide it.
+    const topic = newest.has("depth") ? "depth" : newest.keys().next().value;
+    const parts = newest.get(topic);
+    newest.delete(topic);
+    yield parts;
+  }
 }
 
 // Topic, header and arrays of a message. The header is not trusted: every shape must fit the buffer that came.
@@ -93,7 +126,8 @@ function line({ topic, header, arrays }, missed) {
 }
 
 let frames = 0;
-for await (const parts of connect()) {
+const subscriber = connect();
+for await (const parts of options.newest ? newestOf(subscriber) : subscriber) {
   let message;
   try {
     message = decode(parts);
@@ -107,4 +141,6 @@ for await (const parts of connect()) {
   console.log(options.json ? JSON.stringify({ topic, lost: missed, header, checks: checks() }) : line(message, missed));
   if (topic === "depth") frames += 1;
   if (frames >= limit || header.end) break;
+  if (topic === "depth" && options.newest) await sleep(Number(options.newest)); // where the work would be
 }
+subscriber.close();

@@ -8,6 +8,7 @@ which its logarithm crosses a pixel's next threshold.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,9 @@ def calibration(
     start_us: int = 0,
     delay_us: int = 0,
     breathing: float | None = None,
+    **trigger: Any,
 ) -> Calibration:
-    """A small camera behind a fast lens, 0.5 to 2.5 diopters."""
+    """A small camera behind a fast lens, 0.5 to 2.5 diopters; `trigger` are keys such as `trigger_pulses`."""
     return Calibration.model_validate(
         {
             "camera": {
@@ -49,6 +51,7 @@ def calibration(
                 "sync": sync,
                 "start_us": start_us,
                 "delay_us": delay_us,
+                **trigger,
             },
             "breathing": None
             if breathing is None

@@ -34,7 +34,7 @@ def packed(batch: Batch, shift_us: int) -> tuple[dv.EventStore, "dv.TriggerPacke
     store, edges = dv.EventStore(), dv.TriggerPacket.TriggersVector()
     for t, x, y, p in batch.events.tolist():
         store.push_back(t + shift_us, x, y, bool(p))
-    for t, edge in batch.triggers.tolist():
+    for t, edge, _ in batch.triggers.tolist():
         edges.append(dv.Trigger(t + shift_us, KINDS[edge == RISING]))
     # As cameras do, tell of what is no external edge, too.
     edges.append(dv.Trigger(batch.end_us - STEP_US + shift_us, dv.TriggerType.TIMESTAMP_RESET))

@@ -1,9 +1,12 @@
 """The calibration file: what is right loads, what is wrong is named with file, key, value and expectation."""
 
+import re
+
 import numpy as np
 import pytest
 
 from sweepdepth import Calibration, CalibrationError
+from sweepdepth.capture.description import describe_calibration
 
 
 def test_the_designed_file_loads_and_comes_back_from_its_own_text(lens):
@@ -28,15 +31,15 @@ def test_the_designed_file_loads_and_comes_back_from_its_own_text(lens):
             ("near_diopters = 2.5", "near_diopters = 0.4"),
             r"near_diopters \(0.4\) must be greater than far_diopters \(0.5\)",
         ),
-        (("fx = 700.0", "fx = -1.0"), r"camera\.fx \(-1\.0\): input should be greater than 0"),
-        (("fx = 700.0", "fx = nan"), r"camera\.fx \(nan\): input should be"),
+        (("fx = 700.0", "fx = -1.0"), r"camera\.fx \(-1\.0\): must be greater than 0"),
+        (("fx = 700.0", "fx = nan"), r"camera\.fx \(nan\): must be (a finite number|greater than 0)"),
         (("fx = 700.0\n", ""), r"camera\.fx is missing"),
         (("fx = 700.0", "fx = 700.0\nfocal = 3"), r"camera\.focal \(3\) is not a known key"),
         (("width = 96", "width = 0"), r"camera\.width \(0\)"),
         (('"triangle"', '"square"'), r"sweep\.waveform \('square'\).*'triangle'"),
         (('sync = "trigger"', 'sync = "clock"\ndelay_us = 5'), r"delay_us \(5\) must be 0"),
         (("cy = 36.0", "cy = 36.0\nhot_pixels = [[96, 0]]"), r"\[96, 0\] is off the 96×72 sensor"),
-        (("[lens]", "[lenses]"), r"lens is missing"),
+        (("[lens]", "[lenses]"), r"lenses is not a known section; did you mean lens\?$"),
         (("[lens]", "[lens"), r"is not valid TOML"),
     ],
 )
@@ -90,3 +93,72 @@ def test_focus_runs_from_the_far_to_the_near_end(lens, waveform):
 def test_a_measured_curve_replaces_the_waveform(lens):
     calibration = Calibration.parse(f"{lens}\n[focus_curve]\nphase = [0.0, 0.5, 1.0]\ndiopters = [0.5, 1.0, 2.5]\n")
     assert calibration.focus_at(np.array([0.25, 0.5, 0.75])) == pytest.approx([0.75, 1.0, 1.75])
+
+
+def test_every_fault_is_named_at_once_in_our_words_and_the_file_as_it_was_given(tmp_path, lens, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = lens.replace("width = 96", "wdith = 96").replace("height = 72", "height = 72.5")
+    text = text.replace("fx = 700.0\n", "").replace("cx = 48.0", 'cx = "left"').replace('"triangle"', '"tringle"')
+    text = text.replace("frequency_hz", "frequencyHz").replace("[sweep]", "[sweep]\nstart = 3")
+    (tmp_path / "my lens.toml").write_text(text + "[brething]\nscale_per_diopter = 0.0\n")
+    with pytest.raises(CalibrationError) as caught:
+        Calibration.load("./my lens.toml")
+    expected = (
+        "camera.wdith (96) is not a known key; did you mean width?",
+        "camera.height (72.5): must be a whole number",
+        "camera.fx is missing",
+        "camera.cx ('left'): must be a number",
+        "sweep.waveform ('tringle'): must be 'triangle', 'sawtooth' or 'sine'",
+        "sweep.frequencyHz (2.5) is not a known key; did you mean frequency_hz?",
+        "sweep.start (3) is not a known key; did you mean start_us?",
+        "brething is not a known section; did you mean breathing?",
+    )
+    name, _, faults = str(caught.value).partition(": ")
+    assert name == "./my lens.toml"
+    assert sorted(faults.split("; ")) == sorted("; ".join(expected).split("; "))
+
+
+@pytest.mark.parametrize(
+    "key,value,expected",
+    [
+        ("focal_length_mm", 0.012, r"lens.focal_length_mm \(0.012\) does not fit camera.fx .* 1,079 times apart$"),
+        ("focal_length_mm", 120, r"lens.focal_length_mm \(120\) does not fit"),
+        ("fx", 70.0, r"camera.fx \(70\) and camera.fy \(700\) are 10 times apart"),
+        ("pixel_pitch_um", 0.0185, r"camera.pixel_pitch_um \(0.0185\) must be between 0.5 and 500, micrometres"),
+        ("f_number", 190, r"a point is blurred over 0.088 px, too little to see the focus by"),
+        ("f_number", 0.014, r"lens.f_number \(0.014\) must be between 0.3 and 200"),
+        ("frequency_hz", 2_500_000, r"sweep.frequency_hz \(2.5e\+06\) must be between 0.001 and 10000"),
+        ("near_diopters", 400, r"sweep.near_diopters \(400\) is 2.5 mm, inside the focal length"),
+        ("near_diopters", 0.51, r"a point is blurred over 0.06 px"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(lens, key, value, expected):
+    with pytest.raises(CalibrationError, match=rf"^lens.toml: .*{expected}"):
+        Calibration.parse(re.sub(rf"^{key} = .*$", f"{key} = {value}", lens, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "key,value,expected",
+    [
+        ("focal_length_mm", 25, r"lens.focal_length_mm \(25\) does not fit camera.fx"),
+        ("fy", 600.0, r"camera.fx \(700\) and camera.fy \(600\) differ"),
+        ("f_number", 12, r"blurred over 1.4 px, too little"),
+        ("frequency_hz", 400, r"sweep.frequency_hz \(400\) is mostly between"),
+        ("cx", 480.0, r"camera.cx, cy \(480, 36\) lie off the 96×72 sensor"),
+    ],
+)
+def test_a_calibration_that_hardly_can_be_is_told(lens, key, value, expected):
+    assert Calibration.parse(lens).doubts == ()
+    calibration = Calibration.parse(re.sub(rf"^{key} = .*$", f"{key} = {value}", lens, flags=re.MULTILINE))
+    assert any(re.search(expected, doubt) for doubt in calibration.doubts)
+    assert list(calibration.doubts) == describe_calibration(calibration)["doubts"]["what hardly can be"]
+
+
+def test_a_macro_lens_has_its_image_further_off_than_its_focal_length(lens):
+    """50 mm focused at 0.1 m: the image is at 100 mm."""
+    text = lens.replace("focal_length_mm = 12.0", "focal_length_mm = 50.0").replace("f_number = 1.4", "f_number = 4.0")
+    text = text.replace("far_diopters = 0.5", "far_diopters = 9.5").replace(
+        "near_diopters = 2.5", "near_diopters = 10.0"
+    )
+    text = text.replace("fx = 700.0", "fx = 5148.0").replace("fy = 700.0", "fy = 5148.0")
+    assert Calibration.parse(text).doubts == ()

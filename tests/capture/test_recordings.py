@@ -201,7 +201,7 @@ def test_external_triggers_of_raw_files_arrive(tmp_path):
         events, triggers = recording.read()
     assert recording.format == "EVT3"
     assert events.tolist() == [(1001, 5, 7, 1), (1200, 5, 7, 1)]
-    assert triggers.tolist() == [(1000, 1), (1100, 2)]
+    assert triggers.tolist() == [(1000, 1, 0), (1100, 2, 0), (1101, 1, 6)]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, join, make_events, make_triggers
 from sweepdepth.capture.recordings import RecordingWriter, open_recording, write_recording
+from sweepdepth.capture.recordings.aedat4 import TRIGGER_KINDS
 from sweepdepth.capture.recordings.formats import for_writing
 from sweepdepth.capture.recordings.source import NO_EVENTS, NO_TRIGGERS, Sink, Source
 
@@ -52,7 +53,7 @@ rows = st.lists(
     min_size=1,
     max_size=100,
 )
-edges = st.lists(st.tuples(st.integers(0, 1_000_000), st.sampled_from([1, 2])), max_size=20)
+edges = st.lists(st.tuples(st.integers(0, 1_000_000), st.sampled_from(sorted(TRIGGER_KINDS))), max_size=20)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -62,7 +63,7 @@ def test_every_codec_gives_back_what_it_was_given(tmp_path, suffix, rows, edges)
     """To the microsecond, counted from 1970; Event Stream files count from their first event."""
     events = np.array(rows, EVENT_DTYPE)
     events["timestamp"] = START_US + np.cumsum(events["timestamp"])
-    triggers = np.array(sorted((START_US + t, edge) for t, edge in edges), TRIGGER_DTYPE)
+    triggers = np.array(sorted((START_US + t, *kind) for t, kind in edges), TRIGGER_DTYPE)
     path = tmp_path / f"recording{suffix}"
     encode, decode = codec(path)
     sink = encode(str(path), WIDTH, HEIGHT, None)

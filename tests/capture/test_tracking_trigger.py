@@ -170,7 +170,9 @@ def test_rising_edges_alone_put_the_near_end_half_way():
     tracker = make_tracker(LENS)
     sweeps = closed(run(tracker, triggers, 0, 10 * SWEEP_US))
     assert sweeps == [(i * SWEEP_US, (i + 1) * SWEEP_US, 1 if i % 2 == 0 else -1) for i in range(10)]
-    assert tracker.counts.missed_edges == 5
+    assert tracker.counts.missed_edges == 0
+    assert tracker.quality == 1
+    assert "taken for the far end" in tracker.notes[0]
 
 
 def test_a_slowly_changing_frequency_is_followed():
@@ -253,7 +255,7 @@ def test_edges_that_contradict_the_timing_replace_it():
     assert {e - s for s, e, _ in late} == {33_000}
     assert all(d == (1 if (s - 370_000) // 33_000 % 2 == 0 else -1) for s, _, d in late)
     assert tracker.counts.lost == 1
-    assert tracker.counts.partial_sweeps == 1
+    assert tracker.counts.broken_sweeps == 1
 
 
 def test_without_any_edge_an_error_names_the_way_out():

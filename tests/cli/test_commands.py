@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 
 from sweepdepth import Calibration
 from sweepdepth.capture.depth_file import read_depth_file
-from sweepdepth.capture.events import Batch
-from sweepdepth.capture.recordings import write_recording
+from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join, make_triggers
+from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.cli.main import app
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.synth.planes import make_texture, plane_images
@@ -175,6 +175,67 @@ def test_info_draws_a_recording_and_says_what_has_no_picture(tmp_path, demo_lens
         _, error = sweepdepth("info", path, "--picture", "none.png", cwd=tmp_path, expect=1)
         assert f"{path}: has no picture; --picture draws recordings and datasets" in error
     assert not (tmp_path / "none.png").exists()
+
+
+@pytest.fixture(scope="module")
+def with_loopback(tmp_path_factory):
+    """The bundled recording with a loopback of 1 kHz on channel 6, which begins first, and the lens's edges apart."""
+    folder = tmp_path_factory.mktemp("loopback")
+    with open_recording(recording_path()) as recording:
+        events, mine = recording.read()
+        calibration, size = recording.calibration, (recording.width, recording.height)
+    times = np.arange(mine["timestamp"][0], events["timestamp"][-1], 500)
+    loopback = make_triggers(times, np.where(np.arange(len(times)) % 2 == 0, 1, 2), 6)
+    both = join([loopback, mine], TRIGGER_DTYPE)
+    both = both[np.argsort(both["timestamp"], kind="stable")]
+    write_recording(folder / "both.h5", [Batch(events, both, 0)], *size, calibration)
+    write_recording(folder / "loopback.h5", [Batch(events, loopback, 0)], *size, calibration)
+    rows = zip(mine["timestamp"].tolist(), mine["edge"].tolist(), strict=True)
+    (folder / "edges.csv").write_text("t_us,edge\n" + "".join(f"{t},{edge}\n" for t, edge in rows))
+    return folder
+
+
+def test_the_lens_is_found_beside_a_loopback_and_it_is_said(tmp_path, depth_file, with_loopback):
+    out, _ = sweepdepth("replay", with_loopback / "both.h5", "--out", tmp_path / "depth.h5", "--json")
+    (note,) = [warning for warning in json.loads(out)["warnings"] if "channel" in warning]
+    assert "channel 0 keeps the lens's rhythm of 2.5 Hz and is taken" in note
+    found, expected = read_depth_file(tmp_path / "depth.h5"), read_depth_file(depth_file)
+    np.testing.assert_array_equal(found.t_start_us, expected.t_start_us)
+    np.testing.assert_array_equal(found.depth, expected.depth)
+
+
+def test_the_channel_can_be_chosen_and_info_lists_them(with_loopback):
+    facts = json.loads(sweepdepth("info", with_loopback / "both.h5", "--json")[0])
+    lens, loopback = facts["recording"]["trigger channels"]
+    assert lens == "0: 3 rising, 2 falling, 5 edges a second"
+    assert loopback.startswith("6: ")
+    assert loopback.endswith(" 2000 edges a second")
+    assert facts["sweeps"]["found"].startswith("4 ")
+    assert "channel 0 keeps the lens's rhythm" in facts["sweeps"]["notes"][0]
+    chosen = json.loads(sweepdepth("info", with_loopback / "both.h5", "--json", "--trigger-channel", "6")[0])
+    assert chosen["sweeps"]["found"] == "0"
+    assert "the trigger edges keep no rhythm" in chosen["sweeps"]["trouble"]
+    assert ", 2000 a second)" in chosen["sweeps"]["trouble"]
+    _, err = sweepdepth("replay", with_loopback / "both.h5", "--out", "x.h5", "--trigger-channel", "3", expect=1)
+    assert "no trigger came on channel 3, which was asked for, but on channel 0 (5 edges, 5 a second) and" in err
+
+
+def test_triggers_in_a_file_of_their_own(tmp_path, depth_file, with_loopback):
+    edges = "--triggers", with_loopback / "edges.csv"
+    sweepdepth("replay", with_loopback / "loopback.h5", "--out", tmp_path / "depth.h5", *edges)
+    np.testing.assert_array_equal(read_depth_file(tmp_path / "depth.h5").depth, read_depth_file(depth_file).depth)
+    facts = json.loads(sweepdepth("info", with_loopback / "loopback.h5", "--json", *edges)[0])
+    assert facts["recording"]["trigger channels"] == ["0: 3 rising, 2 falling, 5 edges a second"]
+    sweepdepth("convert", with_loopback / "loopback.h5", tmp_path / "whole.aedat4", *edges)
+    with open_recording(tmp_path / "whole.aedat4") as recording:
+        assert recording.read()[1]["channel"].tolist() == [0] * 5
+    _, err = sweepdepth("convert", depth_file, tmp_path / "depth.npy", *edges, expect=1)
+    assert "--triggers is for recordings" in err
+
+
+def test_a_whole_recording_is_replayed_without_a_warning(tmp_path):
+    out, _ = sweepdepth("replay", recording_path(), "--out", tmp_path / "depth.h5", "--json")
+    assert json.loads(out)["warnings"] == []
 
 
 def test_new_keys_are_written_once(tmp_path):

@@ -114,6 +114,20 @@ def read_recording(path: Path) -> None:
         str(recording.repairs)
 
 
+def read_triggers(path: Path) -> None:
+    """A file of triggers, by the calibration's frequency."""
+    import numpy as np
+
+    from sweepdepth.capture.calibration import Calibration
+    from sweepdepth.capture.recordings.trigger_file import read_trigger_file
+
+    read = read_trigger_file(path, Calibration.parse(LENS).sweep)
+    times = read.triggers["timestamp"]
+    assert len(times) > 0
+    assert np.all(times[1:] >= times[:-1])
+    assert np.isin(read.triggers["edge"], (1, 2)).all()
+
+
 def read_scene(path: Path) -> None:
     """One scene of a dataset."""
     from sweepdepth.capture import dataset

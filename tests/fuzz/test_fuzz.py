@@ -53,6 +53,18 @@ def test_wire_messages(fuzz: Fuzzer, topic: str, data: st.DataObject):
     fuzz("wire messages", "message", packed(parts), ".message")
 
 
+TRIGGERS = b"# logger\ntimestamp [s],edge,channel\n" + b"".join(
+    b"1763000000.%d00000,%s,0\n" % (2 * k, b"rising" if k % 2 else b"falling") for k in range(5)
+)
+
+
+@cases(50, 0.25)
+@given(data=st.data(), headless=st.booleans())
+def test_trigger_files(fuzz: Fuzzer, data: st.DataObject, headless: bool):
+    sound = b"".join(TRIGGERS.splitlines(keepends=True)[2 if headless else 0 :])
+    fuzz("trigger files", "triggers", data.draw(damaged_bytes(sound)), ".csv")
+
+
 @pytest.mark.parametrize("suffix", RECORDINGS)
 @cases(6, 0.002)
 @given(data=st.data())

@@ -15,6 +15,8 @@ from sweepdepth.stream.keys import new_keys
 from sweepdepth.stream.messages import DepthFrame, StatusFrame, encode
 from sweepdepth.stream.publisher import Publisher
 
+from .newest import assert_newest, publish_slowly
+
 FrameMaker = Callable[..., DepthFrame]
 FOLDER = Path(__file__).parents[2] / "examples" / "cpp"
 HEADERS = ("zmq.h", "nlohmann/json.hpp")
@@ -84,6 +86,25 @@ def test_cpp_stops_at_the_end_of_the_stream(client, make_frame: FrameMaker):
     assert status == "status 0"
 
 
+def test_cpp_looks_at_the_newest_frame_when_it_is_slow(client, make_frame: FrameMaker):
+    with Publisher("tcp://127.0.0.1:*") as publisher, running(client, publisher.address, "--newest", 400) as process:
+        assert publisher.wait_for_subscribers(1, timeout=60)
+        publish_slowly(publisher, make_frame)
+        publisher.close()
+        lines = [line.split(":")[0] for line in lines_of(process)]
+    assert_newest(lines)
+
+
+def test_cpp_ends_its_receiver_when_there_is_enough(client, make_frame: FrameMaker):
+    with (
+        Publisher("tcp://127.0.0.1:*") as publisher,
+        running(client, publisher.address, "--newest", 0, "--frames", 1) as process,
+    ):
+        assert publisher.wait_for_subscribers(1, timeout=60)
+        publisher.publish(make_frame(0))
+        assert len(lines_of(process)) == 1
+
+
 def test_cpp_receives_with_keys(client, tmp_path, make_frame: FrameMaker):
     server, secret = new_keys("server", tmp_path)
     _, mine = new_keys("robot", tmp_path / "clients")
@@ -138,6 +159,7 @@ def test_cpp_counts_gaps_and_skips_what_is_malformed(client, tmp_path, make_fram
 def test_cpp_says_what_is_wrong_with_its_words(client):
     for words, message in (
         (["nowhere"], "error: nowhere: Invalid argument"),
+        (["nowhere", "--newest", "5"], "error: nowhere: Invalid argument"),
         (["--frames"], "error: --frames needs a value"),
         (["--speed", "2"], "error: --speed: is no option"),
         (["--keys", "x"], "error: --keys and --server-key go together"),

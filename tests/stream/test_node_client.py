@@ -17,6 +17,8 @@ from sweepdepth.stream.keys import new_keys
 from sweepdepth.stream.messages import DepthFrame, StatusFrame, encode
 from sweepdepth.stream.publisher import Publisher
 
+from .newest import assert_newest, publish_slowly
+
 FrameMaker = Callable[..., DepthFrame]
 CLIENT = Path(__file__).parents[2] / "examples" / "node" / "subscriber.mjs"
 NODE = Path(sys.executable).with_name("node")
@@ -126,3 +128,12 @@ def test_node_counts_gaps_and_skips_what_is_malformed(make_frame: FrameMaker) ->
             out, err = node.communicate(timeout=60)
     assert [json.loads(line)["lost"] for line in out.splitlines()] == [0, 4]
     assert err.count("skipped a bad message") == 7
+
+
+def test_node_looks_at_the_newest_frame_when_it_is_slow(make_frame: FrameMaker) -> None:
+    with Publisher("tcp://127.0.0.1:*") as publisher, node_client(publisher.address, "--newest", "400") as node:
+        assert publisher.wait_for_subscribers(1, timeout=60)
+        publish_slowly(publisher, make_frame)
+        publisher.close()
+        lines = [line.split(":")[0] for line in lines_of(node)]
+    assert_newest(lines)

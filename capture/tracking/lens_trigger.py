@@ -1,0 +1,250 @@
+"""The lens's trigger among all that a camera's inputs record: which channel it is on, and what its edges mean."""
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from ..calibration import Calibration
+from ..events import FALLING, RISING
+from .rhythm import Edge
+from .signal import SEARCH_PERIODS, History, Signal, contradiction, levels, recognise, recognise_loosely
+
+RIVAL_PERIODS = 1.5
+"""So long after a channel was seen to keep the lens's rhythm, others that fire have shown whether they do, too."""
+
+FEW_EDGES = 16
+"""A channel with no more edges than this in the whole recording may be helped out by the nominal frequency."""
+
+RIVAL_EDGES = 64
+"""Edges of a channel that is not the lens's among which its rhythm is looked for."""
+
+
+class LensTrigger:
+    """Picks the lens's edges from the triggers of a stream, as the calibration says or as their rhythm shows.
+
+    The channel is `sweep.trigger_channel`; without one it is the only channel that fires, or of several the one that
+    keeps the rhythm of `frequency_hz`. Edges come out when that is decided, at most `SEARCH_PERIODS` nominal periods
+    after they were made; `settled_us` says how far they have. However the stream is cut, the decision is the same.
+    """
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._sweep = calibration.sweep
+        self._period_us = 1e6 / self._sweep.frequency_hz
+        self._channels: dict[int, History] = {}
+        self._held: deque[tuple[int, int, int]] = deque()  # time, edge, channel, while nothing is decided
+        self._keepers: dict[int, Signal] = {}  # channels that keep the rhythm, while several are judged
+        self._deadline_us: float | None = None  # when they will be
+        self._refused: Callable[[], str] | None = None  # says why nothing can be decided
+        self._told: list[str] = []
+        self._rivals: set[int] = set()  # channels that were found to keep the rhythm, too, after the decision
+        self._kinds = {"rising": (RISING,), "falling": (FALLING,)}.get(self._sweep.trigger_edges, (RISING, FALLING))
+        self.channel: int | None = self._sweep.trigger_channel
+        self.signal: Signal | None = None  # None until it is known
+        self.settled_us = 0  # all edges before this have been handed out
+
+    def feed(self, triggers: np.ndarray, end_us: int) -> list[Edge]:
+        """The edges of the lens that triggers up to a time settle, in time order and sensor time.
+
+        Args:
+            triggers: (M,) TRIGGER_DTYPE, of all channels, in time order.
+            end_us: all triggers before this time are known.
+        """
+        for channel in np.unique(triggers["channel"]).tolist():
+            times = triggers["timestamp"][triggers["channel"] == channel]
+            self._history(channel).count(len(times), int(times[0]), int(times[-1]))
+        edges: list[Edge] = []
+        at = 0
+        if self.signal is None and not self._refused:
+            rows = zip(*(triggers[name].tolist() for name in ("timestamp", "edge", "channel")), strict=True)
+            for time_us, edge, channel in rows:
+                edges += self._judge(time_us)
+                if self.signal is not None or self._refused:
+                    break
+                edges += self._consider(time_us, edge, channel)
+                at += 1
+                if self.signal is not None:
+                    break
+            else:
+                edges += self._judge(end_us)
+        rest = triggers[at:]
+        if self.signal is not None:
+            edges += self._lens_edges(rest)
+            self._watch_rivals(rest)
+            self._held.clear()
+        self._forget(end_us)
+        self.settled_us = min(self._held[0][0], end_us) if self._held else end_us
+        return edges
+
+    def finish(self) -> list[Edge]:
+        """The edges that were still waiting: few of them must do now."""
+        if self.signal is not None or self._refused or not self._held:
+            return []
+        fired = {channel for _, _, channel in self._held}
+        for at_least in (3, 2, 1) if len(self._candidates()) == 1 else (3, 2):
+            for channel in fired:
+                history = self._channels[channel]
+                may_help = at_least == 3 or history.n <= FEW_EDGES
+                signal = recognise(history, self._sweep, at_least) if may_help else None
+                if signal is not None:
+                    self._keepers.setdefault(channel, signal)
+            if self._keepers:
+                break
+        if self._keepers:
+            return self._choose()
+        if len(self._candidates()) == 1:
+            (channel,) = fired
+            history = self._channels[channel]
+            signal = recognise_loosely(history, self._sweep)
+            if signal is None and history.n <= FEW_EDGES and not contradiction(history, self._sweep):
+                signal = levels(self._sweep)  # too few to tell; the nominal frequency will help out
+            if signal is not None:
+                return self._decide(channel, signal)
+        return []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided for the user, and what else is worth a sentence."""
+        notes = list(self._told)
+        others = [c for c in self._channels if c != self.channel]
+        if self.signal is not None and others and self._sweep.trigger_channel is None:
+            notes.insert(
+                0,
+                f"triggers came on {self.listed()}: channel {self.channel} keeps the lens's rhythm of "
+                f"{self._sweep.frequency_hz:g} Hz and is taken; sweep.trigger_channel or --trigger-channel chooses "
+                "another",
+            )
+        notes += [f"trigger channel {c} keeps the lens's rhythm, too" for c in sorted(self._rivals)]
+        return tuple(notes)
+
+    def listed(self) -> str:
+        """All channels with their counts and rates."""
+        found = [
+            f"channel {c} ({h.n:,} edge{'s' * (h.n != 1)}{f', {h.rate_hz:.4g} a second' if h.rate_hz else ''})"
+            for c, h in sorted(self._channels.items())
+        ]
+        return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}" if found else "no channel"
+
+    def why_not(self) -> str:
+        """Why the lens's edges are not known, as far as the channels say; nothing when they say nothing."""
+        if self._refused:
+            return self._refused()
+        if self.signal is not None or not self._channels:
+            return ""
+        choice = "set sweep.trigger_channel in lens.toml, or give --trigger-channel"
+        wanted = self._sweep.trigger_channel
+        if wanted is not None and wanted not in self._channels:
+            return f"no trigger came on channel {wanted}, which was asked for, but on {self.listed()}: {choice}"
+        if len(self._candidates()) > 1:
+            return (
+                f"no trigger channel keeps the lens's rhythm of {self._sweep.frequency_hz:g} Hz "
+                f"(sweep.frequency_hz): triggers came on {self.listed()}; correct the frequency, or {choice}"
+            )
+        (channel,) = self._candidates()
+        return contradiction(self._channels[channel], self._sweep)
+
+    def _candidates(self) -> list[int]:
+        """The channels that the lens may be on."""
+        wanted = self._sweep.trigger_channel
+        return list(self._channels) if wanted is None else [wanted]
+
+    def _history(self, channel: int) -> History:
+        return self._channels.setdefault(channel, History(self._sweep.duration_us, self._period_us))
+
+    def _consider(self, time_us: int, edge: int, channel: int) -> list[Edge]:
+        """Take in one trigger while nothing is decided."""
+        if edge not in self._kinds or channel not in self._candidates():
+            return []
+        history = self._history(channel)
+        history.add(time_us, edge)
+        self._held.append((time_us, edge, channel))
+        self._forget(time_us)
+        if history.is_too_fast:
+            history.forget()
+            self._held = deque(held for held in self._held if held[2] != channel)
+            return []
+        is_bounce = history.mixed[-1].at_us != time_us and history.trains[edge][-1] != time_us
+        if channel in self._keepers or is_bounce:
+            return []
+        signal = recognise(history, self._sweep)
+        alone = len(self._seen_until(time_us)) == 1
+        if signal is None and alone:
+            signal = recognise_loosely(history, self._sweep)
+        if signal is None:
+            return []
+        self._keepers[channel] = signal
+        if alone:
+            return self._choose()
+        if self._deadline_us is None:
+            self._deadline_us = time_us + RIVAL_PERIODS * self._period_us
+        return []
+
+    def _seen_until(self, time_us: int) -> list[int]:
+        """The channels that had fired by a time, whatever else is known of the batch already."""
+        return [c for c in self._candidates() if c in self._channels and self._channels[c].first_us <= time_us]
+
+    def _forget(self, now_us: float) -> None:
+        """Drop triggers too old to share a rhythm with one that comes now."""
+        while self._held and self._held[0][0] < now_us - SEARCH_PERIODS * self._period_us:
+            self._held.popleft()
+
+    def _judge(self, now_us: int) -> list[Edge]:
+        """Choose among the channels once the time for it has come."""
+        if self._deadline_us is None or now_us < self._deadline_us:
+            return []
+        self._forget(self._deadline_us)
+        return self._choose()
+
+    def _choose(self) -> list[Edge]:
+        """Take the one channel that keeps the rhythm, or say that there are several."""
+        if len(self._keepers) > 1:
+            names = " and ".join(str(channel) for channel in sorted(self._keepers))
+            self._held.clear()
+            self._refused = lambda: (
+                f"trigger channels {names} keep the lens's rhythm of {self._sweep.frequency_hz:g} Hz alike: triggers "
+                f"came on {self.listed()}; set sweep.trigger_channel in lens.toml, or give --trigger-channel"
+            )
+            return []
+        ((channel, signal),) = self._keepers.items()
+        return self._decide(channel, signal)
+
+    def _decide(self, channel: int, signal: Signal) -> list[Edge]:
+        """Take a channel for the lens's, and hand out what of it was held."""
+        if signal.alternates and self._sweep.trigger_pulses != "both":
+            f = self._sweep.frequency_hz
+            self._held.clear()
+            self._refused = lambda: (
+                f"{signal.note} ({2 * f:g} times a second for a lens of {f:g} Hz), which does not tell the far end "
+                'from the near one: set sweep.trigger_pulses = "both" in lens.toml, and give --first-direction'
+            )
+            return []
+        known = {kind: end for kind, end in signal.ends.items() if kind in self._kinds}
+        self.channel, self.signal = channel, Signal(known, signal.note)
+        if signal.note:
+            self._told.append(signal.note)
+        return [
+            Edge(time_us, known[edge] is not False)
+            for time_us, edge, held_channel in self._held
+            if held_channel == channel and edge in known
+        ]
+
+    def _lens_edges(self, triggers: np.ndarray) -> list[Edge]:
+        """The lens's edges among triggers, once it is known what they mean."""
+        assert self.signal is not None
+        ends = self.signal.ends
+        mine = triggers[triggers["channel"] == self.channel]
+        pairs = zip(mine["timestamp"].tolist(), mine["edge"].tolist(), strict=True)
+        return [Edge(time_us, ends[edge] is not False) for time_us, edge in pairs if edge in ends]
+
+    def _watch_rivals(self, triggers: np.ndarray) -> None:
+        """Notice other channels that turn out to keep the rhythm, too, where nobody chose the channel."""
+        if self._sweep.trigger_channel is not None:
+            return
+        others = triggers[triggers["channel"] != self.channel]
+        for time_us, edge, channel in others[:RIVAL_EDGES].tolist():
+            history = self._history(channel)
+            if channel in self._rivals or history.n > RIVAL_EDGES or edge not in self._kinds:
+                continue
+            history.add(time_us, edge)
+            if recognise(history, self._sweep) is not None:
+                self._rivals.add(channel)
