@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def evidence_numpy(stack, templates, motion):
     now, half, quarter, totals = filtered(stack.astype(np.float64), kernel.FIRST_TAPS), [], [], []
     for level in range(LEVELS):
         blurred = filtered(now, kernel.BLUR_TAPS)
-        detail, now = now - blurred, halved(blurred)
+        detail, now = now - blurred, halved(blurred) if level < LEVELS - 1 else blurred
         energies = [
             np.square(np.einsum("cb,bhw->chw", curve.astype(np.float64), detail)) for curve in templates.curves[level]
         ]
@@ -84,8 +85,8 @@ def evidence_numpy(stack, templates, motion):
 
 def test_the_kernels_say_what_numpy_says():
     random = np.random.default_rng(0)
-    stack = random.normal(size=(BINS, 40, 56)).astype(np.float32) * (random.random((BINS, 40, 56)) < 0.2)
-    motion = random.uniform(0, 3, (20, 28)).astype(np.float32)
+    stack = random.normal(size=(BINS, 40, 64)).astype(np.float32) * (random.random((BINS, 40, 64)) < 0.2)
+    motion = random.uniform(0, 3, (20, 32)).astype(np.float32)
     templates = matched_templates(9.0, BINS)
     found = kernel.make_volume(stack, templates.curves, templates.sizes, motion, rate_weights(BINS))
     for mine, plain in zip(found, evidence_numpy(stack, templates, motion), strict=True):
@@ -140,7 +141,7 @@ def test_the_even_part_grows_beside_the_odd_one_where_blur_is_small():
 
 
 def test_a_stack_of_another_kind_is_refused(sweep):
-    with pytest.raises(ValueError, match="an interpolated stack of 24 bins, not of a signed one of 24"):
+    with pytest.raises(ValueError, match="an interpolated stack of 24 bins, not signed, 24"):
         make_evidence(EventFocalStack.empty(sweep, BINS, "signed"))
 
 
@@ -180,7 +181,7 @@ def test_openvino_runs_the_graph_that_torch_runs(network, weights, size):
     with torch.inference_mode():
         expected = network(*(torch.from_numpy(part[None]) for part in shown))[0].numpy()
     assert ours.shape == theirs.shape == expected.shape
-    assert np.ptp(expected) > 1
+    assert np.ptp(expected) > 0.5
     assert np.abs(ours - expected).max() < 0.01 * np.ptp(expected)
     assert np.abs(theirs - expected).max() < 0.03 * np.ptp(expected)
 
@@ -278,13 +279,12 @@ def test_depth_from_the_network_takes_no_torch(tmp_path):
         "from sweepdepth.net.estimators import make_estimator\n"
         "sweep = Sweep(0, 200_000, Direction.FAR_TO_NEAR, Calibration.parse(LENS))\n"
         "estimator = make_estimator('net', engine='openvino')\n"
-        "stack = EventFocalStack.build(plane_events(sweep, np.full(96, 1.5), 0.2), sweep, estimator.bins, estimator.polarity)\n"
+        "events = plane_events(sweep, np.full(96, 1.5), 0.2)\n"
+        "stack = EventFocalStack.build(events, sweep, estimator.bins, estimator.polarity)\n"
         "assert np.isfinite(estimator(stack).depth).all()\n"
         "import sweepdepth.stream.replay, sweepdepth.stream.live, sweepdepth.stream.demo\n"
         "assert 'torch' not in sys.modules\n"
     )
-    from pathlib import Path
-
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False
     )

@@ -32,7 +32,7 @@ def scene(calibration):
     settings = calibration.sweep
     focus = np.linspace(settings.far_diopters, settings.near_diopters, FRAMES)
     surface = settings.far_diopters + 0.6 * settings.range_diopters
-    images = plane_images(make_texture("natural", seed=3, contrast=0.5), surface, focus, calibration)
+    images = plane_images(make_texture("natural", seed=3, contrast=0.5), calibration, focus, surface)
     depth = np.full((calibration.camera.height, calibration.camera.width), 1 / surface, np.float32)
     return IdealScene("plane", np.asarray(images, np.float16), depth, calibration)
 
