@@ -14,7 +14,7 @@ from .door import Door, Repairs
 from .formats import recognise
 from .process import WorkerFailure, WorkerProcess
 from .ring import consume
-from .source import Header
+from .source import Header, Losses
 
 DEFAULT_STALL_TIMEOUT_S = 20.0
 _LONGEST_STALL_S = 86_400.0
@@ -92,7 +92,7 @@ class Recording:
                     chunk = next(chunks)
                 except StopIteration as end:
                     if end.value is not None:
-                        door.notes = (*door.notes, end.value)
+                        door.add_losses(Losses(**end.value))
                     break
                 yield from door.admit(chunk)
             yield from door.finish()
