@@ -167,7 +167,7 @@ def open_recording(
     calibration: Calibration | None = None,
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S,
 ) -> Recording:
-    """Open an event recording: AEDAT4, HDF5 in the DSEC layout, Prophesee RAW or DAT, ES, or CSV.
+    """Open an event recording: AEDAT, HDF5 in the DSEC layout, Prophesee RAW or DAT, ES, or CSV.
 
     Formats are told by content. Where the file does not say how large the sensor is, `calibration.camera` does. The
     decoder may take `stall_timeout_s` for any single step before it is given up.

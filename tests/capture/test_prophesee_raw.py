@@ -11,7 +11,7 @@ from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, FALLING, RISING, TRIGGER_DTYPE, join
 from sweepdepth.capture.recordings import Repairs, open_recording
 from sweepdepth.capture.recordings.door import Door
-from sweepdepth.capture.recordings.prophesee import evt2, evt3, evt21, raw
+from sweepdepth.capture.recordings.prophesee import evt2, evt3, evt21, raw, raw_writer
 from sweepdepth.capture.recordings.prophesee.clock import (
     EVT2_CLOCK,
     EVT3_CLOCK,
@@ -497,3 +497,20 @@ def test_the_order_of_halves_is_known_from_few_time_words_or_from_the_header():
     assert evt21.find_order((words >> 32).tobytes(), "little") == "legacy"
     assert evt21.find_order(b"", "legacy") == "legacy"
     assert evt21.find_order(b"", None) == "little"
+
+
+@pytest.mark.parametrize("pause_us", [0, 50_000_000, EVT2_WRAP_US - 64, EVT2_WRAP_US, 3 * EVT2_WRAP_US + 12_345])
+@pytest.mark.parametrize("start_us", [0, 1_763_000_511_821_624])
+def test_what_is_written_is_read_with_channels_and_after_any_pause(tmp_path, pause_us, start_us):
+    events = np.array(steady(100, start_us) + steady(100, start_us + 10_000 + pause_us), EVENT_DTYPE)
+    edges = [(start_us + 50, RISING, 0), (start_us + 9_000, FALLING, 31), (start_us + 12_000 + pause_us, RISING, 6)]
+    triggers = np.array([*edges, (start_us + 90_000_000 + pause_us, FALLING, 6)], TRIGGER_DTYPE)
+    sink = raw_writer.encode(str(tmp_path / "a.raw"), WIDTH, HEIGHT, None)
+    for at in range(0, 200, 30):
+        sink.write(events[at : at + 30], triggers[at // 30 : at // 30 + 1])
+    sink.close()
+    chunks = [
+        (chunk.events.copy(), chunk.triggers.copy()) for chunk in raw.decode(str(tmp_path / "a.raw"), None).chunks
+    ]
+    np.testing.assert_array_equal(join([e for e, _ in chunks]), events)
+    np.testing.assert_array_equal(join([t for _, t in chunks], TRIGGER_DTYPE), triggers)
