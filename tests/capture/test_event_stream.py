@@ -77,6 +77,7 @@ def test_a_pause_that_would_fill_the_file_is_refused(tmp_path):
     sink = es.encode(str(tmp_path / "a.es"), WIDTH, HEIGHT, None)
     with pytest.raises(RecordingError, match=r"a pause of 5 hours between events would fill it; write \.h5"):
         sink.write(events, NO_TRIGGERS)
+    sink.close()
 
 
 @given(st.lists(st.integers(0, 255) | st.sampled_from([0xFC, 0xFD, 0xFE, 0xFF]), max_size=200), st.sampled_from([1, 2]))

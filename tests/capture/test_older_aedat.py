@@ -188,7 +188,10 @@ def test_aedat_3_is_read_up_to_where_it_is_cut(tmp_path, cut, note):
         (b"#!AER-DAT3.1\r\n#Format: RAW\r\n", "its header has no end"),
         (CAER_HEADER.replace(b"RAW", b"Serial-TS, PNG-Compression"), r"its format is 'Serial-TS, PNG-Compression'"),
         (CAER_HEADER.replace(b"DAVIS346", b"Foo"), r"names the camera 'Foo', whose size is unknown.*--lens"),
-        (CAER_HEADER + polarity(EVENTS[:1]) + packet(1, [(1, 1)], event_bytes=-8), "packet at byte 128 is damaged"),
+        (
+            CAER_HEADER + polarity(EVENTS[:1]) + packet(1, [(1, 1)], event_bytes=-8),
+            rf"packet at byte {len(CAER_HEADER) + 36} is damaged",
+        ),
         (CAER_HEADER + packet(1, [(1, 1)], event_bytes=16), "has events of 16 bytes"),
     ],
 )

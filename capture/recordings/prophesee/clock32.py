@@ -3,7 +3,7 @@
 import numpy as np
 from numba import from_dtype, njit, types
 
-from .clock import CLOCK_32, FOLLOWING, STATE_DTYPE, PlainClock, advance
+from .clock import CLOCK_32, FOLLOWING, NEAR_US, STATE_DTYPE, PlainClock, advance
 
 _TIMES = types.Array(types.uint32, 1, "C")
 _STATE = types.Array(from_dtype(STATE_DTYPE), 1, "C")
@@ -21,14 +21,20 @@ def extend_times(
     """Count the overflows of `times[:stop]`; the times after are only looked at to judge those. Returns how many are
     out of line.
 
-    Steps of less than half the range pass: what is out of order stays so.
+    Steps of less than half the range pass, and those of less than a second across an overflow, both ways: what is out
+    of order stays so. Others are judged by what follows.
     """
     s = state[0]
     following = np.empty(FOLLOWING, np.int64)
     before = s.stale
     for i in range(stop):
         time = np.int64(times[i])
-        if s.high < 0 or -limits[2] < time - s.high < limits[2]:
+        step = time - s.high
+        across = (step + limits[2]) % limits[1] - limits[2]
+        near = -limits[3] <= across <= limits[3] and (across > 0 or s.wraps > 0)
+        if s.high < 0 or -limits[2] < step < limits[2] or near:
+            if s.high >= 0 and step != across:
+                s.wraps += 1 if across > 0 else -1
             s.high = time
             s.base = s.wraps * limits[1] + time + limits[5]
             s.valid = 1
@@ -51,7 +57,11 @@ def extend_times_plainly(times: list[int], clock: PlainClock) -> list[int]:
     half = CLOCK_32.period // 2
     found = []
     for i, time in enumerate(times):
+        across = (time - clock.high + half) % CLOCK_32.period - half
         if clock.high < 0 or abs(time - clock.high) < half:
+            clock.set(time)
+        elif abs(across) <= NEAR_US and (across > 0 or clock.wraps > 0):
+            clock.wraps += 1 if across > 0 else -1
             clock.set(time)
         else:
             clock.read(time, times[i + 1 : i + 1 + FOLLOWING])

@@ -13,7 +13,7 @@ from .clock import EVT2_CLOCK
 _STEP_US = EVT2_CLOCK.step_us
 _PERIOD = EVT2_CLOCK.period
 _CHUNK_EVENTS = 1 << 16
-_OVERFLOW_WORDS = 4
+_REPEATED = 4
 
 
 @njit(
@@ -36,8 +36,8 @@ def encode_words(
 ) -> tuple[int, int]:
     """EVT2 words of events and triggers, a trigger before events of its time. Returns how many words, and the step.
 
-    Before each overflow of the clock in a pause comes its last step, three times, so that a reader that counts falls
-    of the clock, and looks at what follows a step, sees each.
+    For each overflow of the clock in a pause its last and its first step are written, repeated, so that a reader that
+    counts falls of the clock, and looks at what follows a step, sees each.
     """
     n = i = j = 0
     while i < len(events) or j < len(triggers):
@@ -46,12 +46,11 @@ def encode_words(
         now = t // _STEP_US
         if now != step:
             while step >= 0 and now // _PERIOD > step // _PERIOD and now != step + 1:
-                for _ in range(_OVERFLOW_WORDS - 1):
-                    out[n] = np.uint32(0x80000000 | (_PERIOD - 1))
-                    n += 1
+                for k in range(_REPEATED):
+                    out[n + k] = np.uint32(0x80000000 | (_PERIOD - 1))
+                    out[n + _REPEATED + k] = np.uint32(0x80000000)
+                n += 2 * _REPEATED
                 step = (step // _PERIOD + 1) * _PERIOD
-                out[n] = np.uint32(0x80000000)
-                n += 1
             if now != step:
                 out[n] = np.uint32(0x80000000 | now % _PERIOD)
                 n += 1
@@ -73,7 +72,7 @@ def room_needed(events: np.ndarray, triggers: np.ndarray, start_us: int, step: i
     """How many words `encode_words` writes at most."""
     newest = max(int(array["timestamp"][-1]) for array in (events, triggers) if len(array))
     overflows = ((newest - start_us) // _STEP_US - max(step, 0)) // _PERIOD + 1
-    return 2 * (len(events) + len(triggers)) + _OVERFLOW_WORDS * overflows + 1
+    return 2 * (len(events) + len(triggers)) + 2 * _REPEATED * overflows + 1
 
 
 def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
