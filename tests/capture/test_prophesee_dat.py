@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepdepth import RecordingError
-from sweepdepth.capture.events import join, make_events
+from sweepdepth.capture.events import EVENT_DTYPE, join, make_events
 from sweepdepth.capture.recordings.formats import DAT, EVT, recognise
 from sweepdepth.capture.recordings.prophesee import dat
 from sweepdepth.capture.recordings.prophesee.clock import CLOCK_32, PlainClock, new_state
@@ -138,6 +138,15 @@ def test_a_dat_file_that_names_a_camera_is_still_one(tmp_path):
     assert recognise(tmp_path / "a.dat") == DAT
     (tmp_path / "a.raw").write_bytes(b"% integrator_name Prophesee\n% evt 2.0\n")
     assert recognise(tmp_path / "a.raw") == EVT
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=50), st.sampled_from([0, 1, 2, 3]))
+@settings(deadline=None)
+def test_unpacking_and_its_readable_reference_agree(drawn, version):
+    words, t = np.array(drawn, np.uint32), np.arange(len(drawn))
+    out = np.zeros(len(drawn), EVENT_DTYPE)
+    dat.unpack_events(words, t, out.view(np.int64), version)
+    assert out.tolist() == dat.unpack_plainly(words, t, version).tolist()
 
 
 times = st.builds(

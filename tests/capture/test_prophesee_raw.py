@@ -430,6 +430,28 @@ def test_files_of_several_blocks_are_read_whole(tmp_path):
     assert not repairs
 
 
+FIELD = Path(__file__).parents[2].parent / "shared" / "data" / "field"
+
+
+@pytest.mark.parametrize(
+    "name, n, first_us, last_us, dropped",
+    [
+        ("evt3_pause_over_wrap.raw", 20_000, 16_277_219, 19_747_157, 0),
+        ("evt3_no_gap_over_wrap.raw", 24_000, 16_277_219, 17_277_170, 0),
+        ("evt3_leftover_start.raw", 20_040, 9_000_009, 17_777_202, 0),  # an overflow by Prophesee's rule, and told
+        ("evt3_starts_mid.raw", 19_939, 1_003_710, 1_999_855, 61),
+        ("evt2_leftover_start.raw", 20_000, 165, 999_997, 40),
+        ("evt2_one_event_off_sensor.raw", 20_000, 1_000_033, 1_999_855, 1),
+        ("evt21_new_header.raw", 4_000, 320, 999_803, 0),
+    ],
+)
+def test_recordings_that_people_had_trouble_with_are_read_rightly(name, n, first_us, last_us, dropped):
+    if not FIELD.is_dir():
+        pytest.skip("the development recordings are not here")
+    events, _, repairs = read(FIELD / name)
+    assert (len(events), events[0][0], events[-1][0], repairs.events) == (n, first_us, last_us, dropped)
+
+
 def word_of(encoding: str, draw_word: tuple[int, int, int]) -> int:
     """A word of a kind, with a reading of the clock or other content."""
     kind, reading, content = draw_word

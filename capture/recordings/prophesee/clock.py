@@ -7,6 +7,9 @@ by the readings that follow it:
 - Otherwise a fall of `wrap_at` steps or more is an overflow (`WRAP`), as in Prophesee's decoders, whatever the pause.
 - A smaller fall is one (`FALL`): the file's reader has to say what it makes of it.
 - A reading from just before an overflow that comes after it is behind (`BEHIND`); other rises are pauses (`ACCEPT`).
+
+The kernels of other modules are cached with `advance` compiled into them, and Numba looks at their own files alone to
+see whether a cache is stale: delete `__pycache__` after a change here.
 """
 
 from dataclasses import dataclass, field

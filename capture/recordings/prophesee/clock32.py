@@ -5,7 +5,7 @@ from numba import from_dtype, njit, types
 
 from .clock import CLOCK_32, FOLLOWING, NEAR_US, STATE_DTYPE, PlainClock, advance
 
-_TIMES = types.Array(types.uint32, 1, "C")
+_TIMES = types.Array(types.uint32, 1, "A", readonly=True)
 _STATE = types.Array(from_dtype(STATE_DTYPE), 1, "C")
 _LIMITS = types.Array(types.int64, 1, "C")
 
@@ -30,11 +30,13 @@ def extend_times(
     for i in range(stop):
         time = np.int64(times[i])
         step = time - s.high
-        across = (step + limits[2]) % limits[1] - limits[2]
-        near = -limits[3] <= across <= limits[3] and (across > 0 or s.wraps > 0)
-        if s.high < 0 or -limits[2] < step < limits[2] or near:
-            if s.high >= 0 and step != across:
+        passes = s.high < 0 or -limits[2] < step < limits[2]
+        if not passes:
+            across = (step + limits[2]) % limits[1] - limits[2]
+            passes = -limits[3] <= across <= limits[3] and (across > 0 or s.wraps > 0)
+            if passes:
                 s.wraps += 1 if across > 0 else -1
+        if passes:
             s.high = time
             s.base = s.wraps * limits[1] + time + limits[5]
             s.valid = 1

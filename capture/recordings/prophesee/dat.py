@@ -6,9 +6,10 @@ https://docs.prophesee.ai/stable/data/file_formats/dat.html; files before versio
 from collections.abc import Iterator
 
 import numpy as np
+from numba import njit, types
 
 from ...errors import RecordingError
-from ...events import EVENT_DTYPE
+from ...events import EVENT_DTYPE, make_events
 from ..source import NO_TRIGGERS, Chunk, CutShort, Header, Losses, Sink, Source
 from .clock import CLOCK_32, new_state
 from .clock32 import extend_times
@@ -59,8 +60,9 @@ def _chunks(path: str, header: TextHeader, losses: Losses) -> Iterator[Chunk]:
             table = np.frombuffer(content[: len(content) // _EVENT_BYTES * _EVENT_BYTES], "<u4").reshape(-1, 2)
             n = min(len(table), _BLOCK_EVENTS)
             ended = ended and n == len(table)
-            dropped = extend_times(table[:, 0].copy(), n, times, state, limits)
-            events = _unpack(table[:n, 1], times[:n], out[:n], version)
+            dropped = extend_times(table[:, 0], n, times, state, limits)
+            events = out[:n]
+            unpack_events(table[:n, 1], times[:n], events.view(np.int64), version)
             yield Chunk(events[events["timestamp"] >= 0] if dropped else events, NO_TRIGGERS)
             content = content[n * _EVENT_BYTES :]
     stale = int(state["stale"][0])
@@ -73,16 +75,38 @@ def _chunks(path: str, header: TextHeader, losses: Losses) -> Iterator[Chunk]:
         raise CutShort(f"its last {len(content)} bytes are a part of an event: it is cut short")
 
 
-def _unpack(words: np.ndarray, times: np.ndarray, events: np.ndarray, version: int) -> np.ndarray:
-    """Events from their words: 14 bits of x and y and four of polarity, or, before version 2, 9, 8 and one."""
-    words = words.astype(np.int64)
-    memory = events.view(np.int64)
-    memory[0::2] = times
-    if version < 2:
-        memory[1::2] = words & 0x1FF | (words & 0x1FE00) << 7 | (words & 0x20000) << 15
-    else:
-        memory[1::2] = words & 0x3FFF | (words & 0xFFFC000) << 2 | (words & 0x10000000) << 4
-    return events
+@njit(
+    types.void(
+        types.Array(types.uint32, 1, "A", readonly=True),
+        types.Array(types.int64, 1, "C"),
+        types.Array(types.int64, 1, "C"),
+        types.int64,
+    ),
+    nogil=True,
+    cache=True,
+)
+def unpack_events(
+    words: np.ndarray,  # (N,) uint32
+    times: np.ndarray,  # (N,) int64, µs
+    out: np.ndarray,  # (2 · N,) int64: memory of N events
+    version: int,
+) -> None:
+    """Events from words of 14 bits of x and y and four of polarity, or, before version 2, of 9, 8 and one."""
+    for i in range(len(words)):
+        word = np.int64(words[i])
+        out[2 * i] = times[i]
+        if version < 2:
+            out[2 * i + 1] = word & 0x1FF | (word & 0x1FE00) << 7 | (word & 0x20000) << 15
+        else:
+            out[2 * i + 1] = word & 0x3FFF | (word & 0xFFFC000) << 2 | (word & 0x10000000) << 4
+
+
+def unpack_plainly(words: np.ndarray, times: np.ndarray, version: int) -> np.ndarray:
+    """The readable reference of `unpack_events`."""
+    x_bits, y_bits, at = (9, 8, 17) if version < 2 else (14, 14, 28)
+    x = words & (1 << x_bits) - 1
+    y = words >> x_bits & (1 << y_bits) - 1
+    return make_events(times, x.astype(np.int16), y.astype(np.int16), words >> at & 1)
 
 
 def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
