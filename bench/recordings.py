@@ -4,15 +4,18 @@
 
 The recording is synthetic: uniform in space, 5 million events a second. "in-process" runs the same decoder without
 worker, shared memory and checks; "open_recording" is what users get, timed once it has consumed what was decoded while
-it was being opened. Rates are the best of the repetitions.
+it was being opened; "faery" is that library's decoder, where it is installed and has one, into its own arrays. Rates
+are the best of the repetitions.
 """
 
 import argparse
 import importlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -20,7 +23,7 @@ from rich.table import Table
 
 from sweepdepth.capture.events import Batch, make_events, make_triggers
 from sweepdepth.capture.recordings import open_recording, write_recording
-from sweepdepth.capture.recordings.formats import FORMATS, Format
+from sweepdepth.capture.recordings.formats import EVT, FORMATS, Format
 from sweepdepth.capture.recordings.ring import SLOT_EVENTS, SLOTS
 
 WIDTH, HEIGHT = 640, 480
@@ -68,29 +71,88 @@ def rate_guarded(path: Path) -> tuple[float, float]:
         return opening, (n - counted_from) / (time.perf_counter() - start)
 
 
+def rate_of_faery(name: str, path: Path) -> float | None:
+    """Events a second of faery's decoder on the same file, None where there is none."""
+    try:
+        extension = importlib.import_module("faery.extension")
+    except ImportError:
+        return None
+    decoders: dict[str, Callable[[], Any]] = {
+        "AEDAT4": lambda: extension.aedat.Decoder(str(path)),
+        "EVT": lambda: extension.evt.Decoder(str(path), (WIDTH, HEIGHT), None),
+        "EVT3": lambda: extension.evt.Decoder(str(path), (WIDTH, HEIGHT), None),
+        "DAT": lambda: extension.dat.Decoder(str(path), (WIDTH, HEIGHT), None),
+        "ES": lambda: extension.es.Decoder(str(path), 0),
+    }
+    if name not in decoders:
+        return None
+    start = time.perf_counter()
+    n = 0
+    with decoders[name]() as decoder:
+        for packet in decoder:
+            found = packet.get("events") if isinstance(packet, dict) else packet
+            found = found[1] if isinstance(found, tuple) else found
+            n += 0 if found is None or (name == "AEDAT4" and packet[0].data_type != "events") else len(found)
+    return n / (time.perf_counter() - start)
+
+
+def write_evt3(path: Path, content: list[Batch]) -> None:
+    """Like cameras: a row word for each event, a time word whenever the time changes."""
+    with path.open("wb") as file:
+        file.write(f"% evt 3.0\n% format EVT3;height={HEIGHT};width={WIDTH}\n% t0 {START_US}\n% end\n".encode())
+        high_before = low_before = -1
+        for batch in content:
+            events = batch.events
+            t = events["timestamp"] - START_US
+            x, y, p = (events[name].astype(np.int64) for name in ("x", "y", "polarity"))
+            words = np.stack([8 << 12 | t >> 12 & 0xFFF, 6 << 12 | t & 0xFFF, y, 2 << 12 | p << 11 | x], 1)
+            highs = np.diff(t >> 12, prepend=high_before) != 0
+            lows = highs | (np.diff(t & 0xFFF, prepend=low_before) != 0)
+            kept = np.stack([highs, lows, np.ones(len(t), bool), np.ones(len(t), bool)], 1)
+            file.write(words[kept].astype("<u2").tobytes())
+            high_before, low_before = int(t[-1]) >> 12, int(t[-1]) & 0xFFF
+
+
 def measure(n_events: int, repetitions: int) -> Table:
     """One row a format; all in one run, so that the rates can be compared."""
     table = Table(title=f"{n_events / 1e6:g} million events, {WIDTH}×{HEIGHT}")
-    for column in ("format", "bytes/event", "write M/s", "in-process M/s", "open_recording M/s", "ratio", "open ms"):
+    for column in (
+        "format",
+        "bytes/event",
+        "write M/s",
+        "in-process M/s",
+        "faery M/s",
+        "open_recording M/s",
+        "ratio",
+        "open ms",
+    ):
         table.add_column(column, justify="left" if column == "format" else "right")
     with tempfile.TemporaryDirectory() as folder:
-        for format_ in FORMATS:
+        evt3 = replace(EVT, name="EVT3", suffixes=(".evt3.raw",))
+        for format_ in (*(format_ for format_ in FORMATS if format_.suffixes), evt3):
             path = Path(folder) / f"recording{format_.suffixes[0]}"
             content = list(batches(n_events, format_.holds_triggers))
             start = time.perf_counter()
-            write_recording(path, content, WIDTH, HEIGHT, lossy=True)
+            if format_ is evt3:
+                write_evt3(path, content)
+            else:
+                write_recording(path, content, WIDTH, HEIGHT, lossy=True)
             writing = time.perf_counter() - start
             del content
-            alone, guarded, opening = [], [], []
+            alone, guarded, opening, theirs = [], [], [], []
             for _ in range(repetitions):
                 alone.append(rate_in_process(format_, path))
+                theirs.append(rate_of_faery(format_.name, path))
                 seconds, rate = rate_guarded(path)
                 opening.append(seconds)
                 guarded.append(rate)
             table.add_row(
                 format_.name,
                 f"{path.stat().st_size / n_events:.1f}",
-                *(f"{rate / 1e6:.1f}" for rate in (n_events / writing, max(alone), max(guarded))),
+                "" if format_ is evt3 else f"{n_events / writing / 1e6:.1f}",
+                f"{max(alone) / 1e6:.1f}",
+                "" if None in theirs else f"{max(rate for rate in theirs if rate) / 1e6:.1f}",
+                f"{max(guarded) / 1e6:.1f}",
                 f"{max(guarded) / max(alone):.2f}",
                 f"{min(opening) * 1e3:.0f}",
             )

@@ -42,7 +42,7 @@ def _speed(text: str) -> float | None:
 
 
 def replay(
-    recording: Annotated[Path, typer.Argument(help="AEDAT4, HDF5, Prophesee RAW or DAT, ES, or CSV.")],
+    recording: Annotated[Path, typer.Argument(help="AEDAT, HDF5, Prophesee RAW or DAT, ES, or CSV.")],
     lens: LensOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Depth file (HDF5) to write; lossless.")] = None,
     publish: PublishOption = None,

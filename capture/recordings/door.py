@@ -21,7 +21,7 @@ from numba import njit
 
 from ..errors import RecordingError
 from ..events import EVENT_DTYPE, FALLING, RISING, TRIGGER_DTYPE, Batch, join
-from .source import NO_EVENTS, NO_TRIGGERS, Chunk
+from .source import NO_EVENTS, NO_TRIGGERS, Chunk, Losses
 
 JUMP_US = 100_000
 CONFIRMATIONS = 64
@@ -58,11 +58,13 @@ class Repairs:
     wild: int = 0
     triggers: int = 0
     notes: tuple[str, ...] = ()
+    undated: int = 0
+    """Events that the file gives no valid time, dropped by its decoder; a note says why."""
 
     @property
     def events(self) -> int:
         """All dropped events."""
-        return self.off_sensor + self.backwards + self.wild
+        return self.off_sensor + self.backwards + self.wild + self.undated
 
     def __bool__(self) -> bool:
         return bool(self.events or self.triggers or self.notes)
@@ -74,6 +76,7 @@ class Repairs:
             (self.off_sensor, "event off the sensor", "events off the sensor"),
             (self.backwards, "event older than its predecessor", "events older than their predecessors"),
             (self.wild, "event with a wild timestamp", "events with wild timestamps"),
+            (self.undated, "event without a valid time", "events without a valid time"),
             (self.triggers, "trigger out of time", "triggers out of time"),
         )
         dropped = [f"{count:,} {one if count == 1 else many}" for count, one, many in counts if count]
@@ -197,6 +200,7 @@ class Door:
         self._held = 0
         self._triggers = NO_TRIGGERS  # sorted
         self._dropped_triggers = 0
+        self._undated = 0
         self._end_us: int | None = None  # of the last batch
         self._setback: RecordingError | None = None
         self.notes: tuple[str, ...] = ()
@@ -206,8 +210,14 @@ class Door:
         """What was dropped so far."""
         c = self._clock[0]
         return Repairs(
-            int(c["off_sensor"]), int(c["backwards"]), int(c["wild"]), self._dropped_triggers, notes=self.notes
+            int(c["off_sensor"]), int(c["backwards"]), int(c["wild"]), self._dropped_triggers, self.notes, self._undated
         )
+
+    def add_losses(self, losses: Losses) -> None:
+        """Count what the decoder has dropped already."""
+        self._undated += losses.events
+        self._dropped_triggers += losses.triggers
+        self.notes = (*self.notes, *losses.notes)
 
     @property
     def progress(self) -> tuple[int, int]:

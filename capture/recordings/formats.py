@@ -13,7 +13,8 @@ _NUMBERS = re.compile(rb"\s*[-+.\deE]+([,;\t ]+[-+.\deE]+){3,}\s*$")
 
 @dataclass(frozen=True)
 class Format:
-    """One file format. `decoder` and `encoder` are "module:function" for the worker; what it cannot hold is lost.
+    """One file format. `decoder` and `encoder` are "module:function" for the worker; what it cannot hold is lost. One
+    without suffixes is only read.
 
     `recorder` is the encoder of a live recording, None where a file that is cut off could not be read.
     """
@@ -48,22 +49,23 @@ HDF5 = Format(
     holds_calibration=True,
     recorder="dsec:encode_live",
 )
-EVT = Format("EVT", (".raw",), "foreign:decode_evt", "foreign:encode_evt")
-DAT = Format("DAT", (".dat",), "foreign:decode_dat", "foreign:encode_dat")
-ES = Format("ES", (".es",), "foreign:decode_es", "foreign:encode_es", holds_clock=False)
+EVT = Format("EVT", (".raw",), "prophesee.raw:decode", "prophesee.raw_writer:encode", holds_triggers=True)
+DAT = Format("DAT", (".dat",), "prophesee.dat:decode", "prophesee.dat:encode")
+ES = Format("ES", (".es",), "es:decode", "es:encode", holds_clock=False)
+AEDAT2 = Format("AEDAT2", (), "jaer:decode", "")
+AEDAT3 = Format("AEDAT3", (), "caer:decode", "")
 CSV = Format("CSV", (".csv", ".txt"), "text:decode", "text:encode")
-FORMATS = (AEDAT4, HDF5, EVT, DAT, ES, CSV)
+FORMATS = (AEDAT4, HDF5, EVT, DAT, ES, AEDAT2, AEDAT3, CSV)
 
 _MAGIC = (
     (b"#!AER-DAT4.", AEDAT4),
+    (b"#!AER-DAT3.", AEDAT3),
+    (b"#!AER-DAT", AEDAT2),
     (b"\x89HDF\r\n\x1a\n", HDF5),
     (b"Event Stream", ES),
 )
-_KNOWN_STRANGERS = (
-    (b"#!AER-DAT", "an AEDAT file of an older version than 4; convert it with DV"),
-    (b"#ROSBAG", "a ROS bag; convert its events to HDF5 or AEDAT4 first"),
-)
-_READS = "AEDAT4, HDF5 in the DSEC layout, Prophesee RAW (EVT2, EVT3) and DAT, ES, and CSV"
+_KNOWN_STRANGERS = ((b"#ROSBAG", "a ROS bag; convert its events to HDF5 or AEDAT4 first"),)
+_READS = "AEDAT 2 to 4, HDF5 in the DSEC layout, Prophesee RAW (EVT2, EVT2.1, EVT3) and DAT, ES, and CSV"
 
 
 def recognise(path: Path) -> Format:
@@ -89,7 +91,8 @@ def recognise(path: Path) -> Format:
             raise RecordingError(f"{path}: is {what}")
     if head.startswith(b"%"):
         # Both Prophesee formats start with lines of "% key value"; only RAW files name their encoding.
-        return EVT if re.search(rb"^% *(evt|format|plugin_name|integrator_name) ", head, re.MULTILINE) else DAT
+        names_encoding = re.search(rb"^% *(evt|format|plugin_name|integrator_name) ", head, re.MULTILINE)
+        return EVT if names_encoding and not re.search(rb"^% *Data file containing", head, re.MULTILINE) else DAT
     if _is_table(head):
         return CSV
     raise RecordingError(f"{path}: is not a recording (it starts with {head[:8]!r}); sweepdepth reads {_READS}")

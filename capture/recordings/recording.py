@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from .door import Door, Repairs
 from .formats import recognise
 from .process import WorkerFailure, WorkerProcess
 from .ring import consume
-from .source import Chunk, Header
+from .source import Chunk, Header, Losses
 from .trigger_file import read_trigger_file
 
 DEFAULT_STALL_TIMEOUT_S = 20.0
@@ -166,11 +166,11 @@ class Recording:
         return RecordingError(f"{self.path}: {text}")
 
 
-def _noted(chunks: Generator[Chunk, None, str | None], door: Door) -> Iterator[Chunk]:
-    """The chunks; what they end with is noted at the door."""
-    note = yield from chunks
-    if note is not None:
-        door.notes = (*door.notes, note)
+def _noted(chunks: Generator[Chunk, None, dict[str, Any] | None], door: Door) -> Iterator[Chunk]:
+    """The chunks; the losses that they end with are counted."""
+    losses = yield from chunks
+    if losses is not None:
+        door.add_losses(Losses(**losses))
 
 
 def open_recording(
@@ -180,7 +180,7 @@ def open_recording(
     *,
     triggers: str | Path | None = None,
 ) -> Recording:
-    """Open an event recording: AEDAT4, HDF5 in the DSEC layout, Prophesee RAW or DAT, ES, or CSV.
+    """Open an event recording: AEDAT, HDF5 in the DSEC layout, Prophesee RAW or DAT, ES, or CSV.
 
     Formats are told by content. Where the file does not say how large the sensor is, `calibration.camera` does. The
     decoder may take `stall_timeout_s` for any single step before it is given up. `triggers` is a file of triggers

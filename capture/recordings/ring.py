@@ -173,8 +173,8 @@ class Producer:
         return self._slot
 
 
-def consume(port: Port) -> Generator[Chunk, None, str | None]:
-    """Chunks from the other end until it says that there are no more; returns the note it ended with.
+def consume(port: Port) -> Generator[Chunk, None, dict[str, Any] | None]:
+    """Chunks from the other end until it says that there are no more; returns a file's `Losses`, as a dictionary.
 
     A chunk is the slot's own memory: it goes back to the other end when the next one is asked for.
     """

@@ -7,7 +7,7 @@ nothing: the door does that on the other side.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -44,6 +44,18 @@ class Chunk:
     complete_us: int | None = None
 
 
+@dataclass
+class Losses:
+    """What a decoder dropped and noticed so far, which it adds to as it reads.
+
+    `events` and `triggers` have no valid time, so that nothing can be made of them; `notes` say why, a sentence each.
+    """
+
+    events: int = 0
+    triggers: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Source:
     """An opened recording, camera or network stream. Chunks wait at most `flush_s` to be sent together."""
@@ -51,6 +63,7 @@ class Source:
     header: Header
     chunks: Iterator[Chunk]
     flush_s: float = 0.05
+    losses: Losses = field(default_factory=Losses)
 
 
 class Sink(Protocol):

@@ -101,19 +101,19 @@ def _serve_source(port: ParentPort, decode: Callable[..., Source], arguments: di
     source = _within(deadline_s, decode, **arguments)
     port.send({"header": vars(source.header)})
     producer = Producer(port, source.flush_s)
-    chunks, note = iter(source.chunks), None
+    chunks = iter(source.chunks)
     try:
         while (chunk := _within(deadline_s, next, chunks, None)) is not None:
             producer.put(chunk)
     except CutShort as cut:
-        note = str(cut)
+        source.losses.notes.append(str(cut))
     except ParentGone:
         raise
     except BaseException:
         producer.flush()
         raise
     producer.flush()
-    port.send({"end": note})
+    port.send({"end": vars(source.losses)})
 
 
 def _serve_camera(port: ParentPort, decode: Callable[..., Source], arguments: dict[str, Any], deadline_s: int) -> None:

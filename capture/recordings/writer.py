@@ -28,10 +28,10 @@ class RecordingWriter:
     """A recording being written, in the format that the suffix of `path` asks for, by a process of its own.
 
     The file appears when the writer is closed, whole, or not at all: leaving the `with` block by an exception throws
-    it away. HDF5 holds everything, and AEDAT4 all but triggers of channels other than its own
-    (`aedat4.TRIGGER_KINDS`). RAW, DAT, ES and CSV have no place for triggers, ES none for the absolute time (its clock
-    starts with the first event), and writing what they cannot hold is an error unless `lossy`; then `losses` says what
-    was lost. None but the first two hold the calibration, which they leave out in any case.
+    it away. HDF5 holds everything, RAW all but the calibration, and AEDAT4 all but triggers of channels other than its own
+    (`aedat4.TRIGGER_KINDS`). DAT, ES and CSV have no place for triggers, ES none for the absolute time (its clock starts
+    with the first event), and writing what they cannot hold is an error unless `lossy`; then `losses` says what was
+    lost. The calibration is left out in any case where it has no place.
 
     Raises:
         RecordingError: an unknown suffix, `path` exists and `force` is not given, or it cannot be written.

@@ -189,21 +189,6 @@ def events_at(times: np.ndarray) -> np.ndarray:
     return make_events(times, np.zeros(len(times)), np.zeros(len(times)), np.zeros(len(times)))
 
 
-def test_external_triggers_of_raw_files_arrive(tmp_path):
-    """EVT3 words by Prophesee's description: 0x8 and 0x6 time, 0x0 y, 0x2 x, 0xA external trigger."""
-    words: list[int] = []
-    for t, kind in ((1000, "rise"), (1001, "event"), (1100, "fall"), (1101, "other channel"), (1200, "event")):
-        words += [0x8 << 12 | t >> 12, 0x6 << 12 | t & 0xFFF]
-        words += {"event": [7, 0x2 << 12 | 1 << 11 | 5], "rise": [0xA001], "fall": [0xA000]}.get(kind, [0xA601])
-    header = b"% evt 3.0\n% geometry 96x72\n"
-    (tmp_path / "a.raw").write_bytes(header + np.array(words, "<u2").tobytes())
-    with open_recording(tmp_path / "a.raw") as recording:
-        events, triggers = recording.read()
-    assert recording.format == "EVT3"
-    assert events.tolist() == [(1001, 5, 7, 1), (1200, 5, 7, 1)]
-    assert triggers.tolist() == [(1000, 1, 0), (1100, 2, 0), (1101, 1, 6)]
-
-
 @pytest.mark.parametrize(
     "name, size, n_events, span_us",
     [
@@ -228,20 +213,16 @@ def test_real_recordings_come_in_whole(lens, name, size, n_events, span_us):
     assert not recording.repairs
 
 
-def test_a_raw_file_without_a_size_asks_for_it(tmp_path):
-    (tmp_path / "a.raw").write_bytes(b"% evt 2.0\n" + bytes(400))
-    with pytest.raises(RecordingError, match=r"does not say how large its sensor is; give the camera's lens\.toml"):
-        open_recording(tmp_path / "a.raw")
-
-
 def test_a_missing_library_is_named_with_the_way_to_get_it(tmp_path):
-    """faery is an extra; a module of that name that cannot be imported stands for its absence."""
+    """faery is an extra, which reads what is left of AEDAT4 files; a module of that name that cannot be imported stands
+    for its absence."""
     (tmp_path / "faery.py").write_text("raise ImportError('no faery here')")
-    (tmp_path / "a.raw").write_bytes(b"% evt 2.0\n% geometry 96x72\n" + bytes(400))
+    content = write(tmp_path / "a.aedat4", some_events(), some_triggers()).read_bytes()
+    (tmp_path / "a.aedat4").write_bytes(content[: len(content) * 3 // 4])
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from sweepdepth import open_recording, RecordingError\n"
-        "try: open_recording(sys.path[0] + '/a.raw')\n"
+        "try: open_recording(sys.path[0] + '/a.aedat4')\n"
         "except RecordingError as error: print(error)\n"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

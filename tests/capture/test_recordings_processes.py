@@ -129,7 +129,7 @@ def test_data_that_ends_early_ends_with_a_note(misbehaving):
     assert len(next(chunks).events) == 1000
     with pytest.raises(StopIteration) as end:
         next(chunks)
-    assert end.value.value == "the rest is missing"
+    assert end.value.value == {"events": 0, "triggers": 0, "notes": ["the rest is missing"]}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,9 @@ from sweepdepth.stream.messages import DepthFrame, Percentiles, StackFrame, Stat
 
 from .readers import HEIGHT, LENS, WIDTH
 
-RECORDINGS = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv"]
+WRITTEN = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv"]
+READ_ONLY = [".evt21.raw", ".evt3.raw", ".aedat2", ".aedat3"]
+RECORDINGS = [*WRITTEN, *READ_ONLY]
 CALIBRATION = Calibration.parse(LENS)
 INFO = StreamInfo.of(CALIBRATION, "polarity")
 STREAM = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
@@ -34,13 +36,41 @@ def triggers() -> np.ndarray:
     return make_triggers(1_763_000_511_821_624 + np.arange(5) * 100_000, np.array([1, 2, 1, 2, 1]))
 
 
+def read_only() -> dict[str, bytes]:
+    """A recording in each format that sweepdepth does not write, by suffix: a word of time before each event."""
+    sound = events()
+    t = sound["timestamp"] - sound["timestamp"][0]
+    x, y, p = (sound[name].astype(np.int64) for name in ("x", "y", "polarity"))
+
+    def words(dtype: str, *columns: np.ndarray) -> bytes:
+        return np.stack(columns, 1).astype(dtype).tobytes()
+
+    high = (8 << 28 | t >> 6) << 32
+    vector = (p << 28 | (t & 63) << 22 | y) << 32 | 1 << x
+    evt21 = words("<u8", high, vector)
+    evt3 = words("<u2", 8 << 12 | t >> 12, 6 << 12 | t & 0xFFF, y, 2 << 12 | p << 11 | x)
+    trigger = np.array([10 << 12 | 1], "<u2").tobytes()
+    packet = np.array([8, 0, 0, len(t), len(t), len(t)], "<i4").tobytes()
+    size = f"height={HEIGHT};width={WIDTH}"
+    return {
+        ".evt21.raw": f"% evt 2.1\n% format EVT21;{size}\n% end\n".encode() + evt21,
+        ".evt3.raw": f"% evt 3.0\n% format EVT3;{size}\n% end\n".encode() + evt3 + trigger,
+        ".aedat2": b"#!AER-DAT2.0\r\n# AEChip: Davis346\r\n" + words(">u4", y << 22 | x << 12 | p << 11, t),
+        ".aedat3": b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DAVIS346\r\n#!END-HEADER\r\n\1\0\1\0"
+        + packet
+        + words("<u4", x << 17 | y << 2 | p << 1 | 1, t),
+    }
+
+
 def images(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0.4, 2.0, (n, HEIGHT, WIDTH)).astype(np.float32)
 
 
 def write_originals(folder: Path) -> None:
     """One sound file of each kind; weights only where torch is installed."""
-    for suffix in RECORDINGS:
+    for suffix, content in read_only().items():
+        (folder / f"recording{suffix}").write_bytes(content)
+    for suffix in WRITTEN:
         batch = Batch(events(), triggers(), 0)
         write_recording(folder / f"recording{suffix}", [batch], WIDTH, HEIGHT, CALIBRATION, lossy=True)
     depth, intensity = images(2)

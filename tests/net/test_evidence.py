@@ -21,7 +21,6 @@ from sweepdepth.net.evidence import (
     CANDIDATES,
     LEVELS,
     band,
-    blur_over_range_px,
     evidence_of,
     make_evidence,
     matched_templates,
