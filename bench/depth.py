@@ -1,55 +1,51 @@
-"""Depth of recordings with ground truth: coverage and errors of an estimator, with and without filling.
+"""Depth of recordings with ground truth: how right each estimator is, where, and how well it knows that.
 
-A folder holds NAME.aedat4 or NAME.h5, NAME.toml (the calibration) and NAME_depth.npy (metres, float32) for each.
+    ./run bench depth FOLDER [FOLDER …] [--weights F …]
+
+A folder holds NAME.aedat4 or NAME.h5, NAME.toml (the calibration) and NAME_depth.npy (metres, float32) for each, or
+is a dataset. Errors are those of `sweepdepth eval`; see the notes of its tables.
 """
 
 import argparse
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sweepdepth import Calibration
-from sweepdepth.capture.depth_file import read_depth_file
-from sweepdepth.net import metrics
-from sweepdepth.net.estimators import NAMES, default_estimator
-from sweepdepth.stream.replay import replay
+from sweepdepth.net.cases import find_cases
+from sweepdepth.net.estimators import make_estimator
+from sweepdepth.net.evaluation import Evaluation, evaluate
+from sweepdepth.net.methods import EstimatorMethod, Method, as_method
+from sweepdepth.net.network import load_network
+from sweepdepth.net.tables import OVERVIEW, overview_row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--estimator", choices=NAMES, default=default_estimator())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--weights", nargs="*", type=Path, default=[], help="networks besides the one that ships")
     options = parser.parse_args()
-    columns = ("recording", "coverage", "median", "mean", "mean, 1/m", "AbsRel", "δ<1.25", "|error|/std")
-    table = Table(title=f"{options.estimator}: mean over sweeps, where it answers; errors as parts of the sweep range")
-    for column in columns:
+    methods: list[Method] = [as_method(load_network())]
+    methods += [as_method(load_network(path), path.stem) for path in options.weights]
+    methods.append(EstimatorMethod(make_estimator("polarity")))
+    for folder in options.folders:
+        found = evaluate(find_cases(folder), methods)
+        for method in found.methods:
+            _print(f"{folder.name}: {method}", found, method)
+
+
+def _print(title: str, found: Evaluation, method: str) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in ("recording", *OVERVIEW, "answers", "own median"):
         table.add_column(column, justify="left" if column == "recording" else "right")
-    for truth_path in sorted(options.folder.glob("*_depth.npy")):
-        name = truth_path.name.removesuffix("_depth.npy")
-        calibration, truth = Calibration.load(options.folder / f"{name}.toml"), np.load(truth_path)
-        recording = next(p for s in (".aedat4", ".h5") if (p := options.folder / f"{name}{s}").exists())
-        for filling in (False, True):
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "depth.h5"
-                replay(recording, calibration, out=out, estimator=options.estimator, filling=filling)
-                frames = read_depth_file(out)
-            m = metrics.mean(
-                [metrics.score(d, truth, calibration, s) for d, s in zip(frames.depth, frames.std, strict=True)]
-            )
-            table.add_row(
-                f"{name}, filled" if filling else name,
-                f"{m.coverage:.1%}",
-                f"{m.median_range:.3f}",
-                f"{m.mae_range:.3f}",
-                f"{m.mae:.3f}",
-                f"{m.abs_rel:.3f}",
-                f"{m.delta[2]:.2f}",
-                f"{m.std_ratio:.2f}",
-            )
-    Console(width=110).print(table)
+    names = list(dict.fromkeys(score.recording for score in found.scores))
+    for name in [*names, None]:
+        chosen = tuple(score for score in found.scores if name in (None, score.recording))
+        summary = replace(found, scores=chosen).summary(method)
+        own = summary.answered
+        table.add_row(name or "mean", *overview_row(summary), f"{own.coverage:.0%}", f"{100 * own.median_range:.1f} %")
+    Console(width=170).print(table)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,12 @@ class Reliability:
         return (self.within[0] / total, self.within[1] / total) if total else (float("nan"), float("nan"))
 
     @property
+    def calibration_error(self) -> float:
+        """Mean difference of stated and actual root mean square error over the classes, of the sweep range."""
+        rows = self.table
+        return sum(share * abs(stated - seen) for _, _, share, stated, seen in rows) if rows else float("nan")
+
+    @property
     def table(self) -> list[tuple[float, float, float, float, float]]:
         """For each class with pixels: its ends, share of pixels, and root mean square deviation and error."""
         total = sum(self.pixels)

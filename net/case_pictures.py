@@ -1,4 +1,6 @@
-"""Pictures of one case and one answer to it."""
+"""Pictures of one case and one answer to it, and of how sure methods are of many."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +11,7 @@ from ..capture.pictures import ERROR_COLOURS, UNKNOWN, draw_depth, draw_events
 from ..capture.stack import EventFocalStack
 from .cases import Case
 from .estimate import Estimate
+from .risk import PARTS, Risk
 
 ERROR_LIMIT = 0.3
 """End of the scale of errors and deviations, of the sweep range."""
@@ -52,6 +55,23 @@ def case_figure(case: Case, own: Estimate, dense: Estimate) -> Figure:
         axis.set_facecolor(UNKNOWN)
         axis.imshow(image, cmap=ERROR_COLOURS, vmin=0, vmax=ERROR_LIMIT)
         _finish(figure, axis, title, "of the sweep range")
+    return figure
+
+
+def risk_figure(risks: Mapping[str, Risk]) -> Figure:
+    """Mean error against the share of pixels, the surest first, for each method; dashed: a perfect judge of errors."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axis = figure.subplots()
+    share = 100 * np.arange(1, PARTS + 1) / PARTS
+    for name, risk in risks.items():
+        (line,) = axis.plot(share, 100 * np.array(risk.curve), label=name)
+        axis.plot(share, 100 * np.array(risk.oracle), "--", color=line.get_color(), linewidth=0.8)
+    axis.set_xlabel("pixels, the surest first, %")
+    axis.set_ylabel("mean |error|, % of the sweep range")
+    axis.set_xlim(0, 100)
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=8)
+    axis.grid(alpha=0.3)
     return figure
 
 

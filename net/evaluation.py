@@ -16,6 +16,7 @@ from .estimate import Estimate
 from .fill import fill
 from .methods import Method
 from .metrics import Metrics
+from .risk import Risk, mean_risk, risk_of
 
 LIGHT_LEVELS = (
     ("dim", "below 150 lux", 150.0),
@@ -40,9 +41,11 @@ class FrameScore:
     light: str  # a name of LIGHT_LEVELS, or UNKNOWN_LIGHT
     everywhere: Metrics  # of the dense answer
     at_events: Metrics  # of the dense answer, at pixels with an event in the sweep
+    without_events: Metrics  # of the dense answer, at the other pixels
     answered: Metrics  # of the method's own answers alone
     anatomy: Anatomy  # of the dense answer's error
     reliability: Reliability  # of the dense answer's deviations
+    risk: Risk  # of the dense answer's surest pixels
     milliseconds: float  # from the events, or frames, to the method's own answer
 
 
@@ -54,9 +57,11 @@ class Summary:
     sweeps: int
     everywhere: Metrics
     at_events: Metrics
+    without_events: Metrics
     answered: Metrics
     anatomy: Anatomy
     reliability: Reliability  # pixels of all sweeps together
+    risk: Risk
     milliseconds: float  # median
 
 
@@ -147,9 +152,11 @@ def summarise(scores: Sequence[FrameScore]) -> Summary:
         sweeps=len(scores),
         everywhere=mean_of(lambda score: score.everywhere),
         at_events=mean_of(lambda score: score.at_events),
+        without_events=mean_of(lambda score: score.without_events),
         answered=mean_of(lambda score: score.answered),
         anatomy=mean_anatomy([mean_anatomy([score.anatomy for score in group]) for group in groups]),
         reliability=total_reliability([score.reliability for score in scores]),
+        risk=mean_risk([mean_risk([score.risk for score in group]) for group in groups]),
         milliseconds=float(np.median([score.milliseconds for score in scores])),
     )
 
@@ -194,9 +201,11 @@ class Ground:
             light_level(case.illuminance_lux),
             everywhere,
             metrics.score(depth, case.truth, calibration, std, self.has_event),
+            metrics.score(depth, case.truth, calibration, std, ~self.has_event),
             everywhere if same else metrics.score(estimate.depth, case.truth, calibration, estimate.std),
             anatomy_of(error, self.classes),
             reliability_of(error, std / calibration.sweep.range_diopters),
+            risk_of(error, std),
             milliseconds,
         )
 

@@ -57,7 +57,7 @@ class Evidence:
     """
 
     half: np.ndarray  # (8, C, H/2, W/2) float32: matched energy, odd share, even share (two fine bands each), event
-    # rate, and the matched energy of all bands over its greatest among the candidates
+    # rate, and the matched energy of all bands relative to the best candidate's
     quarter: np.ndarray  # (6, C, H/4, W/4) float32: matched energy, odd share, even share of the two coarse bands
     pixel: np.ndarray  # (5, H/4, W/4) float32: energy in each band, and image motion for each pixel of blur
     candidate: np.ndarray  # (4, C) float32: blur left before the sweep's start and end, position in the range, duration

@@ -22,6 +22,9 @@ from .evidence import BINS, band, blur_over_range_px, matched_templates, motion_
 POOL_PX = 2.5
 """Pixels share a depth within a Gaussian of this width."""
 
+_NOTHING = 1e-9
+"""Less energy than a thousandth of an event's."""
+
 CANDIDATES = np.linspace(-0.2, 1.2, 57, dtype=np.float32)
 """Surfaces considered, as positions in the sweep range; some lie outside, lest those be mistaken for its ends."""
 
@@ -32,6 +35,7 @@ class PolarityReversal:
 
     min_events: float = 3.0  # in a neighbourhood, below which there is no answer
     max_std: float = 0.15  # of the sweep range, above which there is no answer
+    min_fit: float = 0.28  # share of the events' energy explained, below which there is no answer: noise reaches 0.25
     evidence_per_event: float = 0.5
     bins: int = field(default=BINS, init=False)
     polarity: Polarity = field(default="interpolated", init=False)
@@ -44,7 +48,8 @@ class PolarityReversal:
         events = _pool(np.abs(stack.data).sum(axis=0)) * (4 * np.pi * POOL_PX**2)
         position, spread, fit = self._posterior(explained, total, events)
 
-        known = (events >= self.min_events) & (spread <= self.max_std) & (np.abs(position - 0.5) <= 0.5 + spread)
+        known = (events >= self.min_events) & (spread <= self.max_std) & (fit >= self.min_fit)
+        known &= np.abs(position - 0.5) <= 0.5 + spread
         position = position.clip(0, 1)
         height, width = stack.data.shape[1:]
         known, position, spread = (_enlarge(a, height, width) for a in (known, position, spread))
@@ -125,7 +130,7 @@ def explained_energy(
     window = slice(0, -(-height // 2)), slice(0, -(-width // 2))
     explained, possible = _blurred(explained)[:, *window], np.maximum(_blurred(possible)[:, *window], 1e-12)
     most = possible.max(axis=0)
-    return explained * np.sqrt(most / possible), most
+    return explained * np.sqrt(most / possible), np.where(most > _NOTHING, most, 0)
 
 
 def _at_half(energy: np.ndarray, rows: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..capture import page as html
 from ..capture.errors import RecordingError
 from ..capture.recordings.atomic import PartialFile
 from .anatomy import CLASSES, STD_EDGES
-from .case_pictures import case_figure
+from .case_pictures import case_figure, risk_figure
 from .cases import Case
 from .evaluation import Evaluation, Ground
 from .methods import Method
@@ -135,7 +135,7 @@ def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple
     """The whole page as HTML; pictures are inside it."""
     recordings = len({score.recording for score in evaluation.scores})
     facts = [*(f"{name}: {value}" for name, value in about.items()), f"recordings: {recordings}"]
-    parts = [html.paragraph(" · ".join(facts))]
+    parts = [html.paragraph(" · ".join(facts)), html.picture("Error of the surest pixels", risk_picture(evaluation))]
     for table in (*tables(evaluation), reliability_table(evaluation)):
         parts.append(html.table(table.columns, table.rows, table.title, table.note, table.labels))
     if evaluation.skipped:
@@ -149,6 +149,15 @@ def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple
         )
         parts.append(html.picture(title, png))
     return html.page("Depth against truth", parts)
+
+
+def risk_picture(evaluation: Evaluation) -> bytes:
+    """The curves of all methods, as PNG."""
+    buffer = io.BytesIO()
+    risk_figure({m: evaluation.summary(m).risk for m in evaluation.methods if evaluation.scores_of(m)}).savefig(
+        buffer, format="png", dpi=_DPI
+    )
+    return buffer.getvalue()
 
 
 def _draw(

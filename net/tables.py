@@ -22,6 +22,7 @@ class Table:
 def tables(evaluation: Evaluation) -> list[Table]:
     """All tables of an evaluation, those that matter most first."""
     return [
+        _overview(evaluation),
         _everywhere(evaluation),
         _where_events_are(evaluation),
         _by_light(evaluation),
@@ -44,6 +45,41 @@ def reliability_table(evaluation: Evaluation) -> Table:
         tuple(rows),
         "Deviations and errors in % of the sweep range, root mean square; they should agree line by line.",
         labels=2,
+    )
+
+
+def overview_row(summary: Summary) -> tuple[str, ...]:
+    """The columns of OVERVIEW for one method."""
+    one, two = summary.reliability.within_shares
+    return (
+        _percent(summary.everywhere.rmse_range),
+        _percent(summary.at_events.mae_range),
+        _percent(summary.anatomy.mae_range[0]),
+        _percent(summary.without_events.mae_range),
+        *(_percent(summary.risk.surest(share)) for share in (0.75, 0.5, 0.25)),
+        _percent(one, 0),
+        _percent(two, 0),
+        _percent(summary.reliability.calibration_error),
+        _number(summary.risk.ause, 2),
+    )
+
+
+OVERVIEW = (
+    *("RMSE", "at events", "near edges", "no events", "surest 75 %", "surest 50 %", "surest 25 %"),
+    *("within 1 σ", "within 2 σ", "calibration", "AUSE"),
+)
+
+
+def _overview(evaluation: Evaluation) -> Table:
+    rows = [(method, *overview_row(summary)) for method, summary in _summaries(evaluation)]
+    return Table(
+        "How right, and how well that is known",
+        ("method", *OVERVIEW),
+        tuple(rows),
+        "Errors in % of the sweep range, gaps filled: root mean square everywhere, then means; surest by the stated "
+        f"deviation σ. Of normal errors {_percent(NORMAL_WITHIN[0], 0)} and {_percent(NORMAL_WITHIN[1], 0)} lie within "
+        "1 and 2 σ; calibration: stated against actual error, mean difference; AUSE: area between the curve of the "
+        "surest and a perfect one, over the mean error; 0 is best.",
     )
 
 

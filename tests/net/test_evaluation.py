@@ -205,7 +205,7 @@ def test_the_report_is_strict_json_and_a_page_that_needs_nothing_else(tmp_path, 
     assert values["skipped"] == [{"recording": "lost", "reason": "<damaged> & gone"}]
 
     page = folder.html_path.read_text()
-    assert page.count("<figure>") == 6
+    assert page.count("<figure>") == 7  # the curves, and six frames
     assert re.findall(r'(?:src|href)="(?!data:image/png;base64,)', page) == []
     assert "&lt;damaged&gt; &amp; gone" in page
     for table in (*tables(evaluation), reliability_table(evaluation)):
