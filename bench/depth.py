@@ -25,8 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--weights", nargs="*", type=Path, default=[], help="networks besides the one that ships")
+    parser.add_argument("--fuse", nargs="*", default=[], help="also the network on so many sweeps together, or auto")
     options = parser.parse_args()
     methods: list[Method] = [as_method(load_network())]
+    for fuse in options.fuse:
+        together = make_estimator("net", fuse="auto" if fuse == "auto" else int(fuse))
+        methods.append(EstimatorMethod(together, f"net, fused {fuse}"))
     methods += [as_method(load_network(path), path.stem) for path in options.weights]
     methods.append(EstimatorMethod(make_estimator("polarity")))
     for folder in options.folders:

@@ -1,37 +1,37 @@
-"""The network's engines: milliseconds a frame, their ratio to plain torch in the same run, and what int8 costs.
+"""From the stack of a sweep to depth: milliseconds of each step, and the network's engines side by side.
 
-    ./run bench inference --data dataset
+    ./run bench inference
 
-Every engine runs in turn on the same channels, the best of several rounds counts. "of the limit" is the share of the
+Every engine runs in turn on the same inputs, the best of several rounds counts. "of the limit" is the share of the
 chip's own speed: the multiplications and additions of the network's convolutions a second, over those that one large
-matrix product in single precision reaches in the same run. With --data the error against the truth is measured too;
-int8 needs `pip install nncf`, and takes its ranges from the same data.
+matrix product in single precision reaches in the same run; bfloat16 may exceed it.
 """
 
 import argparse
 import itertools
 import time
-from collections.abc import Callable
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from sweepdepth.net.cases import Case, find_cases
+from sweepdepth import open_recording
+from sweepdepth.capture.stack import EventFocalStack
+from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.net.distribution import Distribution, normalised
 from sweepdepth.net.engines.openvino import OpenVinoEngine
 from sweepdepth.net.engines.torch import TorchEngine
-from sweepdepth.net.representation import Representation
+from sweepdepth.net.evidence import BINS, make_evidence
 from sweepdepth.net.weights import SHIPPED, WeightsFile, load_network, open_weights
+from sweepdepth.stream.demo import recording_path
 
 SIZES = ((346, 260), (640, 480))
 ROUNDS = 12
-
-Run = Callable[[np.ndarray], np.ndarray]
+EVENTS_PER_PIXEL = 1.5
 
 
 class PlainTorch:
@@ -41,50 +41,23 @@ class PlainTorch:
         self._network = load_network(file)
 
     @torch.inference_mode()
-    def __call__(self, channels: np.ndarray) -> np.ndarray:
-        return self._network(torch.from_numpy(channels[None]))[0].numpy()
+    def __call__(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return self._network(*(torch.from_numpy(part[None]) for part in inputs))[0].numpy()
 
 
-class Int8:
-    """OpenVINO with weights and activations in 8 bits, as NNCF quantises them after training."""
-
-    def __init__(self, file: WeightsFile, height: int, width: int, examples: list[np.ndarray]) -> None:
-        import nncf  # pyright: ignore[reportMissingImports]
-
-        shape = (1, file.config.representation.channels, height, width)
-        model = openvino.convert_model(load_network(file), example_input=torch.zeros(shape), input=[shape])
-        fitting = [_fitted(example, height, width)[None] for example in examples]
-        quantized: Any = nncf.quantize(model, nncf.Dataset(fitting), subset_size=len(fitting))
-        self._compiled = openvino.Core().compile_model(quantized, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
-
-    def __call__(self, channels: np.ndarray) -> np.ndarray:
-        return self._compiled([channels[None]])[0][0]
-
-
-def engines(file: WeightsFile, height: int, width: int, examples: list[np.ndarray]) -> dict[str, Run]:
-    """All that can be compared here, by name."""
-    runs: dict[str, Run] = {"torch eager": PlainTorch(file), "torch, channels last": TorchEngine(file, "cpu")}
-    runs["OpenVINO"] = OpenVinoEngine(file, height, width)
-    if examples and find_spec("nncf"):
-        runs["OpenVINO int8"] = Int8(file, height, width, examples)
-    if torch.cuda.is_available():
-        runs["torch cuda"] = TorchEngine(file, "cuda")
-    return runs
-
-
-def best_ms(runs: dict[str, Run], channels: np.ndarray) -> dict[str, float]:
+def best_ms(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
     """Milliseconds of each, in turns, so that a busy machine is busy for all of them."""
     for run in runs.values():
-        run(channels)
+        run()
     times = {name: [] for name in runs}
     for _, (name, run) in itertools.product(range(ROUNDS), runs.items()):
         start = time.perf_counter()
-        run(channels)
+        run()
         times[name].append(time.perf_counter() - start)
     return {name: 1e3 * min(seconds) for name, seconds in times.items()}
 
 
-def gigaflops_of(file: WeightsFile, height: int, width: int) -> float:
+def gigaflops_of(file: WeightsFile, inputs: Sequence[np.ndarray]) -> float:
     """Operations of the network's convolutions, multiplications and additions counted apart."""
     total = 0
     network = load_network(file)
@@ -97,7 +70,7 @@ def gigaflops_of(file: WeightsFile, height: int, width: int) -> float:
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(count)
     with torch.inference_mode():
-        network(torch.zeros(1, file.config.representation.channels, height, width))
+        network(*(torch.from_numpy(part[None]) for part in inputs))
     return total * 1e-9
 
 
@@ -112,56 +85,60 @@ def matrix_gigaflops(n: int = 2048) -> float:
     return 2 * n**3 * 1e-9 / min(seconds)
 
 
-def channels_of(case: Case, representation: Representation) -> np.ndarray:
-    return representation.of_events(case.events, case.sweep)
-
-
-def error_of(run: Run, cases: list[Case], representation: Representation) -> float:
-    """RMSE inside the sweep range, as a part of it; mean over the cases."""
-    errors = []
-    for case in cases:
-        sweep = case.calibration.sweep
-        position = (1 / case.truth - sweep.far_diopters) / sweep.range_diopters
-        inside = (position >= 0) & (position <= 1)
-        if inside.any():
-            found = run(channels_of(case, representation))[0].clip(0, 1)
-            errors.append(np.sqrt(np.mean((found - position)[inside] ** 2)))
-    return float(np.mean(errors))
-
-
-def _fitted(channels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Channels cut or filled up with nothing to a size."""
-    out = np.zeros((len(channels), height, width), np.float32)
-    part = channels[:, :height, :width]
-    out[:, : part.shape[1], : part.shape[2]] = part
-    return out
+def random_stack(width: int, height: int) -> EventFocalStack:
+    """An interpolated stack with about as many events as a sweep over a textured scene has."""
+    with open_recording(recording_path()) as recording:
+        calibration = recording.calibration
+    assert calibration is not None
+    camera = calibration.camera.model_copy(update={"width": width, "height": height, "cx": width / 2, "cy": height / 2})
+    calibration = calibration.model_copy(update={"camera": camera, "breathing": None})
+    stack = EventFocalStack.empty(Sweep(0, 200_000, Direction.FAR_TO_NEAR, calibration), BINS, "interpolated")
+    random = np.random.default_rng(0)
+    counts = random.poisson(EVENTS_PER_PIXEL / BINS, stack.data.shape)
+    stack.data[:] = counts * random.choice(np.array([-1.0, 1.0], np.float32), stack.data.shape)
+    return stack
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, default=SHIPPED)
-    parser.add_argument("--data", type=Path, help="dataset, or folder of recordings with depth")
-    parser.add_argument("--cases", type=int, default=40)
+    parser.add_argument("--weights", type=Path, default=SHIPPED, help="of a network on evidence")
     options = parser.parse_args()
     file = open_weights(options.weights)
-    representation = file.config.representation
-    cases = list(itertools.islice(find_cases(options.data), options.cases)) if options.data else []
-    examples = [channels_of(case, representation) for case in cases]
     limit = matrix_gigaflops()
     table = Table(title=f"{options.weights.name}, {torch.get_num_threads()} threads; {limit:.0f} Gflop/s in float32")
-    for column in ("engine", "frame", "ms", "against eager", "of the limit", "RMSE of range"):
-        table.add_column(column, justify="left" if column == "engine" else "right")
+    for column in ("step", "frame", "ms", "against eager", "of the limit"):
+        table.add_column(column, justify="left" if column == "step" else "right")
     for width, height in SIZES:
-        channels = _fitted(
-            np.random.default_rng(0).poisson(0.2, (representation.channels, height, width)), height, width
-        )
-        runs = engines(file, height, width, examples)
-        found, work = best_ms(runs, channels), gigaflops_of(file, height, width)
-        same_size = [case for case in cases if case.truth.shape == (height, width)]
+        stack = random_stack(width, height)
+        evidence = make_evidence(stack)
+        inputs = evidence.half, evidence.quarter, evidence.pixel, evidence.candidate
+        engines: dict[str, Any] = {
+            "torch eager": PlainTorch(file),
+            "torch, channels last": TorchEngine(file, "cpu"),
+            "OpenVINO": OpenVinoEngine(file, height, width),
+        }
+        if torch.cuda.is_available():
+            engines["torch cuda"] = TorchEngine(file, "cuda")
+        scores = engines["OpenVINO"](inputs).copy()
+        runs: dict[str, Callable[[], Any]] = {
+            "evidence": lambda stack=stack: make_evidence(stack),
+            **{name: (lambda run=run, inputs=inputs: run(inputs)) for name, run in engines.items()},
+            "distribution to depth": lambda scores=scores, size=(height, width): Distribution(
+                normalised(scores), size
+            ).read(),
+        }
+        found, work = best_ms(runs), gigaflops_of(file, inputs)
         for name, ms in found.items():
-            error = f"{error_of(runs[name], same_size, representation):.4f}" if same_size else ""
-            share = f"{100 * work / (ms * 1e-3) / limit:.0f} %"
-            table.add_row(name, f"{width}×{height}", f"{ms:.1f}", f"{found['torch eager'] / ms:.1f}×", share, error)
+            engine = name in engines
+            table.add_row(
+                name,
+                f"{width}×{height}",
+                f"{ms:.1f}",
+                f"{found['torch eager'] / ms:.1f}×" if engine else "",
+                f"{100 * work / (ms * 1e-3) / limit:.0f} %" if engine else "",
+            )
+        whole = found["evidence"] + found["OpenVINO"] + found["distribution to depth"]
+        table.add_row("evidence to depth", f"{width}×{height}", f"{whole:.1f}", "", "")
     Console().print(table)
 
 

@@ -160,12 +160,10 @@ def run_all(options: argparse.Namespace, load: Load) -> None:
 
 def untrained(folder: Path) -> Path:
     """Weights of the default network as training begins with them: depth is nonsense, and takes as long."""
-    from sweepdepth.net.model import DepthNet
-
     from sweepdepth.net.architecture import PRESETS
-    from sweepdepth.net.weights import save_weights
+    from sweepdepth.net.weights import make_network, save_weights
 
-    save_weights(folder / "untrained.safetensors", DepthNet(PRESETS["default"]), {})
+    save_weights(folder / "untrained.safetensors", make_network(PRESETS["default"]), {})
     return folder / "untrained.safetensors"
 
 

@@ -1,6 +1,7 @@
 """The estimators by name."""
 
 from pathlib import Path
+from typing import Literal
 
 from .engines import installed
 from .estimate import Estimator
@@ -15,16 +16,30 @@ def default_estimator() -> str:
     return "net" if SHIPPED.exists() and installed() else "polarity"
 
 
-def make_estimator(name: str | None = None, *, weights: str | Path | None = None, engine: str = "auto") -> Estimator:
-    """The estimator of that name, `default_estimator()` for None; `weights` are for "net", in place of the shipped.
+def make_estimator(
+    name: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    engine: str = "auto",
+    fuse: int | Literal["auto"] | None = None,
+) -> Estimator:
+    """An estimator by name.
+
+    Args:
+        name: "net" or "polarity"; `default_estimator()` unless given.
+        weights: for "net", in place of the shipped.
+        engine: what runs the network.
+        fuse: so many sweeps are answered together, or as many as motion allows; see `fusion`.
 
     Raises:
-        ValueError: there is none of the name.
+        ValueError: there is none of the name, or it has nothing to fuse.
         WeightsError: the weights are missing, damaged, or not for event focal stacks.
         EngineError: the engine is unknown or not installed.
     """
     name = name or ("net" if weights is not None else default_estimator())
     if name == "polarity":
+        if fuse is not None:
+            raise ValueError("sweeps are fused by the network, whose answers are distributions; use the estimator net")
         return PolarityReversal()
     if name != "net":
         raise ValueError(f"estimator {name!r} is unknown; choose one of {', '.join(NAMES)}")
@@ -33,4 +48,13 @@ def make_estimator(name: str | None = None, *, weights: str | Path | None = None
     network = load_network(weights, engine=engine)
     if not isinstance(network, EventNetwork):
         raise WeightsError(f"{weights}: is a network that needs more than an event focal stack; it can only be judged")
-    return network
+    if fuse is None:
+        return network
+    from .architecture import EvidenceConfig
+    from .fusion import MOST_SWEEPS, FusedNetwork
+
+    if not isinstance(network.network.file.config, EvidenceConfig):
+        raise WeightsError(f"{weights}: its answers are no distributions, which fusion needs")
+    if fuse != "auto" and not 1 <= fuse <= MOST_SWEEPS:
+        raise ValueError(f"fuse ({fuse}) must be from 1 to {MOST_SWEEPS} sweeps, or auto")
+    return FusedNetwork(network, fuse)

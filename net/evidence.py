@@ -120,7 +120,12 @@ def evidence_of(
     candidate[2] = CANDIDATES if forward else 1 - CANDIDATES
     candidate[3] = np.log2((sweep.end_us - sweep.start_us) / _TYPICAL_DURATION_US)
     return Evidence(
-        np.ascontiguousarray(half), np.ascontiguousarray(quarter), pixel, candidate, sweep.direction, signed.shape[1:]
+        np.ascontiguousarray(half),
+        np.ascontiguousarray(quarter),
+        pixel,
+        candidate,
+        sweep.direction,
+        (signed.shape[1], signed.shape[2]),
     )
 
 

@@ -1,6 +1,6 @@
 """Trained networks as estimators: dense depth with its deviation, from the stack of one sweep."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,29 +46,45 @@ class Network:
             active: (H, W) bool, the pixels that count for the quality; all unless given. Quality is how much more is
                 known there, on the mean, than the range alone says.
         """
-        camera, settings = sweep.calibration.camera, sweep.calibration.sweep
+        camera = sweep.calibration.camera
         size = camera.height, camera.width
         out = self.engine_for(*size)(inputs)
-        scale, constant = self.file.deviation
-        distribution = None
         if isinstance(self.file.config, EvidenceConfig):
             if sweep.direction == Direction.NEAR_TO_FAR:
                 out = out[::-1]
-            distribution = Distribution(normalised(out, self.file.temperature), size)
-            position, deviation = distribution.read()
-            deviation = scale * deviation
-        else:
-            position = out[0].clip(0, 1)
-            deviation = scale * np.exp(0.5 * out[1]) if len(out) > 1 else np.full_like(position, constant)
+            return self.read(Distribution(normalised(out, self.file.temperature), size), sweep, active)
+        scale, constant = self.file.deviation
+        position = out[0].clip(0, 1)
+        deviation = scale * np.exp(0.5 * out[1]) if len(out) > 1 else np.full_like(position, constant)
+        return _estimate(position, deviation, sweep, active)
+
+    def read(self, distribution: Distribution, sweep: Sweep, active: np.ndarray | float | None = None) -> Estimate:
+        """The mean of a distribution as depth, with its calibrated deviation.
+
+        Args:
+            distribution: over the candidates, far to near.
+            sweep: gives the range.
+            active: as for `estimate`, or the quality itself.
+        """
+        position, spread = distribution.read()
+        estimate = _estimate(position, self.file.calibrated(spread), sweep, active)
+        return replace(estimate, distribution=distribution)
+
+
+def _estimate(position: np.ndarray, deviation: np.ndarray, sweep: Sweep, active: np.ndarray | float | None) -> Estimate:
+    """Positions and deviations, in parts of the range, as diopters."""
+    settings = sweep.calibration.sweep
+    if isinstance(active, float):
+        quality = active
+    else:
         known = 1 - deviation / _UNIFORM_DEVIATION
         known = known if active is None else known[active]
         quality = float(np.clip(known.mean(), 0, 1)) if known.size else 0.0
-        return Estimate(
-            (settings.far_diopters + position * settings.range_diopters).astype(np.float32),
-            (deviation * settings.range_diopters).astype(np.float32),
-            quality,
-            distribution,
-        )
+    return Estimate(
+        (settings.far_diopters + position * settings.range_diopters).astype(np.float32),
+        (deviation * settings.range_diopters).astype(np.float32),
+        quality,
+    )
 
 
 @dataclass

@@ -117,7 +117,7 @@ def explained_energy(
     signed = np.pad(signed, ((0, 0), (0, -height % 8), (0, -width % 8)))
     rows, columns = signed.shape[1] // 2, signed.shape[2] // 2
     templates = matched_templates(blur_over_range_px(calibration), bins, CANDIDATES)
-    moved = np.square(motion_px(calibration, signed.shape[1:])[1::2, 1::2])
+    moved = np.square(motion_px(calibration, (2 * rows, 2 * columns))[1::2, 1::2])
     explained, possible = (np.zeros((len(CANDIDATES), rows, columns), np.float32) for _ in range(2))
     for level, detail in enumerate(kernel.pyramid(signed)):
         flat, shape = detail.reshape(bins, -1), (-1, *detail.shape[1:])

@@ -29,7 +29,8 @@ class DepthNet(nn.Module):
         self.up = nn.ModuleList(Block(2 * a, a) for a in widths[:-1])
         self.head = nn.Conv2d(widths[0], outputs * config.stem**2, 1)
         nn.init.zeros_(self.head.weight)
-        nn.init.constant_(self.head.bias, 0.0)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
 
     @property
     def multiple(self) -> int:

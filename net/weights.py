@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..capture.errors import SweepdepthError, one_line
 from ..capture.recordings.atomic import PartialFile
 from .architecture import EvidenceConfig, NetworkConfig, parameter_shapes
+from .evidence import CANDIDATES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,6 +52,15 @@ class WeightsFile:
         known = self.facts.get("deviation", {})
         return float(known.get("scale", 1.0)), float(known.get("constant", 0.29))
 
+    def calibrated(self, spread: np.ndarray) -> np.ndarray:
+        """Standard deviations of distributions as those that errors have: between the knots that were measured."""
+        known = self.facts.get("deviation", {})
+        scale, _ = self.deviation
+        if "knots" not in known:
+            return scale * spread
+        stated, actual = known["knots"]
+        return np.interp(spread, stated, actual).astype(np.float32)
+
     @property
     def temperature(self) -> float:
         """What the scores of candidates are divided by, so that the distributions are as sure as they are right."""
@@ -65,8 +75,13 @@ def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any
     """
     from safetensors.torch import save
 
+    config: NetworkConfig = network.config  # pyright: ignore[reportAssignmentType]
     tensors = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
-    metadata = {"format": FORMAT, "network": network.config.model_dump_json(), "facts": json.dumps(dict(facts))}
+    metadata = {
+        "format": FORMAT,
+        "network": _CONFIG.dump_json(config).decode(),
+        "facts": json.dumps(dict(facts)),
+    }
     content = save({n: t for n, t in tensors.items() if not n.endswith(_COUNTER)}, metadata)
     partial = PartialFile(Path(path), force=force)
     try:
@@ -103,6 +118,10 @@ def open_weights(path: str | Path) -> WeightsFile:
         file = WeightsFile(path, config, facts, hashlib.sha256(content).hexdigest())
         if not all(0 < number < math.inf for number in (*file.deviation, file.temperature)):
             raise ValueError(f"its deviations are {file.deviation}, its temperature is {file.temperature}")
+        if not (
+            np.isfinite(calibrated := file.calibrated(np.array([0.0, 0.1, 0.5]))).all() and (calibrated >= 0).all()
+        ):
+            raise ValueError("its deviations are not numbers")
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (
@@ -190,10 +209,15 @@ def describe_weights(path: str | Path) -> dict[str, dict[str, Any]]:
     """
     file = open_weights(path)
     shown = file.config.representation
+    if isinstance(file.config, EvidenceConfig):
+        sees = f"evidence of {shown.source} for {len(CANDIDATES)} candidate distances"
+    else:
+        channels = file.config.representation.channels
+        sees = f"{channels} channels: {shown.bins} bins of {shown.source}"
+        sees += f", {shown.polarity}" if shown.source == "events" else ""
     network = {
         "preset": file.config.name,
-        "sees": f"{shown.channels} channels: {shown.bins} bins of {shown.source}"
-        + (f", {shown.polarity}" if shown.source == "events" else ""),
+        "sees": sees,
         "widths": ", ".join(map(str, file.config.widths)),
         "states its deviation": "yes" if file.config.probabilistic else "no, a constant stands in",
         "size": f"{file.path.stat().st_size / 1e6:.2f} MB",

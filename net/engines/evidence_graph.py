@@ -86,7 +86,8 @@ class _Builder:
         enlarged = ops.depth_to_space(self._biased(x, "enlarge"), "depth_first", 2)
         last = ops.relu(ops.add(enlarged, self._biased(fine, "detail")))
         scores = _reshaped(self._biased(last, "score"), (1, count, 2 * rows, 2 * columns))
-        return openvino.Model([scores], [half, quarter, pixel, candidate], "evidence")
+        inputs = [half, quarter, pixel, candidate]
+        return openvino.Model([scores], inputs, "evidence")  # pyright: ignore[reportCallIssue]
 
     def _of(self, name: str) -> np.ndarray:
         return self.parameters[name].astype(np.float32)

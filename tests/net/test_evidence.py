@@ -172,7 +172,7 @@ def inputs(height, width):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (43, 61)])
-def test_openvino_runs_the_graph_that_torch_runs(network, weights, size):
+def test_openvino_runs_the_graph_that_torch_runs(network, weights, size: tuple[int, int]):
     """Parameters travel in 16 bits; OpenVINO computes in bfloat16 where the chip does."""
     shown = inputs(*size)
     ours = make_engine(weights, *size, "torch")(shown)

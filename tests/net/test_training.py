@@ -127,12 +127,9 @@ def test_a_focal_stack_gives_another_sweep_each_round_and_the_same_one_for_the_s
 
 
 def test_positions_of_a_sweep_from_near_to_far_are_counted_in_its_own_order():
-    stacks = make_stacks(1)
-    for round_ in range(12):
-        random = np.random.default_rng(round_)
-        drawn = stacks[0].draw(random)
-        if drawn.sweep.direction == Direction.NEAR_TO_FAR:
-            break
+    (stack,) = make_stacks(1)
+    every = [stack.draw(np.random.default_rng(number)) for number in range(12)]
+    drawn = next(sweep for sweep in every if sweep.sweep.direction == Direction.NEAR_TO_FAR)
     settings = drawn.calibration.sweep
     source = SweepSource("one", lambda random: drawn)
     sample = SweepSamples([source], SMALL.representation, Augmentation(False, 0, 0, 0, 0, 0, 0, 0), None, 0)[0, 0]

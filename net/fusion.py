@@ -1,0 +1,87 @@
+"""Fusion of sweeps: what several sweeps say of one scene, multiplied.
+
+Each sweep gives a distribution over candidate distances for every pixel. Their logarithms are averaged over the sweeps
+that still count, and the product is as sure as if the square root of their number were independent: successive sweeps
+share the scene, the lens's calibration and the network's own errors. Where a new distribution contradicts the fused
+one, something has moved, and what was there is forgotten.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from ..capture.stack import EventFocalStack, Polarity
+from .distribution import Distribution, normalised
+from .estimate import Estimate
+from .network import EventNetwork
+
+MOST_SWEEPS = 64
+AUTO_SWEEPS = 8
+"""Sweeps that count at most where the number is left to the motion that is seen."""
+
+INDEPENDENCE = 0.5
+"""N sweeps count as N to this power independent ones."""
+
+_LEAST = 1e-6  # probability; below it a candidate would never come back
+_AGREE = 0.75  # overlap of distributions from which on they say the same
+_REACH = 5  # half pixels over which agreement is averaged
+
+
+@dataclass
+class FusedNetwork:
+    """A network that remembers: an `Estimator` whose answer is that of the last sweeps together.
+
+    Args:
+        estimator: what answers each sweep; its answers are distributions.
+        sweeps: how many count at most; "auto" forgets, pixel by pixel, what a new sweep contradicts.
+    """
+
+    estimator: EventNetwork
+    sweeps: int | Literal["auto"]
+    _mean: np.ndarray | None = field(default=None, init=False)  # (C, h, w) mean logarithm of the probability
+    _count: np.ndarray = field(default_factory=lambda: np.zeros((1, 1), np.float32), init=False)  # (h, w)
+    _last_us: int = field(default=0, init=False)
+
+    @property
+    def name(self) -> str:
+        """As the estimator's own."""
+        return self.estimator.name
+
+    @property
+    def bins(self) -> int:
+        """Of the stack it wants."""
+        return self.estimator.bins
+
+    @property
+    def polarity(self) -> Polarity:
+        """Of the stack it wants."""
+        return self.estimator.polarity
+
+    def __call__(self, stack: EventFocalStack) -> Estimate:
+        """Depth from this sweep and those before it."""
+        alone = self.estimator(stack)
+        assert alone.distribution is not None
+        fused = self._fuse(alone.distribution, stack)
+        return self.estimator.network.read(fused, stack.sweep, alone.quality)
+
+    def _fuse(self, new: Distribution, stack: EventFocalStack) -> Distribution:
+        sweep = stack.sweep
+        duration_us = sweep.end_us - sweep.start_us
+        logarithm = np.log(np.maximum(new.probability, _LEAST))
+        missed = not 0 <= sweep.start_us - self._last_us + duration_us // 2 <= 2 * duration_us
+        if self._mean is None or self._mean.shape != logarithm.shape or missed:
+            self._mean, self._count = logarithm, np.ones(logarithm.shape[1:], np.float32)
+        else:
+            before = self._count
+            if self.sweeps == "auto":
+                overlap = np.sqrt(new.probability * normalised(self._mean)).sum(axis=0)
+                agreement = np.clip(uniform_filter(overlap, _REACH) / _AGREE, 0, 1)
+                before = np.minimum(before, AUTO_SWEEPS - 1) * agreement**4
+            else:
+                before = np.minimum(before, self.sweeps - 1)
+            self._count = before + 1
+            self._mean = self._mean + (logarithm - self._mean) / self._count
+        self._last_us = sweep.end_us
+        return Distribution(normalised(self._mean * self._count**INDEPENDENCE), new.size)

@@ -1,0 +1,65 @@
+"""Sweeps answered together."""
+
+import numpy as np
+import pytest
+
+from sweepdepth.capture.stack import EventFocalStack
+from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.net.distribution import Distribution
+from sweepdepth.net.estimators import make_estimator
+from sweepdepth.net.evidence import CANDIDATES
+from sweepdepth.net.fusion import FusedNetwork
+
+SIZE = 24, 32
+
+
+def distribution(position, spread, noise=0.0, seed=0):
+    """Normal distributions about a position, each pixel's mean off by noise."""
+    mean = position + noise * np.random.default_rng(seed).normal(size=(SIZE[0] // 2, SIZE[1] // 2))
+    p = np.exp(-0.5 * ((CANDIDATES[:, None, None] - mean) / spread) ** 2)
+    return Distribution((p / p.sum(axis=0)).astype(np.float32), SIZE)
+
+
+def fuse(distributions, sweeps, calibration, gap_us=0):
+    fusion = FusedNetwork(None, sweeps)  # pyright: ignore[reportArgumentType]
+    answers = []
+    for k, given in enumerate(distributions):
+        start = k * (200_000 + gap_us)
+        direction = Direction.FAR_TO_NEAR if k % 2 == 0 else Direction.NEAR_TO_FAR
+        stack = EventFocalStack.empty(Sweep(start, start + 200_000, direction, calibration), 24, "interpolated")
+        answers.append(fusion._fuse(given, stack).read())
+    return answers
+
+
+@pytest.mark.parametrize("sweeps", [4, "auto"])
+def test_four_sweeps_over_a_still_scene_err_half_as_much(calibration, sweeps):
+    answers = fuse([distribution(0.5, 0.12, 0.08, seed) for seed in range(4)], sweeps, calibration)
+    errors = [np.abs(mean - 0.5).mean() for mean, _ in answers]
+    assert errors[3] < 0.65 * errors[0]
+    assert answers[3][1].mean() < 0.85 * answers[0][1].mean()
+
+
+def test_only_so_many_sweeps_count(calibration):
+    """After a step all of the old scene is forgotten but what N sweeps leave of it."""
+    answers = fuse([distribution(0.3, 0.1)] * 6 + [distribution(0.6, 0.1)] * 6, 3, calibration)
+    assert answers[5][0] == pytest.approx(0.3, abs=0.01)
+    assert answers[6][0].mean() < 0.5
+    assert answers[11][0] == pytest.approx(0.6, abs=0.04)
+
+
+def test_auto_forgets_at_once_what_a_sweep_contradicts(calibration):
+    answers = fuse([distribution(0.2, 0.04)] * 5 + [distribution(0.8, 0.04)], "auto", calibration)
+    assert answers[5][0] == pytest.approx(0.8, abs=0.02)
+
+
+def test_after_a_gap_everything_begins_anew(calibration):
+    near, far = distribution(0.3, 0.1), distribution(0.5, 0.1)
+    assert fuse([near, near, far], 8, calibration, gap_us=500_000)[2][0] == pytest.approx(0.5, abs=0.01)
+    assert fuse([near, near, far], 8, calibration)[2][0].mean() < 0.4
+
+
+def test_the_classical_estimator_has_nothing_to_fuse():
+    with pytest.raises(ValueError, match="use the estimator net"):
+        make_estimator("polarity", fuse=4)
+    with pytest.raises(ValueError, match=r"fuse \(0\) must be from 1"):
+        make_estimator("net", fuse=0)
