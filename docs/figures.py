@@ -7,11 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sweepdepth import Calibration, EventFocalStack, estimate_depth
+from sweepdepth import Calibration, EventFocalStack, estimate_depth, find_sweeps, open_recording
+from sweepdepth.capture.dataset import read_truth
 from sweepdepth.capture.optics import blur_diameter_px, to_metres
 from sweepdepth.capture.pictures import OFF_COLOUR, ON_COLOUR, draw_depth, draw_events, recording_figure
 from sweepdepth.capture.survey import survey
 from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.net.evidence import make_evidence
+from sweepdepth.net.evidence_pictures import pixel_figure
+from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.synth.planes import make_texture, plane_images
 from sweepdepth.synth.presets import PRESETS
@@ -27,6 +31,7 @@ SURFACES = {"0.5 m": 2.0, "0.8 m": 1.25, "1.6 m": 0.625}
 STYLES = {"0.5 m": ("#440154", "-"), "0.8 m": ("#21908c", "--"), "1.6 m": ("#b8860b", ":")}
 DEPTH_TICKS = (2.0, 1.5, 1.0, 0.8, 0.6, 0.5, 0.4)
 STRIPS = (2.1, 1.5, 0.9)  # 1/m
+EVIDENCE_PIXEL = (90, 120)  # row and column
 
 
 def blur() -> Figure:
@@ -210,6 +215,26 @@ def recording() -> Figure:
     return recording_figure(survey(recording_path()))
 
 
+def evidence() -> Figure:
+    """The evidence of one pixel of the bundled recording, with what the network makes of it and the truth."""
+    with open_recording(recording_path()) as opened:
+        calibration = opened.calibration
+        assert calibration is not None
+        events, _ = opened.read()
+        sweep = find_sweeps(opened, calibration)[0]
+    events = events[(events["timestamp"] >= sweep.start_us) & (events["timestamp"] < sweep.end_us)]
+    network = load_network()
+    assert isinstance(network, EventNetwork)
+    stack = EventFocalStack.build(events, sweep, network.bins, network.polarity)
+    truth = read_truth(recording_path()).depth
+    y, x = EVIDENCE_PIXEL
+    drawn = pixel_figure(make_evidence(stack), x, y, network(stack).distribution)
+    settings = calibration.sweep
+    for axis in drawn.axes:
+        axis.axvline((1 / truth[y, x] - settings.far_diopters) / settings.range_diopters, color="red", linewidth=1)
+    return drawn
+
+
 def favicon() -> Image.Image:
     """Two halves of a disc, orange before focus and purple after it, 64 pixels square."""
     y, x = (np.mgrid[:256, :256] + 0.5) / 256 - 0.5
@@ -227,5 +252,6 @@ FIGURES: dict[str, tuple[Callable[[], Figure], int]] = {
     "stack": (stack, 100),
     "views": (views, 100),
     "recording": (recording, 110),
+    "evidence": (evidence, 100),
 }
 """What draws each, and at how many dots per inch."""

@@ -24,16 +24,34 @@ from .generation import light_of
 from .simulate import simulate_sweeps
 
 
-class ResimulationConfig(BaseModel):
-    """What is drawn anew for every sweep."""
+class Conditions(BaseModel):
+    """Sensors, lights and speeds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sensor: SensorRange = SensorRange()
     light: LightRange = LightRange(illuminance_lux=(200.0, 3000.0))
     sweep_s: tuple[Annotated[float, Field(gt=0)], float] = (0.03, 2.0)
-    """Duration of a sweep: half of them evenly in the logarithm, the others the longer of two such draws, since where
-    light is low and the sweep short there is little to learn from."""
+    """Duration of a sweep, drawn evenly in its logarithm."""
+
+
+ORDINARY = Conditions(
+    sensor=SensorRange(on_threshold=(0.1, 0.35), bandwidth_hz=(200.0, 5000.0), shot_noise_hz=(0.001, 3.0)),
+    light=LightRange(illuminance_lux=(300.0, 3000.0)),
+    sweep_s=(0.08, 0.6),
+)
+"""What laboratories have; there is more to learn from a sweep than with high thresholds, in the dark or in a hurry."""
+
+
+class ResimulationConfig(BaseModel):
+    """What is drawn anew for every sweep."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    anything: Conditions = Conditions()
+    ordinary: Conditions = ORDINARY
+    ordinary_share: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """The part of sweeps under ordinary conditions; the others are under any."""
     whole: Annotated[float, Field(ge=0, le=1)] = 0.6
     """The part of sweeps that span the whole range of the stack."""
     shortest: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -118,9 +136,10 @@ def resimulate(
     """
     config = config or ResimulationConfig()
     dice = Dice(int(random.integers(2**62)))
-    sensor, lux = draw_sensor(dice, config.sensor, config.light)
+    conditions = config.ordinary if dice.chance(config.ordinary_share) else config.anything
+    sensor, lux = draw_sensor(dice, conditions.sensor, conditions.light)
     stack, calibration, truth = _part(scene, dice, config)
-    duration_s = max(dice.log_uniform(*config.sweep_s) for _ in range(dice.integer(1, 2)))
+    duration_s = dice.log_uniform(*conditions.sweep_s)
     settings = calibration.sweep.model_copy(update={"frequency_hz": 0.5 / duration_s, "waveform": "triangle"})
     calibration = calibration.model_copy(update={"sweep": settings})
     direction = Direction.FAR_TO_NEAR if dice.chance(0.5) else Direction.NEAR_TO_FAR

@@ -48,7 +48,6 @@ OUT_OF_REACH = {
     "sweepdepth live": "a camera and a lens",
     "sweepdepth calibrate": "a camera, a lens and a target",
     "sweepdepth synth render --scheduler": "other machines",
-    "sweepdepth train --endless": "a GPU, or much time",
 }
 """Beginnings of commands, or a command and an option, that are read and not run."""
 

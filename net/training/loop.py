@@ -27,7 +27,9 @@ from .progress import Progress
 from .run_folder import prepare
 from .run_logs import make_loggers, told_once
 
-NORMAL_SHARE = 0.6827  # of a normal distribution, within one standard deviation
+NORMAL_SHARE, NORMAL_SHARE_OF_TWO = 0.6827, 0.9545  # of a normal distribution, within one and two deviations
+KNOTS = 12  # of the curve from stated to actual deviations
+JUDGED_SWEEPS = 200  # where sweeps are simulated anew there may be as many as one wants
 
 Batch = tuple[Sequence[Tensor], Tensor, Tensor]
 """The network's inputs, true position in the range (N, H, W), and weight (N, H, W)."""
@@ -269,15 +271,16 @@ def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
 
 
 def _batches(sources: Sequence[SweepSource], config: TrainingConfig) -> Iterable[Batch]:
-    """Each source's first sweep as it is, as a batch of its own."""
+    """Sweeps of the sources as they are, each as a batch of its own: of each source the same number."""
     samples = SweepSamples(sources, config.network.representation, NONE, None, config.seed)
-    return DataLoader(samples, 1, sampler=[(0, number) for number in range(len(samples))])  # pyright: ignore[reportArgumentType]
+    rounds = max(1, JUDGED_SWEEPS // len(samples))
+    order = [(round_, number) for round_ in range(rounds) for number in range(len(samples))]
+    return DataLoader(samples, 1, sampler=order)  # pyright: ignore[reportArgumentType]
 
 
 @torch.inference_mode()
-def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, float]]:
-    """Errors in parts of the range, over all pixels inside it; and what makes the stated deviations true of most of
-    them: 68 % are less than one."""
+def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Errors in parts of the range, over all pixels inside it; and what makes the stated deviations true."""
     module.eval().cpu()
     errors, stated = [], []
     for inputs, position, weight in batches:
@@ -292,7 +295,27 @@ def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, floa
     metrics = {"val_rmse": rmse, "val_mae": float(error.mean())}
     if not module.config.network.probabilistic:
         return metrics, {"constant": rmse}
-    return metrics, {"scale": float(np.quantile(error / np.concatenate(stated), NORMAL_SHARE))}
+    deviation = np.concatenate(stated)
+    found: dict[str, Any] = {"scale": float(np.quantile(error / deviation, NORMAL_SHARE))}
+    if isinstance(module.config.network, EvidenceConfig):
+        found["knots"] = calibration_knots(error, deviation)
+    return metrics, found
+
+
+def calibration_knots(error: np.ndarray, stated: np.ndarray) -> tuple[list[float], list[float]]:
+    """Stated deviations, and the ones that the errors made with them have: by quantiles, rising.
+
+    An actual deviation is the mean of what makes 68 % of the errors smaller than one and 95 % smaller than two.
+
+    Args:
+        error: (N,) absolute errors.
+        stated: (N,) deviations.
+    """
+    order = np.argsort(stated, kind="stable")
+    parts = [part for part in np.array_split(order, KNOTS) if part.size]
+    actual = [(np.quantile(error[p], NORMAL_SHARE) + np.quantile(error[p], NORMAL_SHARE_OF_TWO) / 2) / 2 for p in parts]
+    rising = np.maximum.accumulate(np.maximum(actual, 1e-4))
+    return [float(stated[part].mean()) for part in parts], rising.tolist()
 
 
 def _precision(wanted: str) -> Any:

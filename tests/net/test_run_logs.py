@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("lightning")
 
 from lightning.pytorch.loggers import TensorBoardLogger
+
 from sweepdepth.net.training.run_logs import LOGS, LogError, make_loggers, told_once
 
 

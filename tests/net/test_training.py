@@ -20,6 +20,7 @@ from sweepdepth.net.representation import Representation
 from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, recorded, train
 from sweepdepth.net.training.augmentation import Augmentation
 from sweepdepth.net.training.data import EpochOrder, SweepSamples, split_scenes
+from sweepdepth.net.training.loop import calibration_knots
 from sweepdepth.net.weights import describe_weights, load_network, open_weights
 from sweepdepth.synth.resimulate import IdealScene, resimulated
 
@@ -236,6 +237,19 @@ def test_what_is_kept_of_the_first_weights_is_averaged_in(cases, tmp_path):
             torch.testing.assert_close(value, 0.25 * a[name] + 0.75 * tuned[name], atol=2e-3, rtol=2e-3)
     scale = [open_weights(path).facts["deviation"]["scale"] for path in results.values()]
     assert scale[0] != scale[1]  # measured on the average, not taken over
+
+
+def test_deviations_are_calibrated_where_they_are_too_small_and_too_large():
+    random = np.random.default_rng(0)
+    stated = random.uniform(0.01, 0.3, 60_000)
+    error = np.abs(random.normal(size=len(stated))) * np.where(stated < 0.1, 3 * stated, 0.7 * stated)
+    knots = calibration_knots(error, stated)
+    actual = np.interp(stated, *knots)
+    assert (np.diff(knots[1]) >= 0).all()
+    for low, high in ((0.02, 0.08), (0.2, 0.3)):
+        part = (stated > low) & (stated < high)
+        assert (error < actual)[part].mean() == pytest.approx(0.68, abs=0.06)
+        assert (error < 2 * actual)[part].mean() == pytest.approx(0.95, abs=0.03)
 
 
 def test_settings_are_kept_beside_the_run(cases, tmp_path):

@@ -12,6 +12,7 @@ from sweepdepth.net.polarity import estimate_depth
 from sweepdepth.synth.config import LightRange, SensorRange
 from sweepdepth.synth.planes import make_texture, plane_images
 from sweepdepth.synth.resimulate import (
+    Conditions,
     IdealScene,
     ResimulationConfig,
     ideal_scene,
@@ -22,7 +23,10 @@ from sweepdepth.synth.resimulate import (
 
 FRAMES = 40
 GOOD = ResimulationConfig(
-    sensor=SensorRange(preset="davis346"), light=LightRange(illuminance_lux=(1000.0, 1000.0)), sweep_s=(0.2, 0.2)
+    ordinary=Conditions(
+        sensor=SensorRange(preset="davis346"), light=LightRange(illuminance_lux=(1000.0, 1000.0)), sweep_s=(0.2, 0.2)
+    ),
+    ordinary_share=1.0,
 )
 
 
