@@ -7,7 +7,8 @@ from pathlib import Path
 from ..errors import RecordingError
 
 _HEAD_BYTES = 4096
-_NUMBERS = re.compile(rb"\s*[-+.\deE]+([,;\t ]+[-+.\deE]+){3,}\s*$")
+_VALUE = rb"[\"'(\[{]*[-+]?(?:[\d.]+(?:[eE][-+]?\d+)?|[A-Za-z]+)[\"')\]}]*"
+_NUMBERS = re.compile(rb"[\s\[({\"']*[-+]?[\d.][^;\t ]*" + rb"(?:[,;\t ]+" + _VALUE + rb"){3,}[,;]?\s*$")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Format:
     holds_clock: bool = True
     holds_calibration: bool = False
     recorder: str | None = None
+    takes_hints: bool = False  # its decoder has the arguments `columns` and `time_unit`
 
 
 AEDAT4 = Format(
@@ -48,7 +50,7 @@ HDF5 = Format(
 EVT = Format("EVT", (".raw",), "foreign:decode_evt", "foreign:encode_evt")
 DAT = Format("DAT", (".dat",), "foreign:decode_dat", "foreign:encode_dat")
 ES = Format("ES", (".es",), "foreign:decode_es", "foreign:encode_es", holds_clock=False)
-CSV = Format("CSV", (".csv", ".txt"), "text:decode", "text:encode")
+CSV = Format("CSV", (".csv", ".txt"), "text:decode", "text:encode", takes_hints=True)
 FORMATS = (AEDAT4, HDF5, EVT, DAT, ES, CSV)
 
 _MAGIC = (
@@ -84,11 +86,11 @@ def recognise(path: Path) -> Format:
     for magic, what in _KNOWN_STRANGERS:
         if head.startswith(magic):
             raise RecordingError(f"{path}: is {what}")
+    if is_text_of_events(head):
+        return CSV
     if head.startswith(b"%"):
         # Both Prophesee formats start with lines of "% key value"; only RAW files name their encoding.
         return EVT if re.search(rb"^% *(evt|format|plugin_name|integrator_name) ", head, re.MULTILINE) else DAT
-    if _is_table(head):
-        return CSV
     raise RecordingError(f"{path}: is not a recording (it starts with {head[:8]!r}); sweepdepth reads {_READS}")
 
 
@@ -105,7 +107,12 @@ def for_writing(path: Path) -> Format:
     raise RecordingError(f"{path}: {path.suffix or 'no suffix'} is no recording format; use one of {suffixes}")
 
 
-def _is_table(head: bytes) -> bool:
-    """Whether the first or second line that is not a comment holds four numbers or more."""
-    lines = [line for line in head.splitlines() if line.strip() and not line.startswith(b"#")]
-    return any(_NUMBERS.match(line) for line in lines[:2])
+def is_text_of_events(head: bytes) -> bool:
+    """Whether one of the first three lines that are no comments holds four values or more, a number first."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True  # UTF-16: its decoder says what to do
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in text:
+        return False
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith((b"#", b"%", b"//"))]
+    return any(_NUMBERS.match(line) for line in lines[:3])

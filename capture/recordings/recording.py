@@ -12,6 +12,7 @@ from ..errors import CalibrationError, RecordingError
 from ..events import TRIGGER_DTYPE, Batch, join
 from .door import Door, Repairs
 from .formats import recognise
+from .hints import NO_HINTS, TableHints
 from .process import WorkerFailure, WorkerProcess
 from .ring import consume
 from .source import Header
@@ -32,14 +33,23 @@ class Recording:
     - `calibration`: the one given to `open_recording`, else the one stored in the file, else None.
     - `first_us`, `last_us`: the time span in µs as the file's index has it, and `n_events`, the number of events it
       claims; None where that is not cheaply known.
+    - `why`: how it was recognised and is read, in words; empty where the format says all.
     - `repairs`: what was dropped so far in the latest iteration.
     """
 
-    def __init__(self, path: Path, calibration: Calibration | None, stall_timeout_s: float) -> None:
+    def __init__(
+        self, path: Path, calibration: Calibration | None, stall_timeout_s: float, hints: TableHints = NO_HINTS
+    ) -> None:
         if not 0 < stall_timeout_s <= _LONGEST_STALL_S:
             raise RecordingError(f"stall_timeout_s ({stall_timeout_s}) must be above 0 and at most a day, in seconds")
         self.path = path
         self._format = recognise(path)
+        if hints and not self._format.takes_hints:
+            raise RecordingError(
+                f"{path}: is {self._format.name}, which says its columns and its unit of time itself; leave out "
+                "--columns and --time-unit"
+            )
+        self._hints = hints
         self._size = None if calibration is None else (calibration.camera.width, calibration.camera.height)
         self._stall_timeout_s = stall_timeout_s
         self._door: Door | None = None
@@ -54,6 +64,8 @@ class Recording:
                 raise RecordingError(f"{path}: claims a sensor of {self.width}×{self.height} pixels; it is damaged")
             self.first_us, self.last_us, self.n_events = header.first_us, header.last_us, header.n_events
             self._notes = tuple(header.notes)
+            self.why = header.why
+            self._earliest_us = header.earliest_us
             if calibration is None and header.lens_toml is not None:
                 calibration = Calibration.parse(header.lens_toml, name=f"{path}: stored lens_toml")
             self.calibration = calibration
@@ -83,7 +95,7 @@ class Recording:
             process, _ = self._start()
         else:
             process, self._waiting = self._waiting, None
-        door = self._door = Door(str(self.path), self.width, self.height)
+        door = self._door = Door(str(self.path), self.width, self.height, earliest_us=self._earliest_us)
         door.notes = self._notes
         try:
             chunks = consume(process)
@@ -97,7 +109,11 @@ class Recording:
                 yield from door.admit(chunk)
             yield from door.finish()
         except WorkerFailure as failure:
+            yield from door.rest()
             raise self._explain(failure, door) from failure
+        except RecordingError:
+            yield from door.rest()
+            raise
         finally:
             self._end(process)
 
@@ -129,6 +145,8 @@ class Recording:
         if self._closed:
             raise RecordingError(f"{self.path}: is closed; open it again to read it again")
         arguments = {"path": str(self.path.absolute()), "size": self._size}
+        if self._format.takes_hints:
+            arguments |= vars(self._hints)
         try:
             process = WorkerProcess("source", f"{__package__}.{self._format.decoder}", arguments, self._stall_timeout_s)
             self._running.add(process)
@@ -166,11 +184,13 @@ def open_recording(
     path: str | Path,
     calibration: Calibration | None = None,
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S,
+    hints: TableHints = NO_HINTS,
 ) -> Recording:
-    """Open an event recording: AEDAT4, HDF5 in the DSEC layout, Prophesee RAW or DAT, ES, or CSV.
+    """Open an event recording of any format in docs/formats.md.
 
-    Formats are told by content. Where the file does not say how large the sensor is, `calibration.camera` does. The
-    decoder may take `stall_timeout_s` for any single step before it is given up.
+    Formats are recognised by content. Where the file does not say how large the sensor is, `calibration.camera` does;
+    where a file of text or arrays does not say its columns or its unit of time, and they cannot be inferred, `hints`
+    do. The decoder may take `stall_timeout_s` for any single step before it is given up.
 
         with open_recording("sweep.aedat4") as recording:
             for batch in recording:
@@ -180,4 +200,4 @@ def open_recording(
         RecordingError: no such file, not a recording, damaged, its size unknown, or a library is missing.
         CalibrationError: the stored calibration is wrong, or the given one is for another size of sensor.
     """
-    return Recording(Path(path), calibration, stall_timeout_s)
+    return Recording(Path(path), calibration, stall_timeout_s, hints)

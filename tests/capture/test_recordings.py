@@ -201,7 +201,7 @@ def test_external_triggers_of_raw_files_arrive(tmp_path):
         events, triggers = recording.read()
     assert recording.format == "EVT3"
     assert events.tolist() == [(1001, 5, 7, 1), (1200, 5, 7, 1)]
-    assert triggers.tolist() == [(1000, 1), (1100, 2)]
+    assert triggers[["timestamp", "edge"]].tolist() == [(1000, 1), (1100, 2)]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,8 @@ def test_real_recordings_come_in_whole(lens, name, size, n_events, span_us):
     assert len(events) == n_events
     assert events["timestamp"][-1] - events["timestamp"][0] == pytest.approx(span_us, rel=0.01)
     assert len(triggers) == 0  # frames' triggers are not external edges
-    assert not recording.repairs
+    assert not recording.repairs.events
+    assert recording.repairs.coarse_us == (1000 if name == "faery_dvs.es" else None)
 
 
 def test_a_raw_file_without_a_size_asks_for_it(tmp_path):

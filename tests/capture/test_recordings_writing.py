@@ -62,7 +62,7 @@ def test_every_codec_gives_back_what_it_was_given(tmp_path, suffix, rows, edges)
     """To the microsecond, counted from 1970; Event Stream files count from their first event."""
     events = np.array(rows, EVENT_DTYPE)
     events["timestamp"] = START_US + np.cumsum(events["timestamp"])
-    triggers = np.array(sorted((START_US + t, edge) for t, edge in edges), TRIGGER_DTYPE)
+    triggers = np.array(sorted((START_US + t, edge, 0) for t, edge in edges), TRIGGER_DTYPE)
     path = tmp_path / f"recording{suffix}"
     encode, decode = codec(path)
     sink = encode(str(path), WIDTH, HEIGHT, None)
