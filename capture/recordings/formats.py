@@ -1,5 +1,6 @@
 """The recording formats: how each is recognised, what it can hold, and which module reads and writes it."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     decoder: str
-    encoder: str
+    encoder: str | None  # None: it is not written
     holds_triggers: bool = False
     holds_clock: bool = True
     holds_calibration: bool = False
@@ -41,28 +42,53 @@ AEDAT4 = Format(
 HDF5 = Format(
     "HDF5",
     (".h5", ".hdf5"),
-    "dsec:decode",
+    "h5_layouts:decode",
     "dsec:encode",
     holds_triggers=True,
     holds_calibration=True,
     recorder="dsec:encode_live",
+    takes_hints=True,
 )
 EVT = Format("EVT", (".raw",), "foreign:decode_evt", "foreign:encode_evt")
 DAT = Format("DAT", (".dat",), "foreign:decode_dat", "foreign:encode_dat")
 ES = Format("ES", (".es",), "foreign:decode_es", "foreign:encode_es", holds_clock=False)
 CSV = Format("CSV", (".csv", ".txt"), "text:decode", "text:encode", takes_hints=True)
-FORMATS = (AEDAT4, HDF5, EVT, DAT, ES, CSV)
+NPZ = Format(
+    "NPZ",
+    (".npz",),
+    "numpy_files:decode_npz",
+    "numpy_files:encode",
+    holds_triggers=True,
+    holds_calibration=True,
+    takes_hints=True,
+)
+NPY = Format("NPY", (".npy",), "numpy_files:decode_npy", None, takes_hints=True)
+MATLAB = Format("MATLAB", (".mat",), "matlab:decode", None, takes_hints=True)
+ROS = Format("ROS", (".bag", ".mcap", ".db3"), "ros:decode", None)
+FORMATS = (AEDAT4, HDF5, EVT, DAT, ES, CSV, NPZ, NPY, MATLAB, ROS)
 
 _MAGIC = (
     (b"#!AER-DAT4.", AEDAT4),
     (b"\x89HDF\r\n\x1a\n", HDF5),
     (b"Event Stream", ES),
+    (b"\x93NUMPY", NPY),
+    (b"PK\x03\x04", NPZ),
+    (b"MATLAB 5.0", MATLAB),
+    (b"MATLAB 7.3", MATLAB),
+    (b"#ROSBAG V2.0", ROS),
+    (b"\x89MCAP0", ROS),
+    (b"SQLite format 3\0", ROS),
 )
 _KNOWN_STRANGERS = (
     (b"#!AER-DAT", "an AEDAT file of an older version than 4; convert it with DV"),
-    (b"#ROSBAG", "a ROS bag; convert its events to HDF5 or AEDAT4 first"),
+    (b"#ROSBAG", "a ROS bag of an older version than 2.0; convert it with `rosbag fix`"),
+    (b"\x1f\x8b", "a gzip file; unpack it"),
+    (b"BZh", "a bzip2 file; unpack it"),
+    (b"\xfd7zXZ", "an xz file; unpack it"),
+    (b"7z\xbc\xaf", "a 7-Zip archive; unpack it"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file; unpack it"),
 )
-_READS = "AEDAT4, HDF5 in the DSEC layout, Prophesee RAW (EVT2, EVT3) and DAT, ES, and CSV"
+_READS = "AEDAT4, HDF5, Prophesee RAW (EVT2, EVT3) and DAT, ES, text, NumPy, MATLAB and ROS files"
 
 
 def recognise(path: Path) -> Format:
@@ -72,6 +98,8 @@ def recognise(path: Path) -> Format:
         RecordingError: it cannot be read, is empty, or is no recording.
     """
     try:
+        if (path / "metadata.yaml").is_file():
+            return ROS  # a bag of ROS 2
         if path.is_dir():
             raise RecordingError(f"{path}: is a folder, not a recording; give one of its files")
         with path.open("rb") as file:
@@ -91,7 +119,23 @@ def recognise(path: Path) -> Format:
     if head.startswith(b"%"):
         # Both Prophesee formats start with lines of "% key value"; only RAW files name their encoding.
         return EVT if re.search(rb"^% *(evt|format|plugin_name|integrator_name) ", head, re.MULTILINE) else DAT
-    raise RecordingError(f"{path}: is not a recording (it starts with {head[:8]!r}); sweepdepth reads {_READS}")
+    raise RecordingError(
+        f"{path}: is not a recording: it starts with {head[:12]!r}, {_closest(path, head)}; sweepdepth reads {_READS}"
+    )
+
+
+def _closest(path: Path, head: bytes) -> str:
+    """What an unknown file comes closest to, by its name or its first bytes."""
+    named = next((known for known in FORMATS if path.suffix.lower() in known.suffixes), None)
+    begins = [magic for magic, known in _MAGIC if known is named] or ([b"% "] if named in (EVT, DAT) else [])
+    if begins:
+        return f"where {named.name if named else ''} files, which it is named like, start with {begins[0][:12]!r}"
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in text[:512]):
+        return "closest to text of events, but none of its first lines has four numbers or more"
+    alike = {known.name: len(os.path.commonprefix([magic, head])) for magic, known in _MAGIC}
+    best = max(alike, key=alike.__getitem__)
+    return f"closest to {best}" if alike[best] > 1 else "like no format that is known here"
 
 
 def for_writing(path: Path) -> Format:
@@ -101,9 +145,9 @@ def for_writing(path: Path) -> Format:
         RecordingError: no format has it.
     """
     for candidate in FORMATS:
-        if path.suffix.lower() in candidate.suffixes:
+        if path.suffix.lower() in candidate.suffixes and candidate.encoder is not None:
             return candidate
-    suffixes = ", ".join(suffix for candidate in FORMATS for suffix in candidate.suffixes)
+    suffixes = ", ".join(suffix for candidate in FORMATS if candidate.encoder for suffix in candidate.suffixes)
     raise RecordingError(f"{path}: {path.suffix or 'no suffix'} is no recording format; use one of {suffixes}")
 
 

@@ -274,7 +274,7 @@ def _complain(file: BinaryIO, layout: _Layout, block: bytes, at: int, position: 
     if layout.separator == WHITE or line[0].count(layout.separator) >= max(layout.places.values()):
         values = _values([line[0]], layout.separator)[0]
         pixels = [values[place] for name, place in layout.places.items() if name in "xy" and place < len(values)]
-        if len(pixels) == 2 and np.all(np.isfinite(pixels)):
+        if len(pixels) == 2 and np.all(np.isfinite(pixels)) and np.any(np.array(pixels) % 1):
             raise RecordingError(f"its line {number} has a pixel that is no whole number: {shown!r}; round them first")
     raise RecordingError(f"its line {number} is not an event of four numbers: {shown!r}")
 
