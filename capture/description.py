@@ -13,6 +13,7 @@ from .depth_file import open_depth_file
 from .errors import RecordingError, SyncError
 from .optics import blur_diameter_px, to_diopters
 from .recordings import open_recording
+from .recordings.hints import NO_HINTS, TableHints
 from .sweeps import Sweep
 from .tracking import make_tracker
 
@@ -23,6 +24,7 @@ def describe(
     path: str | Path,
     calibration: Calibration | None = None,
     on_progress: Callable[[float], None] | None = None,
+    hints: TableHints = NO_HINTS,
 ) -> Facts:
     """Sections of facts about a recording, dataset, depth file or calibration file; the kind is told by content.
 
@@ -32,13 +34,13 @@ def describe(
         RecordingError, CalibrationError: the file is damaged, or of no kind that is known here.
     """
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() and not (path / "metadata.yaml").is_file():  # that is a bag of ROS 2
         return _describe_dataset(path, on_progress)
     if path.suffix == ".toml":
         return describe_calibration(Calibration.load(path))
     if _is_depth_file(path):
         return _describe_depth_file(path)
-    return _describe_recording(path, calibration, on_progress)
+    return _describe_recording(path, calibration, on_progress, hints)
 
 
 def describe_calibration(calibration: Calibration) -> Facts:
@@ -108,14 +110,14 @@ def _describe_dataset(path: Path, on_progress: Callable[[float], None] | None) -
 
 
 def _describe_recording(
-    path: Path, calibration: Calibration | None, on_progress: Callable[[float], None] | None
+    path: Path, calibration: Calibration | None, on_progress: Callable[[float], None] | None, hints: TableHints
 ) -> Facts:
     n_events = n_on = n_triggers = 0
     first = last = None
     sweeps: list[Sweep] = []
     per_sweep: list[int] = []
     trouble = ""
-    with open_recording(path, calibration) as recording:
+    with open_recording(path, calibration, hints=hints) as recording:
         tracker = None
         if recording.calibration is not None:
             try:
@@ -151,8 +153,9 @@ def _describe_recording(
         repairs, stored = recording.repairs, recording.calibration
         facts: Facts = {
             "recording": {
-                "file": f"{path} ({path.stat().st_size / 1e6:.2f} MB)",
+                "file": f"{path} ({_bytes_of(path) / 1e6:.2f} MB)",
                 "format": recording.format,
+                **({"recognised": recording.why} if recording.why else {}),
                 "sensor": f"{recording.width}×{recording.height} pixels",
                 "events": n_events,
                 "ON share": n_on / n_events if n_events else float("nan"),
@@ -176,6 +179,10 @@ def _describe_recording(
         }
         facts |= describe_calibration(stored)
     return facts
+
+
+def _bytes_of(path: Path) -> int:
+    return sum(part.stat().st_size for part in (path.iterdir() if path.is_dir() else (path,)))
 
 
 def _is_depth_file(path: Path) -> bool:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DebugOption, JsonOption, LensOption
+from .options import ColumnsOption, DebugOption, JsonOption, LensOption, TimeUnitOption, hints_of
 from .output import print_json, print_tables, progress_bar, say
 
 if TYPE_CHECKING:
     from ..capture.calibration import Calibration
+    from ..capture.recordings import TableHints
 
 
 def info(
@@ -22,6 +23,8 @@ def info(
             help="Draw a recording (event rates, sweeps, stack) or scenes of a dataset into this .png, .pdf or .svg.",
         ),
     ] = None,
+    columns: ColumnsOption = None,
+    time_unit: TimeUnitOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -30,33 +33,36 @@ def info(
     from ..capture.description import describe
 
     calibration = None if lens is None else Calibration.load(lens)
+    hints = hints_of(columns, time_unit)
     if path.suffix == ".safetensors":
         from ..net.weights import describe_weights
 
         facts = describe_weights(path)
     else:
         with progress_bar(path.name, None, "events") as advance:
-            facts = describe(path, calibration, advance)
+            facts = describe(path, calibration, advance, hints)
     if picture is not None:
-        _draw(path, picture, calibration, drawable="recording" in facts)
+        _draw(path, picture, calibration, hints, drawable="recording" in facts)
     if as_json:
         print_json(facts)
     else:
         print_tables(facts)
 
 
-def _draw(path: Path, picture: Path, calibration: "Calibration | None", drawable: bool) -> None:
+def _draw(
+    path: Path, picture: Path, calibration: "Calibration | None", hints: "TableHints", drawable: bool
+) -> None:
     from ..capture.dataset import open_dataset
     from ..capture.errors import RecordingError
     from ..capture.pictures import recording_figure, save_figure
     from ..capture.survey import survey
     from ..synth.contact_sheet import contact_sheet
 
-    if path.is_dir():
+    if path.is_dir() and not drawable:
         figure = contact_sheet(open_dataset(path))
     elif drawable:
         with progress_bar(f"{path.name}, again for the picture", None, "events") as advance:
-            figure = recording_figure(survey(path, calibration, advance))
+            figure = recording_figure(survey(path, calibration, advance, hints))
     else:
         raise RecordingError(
             f"{path}: has no picture; --picture draws recordings and datasets, `sweepdepth convert` depth files"

@@ -10,6 +10,7 @@ from ..capture.depth_file import DepthFile
 from ..capture.errors import CalibrationError, SyncError
 from ..capture.events import Batch
 from ..capture.recordings import Recording, open_recording
+from ..capture.recordings.hints import NO_HINTS, TableHints
 from ..capture.sweeps import Direction
 from ..capture.tracking import make_tracker
 from ..net.estimators import make_estimator
@@ -31,6 +32,7 @@ def replay(
     suppressing: bool = True,
     rate: Rate = "sweep",
     first_direction: Direction | None = None,
+    hints: TableHints = NO_HINTS,
     force: bool = False,
     stop: threading.Event | None = None,
     on_frame: Callable[[DepthFrame], None] | None = None,
@@ -51,7 +53,7 @@ def replay(
     """
     stop = stop or threading.Event()
     with ExitStack() as resources:
-        recording = resources.enter_context(open_recording(path, calibration))
+        recording = resources.enter_context(open_recording(path, calibration, hints=hints))
         calibration = calibration_of(recording)
         chosen = make_estimator(estimator, weights=weights)
         depth_sinks: list[Callable[[DepthFrame], None]] = [on_frame] if on_frame else []

@@ -27,6 +27,7 @@ class Format:
     holds_clock: bool = True
     holds_calibration: bool = False
     recorder: str | None = None
+    holds_negative: bool = False  # times below 0
     takes_hints: bool = False  # its decoder has the arguments `columns` and `time_unit`
 
 
@@ -47,12 +48,13 @@ HDF5 = Format(
     holds_triggers=True,
     holds_calibration=True,
     recorder="dsec:encode_live",
+    holds_negative=True,
     takes_hints=True,
 )
 EVT = Format("EVT", (".raw",), "foreign:decode_evt", "foreign:encode_evt")
 DAT = Format("DAT", (".dat",), "foreign:decode_dat", "foreign:encode_dat")
 ES = Format("ES", (".es",), "foreign:decode_es", "foreign:encode_es", holds_clock=False)
-CSV = Format("CSV", (".csv", ".txt"), "text:decode", "text:encode", takes_hints=True)
+CSV = Format("CSV", (".csv", ".txt"), "text:decode", "text:encode", holds_negative=True, takes_hints=True)
 NPZ = Format(
     "NPZ",
     (".npz",),
@@ -60,6 +62,7 @@ NPZ = Format(
     "numpy_files:encode",
     holds_triggers=True,
     holds_calibration=True,
+    holds_negative=True,
     takes_hints=True,
 )
 NPY = Format("NPY", (".npy",), "numpy_files:decode_npy", None, takes_hints=True)

@@ -83,7 +83,7 @@ class Bag:
 
 def words(dt_us: np.ndarray, x: np.ndarray, y: np.ndarray, on: np.ndarray) -> bytes:
     parts = (dt_us * 1000, x << 32, y << 48, on << 63)
-    return sum(part.astype(np.uint64) for part in map(np.uint64, parts)).astype("<u8").tobytes()
+    return sum((part.astype(np.uint64) for part in parts), np.zeros(len(x), np.uint64)).astype("<u8").tobytes()
 
 
 KINDS = ["ros1", "mcap", "sqlite3"]
