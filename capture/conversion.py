@@ -94,9 +94,9 @@ def compare_recordings(
                 pass  # losing them had to be allowed
             elif len(edges[0]) != len(edges[1]):
                 differences.append(f"numbers of triggers differ: {len(edges[0]):,} and {len(edges[1]):,}")
-            elif not np.array_equal(edges[0]["timestamp"] + (shift_us or 0), edges[1]["timestamp"]) or not np.array_equal(
-                edges[0]["edge"], edges[1]["edge"]
-            ):
+            elif not np.array_equal(
+                edges[0]["timestamp"] + (shift_us or 0), edges[1]["timestamp"]
+            ) or not np.array_equal(edges[0]["edge"], edges[1]["edge"]):
                 differences.append("triggers differ in time or edge")
         return same, tuple(differences)
 

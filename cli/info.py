@@ -49,9 +49,7 @@ def info(
         print_tables(facts)
 
 
-def _draw(
-    path: Path, picture: Path, calibration: "Calibration | None", hints: "TableHints", drawable: bool
-) -> None:
+def _draw(path: Path, picture: Path, calibration: "Calibration | None", hints: "TableHints", drawable: bool) -> None:
     from ..capture.dataset import open_dataset
     from ..capture.errors import RecordingError
     from ..capture.pictures import recording_figure, save_figure

@@ -70,7 +70,6 @@ def progress_bar(title: str, total: float | None, unit: str) -> Iterator[Callabl
     with Progress(*columns, console=_errors, transient=True, disable=not _errors.is_terminal) as progress:
         task = progress.add_task(title, total=total)
 
-
         def advance(done: float, of: float | None = None) -> None:
             progress.update(task, completed=done, **({} if of is None else {"total": of}))
 

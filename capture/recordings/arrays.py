@@ -17,6 +17,7 @@ from .times import TimeEvidence, earliest_us, infer_unit, to_us
 
 NO_SIZE = "it does not say how large its sensor is; give the camera's lens.toml with --lens"
 _SAMPLE_ROWS = 2000
+_MOST_COLUMNS = 16
 _PIECES, _PIECE_ROWS = 64, 1 << 14
 _COARSE_FLOAT_US = 10.0
 
@@ -82,7 +83,7 @@ def events_of_table(table: Any, what: str, columns: str | None, unit: str | None
     names = table.dtype.names
     if names is not None and table.ndim == 1:
         return events_by_name({name: TableColumn(rows, name) for name in names}, what, unit)
-    if table.ndim != 2 or table.shape[1] < 4 or table.dtype.kind not in "iufb":
+    if table.ndim != 2 or not 4 <= table.shape[1] <= _MOST_COLUMNS or table.dtype.kind not in "iufb":
         turned = table.ndim == 2 and table.shape[0] in (4, 5)
         raise RecordingError(
             f"{what} is {table.dtype} {table.shape}; expected (N, 4) numbers" + (", so transpose it" if turned else "")
@@ -148,7 +149,12 @@ def open_events(
     notes += _coarse_floats(first, unit)
     levels = _polarity_level(events.columns["p"][0 : min(n, _SAMPLE_ROWS)])
     header = Header(
-        name, *size, n_events=n, lens_toml=lens_toml, notes=tuple(notes), why=why,
+        name,
+        *size,
+        n_events=n,
+        lens_toml=lens_toml,
+        notes=tuple(notes),
+        why=why,
         earliest_us=earliest_us(to_us(first, unit)),
     )
     return Source(header, interleave(_blocks(events, n, unit, levels), triggers))
@@ -202,5 +208,3 @@ def pixels(column: np.ndarray) -> np.ndarray:
     if column.dtype.kind == "u":
         return np.minimum(column, 32_767).astype(np.int16)
     return np.clip(column.astype(np.int64), -1, 32_767).astype(np.int16)
-
-

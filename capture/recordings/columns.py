@@ -78,7 +78,9 @@ def infer_columns(
         if fits:
             fitting.append(places)
     if n_columns > 4 and len(sample) > 1:  # what stands behind the four may be anything, unless it is a time, too
-        fitting = [f for f in fitting if not any(rising[k] >= 0.9 and np.ptp(sample[:, k]) for k in range(4, n_columns))]
+        fitting = [
+            f for f in fitting if not any(rising[k] >= 0.9 and np.ptp(sample[:, k]) for k in range(4, n_columns))
+        ]
     if len({f["t"] for f in fitting}) > 1:  # a pixel column may rise as well, by chance or in few rows
         fitting = [f for f in fitting if rising[f["t"]] == max(rising[g["t"]] for g in fitting)]
     if not fitting:

@@ -58,7 +58,9 @@ def _children(value: Any) -> Mapping[str, Any]:
 def _events(value: Any, path: str, columns: str | None, depth: int = 0) -> Events | None:
     """The first place with events, breadth first within a structure."""
     children = _children(value)
-    arrays = {n: np.atleast_1d(a) for n, a in children.items() if isinstance(a, np.ndarray | np.generic) and np.ndim(a) < 2}
+    arrays = {
+        n: np.atleast_1d(a) for n, a in children.items() if isinstance(a, np.ndarray | np.generic) and np.ndim(a) < 2
+    }
     if named_columns(list(arrays)) is not None:
         unit = "us" if path.split(".")[0] in (_AEDAT, "TD") else None
         return events_by_name(arrays, f"MATLAB structure {path or 'of the file'}", unit)

@@ -24,13 +24,18 @@ _PICKLED = "it holds pickled Python objects, which could run any code and are no
 _LENS_TOML = "lens_toml"
 
 
-def decode_npy(path: str, size: tuple[int, int] | None, columns: str | None = None, time_unit: str | None = None) -> Source:
+def decode_npy(
+    path: str, size: tuple[int, int] | None, columns: str | None = None, time_unit: str | None = None
+) -> Source:
     """Open a `.npy` file with one array of events."""
     try:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        raise RecordingError(_PICKLED if "allow_pickle" in str(error) or "Python objects" in str(error) else
-                             f"it is damaged or cut short ({str(error)[:80]})") from error
+        raise RecordingError(
+            _PICKLED
+            if "allow_pickle" in str(error) or "Python objects" in str(error)
+            else f"it is damaged or cut short ({str(error)[:80]})"
+        ) from error
     if not isinstance(table, np.ndarray):
         raise RecordingError("it is no array of events")
     return open_events("NPY", events_of_table(table, f"array of {_described(table)}", columns), size, time_unit)
@@ -85,7 +90,9 @@ class Member:
         return self._whole
 
 
-def decode_npz(path: str, size: tuple[int, int] | None, columns: str | None = None, time_unit: str | None = None) -> Source:
+def decode_npz(
+    path: str, size: tuple[int, int] | None, columns: str | None = None, time_unit: str | None = None
+) -> Source:
     """Open a `.npz` file of events."""
     try:
         return _decode_npz(path, size, columns, time_unit)
@@ -128,7 +135,9 @@ def _triggers(arrays: dict[str, Member]) -> Iterator[tuple[int, np.ndarray]]:
     t, edge = arrays["trigger_t"].whole(), arrays["trigger_edge"].whole()
     channel = arrays["trigger_channel"].whole() if "trigger_channel" in arrays else np.zeros(len(t), np.uint8)
     if not t.shape == edge.shape == channel.shape or any(a.dtype.kind not in "iu" or a.ndim != 1 for a in (t, edge)):
-        raise RecordingError("its trigger_t, trigger_edge and trigger_channel are not lists of whole numbers, equally long")
+        raise RecordingError(
+            "its trigger_t, trigger_edge and trigger_channel are not lists of whole numbers, equally long"
+        )
     if len(t):
         yield int(t.max()), make_triggers(t.astype(np.int64), np.clip(edge, 0, 255), np.clip(channel, 0, 255))
 
@@ -146,17 +155,30 @@ class _NpzSink:
         self._whole = {"width": np.int64(width), "height": np.int64(height)}
         if lens_toml is not None:
             self._whole[_LENS_TOML] = np.array(lens_toml)  # pyright: ignore[reportArgumentType]
-        self._types = {name: np.dtype(kind) for name, kind in (
-            ("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "|u1"),
-            ("trigger_t", "<i8"), ("trigger_edge", "|u1"), ("trigger_channel", "|u1"),
-        )}
+        self._types = {
+            name: np.dtype(kind)
+            for name, kind in (
+                ("t", "<i8"),
+                ("x", "<i2"),
+                ("y", "<i2"),
+                ("p", "|u1"),
+                ("trigger_t", "<i8"),
+                ("trigger_edge", "|u1"),
+                ("trigger_channel", "|u1"),
+            )
+        }
         folder = os.path.dirname(os.path.abspath(path))
         self._files = {name: tempfile.TemporaryFile(dir=folder) for name in self._types}
 
     def write(self, events: np.ndarray, triggers: np.ndarray) -> None:
         columns = {
-            "t": events["timestamp"], "x": events["x"], "y": events["y"], "p": events["polarity"],
-            "trigger_t": triggers["timestamp"], "trigger_edge": triggers["edge"], "trigger_channel": triggers["channel"],
+            "t": events["timestamp"],
+            "x": events["x"],
+            "y": events["y"],
+            "p": events["polarity"],
+            "trigger_t": triggers["timestamp"],
+            "trigger_edge": triggers["edge"],
+            "trigger_channel": triggers["channel"],
         }
         for name, column in columns.items():
             self._files[name].write(column.astype(self._types[name]).tobytes())

@@ -147,7 +147,9 @@ def _messages(bag: Any, connections: list[Any]) -> Iterator[tuple[Any, int, byte
         except StopIteration:
             return
         except Exception as error:
-            raise RecordingError(f"its next messages cannot be read: it is damaged ({one_line(error)[:100]})") from error
+            raise RecordingError(
+                f"its next messages cannot be read: it is damaged ({one_line(error)[:100]})"
+            ) from error
         yield message
 
 

@@ -178,7 +178,9 @@ def _separator(line: bytes) -> int:
 
 def _split(text: str, separator: int) -> list[str]:
     fields = text.split() if separator == WHITE else text.split(chr(separator))
-    return [name.strip(" \t\"'()[]{}") if not re.search(r"\w\s*[\[(]", name) else name.strip(" \t\"'") for name in fields]
+    return [
+        name.strip(" \t\"'()[]{}") if not re.search(r"\w\s*[\[(]", name) else name.strip(" \t\"'") for name in fields
+    ]
 
 
 def _values(lines: list[bytes], separator: int) -> np.ndarray:

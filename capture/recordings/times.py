@@ -148,9 +148,11 @@ def to_us(times: np.ndarray, unit: str) -> np.ndarray:
         return np.clip(times, -_LARGEST_NS // factor, _LARGEST_NS // factor) * factor
     with np.errstate(all="ignore"):
         scaled = times.astype(np.float64) * nanoseconds / 1000
-    return np.nan_to_num(np.round(scaled), nan=_LARGEST_NS, posinf=_LARGEST_NS, neginf=-_LARGEST_NS).clip(
-        -float(_LARGEST_NS), float(_LARGEST_NS)
-    ).astype(np.int64)
+    return (
+        np.nan_to_num(np.round(scaled), nan=_LARGEST_NS, posinf=_LARGEST_NS, neginf=-_LARGEST_NS)
+        .clip(-float(_LARGEST_NS), float(_LARGEST_NS))
+        .astype(np.int64)
+    )
 
 
 def earliest_us(first: np.ndarray) -> int:

@@ -127,7 +127,10 @@ def test_a_text_file_is_read_up_to_the_line_that_is_none(tmp_path, calibration):
             "its line 10002 is not an event of four numbers: '1,2,x,1'",
         ),
         (b"t,x,y\n1,2,3\n", "is not a recording"),
-        (b"time,column,line,sign\n1,2,3,4\n", "which of its columns 'time,column,line,sign' are t, x, y and polarity is"),
+        (
+            b"time,column,line,sign\n1,2,3,4\n",
+            "which of its columns 'time,column,line,sign' are t, x, y and polarity is",
+        ),
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value[:14]),
 )

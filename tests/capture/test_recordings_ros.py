@@ -67,9 +67,7 @@ class Bag:
 
     def write_array(self, topic: str, package: str, events: np.ndarray) -> None:
         time, event = (self.store.types[name] for name in ("builtin_interfaces/msg/Time", f"{package}/msg/Event"))
-        listed = [
-            event(x, y, time(t // 10**6, t % 10**6 * 1000), bool(p)) for t, x, y, p in events.tolist()
-        ]
+        listed = [event(x, y, time(t // 10**6, t % 10**6 * 1000), bool(p)) for t, x, y, p in events.tolist()]
         self.write(topic, f"{package}/msg/EventArray", int(events["timestamp"][-1]), events=listed)
 
     def write_packet(self, topic: str, encoding: str, base_us: int, content: bytes) -> None:
