@@ -27,7 +27,8 @@ def convert_recording(
 ) -> tuple[int, tuple[str, ...]]:
     """Copy a recording into the format of `target`'s suffix; the calibration goes along where the format has room.
 
-    `on_progress` is called with how many events are written, and how many there are where that is known. Returns how many events were written, and a sentence for each repair and each loss.
+    `on_progress` is called with how many events are written, and how many there are where that is known. Returns how
+    many events were written, and a sentence for each repair and each loss.
 
     Raises:
         RecordingError: `source` cannot be read, or `target` not be written; there is no new file then.

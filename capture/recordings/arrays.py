@@ -1,7 +1,7 @@
 """Events as arrays, of whatever file: four columns that can be sliced, what their times are counted in, and the order
 of columns where they have no names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -122,7 +122,7 @@ def open_events(
     events: Events,
     size: tuple[int, int] | None,
     time_unit: str | None,
-    triggers: Iterator[tuple[int, np.ndarray]] = iter(()),
+    triggers: Iterable[tuple[int, np.ndarray]] = (),
     lens_toml: str | None = None,
 ) -> Source:
     """A recording of the format `name` from its columns.
@@ -134,7 +134,9 @@ def open_events(
         raise RecordingError(NO_SIZE)
     n, notes, why = len(events), list(events.notes), events.why
     if not n:
-        return Source(Header(name, *size, n_events=0, lens_toml=lens_toml, why=why), interleave(iter(()), triggers))
+        return Source(
+            Header(name, *size, n_events=0, lens_toml=lens_toml, why=why), interleave(iter(()), iter(triggers))
+        )
     for key, column in events.columns.items():
         kind = column[0:1].dtype.kind
         if kind not in "iufb":
@@ -157,7 +159,7 @@ def open_events(
         why=why,
         earliest_us=earliest_us(to_us(first, unit)),
     )
-    return Source(header, interleave(_blocks(events, n, unit, levels), triggers))
+    return Source(header, interleave(_blocks(events, n, unit, levels), iter(triggers)))
 
 
 def _sample(times: Column, n: int) -> np.ndarray:

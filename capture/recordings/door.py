@@ -128,7 +128,8 @@ def admit_events(
 ) -> tuple[int, int]:
     """Append those of `events` that may pass to `out`; returns how many are admitted and held there now.
 
-    Events that come up to `window_us` late are appended where they come; `clock.unsorted` then says so. Stops early when the clock was set back for good, `clock.setback_events` having reached SETBACK_EVENTS.
+    Events that come up to `window_us` late are appended where they come; `clock.unsorted` then says so. Stops early
+    when the clock was set back for good, `clock.setback_events` having reached SETBACK_EVENTS.
     """
     c = clock[0]
     last = c.last_us

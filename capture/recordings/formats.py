@@ -1,8 +1,9 @@
 """The recording formats: how each is recognised, what it can hold, and which module reads and writes it."""
 
-import os
 import re
 from dataclasses import dataclass
+from itertools import takewhile
+from operator import eq
 from pathlib import Path
 
 from ..errors import RecordingError
@@ -136,7 +137,7 @@ def _closest(path: Path, head: bytes) -> str:
     text = head.removeprefix(b"\xef\xbb\xbf")
     if all(byte >= 32 or byte in b"\t\r\n" for byte in text[:512]):
         return "closest to text of events, but none of its first lines has four numbers or more"
-    alike = {known.name: len(os.path.commonprefix([magic, head])) for magic, known in _MAGIC}
+    alike = {known.name: sum(1 for _ in takewhile(bool, map(eq, magic, head))) for magic, known in _MAGIC}
     best = max(alike, key=alike.__getitem__)
     return f"closest to {best}" if alike[best] > 1 else "like no format that is known here"
 

@@ -168,7 +168,7 @@ class _NpzSink:
             )
         }
         folder = os.path.dirname(os.path.abspath(path))
-        self._files = {name: tempfile.TemporaryFile(dir=folder) for name in self._types}
+        self._files = {name: tempfile.TemporaryFile(dir=folder) for name in self._types}  # noqa: SIM115
 
     def write(self, events: np.ndarray, triggers: np.ndarray) -> None:
         columns = {

@@ -87,8 +87,8 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
     width, height, encoding = first[topic]
     if encoding not in ("", "mono", *WORD_DECODERS):
         raise RecordingError(
-            f"its packets are encoded as {one_line(encoding)!r}; {', '.join(('mono', *WORD_DECODERS))} can be read from "
-            "bags, so record the camera's own file, or dvs_msgs"
+            f"its packets are encoded as {one_line(encoding)!r}; {', '.join(('mono', *WORD_DECODERS))} can be read "
+            "from bags, so record the camera's own file, or dvs_msgs"
         )
     if width and height:
         size = width, height

@@ -28,7 +28,7 @@ class RecordingWriter:
     """A recording being written, in the format that the suffix of `path` asks for, by a process of its own.
 
     The file appears when the writer is closed, whole, or not at all: leaving the `with` block by an exception throws
-    it away. HDF5, NPZ and AEDAT4 hold everything. RAW, DAT, ES and CSV have no place for triggers, ES none for the absolute
+    it away. HDF5, NPZ and AEDAT4 hold everything. RAW, DAT, ES and CSV have no place for triggers, ES none for absolute
     time (its clock starts with the first event), and writing what they cannot hold is an error unless `lossy`; then
     `losses` says what was lost. None but the first three hold the calibration, which they leave out in any case.
 
@@ -164,8 +164,8 @@ class RecordingWriter:
         oldest = [int(array["timestamp"][0]) for array in (batch.events, batch.triggers) if len(array)]
         if oldest and min(oldest) < 0 and not self._format.holds_negative:
             raise RecordingError(
-                f"{self.path}: {self._format.name} has no times below 0, and this recording begins at {min(oldest)} µs; "
-                "write .h5, .npz or .csv"
+                f"{self.path}: {self._format.name} has no times below 0, and this recording begins at "
+                f"{min(oldest)} µs; write .h5, .npz or .csv"
             )
         newest = [int(array["timestamp"][-1]) for array in (batch.events, batch.triggers) if len(array)]
         self._end_us = max([self._end_us, *newest])

@@ -3,6 +3,7 @@
 import io
 import pickle
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_the_size_of_an_event_utils_file_is_rows_and_columns(tmp_path):
 
 
 def test_tables_without_events_are_refused_by_what_they_have(tmp_path, calibration):
-    with pytest.raises(RecordingError, match="without the group events, or any other.*it has images"):
+    with pytest.raises(RecordingError, match=r"without the group events, or any other.*it has images"):
         open_recording(hdf5_of(tmp_path / "a.h5", {"images": np.zeros((3, 4))}), calibration)
 
 
@@ -290,10 +291,8 @@ def test_damaged_ecf_is_refused_or_read_and_never_beyond_its_end(rows, data):
     )
     for _ in range(3):
         chunk[data.draw(st.integers(0, len(chunk) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        decode_ecf(bytes(chunk[: data.draw(st.integers(0, len(chunk)))]), 300)
-    except RecordingError as error:
-        assert "ECF compression is damaged" in str(error)
+    with suppress(RecordingError):
+        assert len(decode_ecf(bytes(chunk[: data.draw(st.integers(0, len(chunk)))]), 300)) <= 300
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "ECF"])

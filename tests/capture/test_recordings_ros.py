@@ -140,7 +140,7 @@ def test_other_encodings_and_other_messages_are_refused_by_name(tmp_path):
     bag = Bag(tmp_path / "a.bag", "ros1")
     bag.write_packet("/camera/events", "libcaer_cmp", START_US, bytes(64))
     bag.close()
-    with pytest.raises(RecordingError, match="packets are encoded as 'libcaer_cmp'; mono.* can be read"):
+    with pytest.raises(RecordingError, match=r"packets are encoded as 'libcaer_cmp'; mono.* can be read"):
         open_recording(tmp_path / "a.bag")
     writer = Writer1(tmp_path / "b.bag")
     writer.open()

@@ -134,7 +134,7 @@ def test_the_unit_of_time_is_inferred_from_the_whole_file_and_said(tmp_path, cal
 )
 def test_a_unit_that_stays_unclear_is_asked_for(tmp_path, calibration, unit, make):
     text = text_of(some_events(), "{u},{x},{y},{p}", u=make)
-    with pytest.raises(RecordingError, match="the unit of its times is unclear: .*--time-unit"):
+    with pytest.raises(RecordingError, match=r"the unit of its times is unclear: .*--time-unit"):
         read(tmp_path / "a.csv", text, calibration, columns="t,x,y,p")
     events, recording = read(tmp_path / "a.csv", text, calibration, time_unit=unit, columns="t,x,y,p")
     factor = {"s": 10**6, "ms": 1000}[unit]
