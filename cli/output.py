@@ -71,7 +71,9 @@ def progress_bar(title: str, total: float | None, unit: str) -> Iterator[Callabl
         task = progress.add_task(title, total=total)
 
         def advance(done: float, of: float | None = None) -> None:
-            progress.update(task, completed=done, **({} if of is None else {"total": of}))
+            progress.update(task, completed=done)
+            if of is not None:
+                progress.update(task, total=of)
 
         yield advance
 

@@ -19,12 +19,12 @@ _HEADER_BYTES = 12
 
 
 @njit(nogil=True, cache=True)
-def _u16(data: np.ndarray, at: int) -> int:
+def _u16(data: np.ndarray, at: int) -> Any:
     return np.int64(data[at]) | np.int64(data[at + 1]) << 8
 
 
 @njit(nogil=True, cache=True)
-def _u32(data: np.ndarray, at: int) -> int:
+def _u32(data: np.ndarray, at: int) -> Any:
     return _u16(data, at) | _u16(data, at + 2) << 16
 
 
@@ -235,7 +235,10 @@ class EcfTable:
         if self._last is None or self._last[0] != number:
             mask, content = self._dataset.id.read_direct_chunk((number * self._chunk_rows,))
             if mask:  # the filter was left out for this chunk
-                events = np.frombuffer(content, self._dataset.dtype)[list("xypt")].astype(ECF_DTYPE)
+                raw = np.frombuffer(content, self._dataset.dtype)
+                events = np.empty(len(raw), ECF_DTYPE)
+                for name in "xypt":
+                    events[name] = raw[name]
             else:
                 events = decode_ecf(content, self._chunk_rows)
             self._last = number, events

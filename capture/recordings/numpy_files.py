@@ -84,10 +84,11 @@ class Member:
         return np.frombuffer(content, self.dtype).reshape(-1, *self.shape[1:])
 
     def whole(self) -> np.ndarray:
-        if self._whole is None:
+        whole = self._whole
+        if whole is None:
             with self._archive.open(self._name) as file:
-                self._whole = np.lib.format.read_array(file, allow_pickle=False)
-        return self._whole
+                whole = self._whole = np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        return whole
 
 
 def decode_npz(

@@ -2,9 +2,9 @@
 
 Separator (comma, semicolon, tab, space), order of columns and unit of time are those of the header, where there is
 one: `t,x,y,p` in any order and with names as people give them, `t,x@346,y@260,on` of faery and of ours (µs),
-Prophesee's `%geometry:W,H` (x, y, p, t in µs), or the size alone in the first line (rpg_e2vid: t in seconds, x, y, p). What no
-header says is taken from the columns' values and from the times of the whole file, or from `TableHints`. Polarities may
-be numbers or words. Numbers are read exactly, however they are written.
+Prophesee's `%geometry:W,H` (x, y, p, t in µs), or the size alone in the first line (rpg_e2vid: t in seconds, x, y, p).
+What no header says is taken from the columns' values and from the times of the whole file, or from `TableHints`.
+Polarities may be numbers or words. Numbers are read exactly, however they are written.
 """
 
 import os
