@@ -235,7 +235,7 @@ class EcfTable:
         if self._last is None or self._last[0] != number:
             mask, content = self._dataset.id.read_direct_chunk((number * self._chunk_rows,))
             if mask:  # the filter was left out for this chunk
-                raw = np.frombuffer(content, self._dataset.dtype)
+                raw: Any = np.frombuffer(content, self._dataset.dtype)
                 events = np.empty(len(raw), ECF_DTYPE)
                 for name in "xypt":
                     events[name] = raw[name]
