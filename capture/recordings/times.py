@@ -147,7 +147,8 @@ def to_us(times: np.ndarray, unit: str) -> np.ndarray:
         factor = nanoseconds // 1000
         return np.clip(times, -_LARGEST_NS // factor, _LARGEST_NS // factor) * factor
     with np.errstate(all="ignore"):
-        scaled = times.astype(np.float64) * nanoseconds / 1000
+        wide = times.astype(np.float64)  # rounded once only, so that seconds since 1970 come out exactly
+        scaled = wide / 1000 if nanoseconds < 1000 else wide * (nanoseconds // 1000)
     return (
         np.nan_to_num(np.round(scaled), nan=_LARGEST_NS, posinf=_LARGEST_NS, neginf=-_LARGEST_NS)
         .clip(-float(_LARGEST_NS), float(_LARGEST_NS))

@@ -365,3 +365,17 @@ def test_files_cut_short_are_refused_in_one_line(tmp_path, calibration):
     for name in ("a.npz", "a.npy", "a.mat"):
         with pytest.raises(RecordingError, match="damaged"):
             read(tmp_path / name, calibration)
+
+
+def test_seconds_since_1970_in_floating_point_are_exact(tmp_path, calibration):
+    seconds = (T + 1_763_000_511_000_000) / 1e6
+    np.savez(tmp_path / "a.npz", t=seconds, x=X, y=Y, p=P)
+    events, _, _ = read(tmp_path / "a.npz", calibration)
+    assert events["timestamp"].tolist() == (T + 1_763_000_511_000_000).tolist()
+
+
+def test_times_of_32_bits_are_told_to_be_coarse(tmp_path, calibration):
+    np.savez(tmp_path / "a.npz", t=(T / 1e6 + 1000).astype(np.float32), x=X, y=Y, p=P)
+    assert "its times are float32 numbers, which hold them to 0.061 ms only" in str(
+        read(tmp_path / "a.npz", calibration)[2].repairs
+    )
