@@ -9,6 +9,7 @@ import typer
 
 from .options import (
     ClientsOption,
+    ColumnsOption,
     DebugOption,
     EstimatorOption,
     FillOption,
@@ -21,10 +22,12 @@ from .options import (
     PublishOption,
     Rate,
     RateOption,
+    TimeUnitOption,
     TriggerChannelOption,
     TriggersOption,
     WeightsOption,
     direction_of,
+    hints_of,
 )
 from .output import print_json, print_tables, progress_bar, say
 
@@ -42,7 +45,7 @@ def _speed(text: str) -> float | None:
 
 
 def replay(
-    recording: Annotated[Path, typer.Argument(help="AEDAT, HDF5, Prophesee RAW or DAT, ES, or CSV.")],
+    recording: Annotated[Path, typer.Argument(help="A recording in any format; docs/formats.md lists them.")],
     lens: LensOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Depth file (HDF5) to write; lossless.")] = None,
     publish: PublishOption = None,
@@ -58,6 +61,8 @@ def replay(
     first_direction: FirstDirectionOption = None,
     trigger_channel: TriggerChannelOption = None,
     triggers: TriggersOption = None,
+    columns: ColumnsOption = None,
+    time_unit: TimeUnitOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -75,7 +80,8 @@ def replay(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
 
-    with open_recording(recording, calibration) as opened:
+    hints = hints_of(columns, time_unit)
+    with open_recording(recording, calibration, hints=hints) as opened:
         first_us, last_us = opened.first_us, opened.last_us
     seconds = None if first_us is None or last_us is None else (last_us - first_us) * 1e-6
     with progress_bar(recording.name, seconds, "s") as advance:
@@ -93,6 +99,7 @@ def replay(
             first_direction=direction_of(first_direction),
             trigger_channel=trigger_channel,
             triggers=triggers,
+            hints=hints,
             force=force,
             stop=stop,
             on_progress=advance,

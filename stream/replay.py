@@ -10,6 +10,7 @@ from ..capture.depth_file import DepthFile
 from ..capture.errors import CalibrationError, SyncError
 from ..capture.events import Batch
 from ..capture.recordings import Recording, open_recording
+from ..capture.recordings.hints import NO_HINTS, TableHints
 from ..capture.sweeps import Direction
 from ..capture.tracking import make_tracker
 from ..net.estimators import make_estimator
@@ -33,6 +34,7 @@ def replay(
     first_direction: Direction | None = None,
     trigger_channel: int | None = None,
     triggers: str | Path | None = None,
+    hints: TableHints = NO_HINTS,
     force: bool = False,
     stop: threading.Event | None = None,
     on_frame: Callable[[DepthFrame], None] | None = None,
@@ -54,7 +56,7 @@ def replay(
     """
     stop = stop or threading.Event()
     with ExitStack() as resources:
-        recording = resources.enter_context(open_recording(path, calibration, triggers=triggers))
+        recording = resources.enter_context(open_recording(path, calibration, triggers=triggers, hints=hints))
         calibration = calibration_of(recording).with_trigger_channel(trigger_channel)
         chosen = make_estimator(estimator, weights=weights)
         depth_sinks: list[Callable[[DepthFrame], None]] = [on_frame] if on_frame else []

@@ -24,6 +24,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from sweepdepth import Calibration
 from sweepdepth.capture.events import Batch
@@ -46,6 +47,7 @@ OUT_OF_REACH = {
     "source /opt/ros": "ROS 2",
     "python3 examples/ros2_bridge.py": "ROS 2",
     "sweepdepth live": "a camera and a lens",
+    "sweepdepth convert camera.bag": "a bag",
     "sweepdepth calibrate": "a camera, a lens and a target",
     "sweepdepth synth render --scheduler": "other machines",
     "sweepdepth train --endless": "a GPU, or much time",
@@ -331,9 +333,15 @@ def supplies(tmp_path_factory) -> Path:
     (folder / "lens.toml").write_text(lens)
     with open_recording(recording_path()) as recording:
         write_recording(folder / "sweep.aedat4", recording, recording.width, recording.height, Calibration.parse(lens))
-        _, triggers = recording.read()
+        events, triggers = recording.read()
     rows = zip(triggers["timestamp"].tolist(), triggers["edge"].tolist(), strict=True)
     (folder / "edges.csv").write_text("t_us,edge\n" + "".join(f"{t},{edge}\n" for t, edge in rows))
+    columns = {name: events[name].astype(np.int64) for name in ("timestamp", "x", "y", "polarity")}
+    table = np.stack(list(columns.values()), axis=1)
+    savemat(folder / "events.mat", {"TD": columns})
+    np.savetxt(folder / "events.txt", table[:5000], fmt="%d")
+    with h5py.File(folder / "table.h5", "w") as file:
+        file["events"] = table
     calibration = Calibration.parse(LABORATORY_LENS)
     for name, diopters in (("laboratory", 1.2), ("laboratory-test", 1.8)):
         target = folder / name

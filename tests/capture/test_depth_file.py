@@ -246,3 +246,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path, calibration):
         for _ in range(400):
             file.append(noise)
         assert psutil.Process().memory_info().rss - before < 4 << 20  # 11 MB went into the file
+
+
+def test_a_depth_file_opens_without_any_plugin(tmp_path, calibration):
+    """As in MATLAB, HDFView and plain h5py: shuffle and gzip are part of HDF5 itself."""
+    with DepthFile(tmp_path / "depth.h5", calibration, "polarity") as file:
+        file.append(frame(0))
+    script = (
+        "import sys, h5py\n"
+        "with h5py.File(sys.argv[1]) as file:\n"
+        "    print(file['depth'].compression, file['depth'].shuffle, (file['depth'][0] > 0).sum())\n"
+        "assert 'hdf5plugin' not in sys.modules\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "depth.h5")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert answer[:2] == ["gzip", "True"]
+    assert int(answer[2]) == np.count_nonzero(frame(0).depth > 0)

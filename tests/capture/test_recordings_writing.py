@@ -27,7 +27,7 @@ from sweepdepth.capture.recordings.source import NO_EVENTS, NO_TRIGGERS, Sink, S
 
 WIDTH, HEIGHT = 96, 72
 START_US = 1_763_000_511_821_624
-SUFFIXES = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv"]
+SUFFIXES = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv", ".npz"]
 
 
 def steady(n: int, start_us: int = START_US) -> np.ndarray:
