@@ -8,6 +8,8 @@ from .depth_file import open_depth_file
 from .errors import RecordingError
 from .export import export_depth
 from .recordings import RecordingWriter, open_recording
+from .recordings.atomic import refuse_inputs, refuse_replacing
+from .recordings.formats import for_writing
 
 
 def convert_recording(
@@ -26,8 +28,8 @@ def convert_recording(
     Raises:
         RecordingError: `source` cannot be read, or `target` not be written; there is no new file then.
     """
-    if Path(source).resolve() == Path(target).resolve():
-        raise RecordingError(f"{target}: is the recording itself; choose another name")
+    refuse_inputs(target, source)
+    for_writing(Path(target))
     with open_recording(source, calibration) as recording:
         writer = RecordingWriter(
             target, recording.width, recording.height, recording.calibration, force=force, lossy=lossy
@@ -49,8 +51,8 @@ def convert_depth(source: str | Path, target: str | Path, frame: int = 0, *, for
     Raises:
         RecordingError: `source` is no depth file or has no such frame, or `target` exists or cannot be written.
     """
-    if Path(target).exists() and not force:
-        raise RecordingError(f"{target}: exists already; choose another name, or --force to replace it")
+    refuse_inputs(target, source)
+    refuse_replacing(target, force)
     with open_depth_file(source) as frames:
         if not -len(frames) <= frame < len(frames):
             raise RecordingError(f"{source}: has {len(frames)} frames, so none of number {frame}")

@@ -13,6 +13,7 @@ from .depth_file import open_depth_file
 from .errors import RecordingError, SyncError
 from .optics import blur_diameter_px, to_diopters
 from .recordings import open_recording
+from .recordings.kinds import is_depth_file
 from .sweeps import Sweep
 from .tracking import make_tracker
 
@@ -36,7 +37,7 @@ def describe(
         return _describe_dataset(path, on_progress)
     if path.suffix == ".toml":
         return describe_calibration(Calibration.load(path))
-    if _is_depth_file(path):
+    if is_depth_file(path):
         return _describe_depth_file(path)
     return _describe_recording(path, calibration, on_progress)
 
@@ -176,17 +177,6 @@ def _describe_recording(
         }
         facts |= describe_calibration(stored)
     return facts
-
-
-def _is_depth_file(path: Path) -> bool:
-    try:
-        if not h5py.is_hdf5(path):
-            return False
-        with h5py.File(path, "r") as file:
-            # Of links to other files only the names are looked at.
-            return all(file.get(name, getlink=True) is not None for name in ("t_start_us", "depth"))
-    except OSError:
-        return False
 
 
 def _describe_depth_file(path: Path) -> Facts:

@@ -7,8 +7,11 @@ import numpy as np
 
 from .errors import RecordingError
 from .optics import undistorted
+from .recordings.atomic import PartialFile
+from .recordings.kinds import Kind
 
-SUFFIXES = (".png", ".ply", ".npy")
+_KINDS: dict[str, Kind] = {".png": "picture", ".ply": "point cloud", ".npy": "array"}
+SUFFIXES = tuple(_KINDS)
 
 
 class Pinhole(Protocol):
@@ -47,9 +50,9 @@ def export_depth(
 
     path = Path(path)
     colours = depth_image(depth, far_diopters, near_diopters, colour_map or DEPTH_COLOURS)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = PartialFile(path, force=True, kind=_KINDS.get(path.suffix))
     try:
-        with partial.open("wb") as file:
+        with partial.path.open("wb") as file:
             if path.suffix == ".png":
                 from matplotlib.image import imsave
 
@@ -60,11 +63,11 @@ def export_depth(
                 np.save(file, depth)
             else:
                 raise RecordingError(f"{path}: depth can be written as {', '.join(SUFFIXES)}, not as {path.suffix!r}")
-        partial.replace(path)
+        partial.commit()
     except OSError as error:
         raise RecordingError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        partial.discard()
 
 
 def points(

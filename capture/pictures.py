@@ -13,6 +13,7 @@ from matplotlib.ticker import EngFormatter
 from .errors import RecordingError
 from .events import RISING
 from .optics import to_diopters
+from .recordings.atomic import PartialFile, check_target
 from .stack import EventFocalStack
 from .survey import Rates, Survey
 from .sweeps import Direction
@@ -180,17 +181,39 @@ def depth_image(
     return colours
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure; the suffix picks the format: .png, .pdf, .svg, …
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
+
+
+def check_figure(path: str | Path, *inputs: str | Path | None) -> None:
+    """Find out whether a figure can be written, before the work that it shows.
 
     Raises:
-        RecordingError: there is no such format, or the file cannot be written.
+        RecordingError: there is no such format, it is one of the inputs or of another kind, or cannot be written.
     """
+    suffix = Path(path).suffix
+    if suffix.lower() not in FIGURE_SUFFIXES:
+        raise RecordingError(
+            f"{path}: cannot be written: pictures are {', '.join(FIGURE_SUFFIXES)}, not {suffix or 'without a suffix'}"
+        )
+    check_target(path, "picture", *inputs, force=True)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure, in place of one that is there; the suffix picks the format.
+
+    Raises:
+        RecordingError: there is no such format, a file of another kind is there, or the file cannot be written.
+    """
+    check_figure(path)
+    partial = PartialFile(path, force=True, kind="picture")
     try:
-        figure.savefig(path, dpi=120)
+        figure.savefig(partial.path, dpi=120)
+        partial.commit()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecordingError(f"{path}: cannot be written: {reason}") from error
+    finally:
+        partial.discard()
 
 
 def _focus(diopters: float) -> str:

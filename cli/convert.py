@@ -23,7 +23,9 @@ def convert(
     from ..capture.calibration import Calibration
     from ..capture.conversion import convert_depth, convert_recording
     from ..capture.export import SUFFIXES
+    from ..capture.recordings.atomic import refuse_inputs
 
+    refuse_inputs(target, source, lens)
     if target.suffix in SUFFIXES:
         convert_depth(source, target, frame, force=force)
         result = {"out": str(target), "frame": frame}

@@ -30,6 +30,10 @@ def info(
     from ..capture.description import describe
 
     calibration = None if lens is None else Calibration.load(lens)
+    if picture is not None:
+        from ..capture.pictures import check_figure
+
+        check_figure(picture, path, lens)
     if path.suffix == ".safetensors":
         from ..net.weights import describe_weights
 

@@ -1,6 +1,5 @@
 """The `sweepdepth` command: commands, and how errors and interruptions end it."""
 
-import signal
 import sys
 import traceback
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from .. import __version__
 from ..capture.errors import SweepdepthError
+from .interruption import exit_when_interrupted
 from .options import Debug
 
 app = typer.Typer(
@@ -68,7 +68,7 @@ app.add_typer(keys_app, name="keys")
 
 def main() -> None:
     """Run the command line. Errors are one line and exit 1, wrong usage exits 2, an interruption 130."""
-    signal.signal(signal.SIGINT, _interrupted)
+    exit_when_interrupted()
     try:
         app()
     except (SweepdepthError, OSError) as error:
@@ -77,7 +77,3 @@ def main() -> None:
         else:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-def _interrupted(*_: object) -> None:
-    sys.exit(130)

@@ -1,12 +1,11 @@
 """`sweepdepth replay`"""
 
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .interruption import until_interrupted
 from .options import (
     ClientsOption,
     DebugOption,
@@ -61,16 +60,16 @@ def replay(
     """Turn a focal-sweep recording into depth: into a file, on a socket, or both."""
     from ..capture.calibration import Calibration
     from ..capture.recordings import open_recording
+    from ..capture.recordings.atomic import refuse_inputs
     from ..stream.replay import Publishing, replay
 
     if out is None and publish is None:
         raise typer.BadParameter("give --out FILE, --publish ADDRESS, or both")
     pace = _speed(speed)
     calibration = None if lens is None else Calibration.load(lens)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-
+    if out is not None:
+        refuse_inputs(out, recording, lens)
+    stop = until_interrupted()
     with open_recording(recording, calibration) as opened:
         first_us, last_us = opened.first_us, opened.last_us
     seconds = None if first_us is None or last_us is None else (last_us - first_us) * 1e-6
@@ -121,4 +120,5 @@ def replay(
             }
         )
     if summary.stopped:
+        say(f"stopped: {summary.n_frames} frames" + (f" in {out}" if out and summary.n_frames else ""))
         raise typer.Exit(130)

@@ -1,12 +1,11 @@
 """`sweepdepth view`"""
 
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .interruption import until_interrupted
 from .options import DebugOption, ServerKeyOption
 from .output import say
 
@@ -27,14 +26,6 @@ def view(
     stop = until_interrupted()
     view(address, stop, host=host, port=port, keys=keys, server_key=server_key, on_url=announce)
     raise typer.Exit(130)
-
-
-def until_interrupted() -> threading.Event:
-    """An event that Ctrl-C sets."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def announce(url: str) -> None:

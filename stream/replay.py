@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..capture.calibration import Calibration
-from ..capture.depth_file import DepthFile
+from ..capture.depth_file import DepthFile, check_suffix
 from ..capture.errors import CalibrationError, SyncError
 from ..capture.events import Batch
 from ..capture.recordings import Recording, open_recording
+from ..capture.recordings.atomic import refuse_inputs
 from ..capture.sweeps import Direction
 from ..capture.tracking import make_tracker
 from ..net.estimators import make_estimator
@@ -40,8 +41,9 @@ def replay(
     """Run a recording through the runtime.
 
     `estimator` None is the network where it can be run, else "polarity"; `weights` replace those that come with the
-    package. `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame and appears when
-    the run ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
+    package. `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame, at any speed:
+    when the estimator is too slow for `speed`, the replay falls behind, and its warnings say so. It appears when the
+    run ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
 
     Raises:
         CalibrationError: neither `calibration` nor one in the recording.
@@ -50,6 +52,9 @@ def replay(
         RecordingError, WireError: the recording cannot be read, `out` not be written, the address not be used.
     """
     stop = stop or threading.Event()
+    if out is not None:
+        check_suffix(out)
+        refuse_inputs(out, path, weights)
     with ExitStack() as resources:
         recording = resources.enter_context(open_recording(path, calibration))
         calibration = calibration_of(recording)
@@ -67,6 +72,7 @@ def replay(
             filling,
             rate,
             repairs=lambda: [f"recording: {recording.repairs}"] if recording.repairs else [],
+            lossless=out is not None,
             suppressing=suppressing,
             stopping=stop,
         )

@@ -32,6 +32,7 @@ from ..capture.dataset import DiskFullError, Manifest, create_dataset, remove_le
 from ..capture.errors import SweepdepthError
 from . import blender
 from .config import ConfigError, GenerationConfig
+from .inputs import check_inputs
 
 if TYPE_CHECKING:
     from .scene_plugin import ScenePlugin
@@ -132,7 +133,7 @@ def generate(
     Raises:
         RecordingError: the folder holds another dataset, or cannot be written.
         DiskFullError: the disk is full; scenes made so far stay.
-        ConfigError: the configuration is impossible.
+        ConfigError: the configuration is impossible, or a file that it names cannot be used.
         SweepdepthError: dask is not installed, no scheduler answers, or no scene at all can be made.
     """
     if scenes < 0:
@@ -141,6 +142,7 @@ def generate(
         raise ConfigError(f"--workers ({workers}) must be at least 1")
     if maker == MAKER and scheduler is None and not blender.is_installed():
         raise blender.RenderError("Blender is missing: pip install 'sweepdepth[blender]' (needs Python 3.11)")
+    check_inputs(config, seed)
     dataset = create_dataset(Path(folder).absolute(), Manifest(seed, config.fingerprint(), versions()))
     missing = dataset.missing(scenes)
     start = time.monotonic()

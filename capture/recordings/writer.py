@@ -32,7 +32,8 @@ class RecordingWriter:
     `losses` says what was lost. None but the first two hold the calibration, which they leave out in any case.
 
     Raises:
-        RecordingError: an unknown suffix, `path` exists and `force` is not given, or it cannot be written.
+        RecordingError: an unknown suffix, `path` exists and `force` is not given, it is a file of another kind, or it
+            cannot be written.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class RecordingWriter:
         self._lost_triggers = 0
         self._clock_shift_us = 0
         self._end_us = 0
-        self._partial = PartialFile(path, force)
+        self._partial = PartialFile(path, force, "recording")
         self._process: WorkerProcess | None = None
         arguments = {
             "path": str(self._partial.path.absolute()),

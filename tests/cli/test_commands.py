@@ -257,3 +257,29 @@ def test_wrong_usage_exits_2_and_every_command_has_help_with_an_example():
         text, _ = sweepdepth(*command, "--help", env=os.environ | {"COLUMNS": "200"})
         assert f"Example: sweepdepth {' '.join(command)}" in text
         assert "--debug" in text
+
+
+def test_no_command_writes_over_what_it_reads_or_over_another_kind(tmp_path, demo_lens, depth_file):
+    recording, lens = tmp_path / "sweep.h5", tmp_path / "lens.toml"
+    recording.write_bytes(recording_path().read_bytes())
+    lens.write_bytes(demo_lens.read_bytes())
+    (tmp_path / "link.h5").symlink_to(recording)
+    depth = tmp_path / "depth.h5"
+    depth.write_bytes(depth_file.read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for arguments, expected in (
+        (["replay", recording, "--out", tmp_path / "link.h5", "--force"], "is read by this command"),
+        (["replay", recording_path(), "--out", recording, "--force"], "holds a scene of a dataset"),
+        (["replay", recording_path(), "--out", tmp_path / "a.npy"], "depth is written as .h5 or .hdf5, not as .npy"),
+        (["convert", recording, depth, "--force"], "holds a depth file"),
+        (["info", recording, "--picture", recording], "pictures are .png"),
+        (["listen", "tcp://127.0.0.1:1", "--lens", lens, "--out", recording, "--force"], "holds a scene of a dataset"),
+        (
+            ["calibrate", f"{recording}@1", "x.h5@2", "--lens", lens, "--out", lens, "--force"],
+            "is read by this command",
+        ),
+        (["synth", "simulate", tmp_path, "--lens", lens, "--out", depth, "--force"], "needs at least 2"),
+    ):
+        _, error = sweepdepth(*arguments, cwd=tmp_path, expect=1)
+        assert expected in error, arguments
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
