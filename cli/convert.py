@@ -13,32 +13,65 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording, or a depth file.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Its suffix picks the format.")],
     lens: LensOption = None,
-    frame: Annotated[int, typer.Option(help="Which depth frame; negative counts from the end.")] = 0,
+    frame: Annotated[
+        int | None,
+        typer.Option(help="Which depth frame, from 0; negative: from the end. All, or the first.", show_default=False),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All depth frames, a file each: OUT_0000.png, …")] = False,
+    millimetres: Annotated[
+        bool, typer.Option("--millimetres", help="Depth as a 16-bit PNG in millimetres, 0 unknown; not in colours.")
+    ] = False,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, max=120, help="Frames a second of a film; depth: as recorded.")
+    ] = None,
     lossy: Annotated[bool, typer.Option("--lossy", help="Allow formats that cannot hold everything.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Convert a recording to .h5, .aedat4, .raw, .dat, .es or .csv, or a depth frame to .png, .ply or .npy."""
+    """Convert a recording or a depth file.
+
+    A recording becomes .h5, .aedat4, .raw, .dat, .es or .csv, or a film of its events, .mp4 or .gif.
+
+    Depth becomes .png, .tif, .exr, .ply or .npy, .npz with all frames, or a film, .mp4 or .gif.
+    """
     from ..capture.calibration import Calibration
-    from ..capture.conversion import convert_depth, convert_recording
-    from ..capture.export import SUFFIXES
+    from ..capture.conversion import convert_depth, convert_events, convert_recording
+    from ..capture.films import FILM_SUFFIXES
     from ..capture.recordings.atomic import refuse_inputs
+    from ..capture.recordings.kinds import is_depth_file
 
     refuse_inputs(target, source, lens)
-    if target.suffix in SUFFIXES:
-        convert_depth(source, target, frame, force=force)
-        result = {"out": str(target), "frame": frame}
+    calibration = None if lens is None else Calibration.load(lens)
+    written, result = [target], {"out": str(target)}
+    if is_depth_file(source):
+        with progress_bar(source.name, None, "frames") as advance:
+            written = convert_depth(
+                source,
+                target,
+                frame,
+                every=every,
+                millimetres=millimetres,
+                fps=fps,
+                force=force,
+                on_progress=advance,
+            )
+        result = {"out": [str(path) for path in written] if every else str(target), "frame": frame}
+    elif target.suffix.lower() in FILM_SUFFIXES:
+        with progress_bar(source.name, None, "pictures") as advance:
+            pictures = convert_events(source, target, calibration, fps=fps, force=force, on_progress=advance)
+        result["pictures"] = pictures
     else:
-        calibration = None if lens is None else Calibration.load(lens)
         with progress_bar(source.name, None, "events") as advance:
             n_events, notes = convert_recording(
                 source, target, calibration, force=force, lossy=lossy, on_progress=advance
             )
         for note in notes:
             say(note)
-        result = {"out": str(target), "events": n_events, "notes": list(notes)}
+        result |= {"events": n_events, "notes": list(notes)}
     if as_json:
         print_json(result)
+    elif len(written) > 1:
+        say(f"written {written[0]} to {written[-1].name}, {len(written)} files")
     else:
         say(f"written {target}")
