@@ -210,7 +210,12 @@ def _write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
             if writer is None:
                 size = frame.shape[1], frame.shape[0]
                 writer = imageio_ffmpeg.write_frames(
-                    str(path), size, fps=fps, quality=8, macro_block_size=2, ffmpeg_log_level="error"
+                    str(path),
+                    size,
+                    fps=fps,  # pyright: ignore[reportArgumentType]
+                    quality=8,
+                    macro_block_size=2,
+                    ffmpeg_log_level="error",
                 )
                 writer.send(None)
             writer.send(np.ascontiguousarray(frame).tobytes())

@@ -1,7 +1,7 @@
 """`sweepdepth convert`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,7 +43,8 @@ def convert(
 
     refuse_inputs(target, source, lens)
     calibration = None if lens is None else Calibration.load(lens)
-    written, result = [target], {"out": str(target)}
+    written: list[Path] = [target]
+    result: dict[str, Any] = {"out": str(target)}
     if is_depth_file(source):
         with progress_bar(source.name, None, "frames") as advance:
             written = convert_depth(

@@ -46,6 +46,8 @@ OUT_OF_REACH = {
     "source /opt/ros": "ROS 2",
     "python3 examples/ros2_bridge.py": "ROS 2",
     "sweepdepth live": "a camera and a lens",
+    "sweepdepth cameras": "a camera and a lens",
+    "sweepdepth lens": "a lens",
     "sweepdepth calibrate": "a camera, a lens and a target",
     "sweepdepth synth render --scheduler": "other machines",
     "sweepdepth train --endless": "a GPU, or much time",
@@ -108,8 +110,8 @@ def name_of(words: list[str]) -> str:
     """`synth render` of `sweepdepth synth render --out …`; of another command its first word."""
     if words[0] != "sweepdepth":
         return words[0]
-    names = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
-    return " ".join(names if names[:1] in (["synth"], ["keys"]) else names[:1])
+    names = [word for word in words[1:3] if re.fullmatch(r"[a-z][a-z-]*", word)]
+    return " ".join(names if names[:1] in (["synth"], ["keys"], ["lens"]) else names[:1])
 
 
 def out_of_reach(words: list[str]) -> bool:

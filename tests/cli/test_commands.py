@@ -283,3 +283,26 @@ def test_no_command_writes_over_what_it_reads_or_over_another_kind(tmp_path, dem
         _, error = sweepdepth(*arguments, cwd=tmp_path, expect=1)
         assert expected in error, arguments
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_new_calibration_is_written_from_options_or_asked_for(tmp_path):
+    options = ["--focal-length", "12", "--f-number", "1.4", "--near", "0.4", "--far", "inf", "--frequency", "2.5"]
+    sweepdepth("new-lens", "a.toml", "--sensor", "640x480@9", *options, cwd=tmp_path)
+    assert Calibration.load(tmp_path / "a.toml").camera.pixel_pitch_um == 9.0
+    before = (tmp_path / "a.toml").read_bytes()
+    _, error = sweepdepth("new-lens", "a.toml", "--sensor", "imx636", *options, cwd=tmp_path, expect=1)
+    assert "a.toml: exists; give --force" in error
+    _, error = sweepdepth("new-lens", "b.toml", *options, cwd=tmp_path, expect=2, stdin=subprocess.DEVNULL)
+    assert "nobody is there to ask: give --sensor" in " ".join(error.replace("│", " ").split())
+    _, error = sweepdepth("new-lens", "b.toml", "--sensor", "nonsense", *options, cwd=tmp_path, expect=2)
+    assert "640x480@9" in error
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a.toml": before}
+
+
+def test_the_doctor_finds_this_installation_well():
+    out, _ = sweepdepth("doctor", "--json")
+    found = {line["what"]: line for line in map(json.loads, out.splitlines())}
+    for part in ("python", "recordings", "compiled loops", "depth", "wire", "keys", "cameras", "disk"):
+        assert found[part]["verdict"] == "ok", found[part]
+    assert "frames" in found["depth"]["told"]
+    assert {name for name in found if name.startswith("extra ")} >= {"extra train", "extra view", "extra export"}
