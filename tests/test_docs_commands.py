@@ -243,6 +243,8 @@ class Reader:
         elif "--publish" in words:
             self.hear_out()
             self.publisher = self.start(self.adapted(command))
+        elif name == "view" and "://" not in command:
+            self.look(command)
         elif name in ("listen", "view", "node", "examples/cpp/subscriber"):
             self.receive(command, until_page=name == "view")
         elif name == "demo" and "--view" in words:
