@@ -1,5 +1,6 @@
 """Pictures of stacks and depth, for reports and talks. Colour maps are readable without colour vision."""
 
+import io
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -214,6 +215,35 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         raise RecordingError(f"{path}: cannot be written: {reason}") from error
     finally:
         partial.discard()
+
+
+def figure_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    return buffer.getvalue()
+
+
+def estimate_figure(
+    depth: np.ndarray,  # (H, W) metres, NaN where unknown
+    std: np.ndarray,  # (H, W) 1/m
+    far_diopters: float,
+    near_diopters: float,
+) -> Figure:
+    """A depth map and its deviation side by side."""
+    height, width = depth.shape
+    figure = Figure(figsize=(9, 4.5 * height / width + 1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    bar = figure.colorbar(draw_depth(left, depth, far_diopters, near_diopters), ax=left, location="bottom")
+    ticks = np.linspace(far_diopters, near_diopters, 5)
+    bar.set_ticks(ticks.tolist(), labels=[f"{1 / d:.2f}" if d > 0 else "∞" for d in ticks])
+    bar.set_label("depth (m), spaced evenly in 1/m")
+    right.set_facecolor(UNKNOWN)
+    _bare(right)
+    figure.colorbar(right.imshow(std, cmap=ACTIVITY_COLOURS, vmin=0), ax=right, location="bottom").set_label(
+        "one standard deviation (1/m)"
+    )
+    return figure
 
 
 def _focus(diopters: float) -> str:

@@ -157,7 +157,7 @@ class _Aedat4Sink:
             # The library takes events one by one only; this is the fastest loop over them.
             deque(map(store.push_back, *(column.tolist() for column in columns)), maxlen=0)
             self._writer.writeEvents(store)
-        for t, edge in triggers.tolist():
+        for t, edge, _ in triggers.tolist():
             self._writer.writeTrigger(self._dv.Trigger(t, self._kinds[edge]))
 
     def flush(self) -> None:
