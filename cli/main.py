@@ -42,6 +42,7 @@ from . import (  # noqa: E402
     demo,
     doctor,
     evaluation,
+    examples,
     info,
     keys,
     lens,
@@ -73,6 +74,7 @@ app.command(
     "--near 0.4 --far 2 --frequency 2.5",
 )(new_lens.new_lens)
 app.command("cameras", epilog="Example: sweepdepth cameras")(doctor.cameras)
+app.command("examples", epilog="Example: sweepdepth examples here")(examples.examples)
 app.command("doctor", epilog="Example: sweepdepth doctor")(doctor.doctor)
 app.command("listen", epilog="Example: sweepdepth listen tcp://127.0.0.1:5560")(listen.listen)
 app.command("view", epilog="Example: sweepdepth view tcp://127.0.0.1:5560")(view.view)
