@@ -25,7 +25,7 @@ ERROR_COLOURS = "magma"
 ACTIVITY_COLOURS = "cividis"
 ON_COLOUR, OFF_COLOUR = "#5e3c99", "#e66101"  # those of EVENT_COLOURS
 UNKNOWN = "0.85"
-_MOST_MARKED = 40  # sweeps and triggers; more of them would hide the rates
+_MOST_MARKED = 40  # triggers; more of them would hide the rates
 
 
 def stack_figure(stack: EventFocalStack) -> Figure:
@@ -109,7 +109,8 @@ def recording_figure(survey: Survey) -> Figure:
     figure.suptitle("\n".join([title, *textwrap.wrap(survey.trouble, 130)]), fontsize=11)
     for axis, rate in zip(parts[0].subplots(len(rates), 1, squeeze=False)[:, 0] if rates else (), rates, strict=True):
         _draw_rates(axis, rate, survey)
-    grid = parts[1].subplots(rows, columns, squeeze=False)
+    # Without a stack, activity is all there is to see besides: it gets the page.
+    grid = parts[1].subplots(*((rows, columns) if stack is not None else (1, 1)), squeeze=False)
     for axis in grid.ravel():
         axis.axis("off")
     if stack is not None:
@@ -138,13 +139,13 @@ def _draw_rates(axis: Axes, rates: Rates, survey: Survey) -> None:
     top = max(float(per_second.max(initial=0)) * 1.25, 1.0)
     for polarity, colour, name in ((1, ON_COLOUR, "ON, brighter"), (0, OFF_COLOUR, "OFF, darker")):
         axis.plot(rates.times_s, per_second[polarity], color=colour, linewidth=0.9, label=name)
+    for number, sweep in enumerate(inside):
+        begin, end = ((t - start) * 1e-6 for t in (sweep.start_us, sweep.end_us))
+        axis.axvspan(begin, end, color="0.93" if number % 2 else "0.97", linewidth=0, zorder=0)
+        if len(inside) <= 12:
+            text = "far→near" if sweep.direction == Direction.FAR_TO_NEAR else "near→far"
+            axis.text((begin + end) / 2, 0.97 * top, text, ha="center", va="top", fontsize=8, color="0.3")
     if len(inside) <= _MOST_MARKED:
-        for number, sweep in enumerate(inside):
-            begin, end = ((t - start) * 1e-6 for t in (sweep.start_us, sweep.end_us))
-            axis.axvspan(begin, end, color="0.93" if number % 2 else "0.97", linewidth=0, zorder=0)
-            if len(inside) <= 12:
-                text = "far→near" if sweep.direction == Direction.FAR_TO_NEAR else "near→far"
-                axis.text((begin + end) / 2, 0.97 * top, text, ha="center", va="top", fontsize=8, color="0.3")
         times = (survey.triggers["timestamp"] - start) * 1e-6
         for edge, marker, name in ((RISING, "^", "trigger, rising"), (3 - RISING, "v", "trigger, falling")):
             at = times[(survey.triggers["edge"] == edge) & (times <= span)]
