@@ -1,18 +1,25 @@
-"""Converting files: recordings between formats, depth frames to pictures, point clouds and arrays."""
+"""Converting files: recordings between formats and into films, depth into pictures, films, point clouds and arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .calibration import Calibration
-from .depth_file import open_depth_file
+from .depth_file import DepthFrames, open_depth_file
 from .errors import RecordingError
 from .events import EVENT_DTYPE, TRIGGER_DTYPE, join
-from .export import export_depth
+from .export import STILL_SUFFIXES, export_depth, write_whole
+from .films import EVENT_FPS, FILM_SUFFIXES, depth_pictures, event_pictures, write_film
 from .recordings import Recording, RecordingWriter, open_recording
-from .recordings.formats import recognise
+from .recordings.atomic import refuse_inputs, refuse_replacing
+from .recordings.formats import FORMATS, recognise
 from .recordings.hints import NO_HINTS, TableHints
+
+DEPTH_SUFFIXES = (*STILL_SUFFIXES, ".npz", *FILM_SUFFIXES)
+"""What a depth file can become."""
+
+_SLOWEST_FPS, _FASTEST_FPS = 1.0, 60.0
 
 
 def convert_recording(
@@ -36,8 +43,13 @@ def convert_recording(
     Raises:
         RecordingError: `source` cannot be read, or `target` not be written; there is no new file then.
     """
-    if Path(source).resolve() == Path(target).resolve():
-        raise RecordingError(f"{target}: is the recording itself; choose another name")
+    refuse_inputs(target, source, triggers)
+    suffixes = [suffix for known in FORMATS if known.encoder is not None for suffix in known.suffixes]
+    if Path(target).suffix.lower() not in suffixes:
+        raise RecordingError(
+            f"{target}: {source} is a recording, which can become {', '.join((*suffixes, *FILM_SUFFIXES))}, "
+            f"not {Path(target).suffix or 'a file without a suffix'}"
+        )
     with open_recording(source, calibration, triggers=triggers, hints=hints) as recording:
         writer = RecordingWriter(
             target, recording.width, recording.height, recording.calibration, force=force, lossy=lossy
@@ -134,19 +146,124 @@ class _Side:
         return n
 
 
-def convert_depth(source: str | Path, target: str | Path, frame: int = 0, *, force: bool = False) -> None:
-    """Write one frame of a depth file as `target`'s suffix says; see `export_depth`.
+def convert_depth(
+    source: str | Path,
+    target: str | Path,
+    frame: int | None = None,
+    *,
+    every: bool = False,
+    millimetres: bool = False,
+    fps: float | None = None,
+    force: bool = False,
+    on_progress: Callable[[float], None] | None = None,
+) -> list[Path]:
+    """Write frames of a depth file as `target`'s suffix says; returns the files written.
 
-    Negative frames count from the end.
+    Args:
+        frame: which one; negative ones count from the end. None is all frames of a film or an archive, and the first
+            in a format that holds one.
+        every: write all frames in a format that holds one, each into a file of its own: NAME_0000.png, …
+        millimetres: PNG with 16-bit numbers in place of colours.
+        fps: frames a second of a film; None is as fast as they were recorded.
 
     Raises:
-        RecordingError: `source` is no depth file or has no such frame, or `target` exists or cannot be written.
+        RecordingError: `source` is no depth file or has no such frame, or a target exists or cannot be written.
     """
-    if Path(target).exists() and not force:
-        raise RecordingError(f"{target}: exists already; choose another name, or --force to replace it")
+    target = Path(target)
+    suffix = target.suffix.lower()
+    if suffix not in DEPTH_SUFFIXES:
+        raise RecordingError(
+            f"{target}: {source} is a depth file, which can become {', '.join(DEPTH_SUFFIXES)}, "
+            f"not {suffix or 'a file without a suffix'}"
+        )
+    refuse_inputs(target, source)
     with open_depth_file(source) as frames:
-        if not -len(frames) <= frame < len(frames):
-            raise RecordingError(f"{source}: has {len(frames)} frames, so none of number {frame}")
-        sweep = frames.calibration.sweep
-        depth = frames.depth[frame % len(frames)]
-        export_depth(target, depth, frames.calibration.camera, sweep.far_diopters, sweep.near_diopters)
+        count = len(frames)
+        if not count or (frame is not None and not -count <= frame < count):
+            raise RecordingError(f"{source}: has {count} frames, so none of number {frame or 0}")
+        chosen = range(count) if frame is None else range(frame % count, frame % count + 1)
+        if suffix in STILL_SUFFIXES:
+            return _stills(frames, target, chosen if every else chosen[:1], every, millimetres, force, on_progress)
+        if millimetres:
+            raise RecordingError(f"{target}: millimetres are for .png")
+        refuse_replacing(target, force)
+        if suffix == ".npz":
+            _archive(frames, target, chosen)
+        else:
+            _film(frames, target, chosen, fps, on_progress)
+    return [target]
+
+
+def convert_events(
+    source: str | Path,
+    target: str | Path,
+    calibration: Calibration | None = None,
+    *,
+    triggers: str | Path | None = None,
+    fps: float | None = None,
+    force: bool = False,
+    on_progress: Callable[[float], None] | None = None,
+    hints: TableHints = NO_HINTS,
+) -> int:
+    """Show the events of a recording as a film, with the focus they came at; returns the number of pictures.
+
+    Raises:
+        RecordingError, SyncError: `source` cannot be read, its sweeps not be found, or the film not be written.
+    """
+    refuse_inputs(target, source, triggers)
+    refuse_replacing(target, force)
+    with open_recording(source, calibration, triggers=triggers, hints=hints) as recording:
+        pictures = event_pictures(recording)
+        return write_film(target, _counted(pictures, on_progress), fps or EVENT_FPS)
+
+
+def _stills(
+    frames: DepthFrames,
+    target: Path,
+    chosen: Sequence[int],
+    every: bool,
+    millimetres: bool,
+    force: bool,
+    on_progress: Callable[[float], None] | None,
+) -> list[Path]:
+    paths = [target.with_stem(f"{target.stem}_{k:04d}") if every else target for k in chosen]
+    for path in paths:
+        refuse_replacing(path, force)
+    camera, sweep = frames.calibration.camera, frames.calibration.sweep
+    for done, (path, k) in enumerate(zip(paths, chosen, strict=True), 1):
+        export_depth(path, frames.depth[k], camera, sweep.far_diopters, sweep.near_diopters, millimetres=millimetres)
+        if on_progress:
+            on_progress(done)
+    return paths
+
+
+def _archive(frames: DepthFrames, target: Path, chosen: range) -> None:
+    """All arrays of a depth file under the same names, and the calibration as text."""
+    part = slice(chosen.start, chosen.stop)
+    names = ("depth", "std", "t_start_us", "t_end_us", "direction", "quality")
+    arrays = {name: getattr(frames, name)[part] for name in names}
+    texts = {"lens_toml": np.array(frames.calibration.to_toml()), "estimator": np.array(frames.estimator)}
+    write_whole(target, "archive", lambda path: np.savez_compressed(path, **arrays, **texts))
+
+
+def _film(
+    frames: DepthFrames,
+    target: Path,
+    chosen: range,
+    fps: float | None,
+    on_progress: Callable[[float], None] | None,
+) -> None:
+    times_us = frames.t_start_us[chosen.start : chosen.stop]
+    if fps is None:
+        recorded = 1e6 / float(np.median(np.diff(times_us))) if len(times_us) > 1 else 1.0
+        fps = min(max(recorded, _SLOWEST_FPS), _FASTEST_FPS)
+    sweep = frames.calibration.sweep
+    maps = (frames.depth[k] for k in chosen)
+    write_film(target, depth_pictures(maps, times_us, sweep.far_diopters, sweep.near_diopters, on_progress), fps)
+
+
+def _counted(items: Iterator[np.ndarray], on_progress: Callable[[float], None] | None) -> Iterator[np.ndarray]:
+    for number, item in enumerate(items, 1):
+        yield item
+        if on_progress:
+            on_progress(number)

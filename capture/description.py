@@ -15,7 +15,9 @@ from .errors import RecordingError, SyncError
 from .events import RISING
 from .optics import blur_diameter_px, to_diopters
 from .recordings import open_recording
+from .recordings.formats import is_bag
 from .recordings.hints import NO_HINTS, TableHints
+from .recordings.kinds import is_depth_file
 from .sweeps import Sweep
 from .tracking import make_tracker
 
@@ -40,8 +42,8 @@ def describe(
         RecordingError, CalibrationError: the file is damaged, or of no kind that is known here.
     """
     path = Path(path)
-    is_folder = path.is_dir() and not (path / "metadata.yaml").is_file()  # that is a bag of ROS 2
-    is_other = is_folder or path.suffix == ".toml" or _is_depth_file(path)
+    is_folder = path.is_dir() and not is_bag(path)
+    is_other = is_folder or path.suffix == ".toml" or is_depth_file(path)
     if is_other and (trigger_channel is not None or triggers is not None or hints):
         raise RecordingError(
             f"{path}: is no recording; --triggers, --trigger-channel, --columns and --time-unit are for those"
@@ -50,7 +52,7 @@ def describe(
         return _describe_dataset(path, on_progress)
     if path.suffix == ".toml":
         return describe_calibration(Calibration.load(path))
-    if _is_depth_file(path):
+    if is_depth_file(path):
         return _describe_depth_file(path)
     return _describe_recording(path, calibration, on_progress, trigger_channel, triggers, hints)
 
@@ -242,17 +244,6 @@ def _describe_recording(
 
 def _bytes_of(path: Path) -> int:
     return sum(part.stat().st_size for part in (path.iterdir() if path.is_dir() else (path,)))
-
-
-def _is_depth_file(path: Path) -> bool:
-    try:
-        if not h5py.is_hdf5(path):
-            return False
-        with h5py.File(path, "r") as file:
-            # Of links to other files only the names are looked at.
-            return all(file.get(name, getlink=True) is not None for name in ("t_start_us", "depth"))
-    except OSError:
-        return False
 
 
 def _describe_depth_file(path: Path) -> Facts:

@@ -45,6 +45,10 @@ def info(
 
     calibration = None if lens is None else Calibration.load(lens)
     hints = hints_of(columns, time_unit)
+    if picture is not None:
+        from ..capture.pictures import check_figure
+
+        check_figure(picture, path, lens)
     if path.suffix == ".safetensors":
         from ..net.weights import describe_weights
 

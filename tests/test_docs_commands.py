@@ -48,6 +48,8 @@ OUT_OF_REACH = {
     "python3 examples/ros2_bridge.py": "ROS 2",
     "sweepdepth live": "a camera and a lens",
     "sweepdepth convert camera.bag": "a bag",
+    "sweepdepth cameras": "a camera and a lens",
+    "sweepdepth lens": "a lens",
     "sweepdepth calibrate": "a camera, a lens and a target",
     "sweepdepth synth render --scheduler": "other machines",
     "sweepdepth train --endless": "a GPU, or much time",
@@ -110,8 +112,8 @@ def name_of(words: list[str]) -> str:
     """`synth render` of `sweepdepth synth render --out …`; of another command its first word."""
     if words[0] != "sweepdepth":
         return words[0]
-    names = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
-    return " ".join(names if names[:1] in (["synth"], ["keys"]) else names[:1])
+    names = [word for word in words[1:3] if re.fullmatch(r"[a-z][a-z-]*", word)]
+    return " ".join(names if names[:1] in (["synth"], ["keys"], ["lens"]) else names[:1])
 
 
 def out_of_reach(words: list[str]) -> bool:
@@ -243,6 +245,8 @@ class Reader:
         elif "--publish" in words:
             self.hear_out()
             self.publisher = self.start(self.adapted(command))
+        elif name == "view" and "://" not in command:
+            self.look(command)
         elif name in ("listen", "view", "node", "examples/cpp/subscriber"):
             self.receive(command, until_page=name == "view")
         elif name == "demo" and "--view" in words:

@@ -17,7 +17,7 @@ _NUMBERS = re.compile(rb"[\s\[({\"']*[-+]?[\d.][^;\t ]*" + rb"(?:[,;\t ]+" + _VA
 @dataclass(frozen=True)
 class Format:
     """One file format. `decoder` and `encoder` are "module:function" for the worker; what it cannot hold is lost. One
-    without suffixes is only read.
+    without an encoder is only read.
 
     `recorder` is the encoder of a live recording, None where a file that is cut off could not be read.
     """
@@ -59,8 +59,8 @@ HDF5 = Format(
 EVT = Format("EVT", (".raw",), "prophesee.raw:decode", "prophesee.raw_writer:encode", holds_triggers=True)
 DAT = Format("DAT", (".dat",), "prophesee.dat:decode", "prophesee.dat:encode")
 ES = Format("ES", (".es",), "es:decode", "es:encode", holds_clock=False)
-AEDAT2 = Format("AEDAT2", (), "jaer:decode", None)
-AEDAT3 = Format("AEDAT3", (), "caer:decode", None)
+AEDAT2 = Format("AEDAT2", (".aedat",), "jaer:decode", None)
+AEDAT3 = Format("AEDAT3", (".aedat",), "caer:decode", None)
 CSV = Format("CSV", (".csv", ".txt"), "text:decode", "text:encode", holds_negative=True, takes_hints=True)
 NPZ = Format(
     "NPZ",
@@ -109,8 +109,8 @@ def recognise(path: Path) -> Format:
         RecordingError: it cannot be read, is empty, or is no recording.
     """
     try:
-        if (path / "metadata.yaml").is_file():
-            return ROS  # a bag of ROS 2
+        if is_bag(path):
+            return ROS
         if path.is_dir():
             raise RecordingError(f"{path}: is a folder, not a recording; give one of its files")
         with path.open("rb") as file:
@@ -148,6 +148,11 @@ def _closest(path: Path, head: bytes) -> str:
     alike = {known.name: sum(1 for _ in takewhile(bool, map(eq, magic, head))) for magic, known in _MAGIC}
     best = max(alike, key=alike.__getitem__)
     return f"closest to {best}" if alike[best] > 1 else "like no format that is known here"
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a folder is a bag of ROS 2."""
+    return (path / "metadata.yaml").is_file()
 
 
 def for_writing(path: Path) -> Format:

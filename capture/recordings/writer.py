@@ -35,7 +35,8 @@ class RecordingWriter:
     `losses` says what was lost. The calibration is left out in any case where it has no place.
 
     Raises:
-        RecordingError: an unknown suffix, `path` exists and `force` is not given, or it cannot be written.
+        RecordingError: an unknown suffix, `path` exists and `force` is not given, it is a file of another kind, or it
+            cannot be written.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class RecordingWriter:
         self._lost_channels: Counter[int] = Counter()  # triggers of channels that the format does not know
         self._clock_shift_us = 0
         self._end_us = _NO_TIME_US
-        self._partial = PartialFile(path, force)
+        self._partial = PartialFile(path, force, "recording")
         self._process: WorkerProcess | None = None
         arguments = {
             "path": str(self._partial.path.absolute()),

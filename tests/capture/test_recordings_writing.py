@@ -243,12 +243,13 @@ def test_a_failure_leaves_what_was_there_before(tmp_path, suffix):
     [
         ("a.png", r"\.png is no recording format; use one of \.aedat4, \.h5"),
         ("a", "no suffix is no recording format"),
-        ("no/such/folder/a.aedat4", "cannot be written: No such file or directory"),
+        ("file/folder/a.aedat4", "file/folder: the folder cannot be made: Not a directory"),
         ("folder.h5", "is a folder"),
     ],
 )
 def test_paths_that_cannot_be_written_are_refused_at_once(tmp_path, path, message):
     (tmp_path / "folder.h5").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(RecordingError, match=message):
         RecordingWriter(tmp_path / path, WIDTH, HEIGHT)
 
