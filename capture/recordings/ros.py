@@ -2,12 +2,14 @@
 
 Messages with events are `dvs_msgs/EventArray` and `prophesee_event_msgs/EventArray`, which are alike, and
 `event_camera_msgs/EventPacket` (`event_array_msgs/EventArray` before), whose bytes are in an encoding that it names:
-"mono" and "trigger" are read here, and those in `WORD_DECODERS`. Only the bag is left to the library; the messages are
-taken apart here, since building a Python object for every event would take minutes.
+"mono" and "trigger" are read here, and camera words by `WORD_DECODERS`. Only the bag is left to the library; the
+messages are taken apart here, since building a Python object for every event would take minutes.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,20 @@ import numpy as np
 
 from ..errors import RecordingError, one_line
 from ..events import FALLING, RISING, make_events, make_triggers
-from .source import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
+from .prophesee.raw import decode_packets
+from .source import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Losses, Source
 from .times import earliest_us
 
-WORD_DECODERS: dict[str, Callable[[Iterator[bytes]], Iterator[Chunk]]] = {}
-"""Decoders of camera words ("evt2", "evt3") in packets: from the packets' bytes, in order, to chunks."""
+WORD_DECODERS = {"evt2": partial(decode_packets, "EVT2"), "evt3": partial(decode_packets, "EVT3")}
+"""Decoders of camera words in packets. Their times are the sensor's: what such packets say of theirs is undefined."""
 
 _ARRAYS = ("dvs_msgs/EventArray", "prophesee_event_msgs/EventArray")
 _PACKETS = ("event_camera_msgs/EventPacket", "event_array_msgs/EventArray")
 _ROS1_EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("sec", "<u4"), ("nsec", "<u4"), ("p", "u1")])
+_OTHER_ENCODING = "one of its packets is encoded as {!r}, unlike those before it"
+_PACKETS_WEIGHED = 100
+"""How many packets say how long the others are, since reading a whole bag may take minutes."""
+
 _DAMAGED = "one of its messages is damaged or cut short"
 
 
@@ -97,8 +104,16 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
     msgtype = next(connection.msgtype for connection in bag.connections if connection.topic == topic)
     rest = ", ".join(name for name in topics if name != topic)
     notes = (f"events of {topic} are read, not those of {rest[:100]}",) if rest else ()
-    taken = [c for c in bag.connections if c.topic == topic or first.get(c.topic, ("", "", ""))[2] == "trigger"]
     why = f"bag of ROS {2 if _is_cdr(bag) else 1}: {msgtype}{f', {encoding}' if encoding else ''}, on {topic}"
+    if encoding in WORD_DECODERS:
+        of_topic = [c for c in bag.connections if c.topic == topic]
+        sizes = [len(packet) for packet in islice(_packets_of(bag, of_topic, encoding), _PACKETS_WEIGHED)]
+        losses = Losses()
+        chunks = WORD_DECODERS[encoding](
+            _packets_of(bag, of_topic, encoding), sum(sizes) * counts[topic] // len(sizes), losses
+        )
+        return Source(Header("ROS", *size, notes=notes, why=why), chunks, losses=losses)
+    taken = [c for c in bag.connections if c.topic == topic or first.get(c.topic, ("", "", ""))[2] == "trigger"]
     early = next((earliest_us(c.events["timestamp"][:1000]) for c in _chunks(bag, taken, kinds) if len(c.events)), 0)
     return Source(Header("ROS", *size, notes=notes, why=why, earliest_us=early), _chunks(bag, taken, kinds))
 
@@ -166,46 +181,39 @@ def _meta(kind: str, content: bytes, *, cdr: bool) -> tuple[int, int, str]:
 
 
 def _chunks(bag: Any, connections: list[Any], kinds: dict[str, str]) -> Iterator[Chunk]:
-    cdr = _is_cdr(bag)
-    words: dict[str, list[bytes]] = {}
-    streams: dict[str, Iterator[Chunk]] = {}
     for connection, _, content in _messages(bag, connections):
-        fields = Fields(bytes(content), cdr=cdr)
-        fields.skip_header()
-        fields.number(4)
-        fields.number(4)
+        fields = Fields(bytes(content), cdr=_is_cdr(bag))
         if kinds[connection.topic] == "array":
+            fields.skip_header()
+            fields.number(4)
+            fields.number(4)
             yield Chunk(_array(fields), NO_TRIGGERS)
             continue
-        fields.number(8)
-        base_ns = fields.number(8)
-        encoding = fields.text().lower()
-        fields.number(1)
-        packet = fields.take(fields.number(4))
-        if encoding in ("mono", "trigger"):
-            yield _packet(packet, base_ns, encoding)
-            continue
-        if encoding not in WORD_DECODERS:
-            raise RecordingError(f"one of its packets is encoded as {one_line(encoding)!r}, unlike those before it")
-        waiting = words.setdefault(connection.topic, [])
-        waiting.append(packet)
-        if connection.topic not in streams:
-            streams[connection.topic] = WORD_DECODERS[encoding](_drain(waiting))
-        yield from _next(streams[connection.topic], waiting)
+        base_ns, encoding, packet = _packet_of(fields)
+        if encoding not in ("mono", "trigger"):
+            raise RecordingError(_OTHER_ENCODING.format(one_line(encoding)))
+        yield _words_of_mono(packet, base_ns, encoding)
 
 
-def _drain(waiting: list[bytes]) -> Iterator[bytes]:
-    """The packets that wait; a decoder is asked for chunks only while there are some."""
-    while waiting:
-        yield waiting.pop(0)
+def _packets_of(bag: Any, connections: list[Any], encoding: str) -> Iterator[bytes]:
+    """The packets of camera words of one topic, in order."""
+    for _, _, content in _messages(bag, connections):
+        _, other, packet = _packet_of(Fields(bytes(content), cdr=_is_cdr(bag)))
+        if other != encoding:
+            raise RecordingError(_OTHER_ENCODING.format(one_line(other)))
+        yield packet
 
 
-def _next(stream: Iterator[Chunk], waiting: list[bytes]) -> Iterator[Chunk]:
-    while waiting:
-        chunk = next(stream, None)
-        if chunk is None:
-            return
-        yield chunk
+def _packet_of(fields: Fields) -> tuple[int, str, bytes]:
+    """Base of times in ns, encoding and content of an EventPacket."""
+    fields.skip_header()
+    fields.number(4)
+    fields.number(4)
+    fields.number(8)
+    base_ns = fields.number(8)
+    encoding = fields.text().lower()
+    fields.number(1)
+    return base_ns, encoding, fields.take(fields.number(4))
 
 
 def _array(fields: Fields) -> np.ndarray:
@@ -237,7 +245,7 @@ def _dated(columns: dict[str, np.ndarray]) -> np.ndarray:
     return make_events(times, x, y, columns["p"] > 0)
 
 
-def _packet(packet: bytes, base_ns: int, encoding: str) -> Chunk:
+def _words_of_mono(packet: bytes, base_ns: int, encoding: str) -> Chunk:
     """The events or edges of one packet of 8-byte words: nanoseconds since its base, x, y and polarity."""
     words = np.frombuffer(packet[: len(packet) // 8 * 8], "<u8")
     times = ((words & 0xFFFF_FFFF).astype(np.int64) + (min(base_ns, 1 << 62) + 500)) // 1000

@@ -125,6 +125,46 @@ def test_packets_are_read_with_their_triggers(tmp_path, kind):
     assert triggers[["timestamp", "edge"]].tolist() == list(zip(edges_us.tolist(), [1, 2, 1], strict=True))
 
 
+def camera_words(encoding: str, t_us: int, x: int, y: int, p: int) -> bytes:
+    """One event with its whole time, by Prophesee's description of EVT2 and EVT3."""
+    if encoding == "evt2":
+        return np.array([8 << 28 | t_us >> 6, p << 28 | (t_us & 63) << 22 | x << 11 | y], "<u4").tobytes()
+    time = [8 << 12 | t_us >> 12 & 0xFFF, 6 << 12 | t_us & 0xFFF]
+    return np.array([*time, y, 2 << 12 | p << 11 | x], "<u2").tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("encoding", ["evt2", "evt3"])
+def test_packets_of_camera_words_are_read_as_one_stream(tmp_path, kind, encoding):
+    """The clock of EVT3 overflows at 16777216 µs, in the middle of it; packets are cut anywhere."""
+    path = tmp_path / ("a.bag" if kind == "ros1" else "bag")
+    events = some_events()
+    events["timestamp"] += (1 << 24) - 200_000 - START_US
+    edge = np.array([10 << 28 | 1] if encoding == "evt2" else [10 << 12 | 1], "<u4" if encoding == "evt2" else "<u2")
+    content = b"".join(camera_words(encoding, *event) for event in events[:300].tolist())
+    content += edge.tobytes() + b"".join(camera_words(encoding, *event) for event in events[300:].tolist())
+    bag = Bag(path, kind)
+    for number, at in enumerate(range(0, len(content), 501)):
+        bag.write_packet("/event_camera/events", encoding, START_US + number, content[at : at + 501])
+    bag.close()
+    with open_recording(path) as recording:
+        got, triggers = recording.read()
+    np.testing.assert_array_equal(got, events)
+    edge_us = int(events["timestamp"][299])
+    assert triggers.tolist() == [(edge_us if encoding == "evt3" else edge_us & ~63, 1, 0)]
+    assert encoding in recording.why
+
+
+def test_camera_words_without_a_time_are_counted(tmp_path):
+    bag = Bag(tmp_path / "a.bag", "ros1")
+    bag.write_packet("/event_camera/events", "evt3", START_US, np.array([7, 2 << 12 | 5], "<u2").tobytes())
+    bag.write_packet("/event_camera/events", "evt3", START_US + 1, camera_words("evt3", 5000, 5, 7, 1))
+    bag.close()
+    with open_recording(tmp_path / "a.bag") as recording:
+        assert recording.read()[0].tolist() == [(5000, 5, 7, 1)]
+    assert "1 event without a valid time" in str(recording.repairs)
+
+
 def test_a_file_of_a_bag_is_read_without_its_folder(tmp_path):
     for kind in ("mcap", "sqlite3"):
         bag = Bag(tmp_path / kind, kind)

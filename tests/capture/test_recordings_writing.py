@@ -83,7 +83,7 @@ def test_every_codec_gives_back_what_it_was_given(tmp_path, suffix, rows, edges)
 
 def codec(path: Path) -> tuple[Callable[..., Sink], Callable[..., Source]]:
     """The encoder and the decoder, to be run in this process."""
-    names = (for_writing(path).encoder, for_writing(path).decoder)
+    names = (for_writing(path).encoder or "", for_writing(path).decoder)
     encode, decode = (
         getattr(import_module(f"sweepdepth.capture.recordings.{module}"), function)
         for module, function in (name.split(":") for name in names)
