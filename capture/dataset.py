@@ -30,7 +30,7 @@ import numpy as np
 from .calibration import Calibration
 from .errors import RecordingError, SweepdepthError, one_line
 from .events import EVENT_DTYPE, make_triggers
-from .recordings.atomic import PartialFile
+from .recordings.atomic import PartialFile, make_folder
 from .recordings.dsec import encode
 from .recordings.hdf5 import COMPRESSION, refuse_endless_heaps, refuse_references
 
@@ -141,10 +141,7 @@ def create_dataset(folder: str | Path, manifest: Manifest) -> Dataset:
     folder = Path(folder)
     known = _read_manifest(folder) if folder.is_dir() else None
     if known is None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RecordingError(f"{folder}: cannot be made: {error.strerror or error}") from error
+        make_folder(folder)
         strangers = [path.name for path in folder.iterdir() if _SCENE_NAME.fullmatch(path.name)]
         if strangers:
             raise RecordingError(f"{folder}: has scenes ({strangers[0]}) but no {MANIFEST}; choose another folder")

@@ -29,6 +29,7 @@ from .recordings.atomic import PartialFile
 from .recordings.hdf5 import IMAGE_COMPRESSION, Output, refuse_endless_heaps, refuse_references
 
 FORMAT_VERSION = 1
+SUFFIXES = (".h5", ".hdf5")
 _MAPS = {"depth": "f4", "std": "f4"}
 _COLUMNS = {"t_start_us": "i8", "t_end_us": "i8", "direction": "i1", "quality": "f4"}
 _COLUMN_CHUNK = 256
@@ -58,15 +59,17 @@ class DepthFile:
     without a single frame there is nothing to keep either; `n_frames` tells.
 
     Raises:
-        RecordingError: `path` exists and `force` is not given, or it cannot be written.
+        RecordingError: `path` has another suffix than .h5 or .hdf5, it exists and `force` is not given, it is a file of
+            another kind, or it cannot be written.
     """
 
     def __init__(self, path: str | Path, calibration: Calibration, estimator: str, *, force: bool = False) -> None:
         self.path = Path(path)
+        check_suffix(path)
         self.n_frames = 0
         self._shape = (calibration.camera.height, calibration.camera.width)
         self._file: h5py.File | None = None
-        self._partial = PartialFile(path, force)
+        self._partial = PartialFile(path, force, "depth file")
         try:
             self._output = Output(self._partial.path)
             self._file = h5py.File(self._output, "w")
@@ -159,6 +162,20 @@ class DepthFile:
 
     def _explain(self, error: OSError) -> RecordingError:
         return RecordingError(f"{self.path}: cannot be written: {error.strerror or error}")
+
+
+def check_suffix(path: str | Path) -> None:
+    """Make sure that a name is one of a depth file.
+
+    Raises:
+        RecordingError: it has another suffix.
+    """
+    suffix = Path(path).suffix
+    if suffix.lower() not in SUFFIXES:
+        raise RecordingError(
+            f"{path}: depth is written as {' or '.join(SUFFIXES)}, not as {suffix or 'a file without a suffix'}; "
+            "`sweepdepth convert` makes pictures, arrays, points and films of it"
+        )
 
 
 @dataclass(frozen=True, eq=False)

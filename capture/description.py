@@ -15,6 +15,9 @@ from .errors import RecordingError, SyncError
 from .events import RISING
 from .optics import blur_diameter_px, to_diopters
 from .recordings import open_recording
+from .recordings.formats import is_bag
+from .recordings.hints import NO_HINTS, TableHints
+from .recordings.kinds import is_depth_file
 from .sweeps import Sweep
 from .tracking import make_tracker
 
@@ -28,6 +31,7 @@ def describe(
     *,
     trigger_channel: int | None = None,
     triggers: str | Path | None = None,
+    hints: TableHints = NO_HINTS,
 ) -> Facts:
     """Sections of facts about a recording, dataset, depth file or calibration file; the kind is told by content.
 
@@ -38,16 +42,19 @@ def describe(
         RecordingError, CalibrationError: the file is damaged, or of no kind that is known here.
     """
     path = Path(path)
-    is_other = path.is_dir() or path.suffix == ".toml" or _is_depth_file(path)
-    if is_other and (trigger_channel is not None or triggers is not None):
-        raise RecordingError(f"{path}: is no recording; --triggers and --trigger-channel are for those")
-    if path.is_dir():
+    is_folder = path.is_dir() and not is_bag(path)
+    is_other = is_folder or path.suffix == ".toml" or is_depth_file(path)
+    if is_other and (trigger_channel is not None or triggers is not None or hints):
+        raise RecordingError(
+            f"{path}: is no recording; --triggers, --trigger-channel, --columns and --time-unit are for those"
+        )
+    if is_folder:
         return _describe_dataset(path, on_progress)
     if path.suffix == ".toml":
         return describe_calibration(Calibration.load(path))
-    if _is_depth_file(path):
+    if is_depth_file(path):
         return _describe_depth_file(path)
-    return _describe_recording(path, calibration, on_progress, trigger_channel, triggers)
+    return _describe_recording(path, calibration, on_progress, trigger_channel, triggers, hints)
 
 
 def describe_calibration(calibration: Calibration) -> Facts:
@@ -160,6 +167,7 @@ def _describe_recording(
     on_progress: Callable[[float], None] | None,
     trigger_channel: int | None,
     triggers: str | Path | None,
+    hints: TableHints,
 ) -> Facts:
     n_events = n_on = 0
     channels: dict[int, _Channel] = {}
@@ -167,7 +175,7 @@ def _describe_recording(
     sweeps: list[Sweep] = []
     per_sweep: list[int] = []
     trouble = ""
-    with open_recording(path, calibration, triggers=triggers) as recording:
+    with open_recording(path, calibration, triggers=triggers, hints=hints) as recording:
         tracker = None
         if recording.calibration is not None:
             try:
@@ -204,8 +212,9 @@ def _describe_recording(
         repairs, stored = recording.repairs, recording.calibration
         facts: Facts = {
             "recording": {
-                "file": f"{path} ({path.stat().st_size / 1e6:.2f} MB)",
+                "file": f"{path} ({_bytes_of(path) / 1e6:.2f} MB)",
                 "format": recording.format,
+                **({"recognised": recording.why} if recording.why else {}),
                 "sensor": f"{recording.width}×{recording.height} pixels",
                 "events": n_events,
                 "ON share": n_on / n_events if n_events else float("nan"),
@@ -233,15 +242,8 @@ def _describe_recording(
     return facts
 
 
-def _is_depth_file(path: Path) -> bool:
-    try:
-        if not h5py.is_hdf5(path):
-            return False
-        with h5py.File(path, "r") as file:
-            # Of links to other files only the names are looked at.
-            return all(file.get(name, getlink=True) is not None for name in ("t_start_us", "depth"))
-    except OSError:
-        return False
+def _bytes_of(path: Path) -> int:
+    return sum(part.stat().st_size for part in (path.iterdir() if path.is_dir() else (path,)))
 
 
 def _describe_depth_file(path: Path) -> Facts:

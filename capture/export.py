@@ -1,14 +1,29 @@
-"""Depth files in other formats: pictures, point clouds, arrays."""
+"""One depth map in other formats: pictures, images of numbers, point clouds, arrays."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from .errors import RecordingError
 from .optics import undistorted
+from .recordings.atomic import PartialFile
+from .recordings.kinds import Kind
 
+_KINDS: dict[str, Kind] = {
+    ".png": "picture",
+    ".tif": "picture",
+    ".tiff": "picture",
+    ".exr": "picture",
+    ".ply": "point cloud",
+    ".npy": "array",
+}
+STILL_SUFFIXES = tuple(_KINDS)
 SUFFIXES = (".png", ".ply", ".npy")
+"""What the live page offers."""
+
+MOST_MILLIMETRES = 65_535
 
 
 class Pinhole(Protocol):
@@ -33,38 +48,71 @@ def export_depth(
     far_diopters: float,
     near_diopters: float,
     colour_map: str | None = None,
+    *,
+    millimetres: bool = False,
 ) -> None:
     """Write one depth map; the suffix picks the format.
 
-    PNG is a picture, coloured evenly in diopters (in `colour_map`, or that of all our pictures); PLY a binary point
-    cloud in metres (x right, y down, z forward, as OpenCV and ROS's optical frames have it) with the same colours; NPY
-    the array itself.
+    PNG is a picture, coloured evenly in diopters (in `colour_map`, or that of all our pictures) or, with `millimetres`,
+    the depth itself in 16 bits, 0 where it is unknown (as ROS has it, REP 118); TIFF and EXR (channel Z) hold metres in
+    32-bit floating point, NaN where unknown; PLY is a binary point cloud in metres (x right, y down, z forward, as
+    OpenCV and ROS's optical frames have it) with the colours of the picture; NPY the array itself.
 
     Raises:
-        RecordingError: the suffix is none of these, or the file cannot be written.
+        RecordingError: the suffix is none of these, the file cannot be written, or what writes it is not installed.
     """
     from .pictures import DEPTH_COLOURS, depth_image
 
     path = Path(path)
-    colours = depth_image(depth, far_diopters, near_diopters, colour_map or DEPTH_COLOURS)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            if path.suffix == ".png":
-                from matplotlib.image import imsave
+    suffix = path.suffix.lower()
+    if suffix not in _KINDS:
+        raise RecordingError(
+            f"{path}: one depth map can be written as {', '.join(STILL_SUFFIXES)}, not as {suffix or 'no suffix'}"
+        )
+    if millimetres and suffix != ".png":
+        raise RecordingError(f"{path}: millimetres are for .png, whose numbers are whole; {suffix} holds metres")
 
-                imsave(file, colours, format="png")
-            elif path.suffix == ".ply":
-                file.write(_ply(points(depth, camera), colours[np.isfinite(depth)]))
-            elif path.suffix == ".npy":
+    def fill(partial: Path) -> None:
+        if suffix == ".exr":
+            _write_exr(partial, depth)
+            return
+        with partial.open("wb") as file:
+            if suffix in (".tif", ".tiff"):
+                _image(np.asarray(depth, np.float32)).save(file, format="TIFF")
+            elif suffix == ".npy":
                 np.save(file, depth)
+            elif millimetres:
+                _image(to_millimetres(depth)).save(file, format="PNG")
             else:
-                raise RecordingError(f"{path}: depth can be written as {', '.join(SUFFIXES)}, not as {path.suffix!r}")
-        partial.replace(path)
+                colours = depth_image(depth, far_diopters, near_diopters, colour_map or DEPTH_COLOURS)
+                if suffix == ".png":
+                    _image(colours).save(file, format="PNG")
+                else:
+                    file.write(_ply(points(depth, camera), colours[np.isfinite(depth)]))
+
+    write_whole(path, _KINDS[suffix], fill)
+
+
+def write_whole(path: Path, kind: Kind, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a file under another name, and give it its own when it is complete; it replaces one of its kind.
+
+    Raises:
+        RecordingError: it cannot be written.
+    """
+    partial = PartialFile(path, force=True, kind=kind)
+    try:
+        fill(partial.path)
+        partial.commit()
     except OSError as error:
         raise RecordingError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        partial.discard()
+
+
+def to_millimetres(depth: np.ndarray) -> np.ndarray:
+    """Metres as whole millimetres, same shape, uint16: 0 where unknown, and 65535 where that far or farther."""
+    rounded = np.rint(1000 * np.nan_to_num(np.asarray(depth, np.float64), nan=0.0))
+    return np.clip(rounded, 0, MOST_MILLIMETRES).astype(np.uint16)
 
 
 def points(
@@ -79,6 +127,22 @@ def points(
     z = depth[y, x]
     ray_x, ray_y = undistorted((x + 0.5 - camera.cx) / camera.fx, (y + 0.5 - camera.cy) / camera.fy, camera.distortion)
     return np.stack((ray_x * z, ray_y * z, z), axis=1).astype(np.float32)
+
+
+def _image(values: np.ndarray) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(values)
+
+
+def _write_exr(path: Path, depth: np.ndarray) -> None:
+    try:
+        import OpenEXR
+    except ModuleNotFoundError as error:
+        raise RecordingError("EXR needs OpenEXR: pip install 'sweepdepth[export]'") from error
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    with OpenEXR.File(header, {"Z": np.ascontiguousarray(depth, np.float32)}) as file:
+        file.write(str(path))
 
 
 def _ply(

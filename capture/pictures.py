@@ -1,5 +1,6 @@
 """Pictures of stacks and depth, for reports and talks. Colour maps are readable without colour vision."""
 
+import io
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.ticker import EngFormatter
 from .errors import RecordingError
 from .events import RISING
 from .optics import to_diopters
+from .recordings.atomic import PartialFile, check_target
 from .stack import EventFocalStack
 from .survey import Rates, Survey
 from .sweeps import Direction
@@ -23,7 +25,7 @@ ERROR_COLOURS = "magma"
 ACTIVITY_COLOURS = "cividis"
 ON_COLOUR, OFF_COLOUR = "#5e3c99", "#e66101"  # those of EVENT_COLOURS
 UNKNOWN = "0.85"
-_MOST_MARKED = 40  # sweeps and triggers; more of them would hide the rates
+_MOST_MARKED = 40  # triggers; more of them would hide the rates
 
 
 def stack_figure(stack: EventFocalStack) -> Figure:
@@ -107,7 +109,8 @@ def recording_figure(survey: Survey) -> Figure:
     figure.suptitle("\n".join([title, *textwrap.wrap(survey.trouble, 130)]), fontsize=11)
     for axis, rate in zip(parts[0].subplots(len(rates), 1, squeeze=False)[:, 0] if rates else (), rates, strict=True):
         _draw_rates(axis, rate, survey)
-    grid = parts[1].subplots(rows, columns, squeeze=False)
+    # Without a stack, activity is all there is to see besides: it gets the page.
+    grid = parts[1].subplots(*((rows, columns) if stack is not None else (1, 1)), squeeze=False)
     for axis in grid.ravel():
         axis.axis("off")
     if stack is not None:
@@ -136,13 +139,13 @@ def _draw_rates(axis: Axes, rates: Rates, survey: Survey) -> None:
     top = max(float(per_second.max(initial=0)) * 1.25, 1.0)
     for polarity, colour, name in ((1, ON_COLOUR, "ON, brighter"), (0, OFF_COLOUR, "OFF, darker")):
         axis.plot(rates.times_s, per_second[polarity], color=colour, linewidth=0.9, label=name)
+    for number, sweep in enumerate(inside):
+        begin, end = ((t - start) * 1e-6 for t in (sweep.start_us, sweep.end_us))
+        axis.axvspan(begin, end, color="0.93" if number % 2 else "0.97", linewidth=0, zorder=0)
+        if len(inside) <= 12:
+            text = "far→near" if sweep.direction == Direction.FAR_TO_NEAR else "near→far"
+            axis.text((begin + end) / 2, 0.97 * top, text, ha="center", va="top", fontsize=8, color="0.3")
     if len(inside) <= _MOST_MARKED:
-        for number, sweep in enumerate(inside):
-            begin, end = ((t - start) * 1e-6 for t in (sweep.start_us, sweep.end_us))
-            axis.axvspan(begin, end, color="0.93" if number % 2 else "0.97", linewidth=0, zorder=0)
-            if len(inside) <= 12:
-                text = "far→near" if sweep.direction == Direction.FAR_TO_NEAR else "near→far"
-                axis.text((begin + end) / 2, 0.97 * top, text, ha="center", va="top", fontsize=8, color="0.3")
         times = (survey.triggers["timestamp"] - start) * 1e-6
         for edge, marker, name in ((RISING, "^", "trigger, rising"), (3 - RISING, "v", "trigger, falling")):
             at = times[(survey.triggers["edge"] == edge) & (times <= span)]
@@ -180,17 +183,68 @@ def depth_image(
     return colours
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure; the suffix picks the format: .png, .pdf, .svg, …
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
+
+
+def check_figure(path: str | Path, *inputs: str | Path | None) -> None:
+    """Find out whether a figure can be written, before the work that it shows.
 
     Raises:
-        RecordingError: there is no such format, or the file cannot be written.
+        RecordingError: there is no such format, it is one of the inputs or of another kind, or cannot be written.
     """
+    suffix = Path(path).suffix
+    if suffix.lower() not in FIGURE_SUFFIXES:
+        raise RecordingError(
+            f"{path}: cannot be written: pictures are {', '.join(FIGURE_SUFFIXES)}, not {suffix or 'without a suffix'}"
+        )
+    check_target(path, "picture", *inputs, force=True)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure, in place of one that is there; the suffix picks the format.
+
+    Raises:
+        RecordingError: there is no such format, a file of another kind is there, or the file cannot be written.
+    """
+    check_figure(path)
+    partial = PartialFile(path, force=True, kind="picture")
     try:
-        figure.savefig(path, dpi=120)
+        figure.savefig(partial.path, dpi=120)
+        partial.commit()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecordingError(f"{path}: cannot be written: {reason}") from error
+    finally:
+        partial.discard()
+
+
+def figure_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    return buffer.getvalue()
+
+
+def estimate_figure(
+    depth: np.ndarray,  # (H, W) metres, NaN where unknown
+    std: np.ndarray,  # (H, W) 1/m
+    far_diopters: float,
+    near_diopters: float,
+) -> Figure:
+    """A depth map and its deviation side by side."""
+    height, width = depth.shape
+    figure = Figure(figsize=(9, 4.5 * height / width + 1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    bar = figure.colorbar(draw_depth(left, depth, far_diopters, near_diopters), ax=left, location="bottom")
+    ticks = np.linspace(far_diopters, near_diopters, 5)
+    bar.set_ticks(ticks.tolist(), labels=[f"{1 / d:.2f}" if d > 0 else "∞" for d in ticks])
+    bar.set_label("depth (m), spaced evenly in 1/m")
+    right.set_facecolor(UNKNOWN)
+    _bare(right)
+    figure.colorbar(right.imshow(std, cmap=ACTIVITY_COLOURS, vmin=0), ax=right, location="bottom").set_label(
+        "one standard deviation (1/m)"
+    )
+    return figure
 
 
 def _focus(diopters: float) -> str:

@@ -170,6 +170,17 @@ class EventFocalStack:
 
         save_figure(stack_figure(self), path)
 
+    def __repr__(self) -> str:
+        direction = self.sweep.direction.name.lower().replace("_to_", "→")
+        shape = "×".join(map(str, self.data.shape))
+        return f"EventFocalStack({shape}, {self.polarity}, {self.n_events:,} events, {direction})"
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show."""
+        from .pictures import figure_png, stack_figure
+
+        return figure_png(stack_figure(self))
+
     def save(self, path: str | Path) -> None:
         """Write the stack, its sweep and its calibration to a compressed NumPy file (.npz)."""
         np.savez_compressed(

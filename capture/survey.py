@@ -10,6 +10,7 @@ from .calibration import Calibration
 from .errors import SyncError
 from .events import TRIGGER_DTYPE, join
 from .recordings import open_recording
+from .recordings.hints import NO_HINTS, TableHints
 from .stack import EventFocalStack
 from .sweeps import Sweep
 from .tracking import Span, Tracker, make_tracker
@@ -83,6 +84,7 @@ def survey(
     *,
     trigger_channel: int | None = None,
     triggers: str | Path | None = None,
+    hints: TableHints = NO_HINTS,
 ) -> Survey:
     """Read a recording once, to its end, and keep what a picture needs; of the events only those of one sweep.
 
@@ -94,7 +96,7 @@ def survey(
         RecordingError, CalibrationError: as for `open_recording`.
     """
     path = Path(path)
-    with open_recording(path, calibration, triggers=triggers) as recording:
+    with open_recording(path, calibration, triggers=triggers, hints=hints) as recording:
         tracker, trouble = _tracker(recording.calibration, trigger_channel)
         gathered = _Gathered()
         activity = np.zeros(recording.height * recording.width, np.int64)

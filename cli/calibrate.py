@@ -26,12 +26,16 @@ def calibrate(
     """Find focus curve, delay, breathing and hot pixels from recordings of a flat target at known distances."""
     from ..capture.calibrating import calibrate, parse_target, save_calibration
     from ..capture.calibration import Calibration
-    from ..capture.recordings.atomic import PartialFile
+    from ..capture.recordings.atomic import check_target
 
     targets = [parse_target(text) for text in recordings]
     start = Calibration.load(lens)
-    for path in (out, out.with_suffix(".png")):
-        PartialFile(path, force).discard()  # says at once, not after minutes, what cannot be written
+    if out.suffix != ".toml":
+        raise typer.BadParameter(f"--out {out}: a calibration is written as .toml, and a picture as .png beside it")
+    # Says at once, not after minutes, what cannot be written.
+    inputs = (*(target.path for target in targets), lens, rest)
+    check_target(out, "calibration", *inputs, force=force)
+    check_target(out.with_suffix(".png"), "picture", *inputs, force=force)
     with progress_bar("calibrating", 1.0, "") as advance:
         result = calibrate(targets, start, rest, first_direction=direction_of(first_direction), on_progress=advance)
     picture = save_calibration(result, out, force=force)

@@ -1,11 +1,20 @@
 """`sweepdepth convert`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .options import DebugOption, ForceOption, JsonOption, LensOption, TriggersOption
+from .options import (
+    ColumnsOption,
+    DebugOption,
+    ForceOption,
+    JsonOption,
+    LensOption,
+    TimeUnitOption,
+    TriggersOption,
+    hints_of,
+)
 from .output import print_json, progress_bar, say
 
 
@@ -13,34 +22,102 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording, or a depth file.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Its suffix picks the format.")],
     lens: LensOption = None,
-    frame: Annotated[int, typer.Option(help="Which depth frame; negative counts from the end.")] = 0,
+    frame: Annotated[
+        int | None,
+        typer.Option(help="Which depth frame, from 0; negative: from the end. All, or the first.", show_default=False),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All depth frames, a file each: OUT_0000.png, …")] = False,
+    millimetres: Annotated[
+        bool, typer.Option("--millimetres", help="Depth as a 16-bit PNG in millimetres, 0 unknown; not in colours.")
+    ] = False,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, max=120, help="Frames a second of a film; depth: as recorded.")
+    ] = None,
     lossy: Annotated[bool, typer.Option("--lossy", help="Allow formats that cannot hold everything.")] = False,
     triggers: TriggersOption = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read both files afterwards and compare them event by event.")
+    ] = False,
+    columns: ColumnsOption = None,
+    time_unit: TimeUnitOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Convert a recording to .h5, .aedat4, .raw, .dat, .es or .csv, or a depth frame to .png, .ply or .npy."""
-    from ..capture.calibration import Calibration
-    from ..capture.conversion import convert_depth, convert_recording
-    from ..capture.errors import RecordingError
-    from ..capture.export import SUFFIXES
+    """Convert a recording or a depth file.
 
-    if target.suffix in SUFFIXES:
-        if triggers is not None:
-            raise RecordingError(f"{triggers}: --triggers is for recordings, and a depth file has none")
-        convert_depth(source, target, frame, force=force)
-        result = {"out": str(target), "frame": frame}
+    A recording becomes .h5, .aedat4, .npz, .csv, .raw, .dat or .es, or a film of its events, .mp4 or .gif.
+
+    Depth becomes .png, .tif, .exr, .ply or .npy, .npz with all frames, or a film, .mp4 or .gif.
+    """
+    from ..capture.calibration import Calibration
+    from ..capture.conversion import compare_recordings, convert_depth, convert_events, convert_recording
+    from ..capture.errors import RecordingError
+    from ..capture.films import FILM_SUFFIXES
+    from ..capture.recordings.atomic import refuse_inputs
+    from ..capture.recordings.kinds import is_depth_file
+
+    refuse_inputs(target, source, lens, triggers)
+    calibration, hints = None if lens is None else Calibration.load(lens), hints_of(columns, time_unit)
+    written: list[Path] = [target]
+    result: dict[str, Any] = {"out": str(target)}
+    if is_depth_file(source):
+        if triggers is not None or check or hints:
+            raise RecordingError(
+                f"{source}: is a depth file; --triggers, --check, --columns and --time-unit are for recordings"
+            )
+        with progress_bar(source.name, None, "frames") as advance:
+            written = convert_depth(
+                source,
+                target,
+                frame,
+                every=every,
+                millimetres=millimetres,
+                fps=fps,
+                force=force,
+                on_progress=advance,
+            )
+        result = {"out": [str(path) for path in written] if every else str(target), "frame": frame}
+    elif target.suffix.lower() in FILM_SUFFIXES:
+        if check:
+            raise RecordingError(f"{target}: a film holds no events to compare; leave out --check")
+        with progress_bar(source.name, None, "pictures") as advance:
+            pictures = convert_events(
+                source,
+                target,
+                calibration,
+                triggers=triggers,
+                fps=fps,
+                force=force,
+                on_progress=advance,
+                hints=hints,
+            )
+        result["pictures"] = pictures
     else:
-        calibration = None if lens is None else Calibration.load(lens)
         with progress_bar(source.name, None, "events") as advance:
             n_events, notes = convert_recording(
-                source, target, calibration, triggers=triggers, force=force, lossy=lossy, on_progress=advance
+                source,
+                target,
+                calibration,
+                triggers=triggers,
+                force=force,
+                lossy=lossy,
+                on_progress=advance,
+                hints=hints,
             )
         for note in notes:
             say(note)
-        result = {"out": str(target), "events": n_events, "notes": list(notes)}
+        result |= {"events": n_events, "notes": list(notes)}
+        if check:
+            with progress_bar(f"{target.name}, comparing", None, "events") as advance:
+                same, differences = compare_recordings(source, target, calibration, hints=hints, on_progress=advance)
+            if differences:
+                raise RecordingError(f"{target}: is not the same as {source}: {'; '.join(differences)}")
+            result["compared"] = same
+            say(f"compared: {same:,} events are the same")
     if as_json:
         print_json(result)
+    elif len(written) > 1:
+        say(f"written {written[0]} to {written[-1].name}, {len(written)} files")
     else:
         say(f"written {target}")

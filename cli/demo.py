@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from .interruption import until_interrupted
 from .options import DebugOption, JsonOption
 from .output import print_json, print_tables, progress_bar
-from .view import PortOption, announce, until_interrupted
+from .view import PortOption, announce
 
 _TITLES = {"net": "the network", "polarity": "the classical estimator"}
 

@@ -5,11 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DebugOption, JsonOption, LensOption, TriggerChannelOption, TriggersOption
+from .options import (
+    ColumnsOption,
+    DebugOption,
+    JsonOption,
+    LensOption,
+    TimeUnitOption,
+    TriggerChannelOption,
+    TriggersOption,
+    hints_of,
+)
 from .output import print_json, print_tables, progress_bar, say
 
 if TYPE_CHECKING:
     from ..capture.calibration import Calibration
+    from ..capture.recordings import TableHints
 
 
 def info(
@@ -24,6 +34,8 @@ def info(
     ] = None,
     trigger_channel: TriggerChannelOption = None,
     triggers: TriggersOption = None,
+    columns: ColumnsOption = None,
+    time_unit: TimeUnitOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -32,15 +44,22 @@ def info(
     from ..capture.description import describe
 
     calibration = None if lens is None else Calibration.load(lens)
+    hints = hints_of(columns, time_unit)
+    if picture is not None:
+        from ..capture.pictures import check_figure
+
+        check_figure(picture, path, lens)
     if path.suffix == ".safetensors":
         from ..net.weights import describe_weights
 
         facts = describe_weights(path)
     else:
         with progress_bar(path.name, None, "events") as advance:
-            facts = describe(path, calibration, advance, trigger_channel=trigger_channel, triggers=triggers)
+            facts = describe(
+                path, calibration, advance, trigger_channel=trigger_channel, triggers=triggers, hints=hints
+            )
     if picture is not None:
-        _draw(path, picture, calibration, trigger_channel, triggers, drawable="recording" in facts)
+        _draw(path, picture, calibration, trigger_channel, triggers, hints, drawable="recording" in facts)
     if as_json:
         print_json(facts)
     else:
@@ -53,6 +72,7 @@ def _draw(
     calibration: "Calibration | None",
     trigger_channel: int | None,
     triggers: Path | None,
+    hints: "TableHints",
     *,
     drawable: bool,
 ) -> None:
@@ -62,12 +82,12 @@ def _draw(
     from ..capture.survey import survey
     from ..synth.contact_sheet import contact_sheet
 
-    if path.is_dir():
+    if path.is_dir() and not drawable:
         figure = contact_sheet(open_dataset(path))
     elif drawable:
         with progress_bar(f"{path.name}, again for the picture", None, "events") as advance:
             figure = recording_figure(
-                survey(path, calibration, advance, trigger_channel=trigger_channel, triggers=triggers)
+                survey(path, calibration, advance, trigger_channel=trigger_channel, triggers=triggers, hints=hints)
             )
     else:
         raise RecordingError(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .interruption import until_interrupted
 from .options import DebugOption, ForceOption, JsonOption, ServerKeyOption
 from .output import print_json, say
 
@@ -26,14 +27,27 @@ def listen(
 ) -> None:
     """Receive depth: print a line a frame, or save it."""
     from ..capture.calibration import Calibration
+    from ..capture.recordings.atomic import refuse_inputs
     from ..stream.listening import facts_of, listen
 
     if out is not None and lens is None:
         raise typer.BadParameter("--out needs --lens: a depth file carries the calibration, the stream does not")
     calibration = None if lens is None else Calibration.load(lens)
+    if out is not None:
+        refuse_inputs(out, lens, keys, server_key)
+    stop = until_interrupted()
     n_depth = 0
     for frame in listen(
-        address, out, calibration, frames, follow=follow, timeout=timeout, keys=keys, server_key=server_key, force=force
+        address,
+        out,
+        calibration,
+        frames,
+        stop=stop,
+        follow=follow,
+        timeout=timeout,
+        keys=keys,
+        server_key=server_key,
+        force=force,
     ):
         facts = facts_of(frame)
         n_depth += facts["topic"] == "depth"
@@ -41,7 +55,10 @@ def listen(
             print_json(facts)
         else:
             print("  ".join(f"{name} {_text(value)}" for name, value in facts.items()), flush=True)
-    say(f"{n_depth} depth frames" + (f" written to {out}" if out and n_depth else ""))
+    stopped = "stopped: " if stop.is_set() else ""
+    say(f"{stopped}{n_depth} depth frames" + (f" in {out}" if out and n_depth else ""))
+    if stop.is_set():
+        raise typer.Exit(130)
 
 
 def _text(value: object) -> str:

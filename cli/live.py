@@ -2,13 +2,13 @@
 
 import math
 import os
-import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .interruption import until_interrupted
 from .options import (
     ClientsOption,
     DebugOption,
@@ -63,20 +63,17 @@ def live(
     # Before NumPy is imported, whose second thread waits for work by spinning: 0.14 cores at five depths a second.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ..capture.calibration import Calibration
+    from ..capture.recordings.atomic import refuse_inputs
     from ..stream.live import live
     from ..stream.outputs import Publishing
 
     if publish is None and record is None:
         say("neither --publish nor --record: depth is computed, and nobody gets it")
     calibration = Calibration.load(lens).with_trigger_channel(trigger_channel)
-    stop, interrupted = threading.Event(), threading.Event()
-
-    def interrupt(*_: object) -> None:
-        interrupted.set()
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    if record is not None:
+        refuse_inputs(record, lens, weights)
+    stop = threading.Event()
+    interrupted = until_interrupted(stop)
     timer: threading.Timer | None = None
 
     def begin_counting() -> None:

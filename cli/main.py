@@ -1,6 +1,5 @@
 """The `sweepdepth` command: commands, and how errors and interruptions end it."""
 
-import signal
 import sys
 import traceback
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from .. import __version__
 from ..capture.errors import SweepdepthError
+from .interruption import exit_when_interrupted
 from .options import Debug
 
 app = typer.Typer(
@@ -36,7 +36,24 @@ def root(
     """Global options."""
 
 
-from . import calibrate, convert, demo, evaluation, info, keys, listen, live, replay, synth, train, view  # noqa: E402
+from . import (  # noqa: E402
+    calibrate,
+    convert,
+    demo,
+    doctor,
+    evaluation,
+    examples,
+    info,
+    keys,
+    lens,
+    listen,
+    live,
+    new_lens,
+    replay,
+    synth,
+    train,
+    view,
+)
 
 app.command("demo", epilog="Example: sweepdepth demo --out pictures")(demo.demo)
 app.command("info", epilog="Example: sweepdepth info sweep.aedat4 --lens lens.toml")(info.info)
@@ -51,6 +68,14 @@ app.command(
     "calibrate",
     epilog="Example: sweepdepth calibrate near.h5@0.5 mid.h5@0.8 far.h5@1.6 --lens start.toml --out lens.toml",
 )(calibrate.calibrate)
+app.command(
+    "new-lens",
+    epilog="Example: sweepdepth new-lens lens.toml --sensor davis346 --focal-length 12 --f-number 1.4 "
+    "--near 0.4 --far 2 --frequency 2.5",
+)(new_lens.new_lens)
+app.command("cameras", epilog="Example: sweepdepth cameras")(doctor.cameras)
+app.command("examples", epilog="Example: sweepdepth examples here")(examples.examples)
+app.command("doctor", epilog="Example: sweepdepth doctor")(doctor.doctor)
 app.command("listen", epilog="Example: sweepdepth listen tcp://127.0.0.1:5560")(listen.listen)
 app.command("view", epilog="Example: sweepdepth view tcp://127.0.0.1:5560")(view.view)
 app.command("eval", epilog="Example: sweepdepth eval --data dataset --baselines --out report")(evaluation.evaluate)
@@ -62,6 +87,11 @@ synth_app.command("simulate", epilog="Example: sweepdepth synth simulate photogr
 )
 synth_app.command("pack", epilog="Example: sweepdepth synth pack dataset train.pack")(synth.pack)
 app.add_typer(synth_app, name="synth")
+lens_app = typer.Typer(help="Lenses that sweep their focus.", no_args_is_help=True)
+lens_app.command("test", epilog="Example: sweepdepth lens test --driver optotune:/dev/ttyACM0 --lens lens.toml")(
+    lens.move
+)
+app.add_typer(lens_app, name="lens")
 keys_app = typer.Typer(help="CURVE keys for streams that leave this machine.", no_args_is_help=True)
 keys_app.command("new", epilog="Example: sweepdepth keys new robot")(keys.new)
 app.add_typer(keys_app, name="keys")
@@ -69,7 +99,7 @@ app.add_typer(keys_app, name="keys")
 
 def main() -> None:
     """Run the command line. Errors are one line and exit 1, wrong usage exits 2, an interruption 130."""
-    signal.signal(signal.SIGINT, _interrupted)
+    exit_when_interrupted()
     try:
         app()
     except (SweepdepthError, OSError) as error:
@@ -78,7 +108,3 @@ def main() -> None:
         else:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-def _interrupted(*_: object) -> None:
-    sys.exit(130)

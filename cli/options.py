@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from ..capture.recordings import TableHints
     from ..capture.sweeps import Direction
 
 
@@ -34,6 +35,15 @@ class Rate(StrEnum):
     BIN = "bin"
 
 
+class TimeUnit(StrEnum):
+    """Unit of the times in a file of text or arrays."""
+
+    S = "s"
+    MS = "ms"
+    US = "us"
+    NS = "ns"
+
+
 class EstimatorName(StrEnum):
     """How events become depth."""
 
@@ -49,6 +59,13 @@ def direction_of(first: FirstDirection | None) -> "Direction | None":
     return None if first is None else directions[first]
 
 
+def hints_of(columns: str | None, time_unit: TimeUnit | None) -> "TableHints":
+    """What --columns and --time-unit say."""
+    from ..capture.recordings import TableHints
+
+    return TableHints(columns, None if time_unit is None else time_unit.value)
+
+
 DebugOption = Annotated[
     bool, typer.Option("--debug", callback=_set_debug, is_eager=True, help="Show the traceback of an error.")
 ]
@@ -57,6 +74,18 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing 
 LensOption = Annotated[
     Path | None,
     typer.Option("--lens", help="Calibration file (lens.toml). Not needed where the recording carries one."),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="t,x,y,p",
+        help="Order of columns of text or arrays that do not say it; - for one that is not needed.",
+    ),
+]
+TimeUnitOption = Annotated[
+    TimeUnit | None,
+    typer.Option("--time-unit", help="Unit of the times in text or arrays that do not say it.", show_default=False),
 ]
 ServerKeyOption = Annotated[
     Path | None, typer.Option("--server-key", help="The publisher's NAME.key, when it asks for keys.")

@@ -9,7 +9,15 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -37,19 +45,37 @@ def print_tables(sections: dict[str, dict[str, Any]]) -> None:
         console.print()
 
 
+class _Done(ProgressColumn):
+    """Percent where the end is known, else how many."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.percentage:>3.0f} %" if task.total else f"{task.completed:,.0f} {self._unit}")
+
+
 @contextmanager
-def progress_bar(title: str, total: float | None, unit: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar on standard error; yields the function that sets how much is done. `total` None: unknown."""
+def progress_bar(title: str, total: float | None, unit: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on standard error; yields the function that sets how much is done, and of how much, where that
+    shows later. `total` None: unknown."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %" if total else "{task.completed:,.0f} " + unit),
+        _Done(unit),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_errors, transient=True, disable=not _errors.is_terminal) as progress:
         task = progress.add_task(title, total=total)
-        yield lambda done: progress.update(task, completed=done)
+
+        def advance(done: float, of: float | None = None) -> None:
+            progress.update(task, completed=done)
+            if of is not None:
+                progress.update(task, total=of)
+
+        yield advance
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """`sweepdepth replay`"""
 
-import signal
-import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .interruption import until_interrupted
 from .options import (
     ClientsOption,
+    ColumnsOption,
     DebugOption,
     EstimatorOption,
     FillOption,
@@ -21,12 +21,17 @@ from .options import (
     PublishOption,
     Rate,
     RateOption,
+    TimeUnitOption,
     TriggerChannelOption,
     TriggersOption,
     WeightsOption,
     direction_of,
+    hints_of,
 )
 from .output import print_json, print_tables, progress_bar, say
+
+if TYPE_CHECKING:
+    from ..capture.calibration import Calibration
 
 
 def _speed(text: str) -> float | None:
@@ -42,9 +47,16 @@ def _speed(text: str) -> float | None:
 
 
 def replay(
-    recording: Annotated[Path, typer.Argument(help="AEDAT, HDF5, Prophesee RAW or DAT, ES, or CSV.")],
+    recordings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REC ...", help="Recordings in any format (docs/formats.md); several, or a folder of them."
+        ),
+    ],
     lens: LensOption = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Depth file (HDF5) to write; lossless.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Depth file (HDF5) to write; a folder for several. Lossless.")
+    ] = None,
     publish: PublishOption = None,
     keys: KeysOption = None,
     clients: ClientsOption = None,
@@ -58,6 +70,8 @@ def replay(
     first_direction: FirstDirectionOption = None,
     trigger_channel: TriggerChannelOption = None,
     triggers: TriggersOption = None,
+    columns: ColumnsOption = None,
+    time_unit: TimeUnitOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -65,17 +79,38 @@ def replay(
     """Turn a focal-sweep recording into depth: into a file, on a socket, or both."""
     from ..capture.calibration import Calibration
     from ..capture.recordings import open_recording
+    from ..capture.recordings.atomic import refuse_inputs
     from ..stream.replay import Publishing, replay
+    from ..stream.replays import is_many
 
     if out is None and publish is None:
         raise typer.BadParameter("give --out FILE, --publish ADDRESS, or both")
     pace = _speed(speed)
     calibration = None if lens is None else Calibration.load(lens)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-
-    with open_recording(recording, calibration) as opened:
+    options: dict[str, Any] = {
+        "speed": pace,
+        "estimator": None if estimator is None else estimator.value,
+        "weights": weights,
+        "filling": fill,
+        "rate": rate.value,
+        "suppressing": suppress_flicker,
+        "first_direction": direction_of(first_direction),
+        "trigger_channel": trigger_channel,
+        "hints": hints_of(columns, time_unit),
+        "force": force,
+    }
+    if is_many(recordings):
+        if out is None or publish is not None:
+            raise typer.BadParameter("several recordings are replayed into a folder: give --out FOLDER, no --publish")
+        if triggers is not None:
+            raise typer.BadParameter("--triggers holds the edges of one recording; replay it alone")
+        _many(recordings, out, calibration, options, as_json)
+        return
+    recording = Path(recordings[0])
+    if out is not None:
+        refuse_inputs(out, recording, lens, triggers)
+    stop = until_interrupted()
+    with open_recording(recording, calibration, triggers=triggers, hints=options["hints"]) as opened:
         first_us, last_us = opened.first_us, opened.last_us
     seconds = None if first_us is None or last_us is None else (last_us - first_us) * 1e-6
     with progress_bar(recording.name, seconds, "s") as advance:
@@ -84,19 +119,11 @@ def replay(
             calibration,
             out=out,
             publishing=Publishing(publish, keys, clients, wait_subscribers) if publish else None,
-            speed=pace,
-            estimator=None if estimator is None else estimator.value,
-            weights=weights,
-            filling=fill,
-            rate=rate.value,
-            suppressing=suppress_flicker,
-            first_direction=direction_of(first_direction),
-            trigger_channel=trigger_channel,
             triggers=triggers,
-            force=force,
             stop=stop,
             on_progress=advance,
             on_address=lambda address: say(f"publishing on {address}"),
+            **options,
         )
     latency = {stage: f"{p.p50:.1f} ms median, {p.p99:.1f} ms p99" for stage, p in summary.latency_ms.items()}
     if as_json:
@@ -127,4 +154,39 @@ def replay(
             }
         )
     if summary.stopped:
+        say(f"stopped: {summary.n_frames} frames" + (f" in {out}" if out and summary.n_frames else ""))
         raise typer.Exit(130)
+
+
+def _many(
+    words: list[str], out: Path, calibration: "Calibration | None", options: dict[str, Any], as_json: bool
+) -> None:
+    """Replay several recordings into a folder."""
+    from ..capture.depth_file import SUFFIXES
+    from ..stream.replays import find_recordings, replay_all
+
+    if out.suffix.lower() in SUFFIXES:
+        raise typer.BadParameter(f"--out {out}: several recordings make several depth files; give a folder")
+    recordings = find_recordings(words)
+    stop = until_interrupted()
+    with progress_bar(f"{len(recordings)} recordings", len(recordings), "recordings") as advance:
+        outcomes = replay_all(recordings, out, calibration, stop=stop, on_progress=advance, **options)
+    failed = [outcome for outcome in outcomes if outcome.failure is not None]
+    done = [outcome for outcome in outcomes if outcome.summary is not None and outcome.summary.n_frames]
+    if as_json:
+        for outcome in outcomes:
+            frames = None if outcome.summary is None else outcome.summary.n_frames
+            warnings = [] if outcome.summary is None else list(outcome.summary.warnings)
+            names = {"recording": str(outcome.recording), "out": str(outcome.out) if outcome in done else None}
+            print_json({**names, "frames": frames, "warnings": warnings, "failure": outcome.failure})
+    else:
+        rows = {o.recording.name: f"{o.summary.n_frames} frames in {o.out}" for o in done if o.summary is not None}
+        print_tables({str(out): rows} if rows else {})
+    stopped = "stopped: " if stop.is_set() else ""
+    say(f"{stopped}{len(done)} of {len(recordings)} recordings have depth in {out}")
+    for outcome in failed:
+        say(f"failed: {outcome.failure}")
+    if stop.is_set():
+        raise typer.Exit(130)
+    if failed:
+        raise typer.Exit(3 if done else 1)

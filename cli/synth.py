@@ -1,5 +1,6 @@
 """`sweepdepth synth`"""
 
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,7 @@ def render(
     debug: DebugOption = False,
 ) -> None:
     """Make a dataset: scenes of Blender or of patches, focal sweeps through a real lens, events, and the truth."""
+    from ..capture.dataset import open_dataset
     from ..synth.config import GenerationConfig
     from ..synth.job import JobProgress, generate
     from ..synth.sampling import find_assets
@@ -64,7 +66,14 @@ def render(
             left = "" if progress.left_s is None else f", {progress.left_s / 60:.0f} min left"
             say(f"{done} of {scenes} scenes, {progress.scenes_per_hour:.0f} an hour{left}")
 
-        result = generate(out, scenes, seed, settings, workers=workers, scheduler=scheduler, on_progress=report)
+        # Dask's connections break when the job is interrupted, and asyncio would print a traceback for each.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        try:
+            result = generate(out, scenes, seed, settings, workers=workers, scheduler=scheduler, on_progress=report)
+        except SystemExit:
+            there = len([index for index in open_dataset(out).indices if index < scenes])
+            say(f"stopped: {there} of {scenes} scenes in {out}; the same line makes the others")
+            raise
     if as_json:
         print_json(
             {
@@ -107,13 +116,18 @@ def simulate(
     from ..capture.calibration import Calibration
     from ..capture.events import Batch
     from ..capture.recordings import write_recording
+    from ..capture.recordings.atomic import check_target
+    from ..capture.recordings.formats import for_writing
     from ..synth.photographs import find_photographs, simulate_photographs
     from ..synth.presets import PRESETS
 
     if sensor not in PRESETS:
         raise typer.BadParameter(f"there is no sensor {sensor!r}; there are {', '.join(PRESETS)}")
     calibration = Calibration.load(lens)
-    recording = simulate_photographs(find_photographs(images), calibration, PRESETS[sensor], sweeps=sweeps, seed=seed)
+    photographs = find_photographs(images)
+    for_writing(out)
+    check_target(out, "recording", lens, *photographs, force=force)
+    recording = simulate_photographs(photographs, calibration, PRESETS[sensor], sweeps=sweeps, seed=seed)
     times = [int(part["timestamp"][-1]) for part in (recording.events, recording.triggers) if len(part)]
     batch = Batch(recording.events, recording.triggers, max(times, default=0) + 1)
     camera = calibration.camera

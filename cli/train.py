@@ -79,6 +79,7 @@ def train(
 
     if find_spec("torch") is None or find_spec("lightning") is None:
         raise SweepdepthError("training needs torch and lightning: pip install 'sweepdepth[train]'")
+    from ..capture.recordings.atomic import make_folder
     from ..net.architecture import PRESETS
     from ..net.training import TrainingConfig, train
     from ..net.weights import open_weights
@@ -100,6 +101,7 @@ def train(
         augmented=augment,
         minutes=minutes,
     )
+    make_folder(out)
     weights = train(
         _sources(config, data, as_recorded),
         config,

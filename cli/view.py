@@ -1,40 +1,78 @@
 """`sweepdepth view`"""
 
-import signal
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import DebugOption, ServerKeyOption
-from .output import say
+from .interruption import until_interrupted
+from .options import DebugOption, EstimatorOption, LensOption, ServerKeyOption, WeightsOption
+from .output import progress_bar, say
 
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the page, or the next one free.")]
 
 
 def view(
-    address: Annotated[str, typer.Argument(help="Where depth is published: tcp://127.0.0.1:5560.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="ADDRESS|FILE", help="Where depth is published, tcp://127.0.0.1:5560; or a recording or depth file."
+        ),
+    ],
     host: Annotated[str, typer.Option("--host", help="Address of the page; loopback only.")] = "127.0.0.1",
     port: PortOption = 8080,
     keys: Annotated[Path | None, typer.Option("--keys", help="Your NAME.key_secret.")] = None,
     server_key: ServerKeyOption = None,
+    lens: LensOption = None,
+    estimator: EstimatorOption = None,
+    weights: WeightsOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Show a stream live in a browser: depth, confidence, events, a point cloud, and how it is going."""
-    from ..stream.view.viewer import view
+    """Show a stream or a file in a browser: depth, confidence, events, a point cloud, and how it is going.
 
+    A file comes with a time slider, play and step; a recording is replayed first.
+    """
     stop = until_interrupted()
-    view(address, stop, host=host, port=port, keys=keys, server_key=server_key, on_url=announce)
+    if "://" in source:
+        from ..stream.view.viewer import view
+
+        view(source, stop, host=host, port=port, keys=keys, server_key=server_key, on_url=announce)
+    else:
+        _view_file(Path(source), host, port, lens, None if estimator is None else estimator.value, weights, stop)
     raise typer.Exit(130)
 
 
-def until_interrupted() -> threading.Event:
-    """An event that Ctrl-C sets."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+def _view_file(
+    path: Path,
+    host: str,
+    port: int,
+    lens: Path | None,
+    estimator: str | None,
+    weights: Path | None,
+    stop: threading.Event,
+) -> None:
+    from ..capture.calibration import Calibration
+    from ..capture.errors import SweepdepthError
+    from ..stream.view.moments import open_moments
+    from ..stream.view.playback import view_file
+
+    calibration = None if lens is None else Calibration.load(lens)
+    with ExitStack() as resources:
+        try:
+            with progress_bar(path.name, None, "s") as advance:
+                moments = resources.enter_context(
+                    open_moments(
+                        path, calibration, estimator=estimator, weights=weights, stop=stop, on_progress=advance
+                    )
+                )
+        except SweepdepthError:
+            if stop.is_set():
+                return
+            raise
+        if not stop.is_set():
+            view_file(moments, path.name, stop, host=host, port=port, on_url=announce)
 
 
 def announce(url: str) -> None:

@@ -1,11 +1,14 @@
 """Sends events to `sweepdepth live --camera pipe:PATH`: the whole of the pipe's format, with nothing but NumPy.
 
-    python pipe_sender.py /tmp/events.sock
+    python pipe_sender.py events.sock
+    sweepdepth live --camera pipe:events.sock --lens pipe_sender.toml --record run.h5
 
-Replace `camera_batches` by what your camera's SDK gives you, converted by `pack_events` and `pack_triggers`. PATH may
-be a pipe (mkfifo PATH) or a socket, which is made here when there is nothing at PATH. See docs/pipe.md.
+`pipe_sender.toml` is the calibration that fits what is sent here. Replace `camera_batches` by what your camera's SDK
+gives you, converted by `pack_events` and `pack_triggers`. PATH may be a pipe (mkfifo PATH) or a socket, which is made
+here when there is nothing at PATH. See docs/pipe.md.
 """
 
+import argparse
 import os
 import socket
 import stat
@@ -46,7 +49,9 @@ def pack_triggers(t_us: np.ndarray, edge: np.ndarray) -> np.ndarray:
     return items
 
 
-def camera_batches(rate: int = 200_000, period_us: int = 400_000) -> Iterator[bytes]:
+def camera_batches(
+    width: int = WIDTH, height: int = HEIGHT, rate: int = 200_000, period_us: int = 400_000
+) -> Iterator[bytes]:
     """Stands for a camera: a dot that runs around, in batches of 10 ms, and an edge every half period."""
     rng = np.random.default_rng(0)
     began, now_us, next_edge_us, edge = time.monotonic(), 0, 0, RISING
@@ -58,8 +63,8 @@ def camera_batches(rate: int = 200_000, period_us: int = 400_000) -> Iterator[by
             next_edge_us, edge = next_edge_us + period_us // 2, FALLING if edge == RISING else RISING
         t = np.sort(rng.integers(now_us, until_us, rate // 100))
         angle = 2 * np.pi * t / 1e6
-        x = (WIDTH / 2 + WIDTH / 3 * np.cos(angle) + rng.normal(0, 2, len(t))).clip(0, WIDTH - 1)
-        y = (HEIGHT / 2 + HEIGHT / 3 * np.sin(angle) + rng.normal(0, 2, len(t))).clip(0, HEIGHT - 1)
+        x = (width / 2 + width / 3 * np.cos(angle) + rng.normal(0, 2, len(t))).clip(0, width - 1)
+        y = (height / 2 + height / 3 * np.sin(angle) + rng.normal(0, 2, len(t))).clip(0, height - 1)
         yield batch(pack_events(t, x, y, rng.integers(0, 2, len(t))), complete_us=until_us)
         now_us = until_us
         time.sleep(max(0.0, began + now_us / 1e6 - time.monotonic()))
@@ -89,10 +94,17 @@ def readers(path: str) -> Iterator[Callable[[bytes], object]]:
 
 
 def main() -> None:
-    for send in readers(sys.argv[1]):
+    parser = argparse.ArgumentParser(description="Send events to `sweepdepth live --camera pipe:PATH`.")
+    parser.add_argument("path", help="a pipe (mkfifo PATH), or a socket, which is made if nothing is there")
+    parser.add_argument("--width", type=int, default=WIDTH, help="of the sensor, pixels (%(default)s)")
+    parser.add_argument("--height", type=int, default=HEIGHT, help="of the sensor, pixels (%(default)s)")
+    parser.add_argument("--rate", type=int, default=200_000, help="events a second (%(default)s)")
+    parser.add_argument("--frequency", type=float, default=2.5, help="periods of the lens a second (%(default)s)")
+    options = parser.parse_args()
+    for send in readers(options.path):
         try:
-            send(header(WIDTH, HEIGHT))
-            for data in camera_batches():
+            send(header(options.width, options.height))
+            for data in camera_batches(options.width, options.height, options.rate, round(1e6 / options.frequency)):
                 send(data)
         except ConnectionError:
             print("the reader left; waiting for the next one", file=sys.stderr)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..capture import page as html
 from ..capture.errors import RecordingError
-from ..capture.recordings.atomic import PartialFile
+from ..capture.recordings.atomic import PartialFile, make_folder
 from .anatomy import CLASSES, STD_EDGES
 from .case_pictures import case_figure, risk_figure
 from .cases import Case
@@ -89,10 +89,7 @@ class ReportFolder:
     def __init__(self, folder: str | Path, *, force: bool = False) -> None:
         self.folder = Path(folder)
         self.json_path, self.html_path = self.folder / JSON_NAME, self.folder / HTML_NAME
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RecordingError(f"{self.folder}: cannot be made: {error.strerror or error}") from error
+        make_folder(self.folder)
         with ExitStack() as resources:
             self._json = PartialFile(self.json_path, force)
             resources.callback(self._json.discard)

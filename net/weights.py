@@ -83,7 +83,7 @@ def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any
         "facts": json.dumps(dict(facts)),
     }
     content = save({n: t for n, t in tensors.items() if not n.endswith(_COUNTER)}, metadata)
-    partial = PartialFile(Path(path), force=force)
+    partial = PartialFile(path, force, "weights file")
     try:
         partial.path.write_bytes(content)
         partial.commit()

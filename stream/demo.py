@@ -14,6 +14,7 @@ from ..capture.calibration import Calibration
 from ..capture.errors import WireError
 from ..capture.pictures import depth_figure, save_figure
 from ..capture.recordings import open_recording
+from ..capture.recordings.atomic import make_folder
 from ..capture.stack import EventFocalStack
 from ..capture.sweeps import Sweep
 from ..net import metrics
@@ -48,8 +49,7 @@ def recording_path() -> Path:
 
 def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = None) -> Demo:
     """Replay the bundled recording over ZeroMQ on loopback; writes `demo.png` and `depth.h5` into `folder`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     path = recording_path()
     with open_recording(path) as recording:
         calibration = calibration_of(recording)

@@ -15,6 +15,7 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from ..capture.errors import WireError
+from ..capture.recordings.atomic import refuse_replacing
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def new_keys(name: str, folder: str | Path = ".", force: bool = False) -> tuple[
     for path in paths:
         if path.exists() and not force:
             raise WireError(f"{path}: exists already; choose another name, or --force to replace it")
+        refuse_replacing(path, force, "key")
     public, secret = (key.decode() for key in zmq.curve_keypair())
     try:
         paths[0].parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Listening to a stream: what a person wants to know of each frame, and saving them all."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..capture.calibration import Calibration
-from ..capture.depth_file import DepthFile
+from ..capture.depth_file import DepthFile, check_suffix
 from ..capture.errors import WireError
+from ..capture.recordings.atomic import check_target
 from .messages import AnyFrame, DepthFrame, StatusFrame
 from .subscriber import Subscriber
 
@@ -20,6 +22,7 @@ def listen(
     calibration: Calibration | None = None,  # needed with `out`
     limit: int | None = None,  # depth frames
     *,
+    stop: threading.Event | None = None,
     follow: bool = False,
     timeout: float | None = None,
     keys: str | Path | None = None,
@@ -28,15 +31,18 @@ def listen(
 ) -> Iterator[AnyFrame]:
     """Frames of `depth` and `status` as they come; depth goes into the depth file `out` as well.
 
-    The file is finished when the stream ends, the limit is reached or the iterator is closed.
+    The file is finished when the stream ends, the limit is reached, `stop` is set or the iterator is closed.
 
     Raises:
         WireError: silence for `timeout` seconds, unusable keys or address, or frames that do not fit the calibration.
         RecordingError: the file exists and `force` is not given, or it cannot be written.
     """
+    if out is not None:
+        check_suffix(out)
+        check_target(out, "depth file", force=force)
     with ExitStack() as resources:
         subscriber = resources.enter_context(
-            Subscriber(address, keys=keys, server_key=server_key, timeout=timeout, follow=follow)
+            Subscriber(address, keys=keys, server_key=server_key, timeout=timeout, follow=follow, stop=stop)
         )
         file: DepthFile | None = None
         n_depth = 0

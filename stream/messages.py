@@ -236,6 +236,23 @@ class DepthFrame(Frame):
     latency_ms: Mapping[str, float] = field(default_factory=dict)  # stage → ms
     bin_spans_us: Sequence[Sequence[int]] = ()  # (B, 2) from, up to, far→near, at the bin rate; else empty
 
+    def __repr__(self) -> str:
+        height, width = self.depth.shape
+        known = np.isfinite(self.depth)
+        middle = f", median {np.median(self.depth[known]):.3g} m" if known.any() else ""
+        return (
+            f"DepthFrame({width}×{height}, {self.t_start_us} to {self.t_end_us} µs, "
+            f"{self.direction.name.lower().replace('_to_', '→')}, {100 * known.mean():.0f} % known{middle}, "
+            f"quality {self.quality:.2f}, {self.info.estimator})"
+        )
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show."""
+        from ..capture.pictures import estimate_figure, figure_png
+
+        info = self.info
+        return figure_png(estimate_figure(self.depth, self.std, info.far_diopters, info.near_diopters))
+
 
 @dataclass(frozen=True, eq=False)
 class StackFrame(Frame):

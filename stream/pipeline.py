@@ -37,6 +37,9 @@ MOST_GIVEN_UP = 3
 MOST_HOLES = 256
 """Places where events are missing that are remembered: from, up to, how many. Sweeps that end forget theirs."""
 
+BEHIND_S = 0.2
+"""A lossless run that is later than this says so: less is the time that a batch takes."""
+
 Rate = Literal["sweep", "bin"]
 
 STATUS_PERIOD_S = 1.0
@@ -93,7 +96,8 @@ class Pipeline:
 
     `speed` None is offline: as fast as it goes, nothing dropped, the source waits for the estimator. A number paces
     the source by its own clock, 1 being as recorded; a `live` source has its own pace. With both the latest stack wins
-    under overload and every drop is counted.
+    under overload and every drop is counted, unless the run is `lossless`: then a paced source waits for the estimator,
+    too, and the pace falls behind, which the warnings say.
 
     `rate` "bin" makes depth of the rolling stack each time the lens has passed a bin, not only a sweep. Paced, a bin
     that is renewed while the estimator is busy is passed over, and counted: the next stack has it all the same.
@@ -114,12 +118,14 @@ class Pipeline:
     rate: Rate = "sweep"
     repairs: Callable[[], Iterable[str]] = tuple  # warnings of the source, asked for with every status
     live: bool = False
+    lossless: bool = False
     suppressing: bool = True
     losses: Callable[[], Mapping[str, int]] = dict
     sensor_us: Callable[[int], int | None] = lambda _: None
     stopping: threading.Event = field(default_factory=threading.Event)  # set it to end the run early
     _queue: queue.Queue[_Finished | None] = field(init=False)
     _watch: disturbances.Watch = field(init=False)
+    _pacer: "Pacer" = field(init=False)
     _idle: threading.Event = field(default_factory=threading.Event, init=False)  # the estimator waits for a stack
     _failures: list[BaseException] = field(default_factory=list, init=False)
     _passed_over: bool = field(default=False, init=False)  # a bin was renewed since the last stack handed over
@@ -132,12 +138,13 @@ class Pipeline:
     _is_warm: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._queue = queue.Queue(WAITING_STACKS if self._source_waits else 1)
+        self._queue = queue.Queue(WAITING_STACKS if self.speed is None and not self.live else 1)
+        self._pacer = Pacer(self.speed, self.stopping)
         self._watch = disturbances.Watch(self.calibration, suppressing=self.suppressing)
 
     @property
     def _source_waits(self) -> bool:
-        return self.speed is None and not self.live
+        return (self.speed is None or self.lossless) and not self.live
 
     def run(self, source: Iterable[Batch]) -> Summary:
         """Run until the source ends or `stopping` is set.
@@ -213,11 +220,10 @@ class Pipeline:
     def _bin(self, source: Iterable[Batch]) -> None:
         kind = RollingBinner if self.rate == "bin" else Binner
         binner = kind(self.estimator.bins, self.estimator.polarity)
-        pacer = Pacer(self.speed, self.stopping)
         end_us: int | None = None
         try:
             for batch in source:
-                pacer.wait(batch)
+                self._pacer.wait(batch)
                 if self.stopping.is_set():
                     return
                 received = time.monotonic()
@@ -384,6 +390,10 @@ class Pipeline:
         quality = self.tracker.quality
         if math.isfinite(quality) and quality < 0.5:
             told.append(f"sweep timing is uncertain (quality {quality:.2f})")
+        if self.lossless and self._pacer.behind_s > BEHIND_S:
+            told.append(
+                f"fell behind the recording's pace by up to {self._pacer.behind_s:.1f} s, so that nothing is dropped"
+            )
         doubts = [f"calibration: {doubt}" for doubt in self.calibration.doubts]
         return (*self.repairs(), *doubts, *self.tracker.notes, *told, *self._watch.warnings)
 
@@ -395,11 +405,12 @@ def _counted(n: int, name: str) -> str:
 
 
 class Pacer:
-    """Holds a recording to its own clock."""
+    """Holds a recording to its own clock. `behind_s` is by how much it was late at most."""
 
     def __init__(self, speed: float | None, stop: threading.Event) -> None:
         self._speed = speed
         self.stopping = stop
+        self.behind_s = 0.0
         self._origin: tuple[float, int] | None = None  # host time in s, sensor time in µs
 
     def wait(self, batch: Batch) -> None:
@@ -411,4 +422,6 @@ class Pacer:
             self._origin = time.monotonic(), min(times, default=batch.end_us)
         start, first_us = self._origin
         due = start + (batch.end_us - first_us) * 1e-6 / self._speed
-        self.stopping.wait(max(0.0, due - time.monotonic()))
+        early_s = due - time.monotonic()
+        self.behind_s = max(self.behind_s, -early_s)
+        self.stopping.wait(max(0.0, early_s))

@@ -6,10 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..capture.calibration import Calibration
-from ..capture.depth_file import DepthFile
+from ..capture.depth_file import DepthFile, check_suffix
 from ..capture.errors import CalibrationError, SyncError
 from ..capture.events import Batch
 from ..capture.recordings import Recording, open_recording
+from ..capture.recordings.atomic import refuse_inputs
+from ..capture.recordings.hints import NO_HINTS, TableHints
 from ..capture.sweeps import Direction
 from ..capture.tracking import make_tracker
 from ..net.estimators import make_estimator
@@ -33,6 +35,7 @@ def replay(
     first_direction: Direction | None = None,
     trigger_channel: int | None = None,
     triggers: str | Path | None = None,
+    hints: TableHints = NO_HINTS,
     force: bool = False,
     stop: threading.Event | None = None,
     on_frame: Callable[[DepthFrame], None] | None = None,
@@ -43,8 +46,9 @@ def replay(
 
     `estimator` None is the network where it can be run, else "polarity"; `weights` replace those that come with the
     package. `trigger_channel` replaces the calibration's, and `triggers` is a file of triggers that come in place of
-    the recording's own. `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame and
-    appears when the run ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
+    the recording's own. `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame, at
+    any speed: when the estimator is too slow for `speed`, the replay falls behind, and its warnings say so. It appears
+    when the run ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
 
     Raises:
         CalibrationError: neither `calibration` nor one in the recording.
@@ -53,8 +57,11 @@ def replay(
         RecordingError, WireError: the recording cannot be read, `out` not be written, the address not be used.
     """
     stop = stop or threading.Event()
+    if out is not None:
+        check_suffix(out)
+        refuse_inputs(out, path, weights)
     with ExitStack() as resources:
-        recording = resources.enter_context(open_recording(path, calibration, triggers=triggers))
+        recording = resources.enter_context(open_recording(path, calibration, triggers=triggers, hints=hints))
         calibration = calibration_of(recording).with_trigger_channel(trigger_channel)
         chosen = make_estimator(estimator, weights=weights)
         depth_sinks: list[Callable[[DepthFrame], None]] = [on_frame] if on_frame else []
@@ -70,6 +77,7 @@ def replay(
             filling,
             rate,
             repairs=lambda: [f"recording: {recording.repairs}"] if recording.repairs else [],
+            lossless=out is not None,
             suppressing=suppressing,
             stopping=stop,
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ _EVENTS = (
     zmq.EVENT_CONNECT_RETRIED,
 )
 _GIVEN_UP_S = 1.0
+_LOOK_S = 0.1  # how often it is looked whether to stop
 
 UNFINISHED_S, UNFINISHED_BYTES = 5.0, 65_536
 """A message of which so much has come, and whose end has not for so long, is given up. libzmq keeps the parts of a
@@ -74,14 +76,15 @@ class Subscriber:
         max_message_bytes: int = 64 << 20,
         timeout: float | None = None,
         follow: bool = False,
+        stop: threading.Event | None = None,
     ) -> None:
         """Connect to `tcp://HOST:PORT` or `ipc://PATH`.
 
         Iterating yields `DepthFrame`, `StatusFrame` and `StackFrame` as they come, and stops at the end of the stream,
-        or with `follow` goes on to the publisher's next one. It raises `WireError` after `timeout` seconds of silence.
-        When this side is slow, up to `receive_hwm` messages wait, each array up to `max_message_bytes`; what comes
-        then is lost. A publisher with keys wants `keys` (our `.key_secret` file, whose `.key` it knows) and
-        `server_key` (its `.key` file).
+        or with `follow` goes on to the publisher's next one; once `stop` is set it ends at once. It raises `WireError`
+        after `timeout` seconds of silence. When this side is slow, up to `receive_hwm` messages wait, each array up to
+        `max_message_bytes`; what comes then is lost. A publisher with keys wants `keys` (our `.key_secret` file, whose
+        `.key` it knows) and `server_key` (its `.key` file).
 
         Raises:
             WireError: address, topic or keys are unusable.
@@ -105,6 +108,8 @@ class Subscriber:
         self._most_unfinished_bytes = 2 * max_message_bytes + UNFINISHED_BYTES
         self._timeout = timeout
         self._follow = follow
+        self._stop = stop or threading.Event()
+        self._longest_poll_s = _GIVEN_UP_S / 4 if stop is None else _LOOK_S
         self._stream: UUID | None = None
         self._next_seq: dict[str, int] = {}
         self._past_streams: deque[UUID] = deque(maxlen=_PAST_STREAMS)
@@ -147,11 +152,11 @@ class Subscriber:
         self.close()
 
     def __iter__(self) -> Iterator[AnyFrame]:
-        while self._follow or not self.ended:
+        while (self._follow or not self.ended) and not self._stop.is_set():
             frame = self.receive(self._timeout)
             if frame is not None:
                 yield frame
-            elif self._follow or not self.ended:
+            elif (self._follow or not self.ended) and not self._stop.is_set():
                 why = self._trouble or "is it published there?"
                 if self.rejected:
                     why = f"{self.rejected} bad messages, the last one: {self.last_rejection}"
@@ -159,12 +164,12 @@ class Subscriber:
 
     def receive(self, timeout: float | None = None) -> AnyFrame | None:
         """The next frame; None when `timeout` seconds pass before one comes, or when the stream ends unheard because
-        `status` is not among the topics."""
+        `status` is not among the topics, or when `stop` is set."""
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             self._mind_connection()
             left_s = deadline - time.monotonic()
-            if not self._socket.poll(round(1e3 * max(0.0, min(left_s, _GIVEN_UP_S / 4)))):
+            if not self._socket.poll(round(1e3 * max(0.0, min(left_s, self._longest_poll_s)))):
                 self._mind_unfinished()
             else:
                 frame = self._checked(self._parts())
@@ -172,7 +177,7 @@ class Subscriber:
                     return frame
                 if frame is not None and self.ended and not self._follow:
                     return None
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or self._stop.is_set():
                 return None
 
     @property

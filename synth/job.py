@@ -32,6 +32,7 @@ from ..capture.dataset import DiskFullError, Manifest, create_dataset, remove_le
 from ..capture.errors import SweepdepthError
 from . import blender
 from .config import ConfigError, GenerationConfig
+from .inputs import check_inputs
 
 if TYPE_CHECKING:
     from .scene_plugin import ScenePlugin
@@ -135,7 +136,7 @@ def generate(
     Raises:
         RecordingError: the folder holds another dataset, or cannot be written.
         DiskFullError: the disk is full; scenes made so far stay.
-        ConfigError: the configuration is impossible.
+        ConfigError: the configuration is impossible, or a file that it names cannot be used.
         SweepdepthError: dask is not installed, no scheduler answers, or no scene at all can be made.
     """
     if scenes < 0:
@@ -146,6 +147,7 @@ def generate(
         raise blender.RenderError(
             "Blender is missing: pip install 'sweepdepth[blender]' (needs Python 3.11), or --render patches"
         )
+    check_inputs(config, seed)
     if scenes_per_process is None:
         scenes_per_process = PATCH_SCENES_PER_PROCESS if config.render == "patches" else DEFAULT_SCENES_PER_PROCESS
     dataset = create_dataset(Path(folder).absolute(), Manifest(seed, config.fingerprint(), versions()))

@@ -1,5 +1,6 @@
 """What a dask worker needs to make scenes; apart from `job`, since it cannot even be named without dask."""
 
+import logging
 import queue
 import signal
 import threading
@@ -18,7 +19,7 @@ class ScenePlugin(WorkerPlugin):
     """Owns the processes that make a worker's scenes: one for each task that runs at a time.
 
     A process is ended when a scene takes too long, and replaced after `scenes_per_process` scenes. Workers of a
-    cluster that is the job's own leave Ctrl-C to the job.
+    cluster that is the job's own leave Ctrl-C and SIGTERM to the job, and say nothing of connections that end with it.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class ScenePlugin(WorkerPlugin):
     def setup(self, worker: Any) -> None:
         if self._own_cluster and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         self._idle: queue.SimpleQueue[SceneProcess] = queue.SimpleQueue()
         self._all: set[SceneProcess] = set()
         self._closing = threading.Event()

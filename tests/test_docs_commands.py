@@ -24,6 +24,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from sweepdepth import Calibration
 from sweepdepth.capture.events import Batch
@@ -46,6 +47,9 @@ OUT_OF_REACH = {
     "source /opt/ros": "ROS 2",
     "python3 examples/ros2_bridge.py": "ROS 2",
     "sweepdepth live": "a camera and a lens",
+    "sweepdepth convert camera.bag": "a bag",
+    "sweepdepth cameras": "a camera and a lens",
+    "sweepdepth lens": "a lens",
     "sweepdepth calibrate": "a camera, a lens and a target",
     "sweepdepth synth render --scheduler": "other machines",
 }
@@ -107,8 +111,8 @@ def name_of(words: list[str]) -> str:
     """`synth render` of `sweepdepth synth render --out …`; of another command its first word."""
     if words[0] != "sweepdepth":
         return words[0]
-    names = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
-    return " ".join(names if names[:1] in (["synth"], ["keys"]) else names[:1])
+    names = [word for word in words[1:3] if re.fullmatch(r"[a-z][a-z-]*", word)]
+    return " ".join(names if names[:1] in (["synth"], ["keys"], ["lens"]) else names[:1])
 
 
 def out_of_reach(words: list[str]) -> bool:
@@ -240,6 +244,8 @@ class Reader:
         elif "--publish" in words:
             self.hear_out()
             self.publisher = self.start(self.adapted(command))
+        elif name == "view" and "://" not in command:
+            self.look(command)
         elif name in ("listen", "view", "node", "examples/cpp/subscriber"):
             self.receive(command, until_page=name == "view")
         elif name == "demo" and "--view" in words:
@@ -330,9 +336,15 @@ def supplies(tmp_path_factory) -> Path:
     (folder / "lens.toml").write_text(lens)
     with open_recording(recording_path()) as recording:
         write_recording(folder / "sweep.aedat4", recording, recording.width, recording.height, Calibration.parse(lens))
-        _, triggers = recording.read()
+        events, triggers = recording.read()
     rows = zip(triggers["timestamp"].tolist(), triggers["edge"].tolist(), strict=True)
     (folder / "edges.csv").write_text("t_us,edge\n" + "".join(f"{t},{edge}\n" for t, edge in rows))
+    columns = {name: events[name].astype(np.int64) for name in ("timestamp", "x", "y", "polarity")}
+    table = np.stack(list(columns.values()), axis=1)
+    savemat(folder / "events.mat", {"TD": columns})
+    np.savetxt(folder / "events.txt", table[:5000], fmt="%d")
+    with h5py.File(folder / "table.h5", "w") as file:
+        file["events"] = table
     calibration = Calibration.parse(LABORATORY_LENS)
     for name, diopters in (("laboratory", 1.2), ("laboratory-test", 1.8)):
         target = folder / name

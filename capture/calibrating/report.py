@@ -19,7 +19,7 @@ def save_calibration(result: Calibrated, path: str | Path, *, force: bool = Fals
     """
     path = Path(path)
     picture = path.with_suffix(".png")
-    files = [PartialFile(target, force) for target in (path, picture)]
+    files = [PartialFile(path, force, "calibration"), PartialFile(picture, force, "picture")]
     try:
         files[0].path.write_text(describe(result) + result.calibration.to_toml(), encoding="utf-8")
         save_figure(calibration_figure(result), files[1].path)

@@ -87,7 +87,7 @@ class Camera:
         self.name = connection.header.format
         self._size = self.width, self.height = connection.header.width, connection.header.height
         # Compiled and loaded now, it does not make the first events wait.
-        Door(str(address), self.width, self.height).admit(Chunk(NO_EVENTS, NO_TRIGGERS))
+        Door(str(address), self.width, self.height, live=True).admit(Chunk(NO_EVENTS, NO_TRIGGERS))
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches in time order until it is stopped; their memory is the caller's to keep and to change."""
@@ -184,7 +184,7 @@ class Camera:
     def _delivered(self, chunk: Chunk) -> Iterator[Batch]:
         """The batches that a chunk completes, each with its place in time and in the counts."""
         if self._door is None:
-            self._door = Door(str(self.address), self.width, self.height)
+            self._door = Door(str(self.address), self.width, self.height, live=True)
         door = self._door
         batches = door.admit(chunk)
         if batches and self._connection is not None:

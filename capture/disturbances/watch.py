@@ -6,6 +6,7 @@ import numpy as np
 
 from ..calibration import Calibration
 from ..events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, join
+from ..steps import StepTally
 from ..tracking import Span
 from .flicker import SLOT_US, WINDOW_SLOTS, CycleMean, Flicker, find_flicker
 from .hot import find_suspects
@@ -69,6 +70,7 @@ class Watch:
         self._last_end_us: int | None = None
 
         self._slots = np.zeros((2, WINDOW_SLOTS), np.int64)  # ON and OFF events of the window
+        self._steps = StepTally()  # of the window's times
         self._window_us: int | None = None  # its start
         self._lines: deque[Flicker | None] = deque(maxlen=GONE_WINDOWS)
         self._flicker: Flicker | None = None
@@ -166,12 +168,17 @@ class Watch:
             if self._window_us is None or first_us >= self._window_us + 2 * length_us:
                 self._window_us = first_us  # the first, or nothing has happened for long
                 self._slots[:] = 0
+                self._steps = StepTally()
             n = count_signs(events["timestamp"], events["polarity"], self._window_us, SLOT_US, *self._slots)
+            self._steps.feed(events["timestamp"][:n])
             events = events[n:]
             if len(events):
-                self._judge(find_flicker(self._slots[0], self._slots[1], self._masked.size, self._sweep_hz))
+                coarse = self._steps.coarse_us is not None  # its steps would be taken for a lamp's
+                found = find_flicker(self._slots[0], self._slots[1], self._masked.size, self._sweep_hz)
+                self._judge(None if coarse else found)
                 self._window_us += length_us
                 self._slots[:] = 0
+                self._steps = StepTally()
 
     def _judge(self, line: Flicker | None) -> None:
         """Believe what enough windows in a row say."""

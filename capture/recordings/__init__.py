@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .door import Repairs as Repairs
+    from .hints import TableHints as TableHints
     from .recorder import LiveRecorder as LiveRecorder
     from .recorder import RecorderStatus as RecorderStatus
     from .recording import Recording as Recording
@@ -18,6 +19,7 @@ _PUBLIC = {
     "Recording": ".recording",
     "RecordingWriter": ".writer",
     "Repairs": ".door",
+    "TableHints": ".hints",
     "open_recording": ".recording",
     "write_recording": ".writer",
 }

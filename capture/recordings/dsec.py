@@ -12,9 +12,10 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_events, make_triggers
-from .hdf5 import COMPRESSION, Output, refuse_references
+from .hdf5 import COMPRESSION, Output
 from .ring import SLOT_EVENTS
 from .source import Header, LiveSink, Sink, Source, interleave
+from .times import earliest_us
 
 _CHUNK_CACHE_BYTES = 64 << 20
 _LARGEST_BLOCK = 1 << 22
@@ -27,14 +28,9 @@ _INDEX_BLOCK = 1 << 20
 _LONGEST_SPAN_US = 100 * 3_600_000_000
 
 
-def decode(path: str, size: tuple[int, int] | None) -> Source:
-    """Open an HDF5 recording, a file of the DSEC dataset, or a scene of our own datasets."""
-    file, notes = _open(path)
+def decode_file(file: h5py.File, notes: tuple[str, ...], size: tuple[int, int] | None) -> Source:
+    """A recording, a file of the DSEC dataset, or a scene of our own datasets, opened by `open_file`."""
     cut_off = bool(notes)
-    refuse_references(file)
-    if "events" not in file:
-        what = "a depth file" if "depth" in file and "t_start_us" in file else "an HDF5 file"
-        raise RecordingError(f"it is {what} without the group events; recordings have events/x, y, p and t")
     columns = {name: _column(file, f"events/{name}") for name in "xypt"}
     lengths = {f"events/{name}": len(column) for name, column in columns.items()}
     # A writer that was killed may have come to some of the columns only.
@@ -52,11 +48,14 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
         n_events=n_events,
         lens_toml=_text(file, "lens_toml"),
         notes=notes,
+        why="HDF5 in the layout of DSEC: events/x, y, p, t in µs",
+        earliest_us=earliest_us(columns["t"][:1000].astype(np.int64) + offset) if n_events else 0,
+        takes_hints=False,
     )
     return Source(header, interleave(_events(columns, n_events, offset, cut_off), _triggers(file, offset, cut_off)))
 
 
-def _open(path: str) -> tuple[h5py.File, tuple[str, ...]]:
+def open_file(path: str) -> tuple[h5py.File, tuple[str, ...]]:
     """The file, and what there is to note about it."""
     try:
         return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES), ()

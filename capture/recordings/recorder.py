@@ -12,6 +12,7 @@ from typing import Self
 from ..calibration import Calibration
 from ..errors import RecordingError
 from ..events import Batch
+from .atomic import make_folder, refuse_replacing
 from .formats import FORMATS, for_writing
 from .process import WorkerFailure, WorkerProcess
 from .ring import Producer
@@ -156,6 +157,8 @@ class LiveRecorder:
 
     def _create(self, force: bool) -> None:
         """Make sure that the file may be written, and that it is no other's, before a process is started for it."""
+        refuse_replacing(self.path, force, "recording")
+        make_folder(self.path.parent)
         try:
             flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
             os.close(os.open(self.path, flags, 0o666))

@@ -12,6 +12,7 @@ from ..errors import CalibrationError, RecordingError
 from ..events import TRIGGER_DTYPE, Batch, join
 from .door import Door, Repairs
 from .formats import recognise
+from .hints import NO_HINTS, TableHints
 from .process import WorkerFailure, WorkerProcess
 from .ring import consume
 from .source import Chunk, Header, Losses
@@ -33,6 +34,7 @@ class Recording:
     - `calibration`: the one given to `open_recording`, else the one stored in the file, else None.
     - `first_us`, `last_us`: the time span in µs as the file's index has it, and `n_events`, the number of events it
       claims; None where that is not cheaply known.
+    - `why`: how it was recognised and is read, in words; empty where the format says all.
     - `repairs`: what was dropped so far in the latest iteration.
     """
 
@@ -42,11 +44,15 @@ class Recording:
         calibration: Calibration | None,
         stall_timeout_s: float,
         triggers: str | Path | None = None,
+        hints: TableHints = NO_HINTS,
     ) -> None:
         if not 0 < stall_timeout_s <= _LONGEST_STALL_S:
             raise RecordingError(f"stall_timeout_s ({stall_timeout_s}) must be above 0 and at most a day, in seconds")
         self.path = path
         self._format = recognise(path)
+        self._hints = hints
+        if not self._format.takes_hints:
+            self._refuse_hints(self._format.name, triggers is not None)
         self._size = None if calibration is None else (calibration.camera.width, calibration.camera.height)
         self._stall_timeout_s = stall_timeout_s
         self._door: Door | None = None
@@ -55,12 +61,16 @@ class Recording:
         self._waiting: WorkerProcess | None  # started on opening, for the first iteration
         self._waiting, header = self._start()
         try:
+            if not header.takes_hints:
+                self._refuse_hints(header.why, triggers is not None)
             self.format = header.format
             self.width, self.height = header.width, header.height
             if not (0 < self.width <= _LARGEST_SENSOR and 0 < self.height <= _LARGEST_SENSOR):
                 raise RecordingError(f"{path}: claims a sensor of {self.width}×{self.height} pixels; it is damaged")
             self.first_us, self.last_us, self.n_events = header.first_us, header.last_us, header.n_events
             self._notes = tuple(header.notes)
+            self.why = header.why
+            self._earliest_us = header.earliest_us
             if calibration is None and header.lens_toml is not None:
                 calibration = Calibration.parse(header.lens_toml, name=f"{path}: stored lens_toml")
             self.calibration = calibration
@@ -72,7 +82,7 @@ class Recording:
                         f"{camera.width}×{camera.height}; give the lens.toml of this camera"
                     )
             sweep = None if calibration is None else calibration.sweep
-            self._triggers = None if triggers is None else read_trigger_file(triggers, sweep)
+            self._triggers = None if triggers is None else read_trigger_file(triggers, sweep, hints.time_unit)
             self._notes += self._triggers.notes if self._triggers else ()
         except BaseException:
             self.close()
@@ -93,7 +103,7 @@ class Recording:
             process, _ = self._start()
         else:
             process, self._waiting = self._waiting, None
-        door = self._door = Door(str(self.path), self.width, self.height)
+        door = self._door = Door(str(self.path), self.width, self.height, earliest_us=self._earliest_us)
         door.notes = self._notes
         try:
             chunks = _noted(consume(process), door)
@@ -101,7 +111,11 @@ class Recording:
                 yield from door.admit(chunk)
             yield from door.finish()
         except WorkerFailure as failure:
+            yield from door.rest()
             raise self._explain(failure, door) from failure
+        except RecordingError:
+            yield from door.rest()
+            raise
         finally:
             self._end(process)
 
@@ -133,6 +147,8 @@ class Recording:
         if self._closed:
             raise RecordingError(f"{self.path}: is closed; open it again to read it again")
         arguments = {"path": str(self.path.absolute()), "size": self._size}
+        if self._format.takes_hints:
+            arguments |= vars(self._hints)
         try:
             process = WorkerProcess("source", f"{__package__}.{self._format.decoder}", arguments, self._stall_timeout_s)
             self._running.add(process)
@@ -143,6 +159,14 @@ class Recording:
                 raise
         except WorkerFailure as failure:
             raise self._explain(failure, None) from failure
+
+    def _refuse_hints(self, what: str, has_trigger_file: bool) -> None:
+        """Refuse hints that would change nothing; a file of triggers may need the unit of time."""
+        if self._hints.columns is not None or (self._hints.time_unit is not None and not has_trigger_file):
+            raise RecordingError(
+                f"{self.path}: is {what}, which says its columns and its unit of time itself; leave out --columns and "
+                "--time-unit"
+            )
 
     def _end(self, process: WorkerProcess) -> None:
         process.close()
@@ -179,12 +203,14 @@ def open_recording(
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S,
     *,
     triggers: str | Path | None = None,
+    hints: TableHints = NO_HINTS,
 ) -> Recording:
-    """Open an event recording: AEDAT, HDF5 in the DSEC layout, Prophesee RAW or DAT, ES, or CSV.
+    """Open an event recording of any format in docs/formats.md.
 
-    Formats are told by content. Where the file does not say how large the sensor is, `calibration.camera` does. The
-    decoder may take `stall_timeout_s` for any single step before it is given up. `triggers` is a file of triggers
-    (`trigger_file`), which come in place of the recording's own.
+    Formats are recognised by content. Where the file does not say how large the sensor is, `calibration.camera` does;
+    where a file of text or arrays does not say its columns or its unit of time, and they cannot be inferred, `hints`
+    do. The decoder may take `stall_timeout_s` for any single step before it is given up. `triggers` is a file of
+    triggers (`trigger_file`), which come in place of the recording's own; `hints.time_unit` holds for it, too.
 
         with open_recording("sweep.aedat4") as recording:
             for batch in recording:
@@ -194,4 +220,4 @@ def open_recording(
         RecordingError: no such file, not a recording, damaged, its size unknown, or a library is missing.
         CalibrationError: the stored calibration is wrong, or the given one is for another size of sensor.
     """
-    return Recording(Path(path), calibration, stall_timeout_s, triggers)
+    return Recording(Path(path), calibration, stall_timeout_s, triggers, hints)

@@ -19,7 +19,11 @@ READ_AHEAD_BLOCKS = 16
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a recording before its first event. Times and counts are None where finding out is not cheap."""
+    """What is known of a recording before its first event. Times and counts are None where finding out is not cheap.
+
+    `why` says how the file was recognised, in words. No event of a sound file is older than `earliest_us`, which is
+    below 0 only where times count from a trigger.
+    """
 
     format: str
     width: int
@@ -29,6 +33,9 @@ class Header:
     n_events: int | None = None
     lens_toml: str | None = None
     notes: tuple[str, ...] = ()
+    why: str = ""
+    earliest_us: int = 0
+    takes_hints: bool = True  # False: its layout fixes columns and unit, though its format does not
 
 
 @dataclass(frozen=True)

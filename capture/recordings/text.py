@@ -1,107 +1,290 @@
-"""Events as text: one a line, `t,x,y,polarity`, as the field's tools and older datasets have them.
+"""Events as text, one a line, as the field's tools and older datasets have them.
 
-The separator (comma, semicolon, tab, space), the order of columns (from a header line, else t, x, y, polarity) and
-the unit of time are taken from the first lines: whole numbers are µs, decimals are seconds. A header such as
-`t,x@346,y@260,on`, which faery writes and we do, gives the sensor's size.
+Separator (comma, semicolon, tab, space), order of columns and unit of time are those of the header, where there is
+one: `t,x,y,p` in any order and with names as people give them, `t,x@346,y@260,on` of faery and of ours (µs),
+Prophesee's `%geometry:W,H` (x, y, p, t in µs), or the size alone in the first line (rpg_e2vid: t in seconds, x, y, p).
+What no header says is taken from the columns' values and from the times of the whole file, or from `TableHints`.
+Polarities may be numbers or words. Numbers are read exactly, however they are written.
 """
 
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_events
+from .columns import Places, infer_columns, named_columns, named_unit
+from .hints import UNITS, TableHints
+from .numbers import WHITE, finest_power, read_lines, scale
 from .source import CutShort, Header, Sink, Source, interleave
+from .times import TimeEvidence, earliest_us, infer_unit
 
-_LINES = 1 << 16
-_NAMES = {
-    "t": ("t", "ts", "time", "timestamp", "timestamps"),
-    "x": ("x", "col"),
-    "y": ("y", "row"),
-    "p": ("p", "pol", "polarity", "on"),
-}
+_HEAD_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 21
+_LONGEST_LINE = 1 << 16
+_WHOLE_BYTES = 128 << 20
+"""Files up to here are looked through for the unit of their times; of larger ones, as much in pieces all over it."""
+
+_PIECE_BYTES = 1 << 20
+_SAMPLE_LINES = 2000
+_SAMPLE_TIMES = 1 << 20
+_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Layout:
     """How the lines of one file are to be read."""
 
-    separator: str | None  # None: any white space
-    columns: dict[str, int]
-    size: tuple[int, int] | None
-    skip_lines: int
-    seconds: bool
+    separator: int = ord(",")
+    places: Places = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    unit: str | None = None
+    start: int = 0  # byte at which the events begin
+    why: list[str] = field(default_factory=list)
+
+    @property
+    def columns(self) -> np.ndarray:
+        return np.array([self.places[name] for name in "txyp"])
 
 
-def decode(path: str, size: tuple[int, int] | None) -> Source:
+@dataclass(frozen=True)
+class _Table:
+    """Events of some lines; times as mantissa and power of ten in the file's unit."""
+
+    mantissa: np.ndarray
+    exponent: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    polarity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.mantissa)
+
+    def times_us(self, unit: str) -> np.ndarray:
+        out = np.empty(len(self), np.int64)
+        scale(self.mantissa, self.exponent, len(str(UNITS[unit])) - 4, out)
+        return out
+
+
+def decode(path: str, size: tuple[int, int] | None, columns: str | None = None, time_unit: str | None = None) -> Source:
     """Open a text file of events."""
     with open(path, "rb") as file:
-        layout = _layout([line.decode("ascii", "replace").strip() for line in islice(file, 50)])
+        head = file.read(_HEAD_BYTES)
+    layout = _layout(head, columns)
     size = layout.size or size
     if size is None:
         raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
-    return Source(Header("CSV", *size), interleave(_events(path, layout), iter(())))
-
-
-def _layout(lines: list[str]) -> _Layout:
-    first = next((i for i, line in enumerate(lines) if line and not line.startswith("#")), None)
-    if first is None:
-        raise RecordingError("it has no events")
-    separator = next((c for c in ",;\t" if c in lines[first]), None)
-    columns = {"t": 0, "x": 1, "y": 2, "p": 3}
-    size, skip = None, first
-    if re.search("[a-z]", lines[first], re.IGNORECASE) and not re.fullmatch(r"[-+.\deE,;\s]+", lines[first]):
-        names = [name.strip().lower() for name in lines[first].split(separator)]
-        plain = [name.split("@")[0] for name in names]
-        for key, known in _NAMES.items():
-            if not any(name in known for name in plain):
-                raise RecordingError(f"its header {lines[first]!r} has no column for {key}; expected t, x, y, p")
-            columns[key] = next(i for i, name in enumerate(plain) if name in known)
-        width, height = (re.fullmatch(r".@(\d+)", names[columns[key]]) for key in "xy")
-        if width and height:
-            size = (int(width[1]), int(height[1]))
-        skip = first + 1
-    data = next((line for line in lines[skip:] if line and not line.startswith("#")), "")
-    fields = data.split(separator)
-    seconds = len(fields) > columns["t"] and "." in fields[columns["t"]]
-    return _Layout(separator, columns, size, skip, seconds)
-
-
-def _events(path: str, layout: _Layout) -> Iterator[np.ndarray]:
-    # 64-bit floating point holds seconds from 1970 to 0.2 µs, so that rounding to µs is exact.
-    names = ("t", "x", "y", "p")
-    dtype = np.dtype([(name, np.float64 if name == "t" and layout.seconds else np.int64) for name in names])
+    notes = tuple(layout.why[1:])
+    unit = time_unit or layout.unit
+    if unit is None:
+        unit, note = infer_unit(_evidence(path, layout))
+        notes = (*notes, note)
+    else:
+        layout.why.append(f"times in {unit}, as {'--time-unit' if time_unit else 'its header'} says")
     with open(path, "rb") as file:
-        at = sum(1 for _ in islice(file, layout.skip_lines))
-        while lines := list(islice(file, _LINES)):
-            for table in _tables(lines, layout, dtype, at):
-                t = np.round(table["t"] * 1e6).astype(np.int64) if layout.seconds else table["t"]
-                x, y = (np.clip(table[name], -1, 32767) for name in "xy")
-                yield make_events(t, x, y, table["p"] > 0)
-            at += len(lines)
+        first = next(_tables(file, layout, min(_HEAD_BYTES, os.path.getsize(path)), cut=True), None)
+    early = earliest_us(first.times_us(unit)[:1000]) if first else 0
+    header = Header("CSV", *size, notes=notes, why="; ".join(layout.why), earliest_us=early)
+    return Source(header, interleave(_events(path, layout, unit), iter(())))
 
 
-def _tables(lines: list[bytes], layout: _Layout, dtype: np.dtype, at: int) -> Iterator[np.ndarray]:
-    """The lines as a table, or in halves down to the line that is none."""
-    if not any(map(bytes.strip, lines)):
-        return
-    columns = [layout.columns[name] for name in dtype.names or ()]
-    try:
-        yield np.loadtxt(lines, dtype, delimiter=layout.separator, usecols=columns, ndmin=1, encoding="ascii")
-    except (ValueError, IndexError) as error:
-        if len(lines) > 1:
-            half = len(lines) // 2
-            yield from _tables(lines[:half], layout, dtype, at)
-            yield from _tables(lines[half:], layout, dtype, at + half)
-        elif lines[0].endswith(b"\n"):
-            line = lines[0].decode("ascii", "replace").strip()[:80]
-            raise RecordingError(f"its line {at + 1} is not an event of four numbers: {line!r}") from error
+def _layout(head: bytes, columns: str | None) -> _Layout:
+    layout = _Layout()
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            if name != "utf-8":
+                raise RecordingError(f"it is {name} text; save it as UTF-8 or plain ASCII")
+            layout.start = len(mark)
+    names: list[str] | None = None
+    whole = head[: head.rfind(b"\n") + 1] or head
+    lines = whole[layout.start :].splitlines(keepends=True)
+    sample: list[bytes] = []
+    for raw in lines:
+        line = raw.strip()
+        text = line.decode("utf-8", "replace")
+        if sample:
+            sample += [line] if line and not _is_comment(line) else []
+        elif not line:
+            layout.start += len(raw)
+        elif geometry := re.fullmatch(r"%\s*geometry\s*[:=]?\s*(\d+)\s*[,x]\s*(\d+)", text, re.IGNORECASE):
+            layout.size, layout.unit = (int(geometry[1]), int(geometry[2])), "us"
+            layout.places = {"x": 0, "y": 1, "p": 2, "t": 3}
+            layout.why = [f"text with Prophesee's header {text!r}: columns x,y,p,t"]
+            layout.start += len(raw)
+        elif _is_comment(line):
+            found = _split(text.lstrip("#%/ \t"), _separator(line))
+            names = found if names is None and named_columns(found) else names
+            layout.start += len(raw)
+        elif _is_header(text):
+            names = _split(text, _separator(line))
+            layout.start += len(raw)
+        elif layout.size is None and re.fullmatch(r"\d{1,5}[\s,;]+\d{1,5}", text):
+            width, height = (int(number) for number in re.findall(r"\d+", text))
+            layout.size = (width, height)
+            layout.why = [f"text with the size {width}×{height} in its first line"]
+            layout.start += len(raw)
         else:
-            raise CutShort("its last line is cut short") from error
+            sample.append(line)
+    if not sample:
+        raise RecordingError("it has no events")
+    layout.separator = _separator(sample[0])
+    _place(layout, names, sample, columns)
+    return layout
+
+
+def _place(layout: _Layout, names: list[str] | None, sample: list[bytes], columns: str | None) -> None:
+    """Find out which column is which."""
+    named = None if names is None else named_columns(names)
+    if names is not None and named is not None:
+        layout.places, layout.why = named, [*layout.why, f"text with the header {_shown(names)}"]
+        layout.unit = layout.unit or named_unit(names[named["t"]])
+        size = [re.fullmatch(r"\W*[xy]@(\d+)\W*", names[named[key]], re.IGNORECASE) for key in "xy"]
+        if size[0] and size[1]:  # faery's header, and ours
+            layout.size, layout.unit = (int(size[0][1]), int(size[1][1])), "us"
+    if columns is not None:
+        layout.places, layout.why = TableHints.places(columns), [f"text with columns {columns} as --columns says"]
+    elif names is not None and named is None:
+        raise RecordingError(
+            f"which of its columns {_shown(names)} are t, x, y and polarity is unclear; say it with --columns, "
+            "such as --columns t,x,y,p (- for a column that is not needed)"
+        )
+    elif not layout.places:
+        layout.places, why = infer_columns(_values(sample[:_SAMPLE_LINES], layout.separator))
+        layout.why = [*(layout.why or ["text of numbers"]), why]
+
+
+def _shown(names: list[str]) -> str:
+    return repr(",".join(names))[:100]
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.startswith((b"#", b"%", b"//"))
+
+
+def _is_header(text: str) -> bool:
+    """Whether a line has a word in it that is neither a number nor a polarity's."""
+    words = re.findall(r"[^\W\d_]{2,}", re.sub(r"(?i)true|false|on|off|pos|neg|[-+.\d]e[-+]?\d+|nan|inf", " ", text))
+    single = re.findall(r"(?<![\w.])[a-zA-Z](?![\w.])", text)
+    return bool(words) or len(single) > 1 or bool(re.search(r"[xy]@\d", text))
+
+
+def _separator(line: bytes) -> int:
+    return next((ord(c) for c in ";\t," if c.encode() in line), WHITE)
+
+
+def _split(text: str, separator: int) -> list[str]:
+    fields = text.split() if separator == WHITE else text.split(chr(separator))
+    return [
+        name.strip(" \t\"'()[]{}") if not re.search(r"\w\s*[\[(]", name) else name.strip(" \t\"'") for name in fields
+    ]
+
+
+def _values(lines: list[bytes], separator: int) -> np.ndarray:
+    """(K, C) float64: every column of the lines that have as many as the first."""
+    words = {"true": 1.0, "on": 1.0, "t": 1.0, "false": 0.0, "off": 0.0, "f": 0.0}
+    rows = []
+    for line in lines:
+        row = []
+        for name in _split(line.decode("utf-8", "replace"), separator):
+            text = name.replace(",", ".") if separator != ord(",") else name
+            try:
+                row.append(words[text.lower()] if text.lower() in words else float(text))
+            except ValueError:
+                row.append(np.nan)
+        rows.append(row)
+    rows = [row for row in rows if len(row) == len(rows[0])]
+    return np.array(rows, np.float64)
+
+
+def _evidence(path: str, layout: _Layout) -> TimeEvidence:
+    """What the whole file shows of its times; of a very large one, many pieces from its start to its end."""
+    total = os.path.getsize(path)
+    kept = max(_SAMPLE_LINES, _SAMPLE_TIMES * _PIECE_BYTES // total)  # of each part, one after the other
+    n, finest, times = 0, 9, []
+    with open(path, "rb") as file:
+        whole = total <= _WHOLE_BYTES
+        for table in _tables(file, layout, total, cut=True) if whole else _pieces(file, layout, total):
+            n += len(table)
+            finest = min(finest, finest_power(table.mantissa, table.exponent))
+            times.append(table.mantissa[:kept] * 10.0 ** table.exponent[:kept])
+    if not n:
+        raise RecordingError("it has no events")
+    if not whole:
+        n = round(n * total / _WHOLE_BYTES)
+    return TimeEvidence.of(np.concatenate(times), n, finest if finest >= -9 else None, whole=finest >= 0)
+
+
+def _pieces(file: BinaryIO, layout: _Layout, total: int) -> Iterator[_Table]:
+    """The events in pieces all over a large file."""
+    for at in np.linspace(layout.start, total - _PIECE_BYTES, _WHOLE_BYTES // _PIECE_BYTES).astype(int).tolist():
+        file.seek(at)
+        piece = file.read(_PIECE_BYTES)
+        begin = 0 if at == layout.start else piece.find(b"\n") + 1
+        yield _parse(np.frombuffer(piece[begin : piece.rfind(b"\n") + 1], np.uint8), 0, layout)[0]
+
+
+def _tables(file: BinaryIO, layout: _Layout, size: int, *, cut: bool = False) -> Iterator[_Table]:
+    """The events up to byte `size`, block by block. `cut`: end silently at what is no event."""
+    file.seek(layout.start)
+    left = size - layout.start
+    rest = b""
+    while left > 0 or rest:
+        fresh = file.read(min(_BLOCK_BYTES, left)) if left > 0 else b""
+        left = left - len(fresh) if fresh else 0
+        block = rest + fresh
+        end = len(block) if left <= 0 else max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
+        text, at, bad = np.frombuffer(block, np.uint8, end), 0, False
+        while at < end and not bad:
+            table, at, bad = _parse(text, at, layout)
+            if len(table):
+                yield table
+        if bad:
+            if not cut:
+                _complain(file, layout, block, at, file.tell() - len(block) + at, last=left <= 0)
+            return
+        rest = block[end:] if left > 0 else b""
+        if len(rest) > _LONGEST_LINE:
+            raise RecordingError(f"it has a line of more than {_LONGEST_LINE:,} bytes; it is damaged")
+
+
+def _parse(text: np.ndarray, at: int, layout: _Layout) -> tuple[_Table, int, bool]:
+    room = max(1, (len(text) - at) // 8 + 1)
+    columns = (np.empty(room, dtype) for dtype in (np.int64, np.int32, np.int16, np.int16, np.int8))
+    table = _Table(*columns)
+    parts = (table.mantissa, table.exponent, table.x, table.y, table.polarity)
+    n, at, bad = read_lines(text, at, layout.separator, layout.columns, *parts)
+    return _Table(*(part[:n] for part in parts)), at, bad
+
+
+def _complain(file: BinaryIO, layout: _Layout, block: bytes, at: int, position: int, last: bool) -> None:
+    line = re.split(rb"[\r\n]", block[at : at + _LONGEST_LINE], maxsplit=1)
+    if len(line) == 1 and last:
+        raise CutShort("its last line is cut short")
+    file.seek(0)
+    number = 1
+    while position > 0:
+        part = file.read(min(_BLOCK_BYTES, position))
+        number += part.count(b"\n")
+        position -= len(part)
+        if not part:
+            break
+    shown = line[0].decode("ascii", "replace").strip()[:80]
+    if layout.separator == WHITE or line[0].count(layout.separator) >= max(layout.places.values()):
+        values = _values([line[0]], layout.separator)[0]
+        pixels = [values[place] for name, place in layout.places.items() if name in "xy" and place < len(values)]
+        if len(pixels) == 2 and np.all(np.isfinite(pixels)) and np.any(np.array(pixels) % 1):
+            raise RecordingError(f"its line {number} has a pixel that is no whole number: {shown!r}; round them first")
+    raise RecordingError(f"its line {number} is not an event of four numbers: {shown!r}")
+
+
+def _events(path: str, layout: _Layout, unit: str) -> Iterator[np.ndarray]:
+    with open(path, "rb") as file:
+        for table in _tables(file, layout, os.path.getsize(path)):
+            yield make_events(table.times_us(unit), table.x, table.y, table.polarity)
 
 
 def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:

@@ -77,7 +77,7 @@ def read_trigger_file(path: str | Path, sweep: SweepSettings | None, unit: str |
     Args:
         path: the file.
         sweep: of the calibration, whose frequency tells the unit of time where nothing else does.
-        unit: "s", "ms", "us" or "ns"; it comes before what the header says.
+        unit: "s", "ms", "us" or "ns", for a file that does not say it; one in the header comes first.
 
     Raises:
         RecordingError: it cannot be read, is no table of triggers, or its unit of time is unknown.
@@ -109,7 +109,7 @@ def read_trigger_file(path: str | Path, sweep: SweepSettings | None, unit: str |
     if layout is None or not times:
         raise RecordingError(f"{path}: has no trigger")
     edges = _edges(path, words)
-    unit, notes = _unit(path, times, edges, unit or layout.unit, sweep)
+    unit, notes = _unit(path, times, edges, layout.unit or unit, sweep)
     factor = UNITS_US[unit]
     if max(map(abs, times)) * factor > _LARGEST_US:
         raise RecordingError(f"{path}: has times beyond any clock's, {max(times, key=abs)} {unit}")
@@ -233,5 +233,6 @@ def _unit(
                     note = f"{path.name}: its times are taken for {unit}, by the lens's {sweep.frequency_hz:g} Hz"
                     return unit, (note,)
     raise RecordingError(
-        f"{path}: does not say in what unit its times are; name the column t_s, t_ms, t_us or t_ns in a header"
+        f"{path}: does not say in what unit its times are; name the column t_s, t_ms, t_us or t_ns in a header, or "
+        "give --time-unit"
     )

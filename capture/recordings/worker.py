@@ -78,6 +78,7 @@ class ParentPort:
 
 def main() -> None:
     """Run the job in `sys.argv[1]`, report how it went, and end without running any library's destructors."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for the whole group, it is for the owner to end this process
     job = json.loads(sys.argv[1])
     arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in job["arguments"].items()}
     port = ParentPort(Ring(job["ring_fd"]), Connection(job["control_fd"]))

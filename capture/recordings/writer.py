@@ -22,19 +22,21 @@ from .source import Chunk
 
 WRITE_STALL_TIMEOUT_S = 60.0
 _FULL_DISK_BYTES = 1 << 20
+_NO_TIME_US = -(1 << 62)
 
 
 class RecordingWriter:
     """A recording being written, in the format that the suffix of `path` asks for, by a process of its own.
 
     The file appears when the writer is closed, whole, or not at all: leaving the `with` block by an exception throws
-    it away. HDF5 holds everything, RAW all but the calibration, and AEDAT4 all but triggers of channels other than its own
-    (`aedat4.TRIGGER_KINDS`). DAT, ES and CSV have no place for triggers, ES none for the absolute time (its clock starts
-    with the first event), and writing what they cannot hold is an error unless `lossy`; then `losses` says what was
-    lost. The calibration is left out in any case where it has no place.
+    it away. HDF5 and NPZ hold everything, RAW all but the calibration, and AEDAT4 all but triggers of channels other
+    than its own (`aedat4.TRIGGER_KINDS`). DAT, ES and CSV have no place for triggers, ES none for the absolute time
+    (its clock starts with the first event), and writing what they cannot hold is an error unless `lossy`; then
+    `losses` says what was lost. The calibration is left out in any case where it has no place.
 
     Raises:
-        RecordingError: an unknown suffix, `path` exists and `force` is not given, or it cannot be written.
+        RecordingError: an unknown suffix, `path` exists and `force` is not given, it is a file of another kind, or it
+            cannot be written.
     """
 
     def __init__(
@@ -56,8 +58,8 @@ class RecordingWriter:
         self._lost_triggers = 0
         self._lost_channels: Counter[int] = Counter()  # triggers of channels that the format does not know
         self._clock_shift_us = 0
-        self._end_us = 0
-        self._partial = PartialFile(path, force)
+        self._end_us = _NO_TIME_US
+        self._partial = PartialFile(path, force, "recording")
         self._process: WorkerProcess | None = None
         arguments = {
             "path": str(self._partial.path.absolute()),
@@ -168,6 +170,12 @@ class RecordingWriter:
         times = batch.triggers["timestamp"]
         if len(times) and (times[0] < self._end_us or np.any(times[1:] < times[:-1])):
             raise RecordingError(f"{self.path}: triggers are not in time order; sort them")
+        oldest = [int(array["timestamp"][0]) for array in (batch.events, batch.triggers) if len(array)]
+        if oldest and min(oldest) < 0 and not self._format.holds_negative:
+            raise RecordingError(
+                f"{self.path}: {self._format.name} has no times below 0, and this recording begins at "
+                f"{min(oldest)} µs; write .h5, .npz or .csv"
+            )
         newest = [int(array["timestamp"][-1]) for array in (batch.events, batch.triggers) if len(array)]
         self._end_us = max([self._end_us, *newest])
 
@@ -215,7 +223,7 @@ def write_recording(
 ) -> tuple[str, ...]:
     """Write batches, a `Recording` for one, as a recording; returns what was lost, nothing as a rule.
 
-    The format follows the suffix: .h5, .hdf5, .aedat4, .raw (EVT2), .dat, .es, .csv, .txt. See `RecordingWriter`.
+    The format follows the suffix: .h5, .hdf5, .npz, .aedat4, .raw (EVT2), .dat, .es, .csv, .txt. See `RecordingWriter`.
 
     Raises:
         RecordingError: as for `RecordingWriter`; there is no file then.

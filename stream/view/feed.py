@@ -17,6 +17,9 @@ from ..subscriber import Subscriber
 _LOOK_S = 0.2
 _SILENCE_S = 3.0
 """A publisher says something once a second, so after this long something is wrong."""
+_PATIENCE_SWEEPS = 3
+"""A slow lens gives depth more rarely than the publisher says something."""
+
 _RECENT = 50
 
 
@@ -34,13 +37,23 @@ class Heard:
     restarted_at: datetime | None = None  # when the newest of several streams began
     ended: bool = False  # the newest stream said that it is over
     silent_s: float = 0.0  # since the last message, or since we began to listen
+    depthless_s: float = 0.0  # since the last depth of the newest stream, or since its first message
     wire_ms: float = float("nan")  # median time on the way, by the host's clock
     trouble: str = ""  # why connecting failed
 
     @property
-    def live(self) -> bool:
-        """Whether frames are coming now."""
+    def connected(self) -> bool:
+        """Whether a publisher is there now, with depth or without."""
         return self.streams > 0 and not self.ended and self.silent_s < _SILENCE_S
+
+    @property
+    def live(self) -> bool:
+        """Whether depth is coming now: a publisher whose camera is gone goes on telling how it is."""
+        return self.connected and self.depthless_s < max(_SILENCE_S, _PATIENCE_SWEEPS * self._sweep_s)
+
+    @property
+    def _sweep_s(self) -> float:
+        return 0.0 if self.depth is None else (self.depth.t_end_us - self.depth.t_start_us) * 1e-6
 
 
 def describe(heard: Heard, address: str) -> str:
@@ -48,6 +61,10 @@ def describe(heard: Heard, address: str) -> str:
     silence = f"for {heard.silent_s:.0f} s"
     if heard.live:
         text = f"Live from {address}."
+    elif heard.connected:
+        text = f"No depth from {address} for {heard.depthless_s:.0f} s, though its publisher is there"
+        old = "; the picture is old" if heard.depth is not None else ""
+        text += f"{old}: {_why_no_depth(heard.status)}."
     elif heard.rejected and heard.streams == 0:
         text = f"What comes from {address} does not follow the wire format; is it a sweepdepth publisher?"
     elif heard.streams == 0:
@@ -61,6 +78,15 @@ def describe(heard: Heard, address: str) -> str:
     if heard.restarted_at is not None:
         text += f" The publisher restarted at {heard.restarted_at:%H:%M:%S}; this is its stream {heard.streams}."
     return text
+
+
+def _why_no_depth(status: StatusFrame | None) -> str:
+    """What a publisher says of itself that explains why it has no depth."""
+    if status is None:
+        return "it has not said why"
+    if status.warnings:
+        return "; ".join(status.warnings)
+    return "no events come from the camera" if status.events_per_s == 0 else "no whole sweep has come"
 
 
 class Feed:
@@ -83,7 +109,7 @@ class Feed:
         self._lock = threading.Lock()
         self._heard = Heard()
         self._wire_ms: deque[float] = deque(maxlen=_RECENT)
-        self._last_word = time.monotonic()
+        self._last_word = self._last_depth = time.monotonic()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._receive, name="feed", daemon=True)
         self._thread.start()
@@ -91,7 +117,8 @@ class Feed:
     def heard(self) -> Heard:
         """What has come until now."""
         with self._lock:
-            return replace(self._heard, silent_s=time.monotonic() - self._last_word)
+            now = time.monotonic()
+            return replace(self._heard, silent_s=now - self._last_word, depthless_s=now - self._last_depth)
 
     def close(self) -> None:
         """Stop listening."""
@@ -129,3 +156,5 @@ class Feed:
                     self._heard = replace(known, **news)
                     if frame is not None:
                         self._last_word = time.monotonic()
+                    if isinstance(frame, DepthFrame) or subscriber.streams > known.streams:
+                        self._last_depth = time.monotonic()

@@ -60,27 +60,18 @@ class Page:
 
     def show_state(self, heard: Heard, settings: Settings, address: str) -> None:
         """Say how it is going."""
-        facts = []
-        if heard.depth is not None:
-            info, camera = heard.depth.info, heard.depth.info.camera
-            known = np.isfinite(heard.depth.depth).mean()
-            far = f"{1 / info.far_diopters:.2f} m" if info.far_diopters else "infinity"
-            facts += [
-                f"{camera.width}×{camera.height} pixels, {1 / info.near_diopters:.2f} m to {far}, {info.estimator}",
-                f"frame {heard.depth.seq}: {100 * known:.0f} % of the pixels known, quality {heard.depth.quality:.2f}",
-            ]
+        facts = [] if heard.depth is None else _facts(heard.depth)
         if heard.status is not None:
             facts += heard.status.warnings
         if heard.rejected:
             facts.append(f"{heard.rejected} messages did not follow the wire format")
         mark = ("▮▮", "#d55e00") if settings.paused else ("●", "#009e73") if heard.live else ("○", "#d55e00")
-        said = ("Paused. " if settings.paused else "") + describe(heard, address)
-        self._set(
-            "state",
-            self._state,
-            f'<div style="padding:0.5em 0.75em;font-size:0.875em"><b style="color:{mark[1]}">{mark[0]}</b> '
-            f"<b>{html.escape(said)}</b><br>{'<br>'.join(map(html.escape, facts))}</div>",
-        )
+        self._say(mark, ("Paused. " if settings.paused else "") + describe(heard, address), facts)
+
+    def show_file(self, frame: DepthFrame, title: str, at_s: float) -> None:
+        """Say which frame of a file is on show."""
+        direction = frame.direction.name.lower().replace("_to_", "→")
+        self._say(("▤", "#0072b2"), title, [f"{at_s:.2f} s, {direction}", *_facts(frame)])
 
     def show_depth(self, frame: DepthFrame, settings: Settings) -> None:
         """Show a depth map as a picture and as points, and how sure it is."""
@@ -122,6 +113,14 @@ class Page:
         """Draw the plots."""
         self._plots.show(history)
 
+    def _say(self, mark: tuple[str, str], title: str, facts: list[str]) -> None:
+        self._set(
+            "state",
+            self._state,
+            f'<div style="padding:0.5em 0.75em;font-size:0.875em"><b style="color:{mark[1]}">{mark[0]}</b> '
+            f"<b>{html.escape(title)}</b><br>{'<br>'.join(map(html.escape, facts))}</div>",
+        )
+
     def _set(self, name: str, element: viser.GuiHtmlHandle, content: str) -> None:
         """Send what changed, and nothing else."""
         if self._scales.get(name) != content:
@@ -136,6 +135,17 @@ class Page:
             return
         name, content = snapshot(*self._saved, f".{event.target.value.lower()}")
         event.client.send_file_download(name, content, save_immediately=True)
+
+
+def _facts(frame: DepthFrame) -> list[str]:
+    """What a frame is of, and how much of it is known."""
+    info, camera = frame.info, frame.info.camera
+    far = f"{1 / info.far_diopters:.2f} m" if info.far_diopters else "infinity"
+    known = np.isfinite(frame.depth).mean()
+    return [
+        f"{camera.width}×{camera.height} pixels, {1 / info.near_diopters:.2f} m to {far}, {info.estimator}",
+        f"frame {frame.seq}: {100 * known:.0f} % of the pixels known, quality {frame.quality:.2f}",
+    ]
 
 
 def snapshot(frame: DepthFrame, settings: Settings, suffix: str) -> tuple[str, bytes]:

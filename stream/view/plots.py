@@ -47,7 +47,7 @@ class History:
         """Note how it is going at a time in seconds."""
         self._counts.append((now_s, heard.n_depth))
         seconds, frames = (new - old for new, old in zip(self._counts[-1], self._counts[0], strict=True))
-        status = heard.status if heard.live else None
+        status = heard.status if heard.connected else None
         latency_ms = {} if status is None else {stage: p.p50 for stage, p in status.latency_ms.items()}
         values = (
             frames / seconds if seconds else 0.0,

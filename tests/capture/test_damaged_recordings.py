@@ -94,14 +94,15 @@ def test_an_aedat4_file_without_its_index_is_read_up_to_the_cut(tmp_path, origin
 
 def test_a_text_file_is_read_up_to_the_line_that_is_none(tmp_path, calibration):
     path = tmp_path / "a.csv"
-    path.write_text("".join(f"{t},1,2,1\n" for t in range(1000)) + "1000,1")
+    path.write_text("t_us,x,y,p\n" + "".join(f"{t},1,2,1\n" for t in range(1000)) + "1000,1")
     events, end = read(path, calibration)
     assert events["timestamp"].tolist() == list(range(1000))
     assert str(end) == "its last line is cut short"
-    path.write_text("".join(f"{t},1,2,1\n" for t in range(1000)) + "one thousand,1,2,1\n1001,1,2,1\n")
+    lines = "".join(f"{t},1,2,1\n" for t in range(1000)) + "one thousand,1,2,1\n1001,1,2,1\n"
+    path.write_text("t_us,x,y,p\n" + lines)
     events, end = read(path, calibration)
     assert len(events) >= 990
-    assert "its line 1001 is not an event of four numbers: 'one thousand,1,2,1' after 1,000 events" in str(end)
+    assert "its line 1002 is not an event of four numbers: 'one thousand,1,2,1' after 1,000 events" in str(end)
 
 
 @pytest.mark.parametrize(
@@ -120,13 +121,17 @@ def test_a_text_file_is_read_up_to_the_line_that_is_none(tmp_path, calibration):
         (b"% evt 3.0\n% geometry 96x72\n" + np.random.default_rng(5).bytes(10_000), ""),
         (b"% evt 2.2\n% geometry 96x72\n" + bytes(8000), "it is encoded as '2.2'; EVT2, EVT2.1 and EVT3 can be read"),
         (b"% Version 2\n% Width 96\n% Height 72\n\x0c\x08" + np.random.default_rng(6).bytes(8000), ""),
-        (b"1,2,3,4\n5,6,7\n", "its line 2 is not an event of four numbers: '5,6,7'"),
+        (b"t,x@96,y@72,on\n1,2,3,1\n5,6,7\n", "its line 3 is not an event of four numbers: '5,6,7'"),
+        (b"t,x@96,y@72,on\n1,2,3,1\n5,6.5,7,1\n", "its line 3 has a pixel that is no whole number: '5,6.5,7,1'"),
         (
-            b"t,x,y,p\n" + b"1,2,3,1\n\n" * 5000 + b"1,2,x,1\n",
+            b"t_us,x,y,p\n" + b"1,2,3,1\n\n" * 5000 + b"1,2,x,1\n",
             "its line 10002 is not an event of four numbers: '1,2,x,1'",
         ),
         (b"t,x,y\n1,2,3\n", "is not a recording"),
-        (b"time,column,line,sign\n1,2,3,4\n", "its header 'time,column,line,sign' has no column for x"),
+        (
+            b"time,column,line,sign\n1,2,3,4\n",
+            "which of its columns 'time,column,line,sign' are t, x, y and polarity is",
+        ),
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value[:14]),
 )
@@ -243,7 +248,7 @@ def test_a_wrong_size_is_an_error_with_a_hint(tmp_path, lens):
     path = hdf5_of(tmp_path / "a.h5", recorded_events())
     with h5py.File(path, "a") as file:
         file.attrs["width"], file.attrs["height"] = 40, 40
-    assert "is its sensor really 40×40?" in str(read(path)[1])
+    assert "lie off the sensor of 40×40 pixels" in str(read(path)[1])
 
 
 def test_a_recording_without_triggers_has_none(tmp_path):

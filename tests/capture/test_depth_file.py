@@ -127,8 +127,9 @@ def test_an_existing_file_is_refused_before_any_work_and_replaced_by_force(writt
 
 
 def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, calibration):
-    with pytest.raises(RecordingError, match=r"a\.h5: cannot be written: No such file or directory"):
-        DepthFile(tmp_path / "none" / "a.h5", calibration, "polarity")
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordingError, match="file: the folder cannot be made: "):
+        DepthFile(tmp_path / "file" / "a.h5", calibration, "polarity")
 
 
 def test_frames_of_another_size_are_refused(tmp_path, calibration):
@@ -246,3 +247,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path, calibration):
         for _ in range(400):
             file.append(noise)
         assert psutil.Process().memory_info().rss - before < 4 << 20  # 11 MB went into the file
+
+
+def test_a_depth_file_opens_without_any_plugin(tmp_path, calibration):
+    """As in MATLAB, HDFView and plain h5py: shuffle and gzip are part of HDF5 itself."""
+    with DepthFile(tmp_path / "depth.h5", calibration, "polarity") as file:
+        file.append(frame(0))
+    script = (
+        "import sys, h5py\n"
+        "with h5py.File(sys.argv[1]) as file:\n"
+        "    print(file['depth'].compression, file['depth'].shuffle, (file['depth'][0] > 0).sum())\n"
+        "assert 'hdf5plugin' not in sys.modules\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "depth.h5")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert answer[:2] == ["gzip", "True"]
+    assert int(answer[2]) == np.count_nonzero(frame(0).depth > 0)

@@ -373,3 +373,25 @@ def test_lone_details_of_a_scene_are_not_hot():
     kernels.tally_pixels(np.full(400, 7, np.int16), np.full(400, 8, np.int16), signs, tally)
     kernels.tally_pixels(np.full(400, 1, np.int16), np.full(400, 1, np.int16), np.ones(400, np.int8), tally)
     assert sorted(map(tuple, find_suspects(tally, 2.0).tolist())) == [(1, 1), (7, 8)]
+
+
+def test_a_coarse_clock_is_not_taken_for_flicker(lens_here):
+    """Time stamps in steps of 10 ms make a line at 100 Hz, and no lamp does."""
+    rng = np.random.default_rng(3)
+    n = 60_000
+    steps = np.sort(rng.integers(0, 300, n)) * 10_000
+    columns = rng.integers(0, WIDTH, n), rng.integers(0, HEIGHT, n), rng.random(n) < 0.8
+    events = make_events(START + steps, *columns)
+    slots = np.bincount(steps[steps < 250_000] // SLOT_US, minlength=WINDOW_SLOTS).astype(float)
+    assert find_flicker(0.8 * slots, 0.2 * slots, WIDTH * HEIGHT, 2.5) is not None
+    watch = Watch(lens_here)
+    for part in batches(events, np.empty(0, TRIGGER_DTYPE)):
+        cleaned = watch.clean(part)
+        assert len(cleaned.events) == len(part.events)
+    assert not [line for line in watch.warnings if "flickers" in line]
+    fine = make_events(START + steps + np.sort(rng.integers(0, 5000, n)) % 5000, *columns)
+    fine = fine[np.argsort(fine["timestamp"], kind="stable")]
+    watch = Watch(lens_here, suppressing=False)
+    for part in batches(fine, np.empty(0, TRIGGER_DTYPE)):
+        watch.clean(part)
+    assert [line for line in watch.warnings if "flickers" in line]

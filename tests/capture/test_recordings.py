@@ -210,7 +210,8 @@ def test_real_recordings_come_in_whole(lens, name, size, n_events, span_us):
     assert len(events) == n_events
     assert events["timestamp"][-1] - events["timestamp"][0] == pytest.approx(span_us, rel=0.01)
     assert len(triggers) == 0  # frames' triggers are not external edges
-    assert not recording.repairs
+    assert not recording.repairs.events
+    assert recording.repairs.coarse_us == (1000 if name == "faery_dvs.es" else None)
 
 
 def test_a_missing_library_is_named_with_the_way_to_get_it(tmp_path):

@@ -27,7 +27,7 @@ from sweepdepth.capture.recordings.source import NO_EVENTS, NO_TRIGGERS, Sink, S
 
 WIDTH, HEIGHT = 96, 72
 START_US = 1_763_000_511_821_624
-SUFFIXES = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv"]
+SUFFIXES = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv", ".npz"]
 
 
 def steady(n: int, start_us: int = START_US) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_every_codec_gives_back_what_it_was_given(tmp_path, suffix, rows, edges)
 
 def codec(path: Path) -> tuple[Callable[..., Sink], Callable[..., Source]]:
     """The encoder and the decoder, to be run in this process."""
-    names = (for_writing(path).encoder, for_writing(path).decoder)
+    names = (for_writing(path).encoder or "", for_writing(path).decoder)
     encode, decode = (
         getattr(import_module(f"sweepdepth.capture.recordings.{module}"), function)
         for module, function in (name.split(":") for name in names)
@@ -243,12 +243,13 @@ def test_a_failure_leaves_what_was_there_before(tmp_path, suffix):
     [
         ("a.png", r"\.png is no recording format; use one of \.aedat4, \.h5"),
         ("a", "no suffix is no recording format"),
-        ("no/such/folder/a.aedat4", "cannot be written: No such file or directory"),
+        ("file/folder/a.aedat4", "file/folder: the folder cannot be made: Not a directory"),
         ("folder.h5", "is a folder"),
     ],
 )
 def test_paths_that_cannot_be_written_are_refused_at_once(tmp_path, path, message):
     (tmp_path / "folder.h5").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(RecordingError, match=message):
         RecordingWriter(tmp_path / path, WIDTH, HEIGHT)
 

@@ -84,6 +84,37 @@ def test_the_picture_names_sweeps_bins_and_units(tmp_path):
     assert (tmp_path / "recording.png").stat().st_size > 100_000
 
 
+def test_every_sweep_is_marked_however_many_there_are():
+    from matplotlib.patches import Rectangle
+
+    seen = survey(recording_path())
+    length_us = round(seen.sweeps[0].end_us - seen.sweeps[0].start_us)
+    assert seen.whole is not None
+    first_us = seen.whole.start_us
+    many = tuple(
+        replace(seen.sweeps[k % 2], start_us=first_us + k * length_us, end_us=first_us + (k + 1) * length_us)
+        for k in range(100)
+    )
+    long = Rates(first_us)
+    long.add(at([first_us, first_us + 100 * length_us - 1]))
+    figure = recording_figure(replace(seen, sweeps=many, whole=long, beginning=long))
+    bands = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
+    assert len(bands) == 100
+    assert sum(band.get_width() for band in bands) == pytest.approx(100 * length_us * 1e-6)
+
+
+def test_activity_fills_the_page_where_there_is_no_stack():
+    seen = survey(recording_path())
+    widths = []
+    for stack in (seen.stack, None):
+        figure = recording_figure(replace(seen, stack=stack))
+        figure.canvas.draw()
+        (activity,) = [axis for axis in figure.axes if axis.get_title() == "all events"]
+        widths.append(activity.get_window_extent().width / figure.bbox.width)
+    assert widths[0] < 0.2
+    assert widths[1] > 0.3
+
+
 def test_a_long_recording_is_shown_whole_and_from_its_beginning(tmp_path, lens):
     """Ten minutes with an event every millisecond, and no triggers at all."""
     times = START + np.arange(0, 600_000_000, 1000)

@@ -4,7 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from uuid import UUID
 
+import h5py
 import numpy as np
+from scipy.io import savemat
 
 from sweepdepth.capture import dataset
 from sweepdepth.capture.calibration import Calibration
@@ -18,9 +20,10 @@ from sweepdepth.stream.messages import DepthFrame, Percentiles, StackFrame, Stat
 
 from .readers import HEIGHT, LENS, WIDTH
 
-WRITTEN = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv"]
+WRITTEN = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv", ".npz"]
 READ_ONLY = [".evt21.raw", ".evt3.raw", ".aedat2", ".aedat3"]
-RECORDINGS = [*WRITTEN, *READ_ONLY]
+RECORDINGS = [*WRITTEN, *READ_ONLY, ".npy", ".mat", ".mcap", ".txt", "_table.h5", "_ecf.h5"]
+"""Endings of `recording…`: the written formats, and those that are read only."""
 CALIBRATION = Calibration.parse(LENS)
 INFO = StreamInfo.of(CALIBRATION, "polarity")
 STREAM = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
@@ -70,6 +73,7 @@ def write_originals(folder: Path) -> None:
     """One sound file of each kind; weights only where torch is installed."""
     for suffix, content in read_only().items():
         (folder / f"recording{suffix}").write_bytes(content)
+    write_arrays(folder)
     for suffix in WRITTEN:
         batch = Batch(events(), triggers(), 0)
         write_recording(folder / f"recording{suffix}", [batch], WIDTH, HEIGHT, CALIBRATION, lossy=True)
@@ -91,6 +95,68 @@ def write_originals(folder: Path) -> None:
 
         network = make_network(EvidenceConfig(thin=2, widths=(2, 3), fine=2))
         save_weights(folder / "weights.safetensors", network, {"deviation": {"scale": 1}})
+
+
+def write_arrays(folder: Path) -> None:
+    """Recordings in formats that are read only."""
+    columns = [events()[name].astype(np.int64) for name in ("timestamp", "x", "y", "polarity")]
+    table = np.stack(columns, axis=1)
+    np.save(folder / "recording.npy", table)
+    savemat(
+        folder / "recording.mat", {"TD": dict(zip(("ts", "x", "y", "p"), columns, strict=True))}, do_compression=True
+    )
+    lines = [f"{t / 1e6:.6f} {x} {y} {'on' if p else 'off'}" for t, x, y, p in table.tolist()]
+    (folder / "recording.txt").write_text("\n".join(lines) + "\n")
+    with h5py.File(folder / "recording_table.h5", "w") as file:
+        file.create_dataset("events", data=table, chunks=(1000, 4), compression="gzip")
+        file.attrs["width"], file.attrs["height"] = WIDTH, HEIGHT
+    write_ecf(folder / "recording_ecf.h5", table)
+    if find_spec("rosbags"):
+        write_bag(folder / "recording.mcap", table)
+
+
+def write_ecf(path: Path, table: np.ndarray) -> None:
+    """Prophesee's HDF5 with events packed whole: a run for each time, and 24 bits for each pixel and polarity."""
+    dtype = np.dtype({"names": list("xypt"), "formats": ["<u2", "<u2", "<i2", "<i8"], "offsets": [0, 2, 4, 8]})
+    content = (len(table) << 2 | 2).to_bytes(4, "little") + int(table[0, 0]).to_bytes(8, "little")
+    for step in np.diff(table[:, 0], prepend=table[0, 0]).tolist():
+        if step >= 15:
+            content += bytes([0xF0 | step & 15, 0xF0 | step >> 4 & 15, 0xF0 | step >> 8])
+        content += bytes([(step if step < 15 else 0) << 4 | 1])
+    words = [y << 12 | x << 1 | p for _, x, y, p in table.tolist()]
+    for k in range(0, len(words), 4):
+        a, b, c, d = words[k : k + 4]
+        for word in (a << 8 | b & 0xFF, b >> 8 << 16 | c & 0xFFFF, c >> 16 << 24 | d):
+            content += word.to_bytes(4, "little")
+    with h5py.File(path, "w") as file:
+        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        settings.set_chunk((len(table),))
+        settings.set_filter(0x8ECF, h5py.h5z.FLAG_OPTIONAL, ())
+        space, kind = h5py.h5s.create_simple((len(table),)), h5py.h5t.py_create(dtype)
+        h5py.h5d.create(file.create_group("CD").id, b"events", kind, space, settings).write_direct_chunk((0,), content)
+        file.attrs["geometry"] = f"{WIDTH}x{HEIGHT}"
+
+
+def write_bag(path: Path, table: np.ndarray) -> None:
+    """A bag of ROS 2 with one packet of events in the encoding "mono"."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store, name = get_typestore(Stores.ROS2_HUMBLE), "event_camera_msgs/msg/EventPacket"
+    fields = "std_msgs/Header header\nuint32 height\nuint32 width\nuint64 seq\nuint64 time_base\nstring encoding\n"
+    store.register(get_types_from_msg(fields + "bool is_bigendian\nuint8[] events\n", name))
+    t, x, y, p = (column.astype(np.uint64) for column in table.T)
+    base = t[0]
+    words = (t - base) * np.uint64(1000) | x << np.uint64(32) | y << np.uint64(48) | p << np.uint64(63)
+    stamp = store.types["builtin_interfaces/msg/Time"](0, 0)
+    header = store.types["std_msgs/msg/Header"](stamp=stamp, frame_id="")
+    packet = words.astype("<u8").view(np.uint8)
+    message = store.types[name](header, HEIGHT, WIDTH, 0, int(base) * 1000, "mono", False, packet)
+    folder = path.with_suffix(".bag2")
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/events", name, typestore=store)
+        writer.write(connection, int(base) * 1000, store.serialize_cdr(message, name))
+    next(folder.glob("*.mcap")).rename(path)
 
 
 def messages() -> dict[str, list[bytes]]:

@@ -189,6 +189,22 @@ def test_offline_nothing_is_dropped_and_the_source_waits(calibration, scene):
     assert seen[0] <= 10 * (WAITING_STACKS + 2) + 2
 
 
+@pytest.mark.parametrize("rate", ["sweep", "bin"])
+def test_a_lossless_run_falls_behind_its_pace_and_drops_nothing(calibration, scene, rate):
+    """An estimator that needs longer than the recording lasts in all, at ten times its pace."""
+
+    class Slow(PolarityReversal):
+        def __call__(self, stack):
+            time.sleep(0.5 if rate == "sweep" else 0.03)
+            return super().__call__(stack)
+
+    offline = run(calibration, scene.batches, rate=rate)[1]
+    summary, frames, _ = run(calibration, scene.batches, speed=10.0, lossless=True, rate=rate, estimator=Slow())
+    assert [frame.t_end_us for frame in frames] == [frame.t_end_us for frame in offline]
+    assert sum(summary.drops.values()) == 0
+    assert any("fell behind the recording's pace by up to" in warning for warning in summary.warnings)
+
+
 def test_stopping_sends_what_was_finished_and_ends_soon(calibration, scene):
     stop = threading.Event()
 

@@ -308,6 +308,25 @@ def wait_until(condition: Callable[[], bool], patience_s: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def test_a_publisher_without_depth_is_not_live(make_frame):
+    """Its camera is gone, or its sweeps are not found: it says so once a second, and the page must not look well."""
+    gone = "camera: disconnected for 2.0 s (it was unplugged); trying again"
+    with Publisher("tcp://127.0.0.1:*") as publisher, Feed(publisher.address, ("depth", "status")) as feed:
+        assert publisher.wait_for_subscribers(1, timeout=60)
+        publisher.publish(make_frame(0, WIDTH, HEIGHT))
+        wait_until(lambda: feed.heard().live)
+        deadline = time.monotonic() + 60
+        while feed.heard().live and time.monotonic() < deadline:
+            publisher.publish(StatusFrame(0.0, 0.0, warnings=(gone,)))
+            time.sleep(0.2)
+        heard = feed.heard()
+        assert heard.connected
+        assert not heard.live
+        assert f"though its publisher is there; the picture is old: {gone}" in describe(heard, publisher.address)
+        publisher.publish(make_frame(1, WIDTH, HEIGHT))
+        wait_until(lambda: feed.heard().live)
+
+
 def test_a_feed_keeps_the_latest_and_nothing_else(make_frame):
     with Sender(make_frame, rate=200) as sender, Feed(sender.address, ("depth",)) as feed:
         wait_until(lambda: feed.heard().n_depth >= 100)

@@ -1,10 +1,12 @@
 """Prophesee RAW files, read: what their header says, and their words decoded block by block."""
 
+import io
 import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +36,13 @@ class _Encoding:
     decode: Callable[..., tuple[int, int, int]]
 
 
+_PLAIN_ENCODINGS = {
+    "EVT2": _Encoding("EVT2", "<u4", 1, EVT2_CLOCK, evt2.decode_words),
+    "EVT3": _Encoding("EVT3", "<u2", 1, EVT3_CLOCK, evt3.decode_words),
+}
+"""Those whose words have their bytes in one order."""
+
+
 def decode(path: str, size: tuple[int, int] | None) -> Source:
     """Open a Prophesee RAW file; triggers of all channels are read."""
     header = read_header(path)
@@ -43,8 +52,53 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
         raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
     losses = Losses()
     start_us = header.whole_number("t0") or 0  # what writers of files with absolute times leave there
-    reading = _Reading(path, header.data_at, encoding, start_us, losses)
+    n_bytes = max(os.path.getsize(path) - header.data_at, 0)
+    reading = _Reading(partial(_open_words, path, header.data_at), n_bytes, header.data_at, encoding, start_us, losses)
     return Source(Header(encoding.name, *found), reading.chunks(), losses=losses)
+
+
+def decode_packets(name: str, packets: Iterator[bytes], n_bytes: int, losses: Losses) -> Iterator[Chunk]:
+    """Decode the words of a camera that come in packets, as in bags of ROS; times are the sensor's.
+
+    Args:
+        name: "EVT2" or "EVT3".
+        packets: their bytes in order; a packet may end in the middle of a word.
+        n_bytes: about how many there are in all.
+        losses: what is dropped is counted there.
+
+    Raises:
+        RecordingError, CutShort: as for files, while the chunks are taken.
+    """
+    return _Reading(lambda: _Packets(packets), n_bytes, 0, _PLAIN_ENCODINGS[name], 0, losses).chunks()
+
+
+def _open_words(path: str, data_at: int) -> io.RawIOBase:
+    file = open(path, "rb", buffering=0)  # noqa: SIM115
+    file.seek(data_at)
+    return file
+
+
+class _Packets(io.RawIOBase):
+    """Packets as one file after another."""
+
+    def __init__(self, packets: Iterator[bytes]) -> None:
+        super().__init__()
+        self._packets = packets
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not len(self._rest):
+            packet = next(self._packets, None)
+            if packet is None:
+                return 0
+            self._rest = memoryview(packet)
+        n = min(len(buffer), len(self._rest))
+        buffer[:n] = self._rest[:n]
+        self._rest = self._rest[n:]
+        return n
 
 
 def _encoding(path: str, header: TextHeader) -> _Encoding:
@@ -54,10 +108,8 @@ def _encoding(path: str, header: TextHeader) -> _Encoding:
     if not stated and "gen3" in header.values.get("plugin_name", ""):
         stated = "2.0"
     name = _VERSIONS.get(stated.strip())
-    if name == "EVT2":
-        return _Encoding(name, "<u4", 1, EVT2_CLOCK, evt2.decode_words)
-    if name == "EVT3":
-        return _Encoding(name, "<u2", 1, EVT3_CLOCK, evt3.decode_words)
+    if name in _PLAIN_ENCODINGS:
+        return _PLAIN_ENCODINGS[name]
     if name == "EVT2.1":
         claimed = re.search(r"endianness=(\w+)", options)
         with open(path, "rb") as file:
@@ -89,10 +141,23 @@ def _size(header: TextHeader) -> tuple[int, int] | None:
 
 
 class _Reading:
-    """One pass over a file: its blocks, what the clock did, and what was dropped."""
+    """One pass over words: their blocks, what the clock did, and what was dropped.
 
-    def __init__(self, path: str, data_at: int, encoding: _Encoding, start_us: int, losses: Losses) -> None:
-        self._path = path
+    `open_words` opens them, `n_bytes` is how many bytes they have, and `data_at` at which byte of their file they
+    begin.
+    """
+
+    def __init__(
+        self,
+        open_words: Callable[[], io.RawIOBase],
+        n_bytes: int,
+        data_at: int,
+        encoding: _Encoding,
+        start_us: int,
+        losses: Losses,
+    ) -> None:
+        self._open_words = open_words
+        self._n_bytes = n_bytes
         self._data_at = data_at
         self._encoding = encoding
         self._start_us = start_us
@@ -112,7 +177,7 @@ class _Reading:
         out = np.empty(_BLOCK_EVENTS, EVENT_DTYPE)
         out_words, edges = out.view(np.int64), np.empty(_BLOCK_WORDS, TRIGGER_DTYPE)
         limits = encoding.clock.limits(self._start_us)
-        n_words = max(os.path.getsize(self._path) - self._data_at, 0) // self._word_bytes
+        n_words = self._n_bytes // self._word_bytes
         done, delivered, rest = 0, False, 0
         for words, stop, rest in self._blocks():  # noqa: B007
             at = 0
@@ -146,11 +211,10 @@ class _Reading:
         memory = np.empty(_BLOCK_WORDS * self._word_bytes + ahead, np.uint8)
         view = memory.data
         filled, ended = 0, False
-        with open(self._path, "rb", buffering=0) as file:
-            file.seek(self._data_at)
+        with self._open_words() as file:
             while not ended:
                 while filled < len(memory) and not ended:
-                    n = file.readinto(view[filled:])
+                    n = file.readinto(view[filled:]) or 0
                     filled, ended = filled + n, n == 0
                 whole = filled // self._word_bytes
                 stop = whole if ended else whole - LOOKAHEAD_WORDS

@@ -1,0 +1,50 @@
+"""What a file of text or arrays may leave open, and its owner knows: the order of columns and the unit of time."""
+
+from dataclasses import dataclass
+
+from ..errors import RecordingError
+
+UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+"""Units of time and how many nanoseconds each has."""
+
+
+@dataclass(frozen=True)
+class TableHints:
+    """How to read a file that does not say it itself; None leaves it to the file.
+
+    - `columns`: the columns in their order, such as "t,x,y,p"; "-" stands for a column that is not needed.
+    - `time_unit`: "s", "ms", "us" or "ns".
+
+    Raises:
+        RecordingError: a value is neither of these.
+    """
+
+    columns: str | None = None
+    time_unit: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.columns is not None:
+            self.places(self.columns)
+        if self.time_unit is not None and self.time_unit not in UNITS:
+            raise RecordingError(f"--time-unit {self.time_unit}: expected one of {', '.join(UNITS)}")
+
+    def __bool__(self) -> bool:
+        return self.columns is not None or self.time_unit is not None
+
+    @staticmethod
+    def places(columns: str) -> dict[str, int]:
+        """Where each of t, x, y and p stands in `columns`.
+
+        Raises:
+            RecordingError: one of them is missing or there twice, or there is a name that is none of them.
+        """
+        names = [name.strip().lower() for name in columns.split(",")]
+        if sorted(name for name in names if name != "-") != ["p", "t", "x", "y"]:
+            raise RecordingError(
+                f"--columns {columns}: expected t, x, y and p, each once, in the file's order, such as t,x,y,p; "
+                "- stands for a column that is not needed"
+            )
+        return {name: at for at, name in enumerate(names) if name != "-"}
+
+
+NO_HINTS = TableHints()

@@ -1,0 +1,110 @@
+"""`sweepdepth new-lens`"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import DebugOption, ForceOption
+from .output import say
+
+
+class WaveformName(StrEnum):
+    """How the focus moves."""
+
+    TRIANGLE = "triangle"
+    SINE = "sine"
+    SAWTOOTH = "sawtooth"
+
+
+class SyncName(StrEnum):
+    """How it is known when the lens turns."""
+
+    TRIGGER = "trigger"
+    CLOCK = "clock"
+    EVENTS = "events"
+
+
+def new_lens(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Calibration file to write.")] = Path("lens.toml"),
+    sensor: Annotated[
+        str | None, typer.Option("--sensor", help="davis346, dvxplorer, imx636, …, or WxH@PITCH.")
+    ] = None,
+    focal_length: Annotated[float | None, typer.Option("--focal-length", help="Of the lens, mm.")] = None,
+    f_number: Annotated[float | None, typer.Option("--f-number", help="As it is set: 1.4, 2, …")] = None,
+    near: Annotated[float | None, typer.Option("--near", help="Nearest distance that is focused, m.")] = None,
+    far: Annotated[float | None, typer.Option("--far", help="Farthest distance that is focused, m; inf.")] = None,
+    frequency: Annotated[float | None, typer.Option("--frequency", help="Periods of the lens a second, Hz.")] = None,
+    waveform: Annotated[WaveformName, typer.Option("--waveform", help="How the focus moves.")] = WaveformName.TRIANGLE,
+    sync: Annotated[SyncName, typer.Option("--sync", help="How it is known when the lens turns.")] = SyncName.TRIGGER,
+    force: ForceOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write a commented calibration file to start from. What no option says is asked for."""
+    from ..capture.new_lens import lens_text
+    from ..capture.recordings.atomic import PartialFile, check_target
+    from ..capture.sensors import SENSORS
+
+    if out.suffix != ".toml":
+        raise typer.BadParameter(f"{out}: a calibration is written as .toml")
+    check_target(out, "calibration", force=force)
+    known = "\n".join(
+        f"  {name}: {s.width}×{s.height}, {s.pixel_pitch_um:g} µm, {s.cameras}" for name, s in SENSORS.items()
+    )
+    answers: dict[str, Any] = {
+        "sensor": (sensor, f"Sensor\n{known}\n  or WIDTHxHEIGHT@PITCH_UM, such as 640x480@9", "davis346", str),
+        "focal_length_mm": (focal_length, "Focal length of the lens, mm", 12.0, float),
+        "f_number": (f_number, "f-number", 2.0, float),
+        "near_m": (near, "Nearest distance in focus, m", 0.4, float),
+        "far_m": (far, "Farthest distance in focus, m (inf for infinity)", 2.0, float),
+        "frequency_hz": (frequency, "Periods of the lens a second, Hz", 2.5, float),
+    }
+    missing = [name for name, (given, *_) in answers.items() if given is None]
+    if missing and not sys.stdin.isatty():
+        flags = {
+            "focal_length_mm": "--focal-length",
+            "near_m": "--near",
+            "far_m": "--far",
+            "frequency_hz": "--frequency",
+        }
+        listed = ", ".join(flags.get(name, f"--{name.replace('_', '-')}") for name in missing)
+        raise typer.BadParameter(f"nobody is there to ask: give {listed}")
+    values = {
+        name: typer.prompt(question, default=default, type=kind, err=True) if given is None else given
+        for name, (given, question, default, kind) in answers.items()
+    }
+    width, height, pitch = _sensor(values.pop("sensor"))
+    text = lens_text(
+        width=width,
+        height=height,
+        pixel_pitch_um=pitch,
+        waveform=waveform.value,
+        sync=sync.value,
+        **values,
+    )
+    partial = PartialFile(out, force, "calibration")
+    try:
+        partial.path.write_text(text, encoding="utf-8")
+        partial.commit()
+    finally:
+        partial.discard()
+    say(f"written {out}; what follows from it: sweepdepth info {out}")
+
+
+def _sensor(text: str) -> tuple[int, int, float]:
+    """Width, height and pitch that a name or WxH@PITCH stands for."""
+    from ..capture.sensors import SENSORS
+
+    if text.lower() in SENSORS:
+        found = SENSORS[text.lower()]
+        return found.width, found.height, found.pixel_pitch_um
+    size, _, pitch = text.lower().partition("@")
+    width, _, height = size.partition("x")
+    try:
+        return int(width), int(height), float(pitch)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--sensor {text}: expected {', '.join(SENSORS)}, or WIDTHxHEIGHT@PITCH_UM such as 640x480@9"
+        ) from None

@@ -1,0 +1,62 @@
+"""Depth of a recording as an iterator, for programs and notebooks."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..capture.calibration import Calibration
+from . import replay as runtime
+from .messages import DepthFrame
+
+_WAITING = 2
+_LOOK_S = 0.1
+
+
+def replay(path: str | Path, calibration: Calibration | None = None, **options: Any) -> Iterator[DepthFrame]:
+    """The depth of a recording, frame by frame, as the runtime makes it.
+
+        for frame in replay("sweep.aedat4", Calibration.load("lens.toml")):
+            print(frame.t_start_us, frame.depth.mean())
+
+    The recording is read as fast as frames are taken, never far ahead of them, and nothing is dropped; leaving the loop
+    ends it.
+
+    Args:
+        path: any recording that `open_recording` reads.
+        calibration: comes before the one that the recording carries.
+        options: `estimator`, `weights`, `filling`, `suppressing`, `rate` and `first_direction`, as for
+            `sweepdepth.stream.replay.replay`.
+
+    Raises:
+        RecordingError, CalibrationError, SyncError, WeightsError: the recording cannot be read, or not become depth.
+    """
+    frames: queue.Queue[DepthFrame | None] = queue.Queue(_WAITING)
+    stop, failures = threading.Event(), list[BaseException]()
+
+    def put(frame: DepthFrame | None) -> None:
+        while not stop.is_set():
+            with suppress(queue.Full):
+                return frames.put(frame, timeout=_LOOK_S)
+        return None
+
+    def run() -> None:
+        try:
+            runtime.replay(path, calibration, on_frame=put, stop=stop, **options)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            put(None)
+
+    thread = threading.Thread(target=run, name="replay")
+    thread.start()
+    try:
+        while (frame := frames.get()) is not None:
+            yield frame
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]

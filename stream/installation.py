@@ -1,0 +1,153 @@
+"""Whether the installation works: every part tried in small, with the way out where one does not."""
+
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from ..capture.errors import SweepdepthError, one_line
+from ..capture.findings import Finding
+
+_EXTRAS = {
+    "formats": (("faery",), "Prophesee RAW and DAT, ES"),
+    "blender": (("bpy",), "`synth render`"),
+    "train": (("torch", "lightning", "safetensors"), "`train`, and the network in torch"),
+    "openvino": (("openvino",), "the network, fast on CPUs"),
+    "cluster": (("distributed",), "`synth render`"),
+    "lens": (("serial",), "Optotune lens drivers"),
+    "view": (("viser",), "`view`, `demo --view`"),
+    "export": (("imageio_ffmpeg", "OpenEXR"), "MP4 and EXR"),
+}
+_LEAST_FREE_BYTES = 1 << 30
+
+
+def examine() -> Iterator[Finding]:
+    """Try one part after the other; each finding comes as soon as it is known."""
+    yield _try("python", _python)
+    for check, name in (
+        (_recording, "recordings"),
+        (_compiled, "compiled loops"),
+        (_estimator, "depth"),
+        (_wire, "wire"),
+        (_keys, "keys"),
+        (_cameras, "cameras"),
+        (_disk, "disk"),
+    ):
+        yield _try(name, check)
+    for extra, (modules, purpose) in _EXTRAS.items():
+        yield _extra(extra, modules, purpose)
+
+
+def _try(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, "ok", check())
+    except Exception as error:  # whatever is wrong with an installation, in a line
+        told = str(error) if isinstance(error, SweepdepthError) else f"{type(error).__name__}: {one_line(error)}"
+        return Finding(
+            name, "failed", told, f"install anew: pip install --force-reinstall sweepdepth=={version('sweepdepth')}"
+        )
+
+
+def _python() -> str:
+    return (
+        f"sweepdepth {version('sweepdepth')}, Python {platform.python_version()} in {sys.prefix}, {platform.platform()}"
+    )
+
+
+def _recording() -> str:
+    """The bundled recording, through the process that decodes."""
+    from ..capture.recordings import open_recording
+    from .demo import recording_path
+
+    with open_recording(recording_path()) as recording:
+        events, triggers = recording.read()
+    return f"{len(events):,} events and {len(triggers)} triggers read by a process of its own"
+
+
+def _compiled() -> str:
+    from ..capture.stack_kernel import __file__ as kernel
+
+    cache = Path(kernel).parent / "__pycache__"
+    import numba
+
+    return f"numba {numba.__version__}, its cache in {cache}"
+
+
+def _estimator() -> str:
+    """Depth of one sweep of the bundled recording, by the estimator that commands use by default."""
+    from ..net.estimators import make_estimator
+    from .demo import recording_path
+    from .replay import replay
+
+    frames = []
+    replay(recording_path(), on_frame=frames.append)
+    known = float(np.mean([np.isfinite(frame.depth).mean() for frame in frames]))
+    return f"{make_estimator(None).name}: {len(frames)} frames, {100 * known:.0f} % of their pixels known"
+
+
+def _wire() -> str:
+    from .messages import StatusFrame
+    from .publisher import Publisher
+    from .subscriber import Subscriber
+
+    with Publisher("tcp://127.0.0.1:*") as publisher, Subscriber(publisher.address, timeout=20) as subscriber:
+        if not publisher.wait_for_subscribers(1, timeout=20):
+            raise SweepdepthError("no connection to 127.0.0.1: is loopback up, or does a firewall hold it?")
+        publisher.publish(StatusFrame(0.0, 0.0))
+        if subscriber.receive(20) is None:
+            raise SweepdepthError("nothing came over 127.0.0.1 within 20 s")
+    return "a message went over TCP on 127.0.0.1"
+
+
+def _keys() -> str:
+    import zmq
+
+    from .keys import load_key_pair, new_keys
+
+    if not zmq.has("curve"):
+        raise SweepdepthError("this ZeroMQ has no CURVE: streams cannot leave this machine; pip install pyzmq")
+    with tempfile.TemporaryDirectory() as folder:
+        load_key_pair(new_keys("doctor", folder)[1])
+    return f"ZeroMQ {zmq.zmq_version()} with CURVE"
+
+
+def _cameras() -> str:
+    import dv_processing
+
+    return f"dv-processing {dv_processing.__version__}; `sweepdepth cameras` lists what is plugged in"
+
+
+def _disk() -> str:
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < _LEAST_FREE_BYTES:
+        raise SweepdepthError(f"{free / 1e9:.1f} GB are left in {Path.cwd()}: make room")
+    return f"{free / 1e9:.0f} GB are left in {Path.cwd()}"
+
+
+def _extra(extra: str, modules: tuple[str, ...], purpose: str) -> Finding:
+    name = f"extra {extra}"
+    install = f"pip install 'sweepdepth[{extra}]'"
+    found = []
+    for module in modules:
+        try:
+            import_module(module)
+        except ModuleNotFoundError:
+            return Finding(name, "missing", f"{module} is not installed; it is for {purpose}", install)
+        except Exception as error:  # a library that does not fit the system fails in its own way
+            return Finding(name, "failed", f"{module} is installed but cannot start: {one_line(error)}", install)
+        found.append(f"{module} {_version(module)}".strip())
+    return Finding(name, "ok", f"{', '.join(found)}: {purpose}")
+
+
+def _version(module: str) -> str:
+    names = {"serial": "pyserial", "imageio_ffmpeg": "imageio-ffmpeg"}
+    try:
+        return version(names.get(module, module))
+    except PackageNotFoundError:
+        return ""

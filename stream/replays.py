@@ -1,0 +1,102 @@
+"""Many recordings, replayed one after the other into a folder of depth files."""
+
+import glob
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..capture.calibration import Calibration
+from ..capture.errors import RecordingError, SweepdepthError
+from ..capture.recordings.atomic import make_folder, refuse_inputs
+from ..capture.recordings.formats import FORMATS, is_bag
+from ..capture.recordings.kinds import kind_of
+from .pipeline import Summary
+from .replay import replay
+
+_SUFFIXES = {suffix for known in FORMATS for suffix in known.suffixes}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one recording. `failure` is why it has no depth file, None where it has."""
+
+    recording: Path
+    out: Path
+    summary: Summary | None
+    failure: str | None = None
+
+
+def is_many(words: Sequence[str]) -> bool:
+    """Whether several recordings are meant: several words, a folder, or a pattern such as `runs/*.raw`."""
+    if len(words) != 1:
+        return True
+    path = Path(words[0])
+    return (path.is_dir() and not is_bag(path)) or (not path.exists() and glob.has_magic(words[0]))
+
+
+def find_recordings(words: Sequence[str]) -> list[Path]:
+    """The recordings that are meant: files as they are, folders with all that lie in them, patterns with all that fit.
+
+    Depth files, and what else is no recording, are passed over in folders and patterns.
+
+    Raises:
+        RecordingError: a folder or pattern has none.
+    """
+    found: list[Path] = []
+    for word in words:
+        path = Path(word)
+        if path.is_file() or is_bag(path) or not (path.is_dir() or glob.has_magic(word)):
+            found.append(path)
+            continue
+        inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(word, recursive=True))
+        fitting = sorted(
+            p for p in inside if (p.suffix.lower() in _SUFFIXES or is_bag(p)) and not p.name.startswith(".")
+        )
+        recordings = [p for p in fitting if is_bag(p) or kind_of(p) in ("recording", "scene of a dataset")]
+        if not recordings:
+            raise RecordingError(f"{word}: holds no recordings ({', '.join(sorted(_SUFFIXES))})")
+        found += recordings
+    return list(dict.fromkeys(found))
+
+
+def replay_all(
+    recordings: Sequence[Path],
+    folder: str | Path,
+    calibration: Calibration | None = None,
+    *,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[float], None] | None = None,
+    **options: Any,
+) -> list[Outcome]:
+    """Replay recordings into `folder`/NAME.h5 each; one that fails is noted, and the others go on.
+
+    Args:
+        calibration: for all of them; None: NAME.toml beside a recording, or the one that it carries.
+        on_progress: called with the number of recordings done.
+        options: as for `replay`.
+
+    Raises:
+        RecordingError: the folder cannot be made, or a depth file in it would be one of the recordings.
+    """
+    stop = stop or threading.Event()
+    folder = make_folder(folder)
+    stems = Counter(path.stem for path in recordings)
+    outs = [folder / (f"{path.stem if stems[path.stem] == 1 else path.name}.h5") for path in recordings]
+    for out in outs:
+        refuse_inputs(out, *recordings)
+    outcomes: list[Outcome] = []
+    for number, (path, out) in enumerate(zip(recordings, outs, strict=True), 1):
+        if stop.is_set():
+            break
+        beside = path.with_suffix(".toml")
+        try:
+            own = Calibration.load(beside) if calibration is None and beside.exists() else calibration
+            outcomes.append(Outcome(path, out, replay(path, own, out=out, stop=stop, **options)))
+        except SweepdepthError as error:
+            outcomes.append(Outcome(path, out, None, str(error)))
+        if on_progress:
+            on_progress(number)
+    return outcomes

@@ -1,0 +1,111 @@
+"""The depth of a file, moment by moment: of a depth file, or of a recording that is replayed for it."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from ...capture.calibration import Calibration
+from ...capture.depth_file import DepthFrames, open_depth_file
+from ...capture.errors import RecordingError
+from ...capture.recordings import open_recording
+from ...capture.recordings.kinds import is_depth_file
+from ...capture.stack import EventFocalStack
+from ...capture.sweeps import Direction, Sweep
+from ..messages import DepthFrame, StackFrame, StreamInfo
+from ..replay import replay
+
+STACK_BINS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Frames of depth in time order, each read when it is asked for; `len` is their number.
+
+    `events` are those of the recording, (N,) EVENT_DTYPE by time; None for a depth file, which has none.
+    """
+
+    frames: DepthFrames
+    events: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_stream", uuid4())
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def at_s(self, number: int) -> float:
+        """Seconds from the start of the first frame to the end of another."""
+        return (int(self.frames.t_end_us[number]) - int(self.frames.t_start_us[0])) * 1e-6
+
+    def depth(self, number: int) -> DepthFrame:
+        """One frame, as it would have been published."""
+        f = self.frames
+        info = StreamInfo.of(f.calibration, f.estimator)
+        start_us, end_us = int(f.t_start_us[number]), int(f.t_end_us[number])
+        direction, quality = Direction(int(f.direction[number])), float(f.quality[number])
+        return DepthFrame(
+            np.asarray(f.depth[number]),
+            np.asarray(f.std[number]),
+            info,
+            start_us,
+            end_us,
+            direction,
+            quality,
+            stream=self._stream,  # pyright: ignore[reportAttributeAccessIssue]
+            seq=number,
+        )
+
+    def stack(self, number: int) -> StackFrame | None:
+        """The event focal stack of one frame; None where there are no events."""
+        if self.events is None:
+            return None
+        f = self.frames
+        start_us, end_us = int(f.t_start_us[number]), int(f.t_end_us[number])
+        direction = Direction(int(f.direction[number]))
+        first, last = np.searchsorted(self.events["timestamp"], (start_us, end_us))
+        sweep = Sweep(start_us, end_us, direction, f.calibration)
+        stack = EventFocalStack.build(self.events[first:last], sweep, STACK_BINS)
+        info = StreamInfo.of(f.calibration, f.estimator)
+        return StackFrame(stack.signed(), info, start_us, end_us, direction)
+
+
+@contextmanager
+def open_moments(
+    path: str | Path,
+    calibration: Calibration | None = None,
+    *,
+    estimator: str | None = None,
+    weights: str | Path | None = None,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Iterator[Moments]:
+    """The moments of a depth file, or of a recording, which is replayed first; its events are kept in memory.
+
+    Args:
+        calibration: comes before the one that a recording carries; a depth file has its own.
+        estimator, weights: how a recording becomes depth; see `replay`.
+        stop: ends the replay early; what it has then is there.
+        on_progress: hears the sensor time replayed, in seconds.
+
+    Raises:
+        RecordingError, CalibrationError, SyncError, WeightsError: it cannot be read, or not become depth.
+    """
+    if is_depth_file(path):
+        with open_depth_file(path) as frames:
+            yield Moments(frames)
+        return
+    with tempfile.TemporaryDirectory(prefix="sweepdepth-") as folder:
+        out = Path(folder, "depth.h5")
+        replay(path, calibration, out=out, estimator=estimator, weights=weights, stop=stop, on_progress=on_progress)
+        if not out.exists():
+            raise RecordingError(f"{path}: stopped before there was any depth")
+        with open_recording(path, calibration) as recording:
+            events, _ = recording.read()
+        with open_depth_file(out) as frames:
+            yield Moments(frames, events)

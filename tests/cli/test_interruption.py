@@ -1,0 +1,109 @@
+"""Ctrl-C and SIGTERM end a command alike: what was written is finished, and said."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import h5py
+import pytest
+
+from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.stream.demo import recording_path
+from sweepdepth.stream.publisher import Publisher
+
+from ..stream.conftest import FrameMaker
+
+COMMAND = Path(sys.executable).with_name("sweepdepth")
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+
+
+def start(*arguments: object, **options: object) -> "subprocess.Popen[str]":
+    command = [str(COMMAND), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
+
+
+@BOTH
+def test_listen_finishes_its_file_and_says_what_is_in_it(tmp_path: Path, make_frame: FrameMaker, lens: str, number):
+    (tmp_path / "lens.toml").write_text(lens)
+    out, address = tmp_path / "heard.h5", f"ipc://{tmp_path}/depth"
+    process = start("listen", address, "--lens", tmp_path / "lens.toml", "--out", out)
+    with Publisher(address) as publisher:
+        assert publisher.wait_for_subscribers(1, timeout=120)
+        for k in range(3):
+            publisher.publish(make_frame(k, 96, 72))
+        assert process.stdout is not None
+        for _ in range(3):
+            assert process.stdout.readline().startswith("topic depth")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert f"3 depth frames in {out}" in said
+    assert len(read_depth_file(out)) == 3
+
+
+@BOTH
+def test_replay_finishes_its_file_and_says_what_is_in_it(tmp_path: Path, number):
+    out = tmp_path / "depth.h5"
+    process = start("replay", recording_path(), "--out", out, "--speed", "0.05", "--estimator", "polarity")
+    deadline = time.monotonic() + 120
+    partial: list[Path] = []
+    while time.monotonic() < deadline and process.poll() is None:
+        partial = list(tmp_path.glob(".*.partial.h5"))
+        if partial and partial[0].stat().st_size > 20_000:  # a frame or more
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert f"{len(read_depth_file(out))} frames in {out}" in said
+
+
+@BOTH
+def test_a_conversion_leaves_nothing_half_done(tmp_path: Path, number):
+    process = start("convert", recording_path(), tmp_path / "out.csv", "--lossy", start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.iterdir()):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    if process.returncode == 130:  # else it was done already
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workers_sigterm_is_left_to_its_owner(tmp_path: Path):
+    """A service manager tells all processes of a group to end; the one that decodes must not do so before its owner."""
+    import psutil
+
+    out = tmp_path / "depth.h5"
+    process = start("replay", recording_path(), "--out", out, "--speed", "0.5", "--estimator", "polarity")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.iterdir()):
+        time.sleep(0.05)
+    for worker in psutil.Process(process.pid).children(recursive=True):
+        worker.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    with h5py.File(out) as file:
+        assert len(file["depth"]) >= 4  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.skipif(find_spec("bpy") is None, reason="Blender's Python module is not installed")
+def test_a_generation_that_is_told_to_end_says_how_far_it_is_and_prints_no_tracebacks(tmp_path: Path):
+    """SIGTERM to all its processes, as a service manager sends it."""
+    (tmp_path / "small.toml").write_text("sweeps = 2\n[camera]\nwidth = 48\nheight = 36\n")
+    arguments = ("synth", "render", "--out", "data", "--scenes", "40", "--workers", "1", "--config", "small.toml")
+    process = start(*arguments, cwd=tmp_path, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not list(tmp_path.glob("data/*.h5")):
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=90)
+    there = len(list(tmp_path.glob("data/scene_*.h5")))
+    assert process.returncode == 130, said
+    assert f"stopped: {there} of 40 scenes in data; the same line makes the others" in said
+    assert "Traceback" not in said
