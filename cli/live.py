@@ -17,6 +17,7 @@ from .options import (
     FirstDirectionOption,
     FlickerOption,
     ForceOption,
+    FuseOption,
     JsonOption,
     KeysOption,
     PublishOption,
@@ -25,6 +26,7 @@ from .options import (
     TriggerChannelOption,
     WeightsOption,
     direction_of,
+    fuse_of,
 )
 from .output import print_json, print_tables, say, status_line
 
@@ -47,6 +49,7 @@ def live(
     ] = None,
     estimator: EstimatorOption = None,
     weights: WeightsOption = None,
+    fuse: FuseOption = None,
     rate: RateOption = Rate.SWEEP,
     fill: FillOption = False,
     suppress_flicker: FlickerOption = True,
@@ -98,6 +101,7 @@ def live(
             suppressing=suppress_flicker,
             estimator=None if estimator is None else estimator.value,
             weights=weights,
+            fuse=fuse_of(fuse),
             filling=fill,
             first_direction=direction_of(first_direction),
             force=force,

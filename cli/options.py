@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from ..capture.recordings import TableHints
     from ..capture.sweeps import Direction
+    from ..net.estimators import Fuse
 
 
 class Debug:
@@ -59,6 +60,15 @@ def direction_of(first: FirstDirection | None) -> "Direction | None":
     return None if first is None else directions[first]
 
 
+def fuse_of(text: str | None) -> "Fuse | None":
+    """What --fuse says."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"--fuse {text}: give a number of sweeps, or auto")
+    return int(text)
+
+
 def hints_of(columns: str | None, time_unit: TimeUnit | None) -> "TableHints":
     """What --columns and --time-unit say."""
     from ..capture.recordings import TableHints
@@ -101,6 +111,10 @@ EstimatorOption = Annotated[
     typer.Option("--estimator", help="How events become depth; net unless it is not installed.", show_default=False),
 ]
 WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Weights for the network, instead of its own.")]
+FuseOption = Annotated[
+    str | None,
+    typer.Option("--fuse", metavar="N|auto", help="Answer so many sweeps together, or as many as motion allows."),
+]
 FillOption = Annotated[bool, typer.Option("--fill", help="Fill pixels without evidence.")]
 FlickerOption = Annotated[
     bool,

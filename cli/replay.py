@@ -15,6 +15,7 @@ from .options import (
     FirstDirectionOption,
     FlickerOption,
     ForceOption,
+    FuseOption,
     JsonOption,
     KeysOption,
     LensOption,
@@ -26,6 +27,7 @@ from .options import (
     TriggersOption,
     WeightsOption,
     direction_of,
+    fuse_of,
     hints_of,
 )
 from .output import print_json, print_tables, progress_bar, say
@@ -64,6 +66,7 @@ def replay(
     speed: Annotated[str, typer.Option("--speed", help="max, or times real time: 1 is as recorded.")] = "max",
     estimator: EstimatorOption = None,
     weights: WeightsOption = None,
+    fuse: FuseOption = None,
     rate: RateOption = Rate.SWEEP,
     fill: FillOption = False,
     suppress_flicker: FlickerOption = True,
@@ -91,6 +94,7 @@ def replay(
         "speed": pace,
         "estimator": None if estimator is None else estimator.value,
         "weights": weights,
+        "fuse": fuse_of(fuse),
         "filling": fill,
         "rate": rate.value,
         "suppressing": suppress_flicker,

@@ -9,6 +9,8 @@ from .polarity import PolarityReversal
 from .weights import SHIPPED, WeightsError
 
 NAMES = ("net", "polarity")
+Fuse = int | Literal["auto"]
+"""How many sweeps are answered together: a number, or as many as motion allows."""
 
 
 def default_estimator() -> str:
@@ -21,7 +23,7 @@ def make_estimator(
     *,
     weights: str | Path | None = None,
     engine: str = "auto",
-    fuse: int | Literal["auto"] | None = None,
+    fuse: Fuse | None = None,
 ) -> Estimator:
     """An estimator by name.
 

@@ -63,6 +63,8 @@ class FusedNetwork:
         """Depth from this sweep and those before it."""
         alone = self.estimator(stack)
         assert alone.distribution is not None
+        if not stack.data.any():  # nothing was seen: nothing is known, and nothing forgotten
+            return alone
         fused = self._fuse(alone.distribution, stack)
         return self.estimator.network.read(fused, stack.sweep, alone.quality)
 

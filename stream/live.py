@@ -15,7 +15,7 @@ from ..capture.events import Batch
 from ..capture.lenses import Lens, LensStatus, make_lens
 from ..capture.recordings.recorder import LiveRecorder, RecorderStatus
 from ..capture.sweeps import Direction
-from ..net.estimators import make_estimator
+from ..net.estimators import Fuse, make_estimator
 from .follower import Follower
 from .messages import DepthFrame, StatusFrame
 from .outputs import Publishing, open_sinks
@@ -52,6 +52,7 @@ def live(
     rate: Rate = "sweep",
     estimator: str | None = None,
     weights: str | Path | None = None,
+    fuse: Fuse | None = None,
     filling: bool = False,
     suppressing: bool = True,
     first_direction: Direction | None = None,
@@ -67,7 +68,7 @@ def live(
 
     `address` is that of a camera (`capture.cameras`), `driver` names a lens driver (`capture.lenses`). Camera and lens
     may go and come back: `on_notice` hears of it in sentences, at once, and every status has it among its warnings.
-    `settings` None are those of the calibration's `[camera_settings]`.
+    `settings` None are those of the calibration's `[camera_settings]`. `fuse`: as for `replay`.
     `record` gets all events and the calibration as they come; when it cannot be written any more, depth goes on. The
     lens is at rest when this returns or raises.
 
@@ -89,7 +90,7 @@ def live(
         run = _Run(calibration, tell)
         driven = None if driver == "external" else run.lens_status
         follower = Follower(calibration, first_direction, driven, run.sensor_us)
-        chosen = make_estimator(estimator, weights=weights)
+        chosen = make_estimator(estimator, weights=weights, fuse=fuse)
         sinks = open_sinks(
             resources,
             publishing,

@@ -18,12 +18,14 @@ import numpy as np
 
 from ..capture import disturbances
 from ..capture.calibration import Calibration
+from ..capture.errors import SweepdepthError
 from ..capture.events import EVENT_DTYPE, Batch
 from ..capture.stack import EventFocalStack
 from ..capture.sweeps import Direction, Sweep
 from ..capture.tracking import Span, Tracker
 from ..net.estimate import Estimator
 from ..net.fill import fill
+from ..net.fusion import FusedNetwork
 from .binner import Binner, RollingBinner
 from .messages import DepthFrame, Percentiles, StackFrame, StatusFrame, StreamInfo
 
@@ -138,6 +140,8 @@ class Pipeline:
     _is_warm: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        if self.rate == "bin" and isinstance(self.estimator, FusedNetwork):
+            raise SweepdepthError("--rate bin shares bins between its depths; leave --fuse out, or take --rate sweep")
         self._queue = queue.Queue(WAITING_STACKS if self.speed is None and not self.live else 1)
         self._pacer = Pacer(self.speed, self.stopping)
         self._watch = disturbances.Watch(self.calibration, suppressing=self.suppressing)

@@ -14,7 +14,7 @@ from ..capture.recordings.atomic import refuse_inputs
 from ..capture.recordings.hints import NO_HINTS, TableHints
 from ..capture.sweeps import Direction
 from ..capture.tracking import make_tracker
-from ..net.estimators import make_estimator
+from ..net.estimators import Fuse, make_estimator
 from .messages import DepthFrame
 from .outputs import Publishing, open_sinks
 from .pipeline import Pipeline, Rate, Summary
@@ -29,6 +29,7 @@ def replay(
     speed: float | None = None,
     estimator: str | None = None,
     weights: str | Path | None = None,
+    fuse: Fuse | None = None,
     filling: bool = False,
     suppressing: bool = True,
     rate: Rate = "sweep",
@@ -45,10 +46,11 @@ def replay(
     """Run a recording through the runtime.
 
     `estimator` None is the network where it can be run, else "polarity"; `weights` replace those that come with the
-    package. `trigger_channel` replaces the calibration's, and `triggers` is a file of triggers that come in place of
-    the recording's own. `speed` None is as fast as it goes, without loss; 1 is as recorded. `out` gets every frame, at
-    any speed: when the estimator is too slow for `speed`, the replay falls behind, and its warnings say so. It appears
-    when the run ends, also when `stop` ends it early. `on_progress` hears the sensor time done, in seconds.
+    package. `fuse`: so many sweeps are answered together, or "auto". `trigger_channel` replaces the calibration's,
+    and `triggers` is a file of triggers that come in place of the recording's own. `speed` None is as fast as it
+    goes, without loss; 1 is as recorded. `out` gets every frame, at any speed: when the estimator is too slow for
+    `speed`, the replay falls behind, and its warnings say so. It appears when the run ends, also when `stop` ends
+    it early. `on_progress` hears the sensor time done, in seconds.
 
     Raises:
         CalibrationError: neither `calibration` nor one in the recording.
@@ -63,7 +65,7 @@ def replay(
     with ExitStack() as resources:
         recording = resources.enter_context(open_recording(path, calibration, triggers=triggers, hints=hints))
         calibration = calibration_of(recording).with_trigger_channel(trigger_channel)
-        chosen = make_estimator(estimator, weights=weights)
+        chosen = make_estimator(estimator, weights=weights, fuse=fuse)
         depth_sinks: list[Callable[[DepthFrame], None]] = [on_frame] if on_frame else []
         if out is not None:
             file = resources.enter_context(DepthFile(out, calibration, chosen.name, force=force))
