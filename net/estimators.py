@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from ..capture.errors import SweepdepthError
 from .engines import installed
 from .estimate import Estimator
 from .polarity import PolarityReversal
@@ -34,14 +35,15 @@ def make_estimator(
         fuse: so many sweeps are answered together, or as many as motion allows; see `fusion`.
 
     Raises:
-        ValueError: there is none of the name, or it has nothing to fuse.
+        ValueError: there is none of the name.
+        SweepdepthError: the estimator cannot fuse sweeps, or not so many.
         WeightsError: the weights are missing, damaged, or not for event focal stacks.
         EngineError: the engine is unknown or not installed.
     """
     name = name or ("net" if weights is not None else default_estimator())
     if name == "polarity":
         if fuse is not None:
-            raise ValueError("sweeps are fused by the network, whose answers are distributions; use the estimator net")
+            raise SweepdepthError("--fuse: the classical estimator has no distributions to fuse; use the estimator net")
         return PolarityReversal()
     if name != "net":
         raise ValueError(f"estimator {name!r} is unknown; choose one of {', '.join(NAMES)}")
@@ -58,5 +60,5 @@ def make_estimator(
     if not isinstance(network.network.file.config, EvidenceConfig):
         raise WeightsError(f"{weights}: its answers are no distributions, which fusion needs")
     if fuse != "auto" and not 1 <= fuse <= MOST_SWEEPS:
-        raise ValueError(f"fuse ({fuse}) must be from 1 to {MOST_SWEEPS} sweeps, or auto")
+        raise SweepdepthError(f"--fuse {fuse}: must be from 1 to {MOST_SWEEPS} sweeps, or auto")
     return FusedNetwork(network, fuse)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sweepdepth.capture.errors import SweepdepthError
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.distribution import Distribution
@@ -59,7 +60,7 @@ def test_after_a_gap_everything_begins_anew(calibration):
 
 
 def test_the_classical_estimator_has_nothing_to_fuse():
-    with pytest.raises(ValueError, match="use the estimator net"):
+    with pytest.raises(SweepdepthError, match="use the estimator net"):
         make_estimator("polarity", fuse=4)
-    with pytest.raises(ValueError, match=r"fuse \(0\) must be from 1"):
+    with pytest.raises(SweepdepthError, match="--fuse 0: must be from 1"):
         make_estimator("net", fuse=0)
