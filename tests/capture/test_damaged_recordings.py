@@ -114,7 +114,7 @@ def test_a_text_file_is_read_up_to_the_line_that_is_none(tmp_path, calibration):
         (np.random.default_rng(1).bytes(100_000), "is not a recording"),
         (b"#!AER-DAT3.1\r\n" + bytes(100), "its header has no end"),
         (b"#!AER-DAT1.0\r\n" + bytes(100), "an AEDAT file of version 1.0; versions 2, 3.1 and 4 can be read"),
-        (b"#ROSBAG V2.0\n" + bytes(100), "a ROS bag"),
+        (b"#ROSBAG V2.0\n" + bytes(100), "of ROS"),
         (b"#!AER-DAT4.0\r\n" + np.random.default_rng(2).bytes(10_000), "damaged"),
         (b"\x89HDF\r\n\x1a\n" + np.random.default_rng(3).bytes(10_000), "damaged or cut-short HDF5"),
         (b"Event Stream" + np.random.default_rng(4).bytes(10_000), ""),
