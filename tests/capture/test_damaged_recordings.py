@@ -146,7 +146,7 @@ def test_foreign_files_are_refused_in_one_line(tmp_path, calibration, content, m
 
 def test_a_picture_a_folder_and_nothing_are_refused(tmp_path):
     matplotlib.image.imsave(tmp_path / "a.png", np.zeros((20, 20)))
-    assert "is not a recording (it starts with b'\\x89PNG" in str(read(tmp_path / "a.png")[1])
+    assert "is not a recording: it starts with b'\\x89PNG" in str(read(tmp_path / "a.png")[1])
     assert "is a folder" in str(read(tmp_path)[1])
     assert "cannot be read: No such file" in str(read(tmp_path / "none.aedat4")[1])
 
