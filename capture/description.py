@@ -46,7 +46,7 @@ def describe(
     is_other = is_folder or path.suffix == ".toml" or is_depth_file(path)
     if is_other and (trigger_channel is not None or triggers is not None or hints):
         raise RecordingError(
-            f"{path}: is no recording; --triggers, --trigger-channel, --columns and --time-unit are for those"
+            f"{path}: is no recording; --triggers, --trigger-channel, --columns, --time-unit and --size are for those"
         )
     if is_folder:
         return _describe_dataset(path, on_progress)

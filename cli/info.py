@@ -10,6 +10,7 @@ from .options import (
     DebugOption,
     JsonOption,
     LensOption,
+    SizeOption,
     TimeUnitOption,
     TriggerChannelOption,
     TriggersOption,
@@ -36,6 +37,7 @@ def info(
     triggers: TriggersOption = None,
     columns: ColumnsOption = None,
     time_unit: TimeUnitOption = None,
+    size: SizeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -44,7 +46,7 @@ def info(
     from ..capture.description import describe
 
     calibration = None if lens is None else Calibration.load(lens)
-    hints = hints_of(columns, time_unit)
+    hints = hints_of(columns, time_unit, size)
     if picture is not None:
         from ..capture.pictures import check_figure
 

@@ -1,5 +1,6 @@
 """Options that many commands share."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,11 +70,17 @@ def fuse_of(text: str | None) -> "Fuse | None":
     return int(text)
 
 
-def hints_of(columns: str | None, time_unit: TimeUnit | None) -> "TableHints":
-    """What --columns and --time-unit say."""
+def hints_of(columns: str | None, time_unit: TimeUnit | None, size: str | None = None) -> "TableHints":
+    """What --columns, --time-unit and --size say."""
     from ..capture.recordings import TableHints
 
-    return TableHints(columns, None if time_unit is None else time_unit.value)
+    sides = None
+    if size is not None:
+        match = re.fullmatch(r"([1-9]\d{0,4})[xX×]([1-9]\d{0,4})", size)
+        if match is None:
+            raise typer.BadParameter(f"--size {size}: expected width and height in pixels, such as 1280x720")
+        sides = int(match[1]), int(match[2])
+    return TableHints(columns, None if time_unit is None else time_unit.value, sides)
 
 
 DebugOption = Annotated[
@@ -92,6 +99,10 @@ ColumnsOption = Annotated[
         metavar="t,x,y,p",
         help="Order of columns of text or arrays that do not say it; - for one that is not needed.",
     ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option("--size", metavar="WxH", help="Size of the sensor in pixels, where neither file nor --lens says it."),
 ]
 TimeUnitOption = Annotated[
     TimeUnit | None,

@@ -315,6 +315,18 @@ class Reader:
 PUBLISH = f"sweepdepth replay stream/demo_recording.h5 --publish tcp://127.0.0.1:{PORT} --wait-subscribers 1"
 
 
+def write_older_aedat(folder: Path, table: np.ndarray) -> None:
+    """Recordings of jAER and cAER, in which events are words of address and time."""
+    t, x, y, p = table.T
+    t = t - t[0]
+    words = np.stack([y << 22 | x << 12 | p << 11, t], 1).astype(">u4")
+    (folder / "jaer.aedat").write_bytes(b"#!AER-DAT2.0\r\n# AEChip: DAVIS240C\r\n" + words.tobytes())
+    packet = np.array([8, 0, 0, len(t), len(t), len(t)], "<i4").tobytes()
+    words = np.stack([x << 17 | y << 2 | p << 1 | 1, t], 1).astype("<u4")
+    head = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DAVIS240C\r\n#!END-HEADER\r\n\1\0\1\0"
+    (folder / "caer.aedat").write_bytes(head + packet + words.tobytes())
+
+
 @pytest.fixture(scope="module")
 def supplies(tmp_path_factory) -> Path:
     """What pages take for granted: a checkout's files, recordings, photographs, models."""
@@ -345,6 +357,7 @@ def supplies(tmp_path_factory) -> Path:
     np.savetxt(folder / "events.txt", table[:5000], fmt="%d")
     with h5py.File(folder / "table.h5", "w") as file:
         file["events"] = table
+    write_older_aedat(folder, table[:5000])
     calibration = Calibration.parse(LABORATORY_LENS)
     for name, diopters in (("laboratory", 1.2), ("laboratory-test", 1.8)):
         target = folder / name

@@ -1,4 +1,5 @@
-"""What a file of text or arrays may leave open, and its owner knows: the order of columns and the unit of time."""
+"""What a file of text or arrays may leave open, and its owner knows: the order of columns, the unit of time, and
+of any file the sensor's size."""
 
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ class TableHints:
 
     - `columns`: the columns in their order, such as "t,x,y,p"; "-" stands for a column that is not needed.
     - `time_unit`: "s", "ms", "us" or "ns".
+    - `size`: width and height of the sensor in pixels.
 
     Raises:
         RecordingError: a value is neither of these.
@@ -21,6 +23,7 @@ class TableHints:
 
     columns: str | None = None
     time_unit: str | None = None
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.columns is not None:
@@ -29,7 +32,7 @@ class TableHints:
             raise RecordingError(f"--time-unit {self.time_unit}: expected one of {', '.join(UNITS)}")
 
     def __bool__(self) -> bool:
-        return self.columns is not None or self.time_unit is not None
+        return any(value is not None for value in (self.columns, self.time_unit, self.size))
 
     @staticmethod
     def places(columns: str) -> dict[str, int]:

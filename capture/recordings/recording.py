@@ -53,7 +53,9 @@ class Recording:
         self._hints = hints
         if not self._format.takes_hints:
             self._refuse_hints(self._format.name, triggers is not None)
-        self._size = None if calibration is None else (calibration.camera.width, calibration.camera.height)
+        self._size = hints.size
+        if calibration is not None and hints.size is None:
+            self._size = calibration.camera.width, calibration.camera.height
         self._stall_timeout_s = stall_timeout_s
         self._door: Door | None = None
         self._closed = False
@@ -67,6 +69,10 @@ class Recording:
             self.width, self.height = header.width, header.height
             if not (0 < self.width <= _LARGEST_SENSOR and 0 < self.height <= _LARGEST_SENSOR):
                 raise RecordingError(f"{path}: claims a sensor of {self.width}×{self.height} pixels; it is damaged")
+            if hints.size not in (None, (self.width, self.height)):
+                raise RecordingError(
+                    f"{path}: says itself that its sensor has {self.width}×{self.height} pixels; leave out --size"
+                )
             self.first_us, self.last_us, self.n_events = header.first_us, header.last_us, header.n_events
             self._notes = tuple(header.notes)
             self.why = header.why
@@ -148,7 +154,7 @@ class Recording:
             raise RecordingError(f"{self.path}: is closed; open it again to read it again")
         arguments = {"path": str(self.path.absolute()), "size": self._size}
         if self._format.takes_hints:
-            arguments |= vars(self._hints)
+            arguments |= {"columns": self._hints.columns, "time_unit": self._hints.time_unit}
         try:
             process = WorkerProcess("source", f"{__package__}.{self._format.decoder}", arguments, self._stall_timeout_s)
             self._running.add(process)

@@ -114,7 +114,7 @@ def test_a_text_file_is_read_up_to_the_line_that_is_none(tmp_path, calibration):
         (np.random.default_rng(1).bytes(100_000), "is not a recording"),
         (b"#!AER-DAT3.1\r\n" + bytes(100), "its header has no end"),
         (b"#!AER-DAT1.0\r\n" + bytes(100), "an AEDAT file of version 1.0; versions 2, 3.1 and 4 can be read"),
-        (b"#ROSBAG V2.0\n" + bytes(100), "a ROS bag"),
+        (b"#ROSBAG V2.0\n" + bytes(100), "of ROS"),
         (b"#!AER-DAT4.0\r\n" + np.random.default_rng(2).bytes(10_000), "damaged"),
         (b"\x89HDF\r\n\x1a\n" + np.random.default_rng(3).bytes(10_000), "damaged or cut-short HDF5"),
         (b"Event Stream" + np.random.default_rng(4).bytes(10_000), ""),
@@ -146,7 +146,7 @@ def test_foreign_files_are_refused_in_one_line(tmp_path, calibration, content, m
 
 def test_a_picture_a_folder_and_nothing_are_refused(tmp_path):
     matplotlib.image.imsave(tmp_path / "a.png", np.zeros((20, 20)))
-    assert "is not a recording (it starts with b'\\x89PNG" in str(read(tmp_path / "a.png")[1])
+    assert "is not a recording: it starts with b'\\x89PNG" in str(read(tmp_path / "a.png")[1])
     assert "is a folder" in str(read(tmp_path)[1])
     assert "cannot be read: No such file" in str(read(tmp_path / "none.aedat4")[1])
 

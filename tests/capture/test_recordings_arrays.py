@@ -195,7 +195,7 @@ def test_hdf5_layouts(tmp_path, calibration, name):
     assert len(triggers) == 0
     notes = str(recording.repairs)
     assert ("right" in notes) == (name in ("MVSEC", "M3ED"))
-    assert ("dataset triggers is no group" in notes) == ("triggers" in name)
+    assert ("its triggers are not in the layout" in notes) == ("triggers" in name)
 
 
 def test_the_size_of_an_event_utils_file_is_rows_and_columns(tmp_path):

@@ -167,6 +167,16 @@ def test_info_tells_what_is_in_a_recording_and_a_calibration(demo_lens):
     assert f"{calibration.camera.width}×{calibration.camera.height}" in facts["camera"]["sensor"]
 
 
+def test_info_takes_the_size_of_a_sensor_that_the_file_does_not_say(tmp_path):
+    (tmp_path / "a.csv").write_text("t_us,x,y,p\n" + "".join(f"{k * 10},{k % 96},{k % 72},1\n" for k in range(500)))
+    assert "does not say how large" in sweepdepth("info", tmp_path / "a.csv", expect=1)[1]
+    facts = json.loads(sweepdepth("info", tmp_path / "a.csv", "--size", "96x72", "--json")[0])
+    assert facts["recording"]["sensor"] == "96×72 pixels"
+    assert facts["recording"]["events"] == 500
+    assert "expected width and height" in sweepdepth("info", tmp_path / "a.csv", "--size", "96", expect=2)[1]
+    assert "leave out --size" in sweepdepth("info", recording_path(), "--size", "96x72", expect=1)[1]
+
+
 def test_info_draws_a_recording_and_says_what_has_no_picture(tmp_path, demo_lens, depth_file):
     _, said = sweepdepth("info", recording_path(), "--picture", "recording.png", cwd=tmp_path)
     assert "written recording.png" in said
