@@ -31,7 +31,7 @@ SURFACES = {"0.5 m": 2.0, "0.8 m": 1.25, "1.6 m": 0.625}
 STYLES = {"0.5 m": ("#440154", "-"), "0.8 m": ("#21908c", "--"), "1.6 m": ("#b8860b", ":")}
 DEPTH_TICKS = (2.0, 1.5, 1.0, 0.8, 0.6, 0.5, 0.4)
 STRIPS = (2.1, 1.5, 0.9)  # 1/m
-EVIDENCE_PIXEL = (90, 120)  # row and column
+EVIDENCE_PIXEL = (95, 193)  # row and column
 
 
 def blur() -> Figure:

@@ -50,8 +50,8 @@ def pixel_figure(evidence: Evidence, x: int, y: int, distribution: Distribution 
         axes[3].bar(CANDIDATES, distribution.at(x, y), width=0.8 * float(CANDIDATES[1] - CANDIDATES[0]))
         axes[3].set_title("probability, by the network", fontsize=9)
     for axis in axes:
-        axis.axvspan(-0.2, 0, color="0.92")
-        axis.axvspan(1, 1.2, color="0.92")
+        axis.axvspan(-0.2, 0, color="0.92", zorder=0)
+        axis.axvspan(1, 1.2, color="0.92", zorder=0)
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("position in the sweep's range: 0 far, 1 near")
     axes[-1].set_xlim(float(CANDIDATES[0]) - 0.03, float(CANDIDATES[-1]) + 0.03)
