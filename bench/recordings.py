@@ -129,7 +129,7 @@ def measure(n_events: int, repetitions: int) -> Table:
         table.add_column(column, justify="left" if column == "format" else "right")
     with tempfile.TemporaryDirectory() as folder:
         evt3 = replace(EVT, name="EVT3", suffixes=(".evt3.raw",))
-        for format_ in (*(format_ for format_ in FORMATS if format_.suffixes), evt3):
+        for format_ in (*(format_ for format_ in FORMATS if format_.encoder), evt3):
             path = Path(folder) / f"recording{format_.suffixes[0]}"
             content = list(batches(n_events, format_.holds_triggers))
             start = time.perf_counter()

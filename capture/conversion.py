@@ -44,6 +44,7 @@ def convert_recording(
         RecordingError: `source` cannot be read, or `target` not be written; there is no new file then.
     """
     refuse_inputs(target, source, triggers)
+    recognise(Path(source))
     suffixes = [suffix for known in FORMATS if known.encoder is not None for suffix in known.suffixes]
     if Path(target).suffix.lower() not in suffixes:
         raise RecordingError(

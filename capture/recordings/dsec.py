@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_events, make_triggers
-from .hdf5 import COMPRESSION, Output
+from .hdf5 import COMPRESSION, Output, refuse_references
 from .ring import SLOT_EVENTS
 from .source import Header, LiveSink, Sink, Source, interleave
 from .times import earliest_us
@@ -56,15 +56,18 @@ def decode_file(file: h5py.File, notes: tuple[str, ...], size: tuple[int, int] |
 
 
 def open_file(path: str) -> tuple[h5py.File, tuple[str, ...]]:
-    """The file, and what there is to note about it."""
+    """The file, in which nothing leads to other files, and what there is to note about it."""
+    notes: tuple[str, ...] = ()
     try:
-        return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES), ()
+        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
     except OSError as error:
         try:
             file = h5py.File(path, "r", libver="latest", swmr=True, rdcc_nbytes=_CHUNK_CACHE_BYTES)
         except (OSError, RuntimeError):
             raise RecordingError("it is a damaged or cut-short HDF5 file, so that nothing can be read") from error
-        return file, ("it was never closed: it is still being recorded, or the recording was cut off",)
+        notes = ("it was never closed: it is still being recorded, or the recording was cut off",)
+    refuse_references(file)
+    return file, notes
 
 
 def _column(file: h5py.File, name: str) -> h5py.Dataset:

@@ -25,7 +25,6 @@ from . import dsec
 from .arrays import Events, events_by_name, events_of_table, open_events
 from .columns import named_columns
 from .ecf import FILTER, EcfTable
-from .hdf5 import refuse_references
 from .source import Source
 
 _MOST_OBJECTS = 2000
@@ -35,7 +34,6 @@ _CD, _EXT_TRIGGER = "CD/events", "EXT_TRIGGER/events"
 def decode(path: str, size: tuple[int, int] | None, columns: str | None = None, time_unit: str | None = None) -> Source:
     """Open an HDF5 or MATLAB 7.3 recording of any layout."""
     file, notes = dsec.open_file(path)
-    refuse_references(file)
     if _is_dsec(file):
         return dsec.decode_file(file, notes, size)
     if isinstance(file.get(_CD), h5py.Dataset):

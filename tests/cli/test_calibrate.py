@@ -108,11 +108,11 @@ def test_a_lens_of_known_truth_is_found(folder):
     for line in ("residual", "the lens turns", "magnification at the near end certain to", "1 hot pixels"):
         assert line in text
 
-    # What it wrote is what it starts from the next time, and a calibration is never overwritten unasked.
+    # What it wrote is what it starts from the next time, and no calibration is written over the one that is read.
     again = sweepdepth("calibrate", *targets(folder), "--lens", out, "--out", out)
     assert again.returncode == 1
     assert again.stderr.startswith("error: ")
-    assert "--force" in again.stderr
+    assert "is read by this command; choose another name" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,7 @@ def test_saved_stacks_that_are_pickles(tmp_path: Path):
 def test_weights_and_checkpoints_that_are_pickles(tmp_path: Path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("lightning")
-    from sweepdepth.net.checkpoints import WholeCheckpoints
-
+    from sweepdepth.net.training.checkpoints import WholeCheckpoints
     from sweepdepth.net.weights import open_weights
 
     mark, path = tmp_path / "mark", tmp_path / "last.ckpt"
@@ -81,7 +80,7 @@ def test_weights_and_checkpoints_that_are_pickles(tmp_path: Path):
 def test_damaged_checkpoints_are_refused(tmp_path: Path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("lightning")
-    from sweepdepth.net.checkpoints import CheckpointError, WholeCheckpoints
+    from sweepdepth.net.training.checkpoints import CheckpointError, WholeCheckpoints
 
     path = tmp_path / "last.ckpt"
     with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be read: No such file"):
