@@ -139,7 +139,7 @@ def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> l
             drawn = resimulated(scenes, frames=frames)
             rendered = open_dataset(folder).manifest.configuration.get("render") != "patches"
             sources += times * [
-                SweepSource(f"{folder}/{scene.name}", draw, validates=rendered)
+                SweepSource(f"{folder}/{scene.name}", draw, validates=rendered, renewed=True)
                 for scene, draw in zip(scenes, drawn, strict=True)
             ]
             say(f"{folder}: {len(scenes):,} scenes, of which sweeps are simulated anew")

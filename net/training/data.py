@@ -26,6 +26,7 @@ class SweepSource:
     scene: str  # all sources of one scene are trained on, or none is
     draw: Callable[[np.random.Generator], LabelledSweep]
     validates: bool = True  # whether the scene may be kept from training to judge it
+    renewed: bool = False  # whether every draw gives another sweep
 
 
 def recorded(cases: Iterable[Case]) -> list[SweepSource]:

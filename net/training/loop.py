@@ -271,9 +271,9 @@ def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
 
 
 def _batches(sources: Sequence[SweepSource], config: TrainingConfig) -> Iterable[Batch]:
-    """Sweeps of the sources as they are, each as a batch of its own: of each source the same number."""
+    """Sweeps of the sources as they are, each as a batch of its own: of each one, or several where they are renewed."""
     samples = SweepSamples(sources, config.network.representation, NONE, None, config.seed)
-    rounds = max(1, JUDGED_SWEEPS // len(samples))
+    rounds = max(1, JUDGED_SWEEPS // len(samples)) if all(source.renewed for source in sources) else 1
     order = [(round_, number) for round_ in range(rounds) for number in range(len(samples))]
     return DataLoader(samples, 1, sampler=order)  # pyright: ignore[reportArgumentType]
 
