@@ -27,7 +27,7 @@ class UNetConfig(BaseModel):
     stem: Literal[1, 2] = 2
     """What the stem divides the resolution by."""
     tile: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
-    """(height, width) of the frames it was trained on, if larger ones are to be answered in tiles of that size."""
+    """Kept so that older weights load; frames are answered whole."""
     probabilistic: bool = True
     """Whether the deviation is predicted, too, by a likelihood; otherwise training minimises the squared error."""
 
