@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .evidence import CANDIDATE_CHANNELS, CANDIDATES, HALF_CHANNELS, PIXEL_CHANNELS, QUARTER_CHANNELS
+from .evidence import CANDIDATE_CHANNELS, HALF_CHANNELS, PIXEL_CHANNELS, QUARTER_CHANNELS
 from .representation import EvidenceRepresentation, Representation
 
 AnyRepresentation = Representation | EvidenceRepresentation
 """What a network sees."""
 
 _WIDTHS = (16, 32, 64, 112, 160)
+_Levels = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)]
 
 
 class UNetConfig(BaseModel):
@@ -40,17 +41,26 @@ class EvidenceConfig(BaseModel):
     kind: Literal["evidence"] = "evidence"
     name: str = "default"
     representation: EvidenceRepresentation = EvidenceRepresentation()
-    thin: Annotated[int, Field(ge=1, le=256)] = 16
-    """Channels of each candidate at a quarter of the resolution."""
-    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)] = (
-        64,
-        96,
-        128,
-        128,
+    widths: _Levels = (24, 32, 48, 64, 64)
+    """Channels of each candidate at a quarter of the resolution, and at each halving of it."""
+    blocks: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(min_length=1, max_length=8)] = (
+        1,
+        2,
+        2,
+        2,
+        1,
     )
-    """Channels of the U-Net over all candidates, at a quarter of the resolution and at each halving of it."""
-    fine: Annotated[int, Field(ge=1, le=256)] = 8
-    """Channels of each candidate at half the resolution."""
+    """On the way down, at each resolution; on the way up there is one."""
+    reach: Annotated[tuple[Annotated[int, Field(ge=1, le=21)], ...], Field(min_length=1, max_length=8)] = (
+        3,
+        3,
+        7,
+        7,
+        7,
+    )
+    """Candidates that a block sees at once, an odd number, at each resolution."""
+    fine: Annotated[int, Field(ge=1, le=256)] = 24
+    """Channels from which the scores of 2×2 neighbours are read, each for 2×2 pixels."""
 
     @property
     def probabilistic(self) -> bool:
@@ -60,7 +70,7 @@ class EvidenceConfig(BaseModel):
 
 def parameter_shapes(config: EvidenceConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter and batch statistic of a network on evidence, by name, as torch has them."""
-    count, thin, fine, widths = len(CANDIDATES), config.thin, config.fine, config.widths
+    first, fine = config.widths[0], config.fine
     shapes: dict[str, tuple[int, ...]] = {}
 
     def convolution(name: str, inputs: int, outputs: int, *size: int, bias: bool = False) -> None:
@@ -71,38 +81,28 @@ def parameter_shapes(config: EvidenceConfig) -> dict[str, tuple[int, ...]]:
     def norm(name: str, width: int) -> None:
         shapes.update({f"{name}.{part}": (width,) for part in ("weight", "bias", "running_mean", "running_var")})
 
-    def block(name: str, inputs: int, outputs: int, changes: bool) -> None:
-        convolution(f"{name}.one.0", inputs, outputs, 3, 3)
-        norm(f"{name}.one.1", outputs)
-        convolution(f"{name}.two.0", outputs, outputs, 3, 3)
-        norm(f"{name}.two.1", outputs)
-        if changes:
-            convolution(f"{name}.short", inputs, outputs)
+    def block(name: str, width: int, reach: int) -> None:
+        convolution(f"{name}.space", width, width, 3, 3, bias=True)
+        convolution(f"{name}.along", width, width, reach, 1)
+        norm(f"{name}.norm", width)
 
-    def candidate_block(name: str) -> None:
-        convolution(f"{name}.space.0", thin, thin, 3, 3)
-        norm(f"{name}.space.1", thin)
-        convolution(f"{name}.along", thin, thin, 3, 1)
-        norm(f"{name}.norm", thin)
-
-    convolution("stem", HALF_CHANNELS, thin, 4, 4)
-    convolution("coarse", QUARTER_CHANNELS, thin)
-    convolution("pixel", PIXEL_CHANNELS, thin)
-    shapes["candidate.weight"], shapes["candidate.bias"] = (thin, CANDIDATE_CHANNELS), (thin,)
-    norm("stem_norm", thin)
-    candidate_block("near")
-    convolution("gather.0", count * thin, widths[0])
-    norm("gather.1", widths[0])
-    block("first", widths[0], widths[0], False)
-    for level, (a, b) in enumerate(pairwise(widths)):
-        block(f"down.{level}", a, b, True)
-        convolution(f"lift.{level}", b, a)
-        block(f"up.{level}", a, a, False)
-    convolution("spread", widths[0], count * thin, bias=True)
-    candidate_block("join")
-    convolution("enlarge", thin, 4 * fine, bias=True)
-    convolution("detail", HALF_CHANNELS, fine, bias=True)
-    convolution("score", fine, 1, bias=True)
+    convolution("stem", HALF_CHANNELS, first, 4, 4)
+    convolution("coarse", QUARTER_CHANNELS, first)
+    convolution("pixel", PIXEL_CHANNELS, first)
+    shapes["candidate.weight"], shapes["candidate.bias"] = (first, CANDIDATE_CHANNELS), (first,)
+    norm("stem_norm", first)
+    levels = list(zip(config.widths, config.blocks, config.reach, strict=True))
+    for level, (width, blocks, reach) in enumerate(levels):
+        for number in range(blocks):
+            block(f"encode.{level}.{number}", width, reach)
+    for level, (a, b) in enumerate(pairwise(levels)):
+        convolution(f"down.{level}.0", a[0], b[0], 2, 2)
+        norm(f"down.{level}.1", b[0])
+        convolution(f"lift.{level}", b[0], a[0])
+        block(f"decode.{level}", a[0], a[2])
+    convolution("mix", first, fine, bias=True)
+    convolution("detail", HALF_CHANNELS, fine, 2, 2)
+    convolution("score", fine, 4, bias=True)
     return shapes
 
 

@@ -1,11 +1,12 @@
-"""The network on evidence: the same for every candidate, with a U-Net over all of them for what is far away.
+"""The network on evidence: a U-Net that is the same for every candidate, and sees its neighbours among them.
 
-    half, quarter ─ stem ─ block ─┬───────────────── + ─ block ─ score of every candidate
-    (the same weights for every   └─ all candidates ─ U-Net ─┘   (C, H/2, W/2): a distribution
-     candidate)                      side by side
+    half, quarter, pixel, candidate ─ stem ─ blocks ─────────────────────── + ─ block ─ scores of every candidate,
+                                              └─ halved ─ blocks ─ … ─ block ─┘         (C, H/2, W/2): a distribution
 
-The path that all candidates share knows what focus looks like, wherever in the sweep it happens. The U-Net sees far:
-it completes surfaces without events from what surrounds them.
+Each block convolves over space, with the same weights for every candidate, and then along the candidates. So focus
+looks the same wherever in the sweep it happens, and what a network may know of scenes (walls are far) reaches it by one
+input alone, the candidate's position. The coarser levels see far, and complete surfaces without events from what
+surrounds them.
 """
 
 from itertools import pairwise
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .architecture import EvidenceConfig
-from .evidence import CANDIDATE_CHANNELS, CANDIDATES, HALF_CHANNELS, PIXEL_CHANNELS, QUARTER_CHANNELS
+from .evidence import CANDIDATE_CHANNELS, HALF_CHANNELS, PIXEL_CHANNELS, QUARTER_CHANNELS
 
 _RAW_ENERGIES_HALF, _RAW_ENERGIES_QUARTER = 2, 2
 _ENERGY_GAIN = 4.0
@@ -27,23 +28,21 @@ class EvidenceNet(nn.Module):
     def __init__(self, config: EvidenceConfig) -> None:
         super().__init__()
         self.config = config
-        count, thin, widths = len(CANDIDATES), config.thin, config.widths
-        self.stem = nn.Conv2d(HALF_CHANNELS, thin, 4, stride=2, padding=1, bias=False)
-        self.coarse = nn.Conv2d(QUARTER_CHANNELS, thin, 1, bias=False)
-        self.pixel = nn.Conv2d(PIXEL_CHANNELS, thin, 1, bias=False)
-        self.candidate = nn.Linear(CANDIDATE_CHANNELS, thin)
-        self.stem_norm = nn.BatchNorm2d(thin)
-        self.near = CandidateBlock(thin)
-        self.gather = _convolution(count * thin, widths[0], 1)
-        self.first = Block(widths[0], widths[0])
-        self.down = nn.ModuleList(Block(a, b, stride=2) for a, b in pairwise(widths))
+        widths, fine = config.widths, config.fine
+        first = widths[0]
+        self.stem = nn.Conv2d(HALF_CHANNELS, first, 4, stride=2, padding=1, bias=False)
+        self.coarse = nn.Conv2d(QUARTER_CHANNELS, first, 1, bias=False)
+        self.pixel = nn.Conv2d(PIXEL_CHANNELS, first, 1, bias=False)
+        self.candidate = nn.Linear(CANDIDATE_CHANNELS, first)
+        self.stem_norm = nn.BatchNorm2d(first)
+        self.down = nn.ModuleList(_halving(a, b) for a, b in pairwise(widths))
+        levels = list(zip(widths, config.blocks, config.reach, strict=True))
+        self.encode = nn.ModuleList(nn.ModuleList(CandidateBlock(w, r) for _ in range(n)) for w, n, r in levels)
         self.lift = nn.ModuleList(nn.Conv2d(b, a, 1, bias=False) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(Block(a, a) for a in widths[:-1])
-        self.spread = nn.Conv2d(widths[0], count * thin, 1)
-        self.join = CandidateBlock(thin)
-        self.enlarge = nn.Conv2d(thin, 4 * config.fine, 1)
-        self.detail = nn.Conv2d(HALF_CHANNELS, config.fine, 1)
-        self.score = nn.Conv2d(config.fine, 1, 1)
+        self.decode = nn.ModuleList(CandidateBlock(w, r) for w, _, r in levels[:-1])
+        self.mix = nn.Conv2d(first, fine, 1)
+        self.detail = nn.Conv2d(HALF_CHANNELS, fine, 2, stride=2, bias=False)
+        self.score = nn.Conv2d(fine, 4, 1)
 
     def forward(self, half: Tensor, quarter: Tensor, pixel: Tensor, candidate: Tensor) -> Tensor:
         """Scores (logits).
@@ -61,62 +60,48 @@ class EvidenceNet(nn.Module):
         half = _by_candidate(_logarithmic(half, _RAW_ENERGIES_HALF))
         quarter = _by_candidate(_logarithmic(quarter, _RAW_ENERGIES_QUARTER))
         pixel = _logarithmic(pixel, PIXEL_CHANNELS - 1)
-        x = self.stem(half) + self.coarse(quarter)
         about = self.pixel(pixel)[:, None] + self.candidate(candidate.float().transpose(1, 2))[..., None, None]
-        x = functional.relu(self.stem_norm(x + about.flatten(0, 1)))
-        x = self.near(x, count)
-
-        wide = self.first(self.gather(x.unflatten(0, (samples, count)).flatten(1, 2)))
+        x = functional.relu(self.stem_norm(self.stem(half) + self.coarse(quarter) + about.flatten(0, 1)))
         skips = []
-        for block in self.down:
-            skips.append(wide)
-            wide = block(wide)
-        for lift, block, skip in zip(reversed(self.lift), reversed(self.up), reversed(skips), strict=True):
-            lifted = functional.interpolate(lift(wide), size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            wide = block(lifted + skip)
-        context = self.spread(wide).unflatten(1, (count, -1)).flatten(0, 1)
-        x = self.join(functional.relu(x + context), count)
-
-        fine = functional.relu(functional.pixel_shuffle(self.enlarge(x), 2) + self.detail(half))
-        return self.score(fine).unflatten(0, (samples, count)).squeeze(2)
+        for level, blocks in enumerate(self.encode):
+            x = self.down[level - 1](_even(x)) if level else x
+            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+                x = block(x, count)
+            skips.append(x)
+        x = skips.pop()
+        for lift, block, skip in zip(reversed(self.lift), reversed(self.decode), reversed(skips), strict=True):
+            lifted = functional.interpolate(lift(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = block(lifted[..., : skip.shape[-2], : skip.shape[-1]] + skip, count)
+        fine = functional.relu(self.mix(x) + self.detail(half))
+        return functional.pixel_shuffle(self.score(fine), 2).unflatten(0, (samples, count)).squeeze(2)
 
 
 class CandidateBlock(nn.Module):
-    """Residual: 3×3 over space for every candidate alike, then three neighbours along the candidates."""
+    """Residual: 3×3 over space for every candidate alike, then `reach` neighbours along the candidates."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, reach: int) -> None:
         super().__init__()
-        self.space = _convolution(width, width, 3)
-        self.along = nn.Conv2d(width, width, (3, 1), padding=(1, 0), bias=False)
+        self.space = nn.Conv2d(width, width, 3, padding=1)
+        self.along = nn.Conv2d(width, width, (reach, 1), padding=(reach // 2, 0), bias=False)
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor, count: int) -> Tensor:  # (N·C, width, h, w)
         height, width = x.shape[-2:]
-        y = self.space(x).unflatten(0, (-1, count)).transpose(1, 2).flatten(3)  # (N, width, C, h·w)
+        y = functional.relu(self.space(x)).unflatten(0, (-1, count)).transpose(1, 2).flatten(3)  # (N, width, C, h·w)
         y = self.norm(self.along(y)).unflatten(3, (height, width)).transpose(1, 2).flatten(0, 1)
         return functional.relu(x + y)
 
 
-class Block(nn.Module):
-    """Two convolutions with a residual connection (He et al., CVPR 2016)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__()
-        self.one = _convolution(inputs, outputs, 3, stride)
-        self.two = nn.Sequential(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
-        same = inputs == outputs and stride == 1
-        self.short = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.two(self.one(x)) + self.short(x))
-
-
-def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
+def _halving(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
+        nn.Conv2d(inputs, outputs, 2, stride=2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
+
+
+def _even(x: Tensor) -> Tensor:
+    """With zeros for a last row and column where their number is odd."""
+    bottom, right = x.shape[-2] % 2, x.shape[-1] % 2
+    return functional.pad(x, (0, right, 0, bottom)) if bottom or right else x
 
 
 def _logarithmic(x: Tensor, energies: int) -> Tensor:

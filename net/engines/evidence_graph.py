@@ -42,7 +42,7 @@ class _Builder:
         self.rows, self.columns, self.count = rows, columns, len(CANDIDATES)
 
     def model(self) -> openvino.Model:
-        count, rows, columns, thin = self.count, self.rows, self.columns, self.config.thin
+        count, rows, columns, first = self.count, self.rows, self.columns, self.config.widths[0]
         half = ops.parameter([1, HALF_CHANNELS, count, 2 * rows, 2 * columns], np.float32, "half")
         quarter = ops.parameter([1, QUARTER_CHANNELS, count, rows, columns], np.float32, "quarter")
         pixel = ops.parameter([1, PIXEL_CHANNELS, rows, columns], np.float32, "pixel")
@@ -58,34 +58,25 @@ class _Builder:
         about = self._convolution(
             _logarithmic(pixel, PIXEL_CHANNELS - 1, 1), self._of("pixel.weight") * scale[:, None, None, None]
         )
-        weights = (self._of("candidate.weight") * scale[:, None]).T  # (4, thin)
+        weights = (self._of("candidate.weight") * scale[:, None]).T  # (4, first)
         condition = ops.matmul(_transposed(candidate, (0, 2, 1)), ops.constant(weights), False, False)
-        bias = (self._of("candidate.bias") * scale + shift).reshape(1, 1, thin)
-        condition = _reshaped(ops.add(condition, ops.constant(bias)), (count, thin, 1, 1))
+        bias = (self._of("candidate.bias") * scale + shift).reshape(1, 1, first)
+        condition = _reshaped(ops.add(condition, ops.constant(bias)), (count, first, 1, 1))
         x = ops.relu(ops.add(ops.add(x, about), condition))
-        x = self._candidate_block(x, "near")
 
-        wide = self._first(_reshaped(x, (1, count * thin, rows, columns)))
         skips = []
-        depth = len(self.config.widths) - 1
-        for level in range(depth):
-            skips.append(wide)
-            wide = self._block(wide, f"down.{level}", stride=2)
-        for level in reversed(range(depth)):
-            lifted = self._convolution(wide, self._of(f"lift.{level}.weight"))
-            size = skips[level].get_output_shape(0)[2:]
-            lifted = ops.interpolate(
-                lifted, ops.constant(np.array(list(size), np.int64)), "linear_onnx", "sizes",
-                coordinate_transformation_mode="half_pixel", axes=ops.constant(np.array([2, 3], np.int64)),
-            )  # fmt: skip
-            wide = self._block(ops.add(lifted, skips[level]), f"up.{level}")
-        context = self._biased(wide, "spread")
-        context = _reshaped(context, (count, thin, rows, columns))
-        x = self._candidate_block(ops.relu(ops.add(x, context)), "join")
-
-        enlarged = ops.depth_to_space(self._biased(x, "enlarge"), "depth_first", 2)
-        last = ops.relu(ops.add(enlarged, self._biased(fine, "detail")))
-        scores = _reshaped(self._biased(last, "score"), (1, count, 2 * rows, 2 * columns))
+        for level, blocks in enumerate(self.config.blocks):
+            x = self._halved(x, f"down.{level - 1}") if level else x
+            for number in range(blocks):
+                x = self._block(x, f"encode.{level}.{number}")
+            skips.append(x)
+        x = skips.pop()
+        for level in reversed(range(len(skips))):
+            x = self._block(self._lifted(x, skips[level], f"lift.{level}"), f"decode.{level}")
+        detail = self._convolution(fine, self._of("detail.weight"), stride=2, padding=0)
+        last = ops.relu(ops.add(self._biased(x, "mix"), detail))
+        scores = ops.depth_to_space(self._biased(last, "score"), "depth_first", 2)
+        scores = _reshaped(scores, (1, count, 2 * rows, 2 * columns))
         inputs = [half, quarter, pixel, candidate]
         return openvino.Model([scores], inputs, "evidence")  # pyright: ignore[reportCallIssue]
 
@@ -107,28 +98,45 @@ class _Builder:
     def _biased(self, x: Node, name: str) -> Node:
         return self._convolution(x, self._of(f"{name}.weight"), self._of(f"{name}.bias"))
 
-    def _normed(self, x: Node, convolution: str, norm: str, stride: int = 1) -> Node:
-        """A convolution without bias, then batch normalisation."""
-        scale, shift = self._norm(norm)
-        return self._convolution(x, self._of(f"{convolution}.weight") * scale[:, None, None, None], shift, stride)
+    def _halved(self, x: Node, name: str) -> Node:
+        scale, shift = self._norm(f"{name}.1")
+        weights = ops.constant(self._of(f"{name}.0.weight") * scale[:, None, None, None])
+        height, width = _size(x)
+        x = ops.convolution(x, weights, [2, 2], [0, 0], [height % 2, width % 2], [1, 1])
+        return ops.relu(ops.add(x, ops.constant(shift.reshape(1, -1, 1, 1))))
 
-    def _first(self, x: Node) -> Node:
-        return self._block(ops.relu(self._normed(x, "gather.0", "gather.1")), "first")
+    def _lifted(self, x: Node, skip: Node, name: str) -> Node:
+        """A level's answer at twice its resolution, beside that of the level above."""
+        (height, width), (rows, columns) = _size(x), _size(skip)
+        x = ops.interpolate(
+            self._convolution(x, self._of(f"{name}.weight")),
+            ops.constant(np.array([2 * height, 2 * width], np.int64)),
+            "linear_onnx",
+            "sizes",
+            coordinate_transformation_mode="half_pixel",
+            axes=ops.constant(np.array([2, 3], np.int64)),
+        )
+        if (2 * height, 2 * width) != (rows, columns):
+            ends, axes = np.array([rows, columns], np.int64), np.array([2, 3], np.int64)
+            start, step = np.zeros(2, np.int64), np.ones(2, np.int64)
+            x = ops.slice(x, *(ops.constant(part) for part in (start, ends, step, axes)))
+        return ops.add(x, skip)
 
-    def _block(self, x: Node, name: str, stride: int = 1) -> Node:
-        y = ops.relu(self._normed(x, f"{name}.one.0", f"{name}.one.1", stride))
-        y = self._normed(y, f"{name}.two.0", f"{name}.two.1")
-        if f"{name}.short.weight" in self.parameters:
-            x = self._convolution(x, self._of(f"{name}.short.weight"), stride=stride)
-        return ops.relu(ops.add(y, x))
+    def _block(self, x: Node, name: str) -> Node:
+        width, (rows, columns) = x.get_output_shape(0)[1], _size(x)
+        y = ops.relu(self._biased(x, f"{name}.space"))
+        y = _transposed(_reshaped(y, (self.count, width, rows * columns)), (1, 0, 2))
+        scale, shift = self._norm(f"{name}.norm")
+        weights = self._of(f"{name}.along.weight") * scale[:, None, None, None]
+        y = self._convolution(_reshaped(y, (1, width, self.count, rows * columns)), weights, shift)
+        y = _transposed(_reshaped(y, (width, self.count, rows * columns)), (1, 0, 2))
+        return ops.relu(ops.add(x, _reshaped(y, (self.count, width, rows, columns))))
 
-    def _candidate_block(self, x: Node, name: str) -> Node:
-        thin, space = self.config.thin, self.rows * self.columns
-        y = ops.relu(self._normed(x, f"{name}.space.0", f"{name}.space.1"))
-        y = _reshaped(_transposed(_reshaped(y, (self.count, thin, space)), (1, 0, 2)), (1, thin, self.count, space))
-        y = self._normed(y, f"{name}.along", f"{name}.norm")
-        y = _transposed(_reshaped(y, (thin, self.count, space)), (1, 0, 2))
-        return ops.relu(ops.add(x, _reshaped(y, (self.count, thin, self.rows, self.columns))))
+
+def _size(x: Node) -> tuple[int, int]:
+    """Height and width of images (N, K, h, w)."""
+    height, width = list(x.get_output_shape(0))[2:]
+    return height, width
 
 
 def _logarithmic(x: Node, energies: int, others: int) -> Node:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from ..architecture import EvidenceConfig
 from ..weights import BEGAN, load_network, make_network, open_weights, save_weights
+from .allocation import keep_freed_memory
 from .augmentation import NONE, Augmentation
 from .checkpoints import WholeCheckpoints
 from .config import WEIGHTS, TrainingConfig, TrainingError
@@ -192,6 +193,7 @@ def train(
     """
     if threads:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     start = None
     if config.init is not None:
         start = load_network(open_weights(config.init))
