@@ -131,10 +131,11 @@ def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> l
     for folder, times in Counter(data).items():
         if not as_recorded and _has_ideal_stacks(folder):
             from ..capture.dataset import open_dataset
-            from ..synth.resimulate import load_ideal_scenes, resimulated
+            from ..synth.resimulate import lively, load_ideal_scenes, resimulated
 
             with progress_bar("reading", None, "scenes") as advance:
-                scenes = load_ideal_scenes(folder, advance)
+                there = load_ideal_scenes(folder, advance)
+            scenes = lively(there)
             frames = None if shown.source == "events" else shown.bins if shown.frame_rate_hz is None else 0
             drawn = resimulated(scenes, frames=frames)
             rendered = open_dataset(folder).manifest.configuration.get("render") != "patches"
@@ -143,6 +144,8 @@ def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> l
                 for scene, draw in zip(scenes, drawn, strict=True)
             ]
             say(f"{folder}: {len(scenes):,} scenes, of which sweeps are simulated anew")
+            if len(scenes) < len(there):
+                say(f"{folder}: {len(there) - len(scenes):,} more are left out: hardly anything changes in them")
             continue
         files, skipped = find_sources(folder), list[str]()
         with progress_bar("reading", len(files), "recordings") as advance:

@@ -1,9 +1,9 @@
 """The shape of a network, and the presets; all that can be said of one without torch."""
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .evidence import CANDIDATE_CHANNELS, HALF_CHANNELS, PIXEL_CHANNELS, QUARTER_CHANNELS
 from .representation import EvidenceRepresentation, Representation
@@ -62,6 +62,14 @@ class EvidenceConfig(BaseModel):
     fine: Annotated[int, Field(ge=1, le=256)] = 24
     """Channels from which the scores of 2×2 neighbours are read, each for 2×2 pixels."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not len(self.widths) == len(self.blocks) == len(self.reach):
+            raise ValueError("widths, blocks and reach: each needs a number for every resolution")
+        if not all(reach % 2 for reach in self.reach):
+            raise ValueError("reach: only odd numbers of candidates have a middle")
+        return self
+
     @property
     def probabilistic(self) -> bool:
         """Whether the network states its own deviation."""
@@ -82,9 +90,10 @@ def parameter_shapes(config: EvidenceConfig) -> dict[str, tuple[int, ...]]:
         shapes.update({f"{name}.{part}": (width,) for part in ("weight", "bias", "running_mean", "running_var")})
 
     def block(name: str, width: int, reach: int) -> None:
-        convolution(f"{name}.space", width, width, 3, 3, bias=True)
+        convolution(f"{name}.space", width, width, 3, 3)
+        norm(f"{name}.space_norm", width)
         convolution(f"{name}.along", width, width, reach, 1)
-        norm(f"{name}.norm", width)
+        norm(f"{name}.along_norm", width)
 
     convolution("stem", HALF_CHANNELS, first, 4, 4)
     convolution("coarse", QUARTER_CHANNELS, first)

@@ -81,14 +81,17 @@ class CandidateBlock(nn.Module):
 
     def __init__(self, width: int, reach: int) -> None:
         super().__init__()
-        self.space = nn.Conv2d(width, width, 3, padding=1)
+        self.space = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.space_norm = nn.BatchNorm2d(width)
         self.along = nn.Conv2d(width, width, (reach, 1), padding=(reach // 2, 0), bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.along_norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor, count: int) -> Tensor:  # (N·C, width, h, w)
         height, width = x.shape[-2:]
-        y = functional.relu(self.space(x)).unflatten(0, (-1, count)).transpose(1, 2).flatten(3)  # (N, width, C, h·w)
-        y = self.norm(self.along(y)).unflatten(3, (height, width)).transpose(1, 2).flatten(0, 1)
+        y = (
+            functional.relu(self.space_norm(self.space(x))).unflatten(0, (-1, count)).transpose(1, 2).flatten(3)
+        )  # (N, width, C, h·w)
+        y = self.along_norm(self.along(y)).unflatten(3, (height, width)).transpose(1, 2).flatten(0, 1)
         return functional.relu(x + y)
 
 

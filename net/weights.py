@@ -31,6 +31,8 @@ _CONFIG: TypeAdapter[NetworkConfig] = TypeAdapter(NetworkConfig)
 _LARGEST_BYTES = 1 << 30
 _LONGEST_HEADER = 1 << 24
 _COUNTER = "num_batches_tracked"  # of batch normalisation; nothing depends on it
+_STATISTICS = "running_mean", "running_var"
+"""Variances may be beyond what 16 bits hold."""
 
 
 class WeightsError(SweepdepthError):
@@ -68,7 +70,7 @@ class WeightsFile:
 
 
 def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any], *, force: bool = False) -> None:
-    """Write a network's parameters and batch statistics; the file appears whole, or not at all.
+    """Write a network's parameters, in 16 bits, and batch statistics; the file appears whole, or not at all.
 
     Raises:
         RecordingError: the file exists and `force` is not given, or cannot be written.
@@ -76,7 +78,10 @@ def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any
     from safetensors.torch import save
 
     config: NetworkConfig = network.config  # pyright: ignore[reportAssignmentType]
-    tensors = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
+    tensors = {
+        name: (value.float() if name.rpartition(".")[2] in _STATISTICS else value.half()).detach().cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
     metadata = {
         "format": FORMAT,
         "network": _CONFIG.dump_json(config).decode(),

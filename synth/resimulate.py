@@ -23,6 +23,9 @@ from .dice import Dice
 from .generation import light_of
 from .simulate import simulate_sweeps
 
+_DARKEST = 0.02
+"""Of the mean radiance: what is darker changes without meaning."""
+
 
 class Conditions(BaseModel):
     """Sensors, lights and speeds."""
@@ -56,6 +59,8 @@ class ResimulationConfig(BaseModel):
     """The part of sweeps that span the whole range of the stack."""
     shortest: Annotated[float, Field(gt=0, le=1)] = 0.5
     """The others span this much of it at least: less blur, and surfaces beyond the ends."""
+    least_events: Annotated[float, Field(ge=0)] = 0.15
+    """Sweeps with fewer events a pixel are drawn once more, in other conditions."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,13 @@ class IdealScene:
     stack: np.ndarray  # (S, H, W) float16, linear radiance, far to near, even in diopters, as the lens breathes
     depth: np.ndarray  # (H, W) float32, metres, in the geometry of the far end
     calibration: Calibration
+
+    @property
+    def change(self) -> float:
+        """Total change of the logarithm of brightness over the sweep, mean over (a quarter of) the pixels."""
+        light = self.stack[:, ::2, ::2].astype(np.float32)
+        light = np.log(light + _DARKEST * light.mean() + 1e-9)
+        return float(np.abs(np.diff(light, axis=0)).sum(axis=0).mean())
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,28 @@ def load_ideal_scenes(folder: Path, on_scene: Callable[[int], None] = lambda don
     return scenes
 
 
+def lively(scenes: list[IdealScene], least_change: float = 0.1, keep_every: int = 5) -> list[IdealScene]:
+    """The scenes that there is something to learn from, and a few of the others.
+
+    Where brightness hardly changes over the sweep there are hardly any events, whatever the sensor, and depth cannot
+    be told. Among scenes that chance made, half can be like that.
+
+    Args:
+        scenes: any.
+        least_change: total change of the logarithm of brightness over the sweep, mean over the pixels.
+        keep_every: of the scenes that change less, one in so many is kept.
+    """
+    still = 0
+    kept = []
+    for scene in scenes:
+        if scene.change < least_change:
+            still += 1
+            if still % keep_every:
+                continue
+        kept.append(scene)
+    return kept
+
+
 def ideal_scene(name: str, truth: SceneTruth) -> IdealScene | None:
     """The scene of a dataset file; None where its stack is missing, or does not span the sweep evenly."""
     stack, diopters, sweep = truth.focal_stack, truth.focal_stack_diopters, truth.calibration.sweep
@@ -136,6 +170,15 @@ def resimulate(
     """
     config = config or ResimulationConfig()
     dice = Dice(int(random.integers(2**62)))
+    sweep = _simulated(scene, dice, config, random, frames)
+    if len(sweep.events) < config.least_events * sweep.truth.size:
+        sweep = _simulated(scene, dice, config, random, frames)
+    return sweep
+
+
+def _simulated(
+    scene: IdealScene, dice: Dice, config: ResimulationConfig, random: np.random.Generator, frames: int | None
+) -> SimulatedSweep:
     conditions = config.ordinary if dice.chance(config.ordinary_share) else config.anything
     sensor, lux = draw_sensor(dice, conditions.sensor, conditions.light)
     stack, calibration, truth = _part(scene, dice, config)

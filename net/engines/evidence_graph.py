@@ -98,6 +98,11 @@ class _Builder:
     def _biased(self, x: Node, name: str) -> Node:
         return self._convolution(x, self._of(f"{name}.weight"), self._of(f"{name}.bias"))
 
+    def _normed(self, x: Node, name: str) -> Node:
+        """A convolution without bias, then batch normalisation."""
+        scale, shift = self._norm(f"{name}_norm")
+        return self._convolution(x, self._of(f"{name}.weight") * scale[:, None, None, None], shift)
+
     def _halved(self, x: Node, name: str) -> Node:
         scale, shift = self._norm(f"{name}.1")
         weights = ops.constant(self._of(f"{name}.0.weight") * scale[:, None, None, None])
@@ -124,11 +129,9 @@ class _Builder:
 
     def _block(self, x: Node, name: str) -> Node:
         width, (rows, columns) = x.get_output_shape(0)[1], _size(x)
-        y = ops.relu(self._biased(x, f"{name}.space"))
+        y = ops.relu(self._normed(x, f"{name}.space"))
         y = _transposed(_reshaped(y, (self.count, width, rows * columns)), (1, 0, 2))
-        scale, shift = self._norm(f"{name}.norm")
-        weights = self._of(f"{name}.along.weight") * scale[:, None, None, None]
-        y = self._convolution(_reshaped(y, (1, width, self.count, rows * columns)), weights, shift)
+        y = self._normed(_reshaped(y, (1, width, self.count, rows * columns)), f"{name}.along")
         y = _transposed(_reshaped(y, (width, self.count, rows * columns)), (1, 0, 2))
         return ops.relu(ops.add(x, _reshaped(y, (self.count, width, rows, columns))))
 

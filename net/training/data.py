@@ -108,8 +108,9 @@ class SweepSamples(Dataset):
         augmentation: Augmentation,
         crop: int | None,  # longest side in pixels; None: whole frames
         seed: int,
+        change: Callable[[Sample], Sample] | None = None,  # done to each sample last
     ) -> None:
-        self.sources = sources
+        self.sources, self.change = sources, change
         self.representation, self.augmentation, self.crop, self.seed = representation, augmentation, crop, seed
 
     def __len__(self) -> int:
@@ -119,7 +120,8 @@ class SweepSamples(Dataset):
         round_, number = key
         random = np.random.default_rng([self.seed, _AUGMENTATION, round_, number])
         labelled = self.sources[number].draw(random)
-        return make_sample(labelled, self.representation, self.augmentation, random, self.crop)
+        sample = make_sample(labelled, self.representation, self.augmentation, random, self.crop)
+        return sample if self.change is None else self.change(sample)
 
 
 class EpochOrder(Sampler):

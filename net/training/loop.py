@@ -27,6 +27,7 @@ from .loss import distribution_loss, position_loss, read_distribution
 from .progress import Progress
 from .run_folder import prepare
 from .run_logs import make_loggers, told_once
+from .samples import Sample
 
 NORMAL_SHARE, NORMAL_SHARE_OF_TWO = 0.6827, 0.9545  # of a normal distribution, within one and two deviations
 KNOTS = 12  # of the curve from stated to actual deviations
@@ -34,6 +35,7 @@ JUDGED_SWEEPS = 200  # where sweeps are simulated anew there may be as many as o
 
 Batch = tuple[Sequence[Tensor], Tensor, Tensor]
 """The network's inputs, true position in the range (N, H, W), and weight (N, H, W)."""
+Change = Callable[[Sample], Sample]
 
 
 class Regression(pl.LightningModule):
@@ -109,16 +111,24 @@ class Samples(pl.LightningDataModule):
     """The loaders of a run."""
 
     def __init__(
-        self, train: list[SweepSource], validation: list[SweepSource], config: TrainingConfig, workers: int
+        self,
+        train: list[SweepSource],
+        validation: list[SweepSource],
+        config: TrainingConfig,
+        workers: int,
+        change: Change | None = None,
     ) -> None:
         super().__init__()
         self._train, self._validation, self._config, self._workers = train, validation, config, workers
+        self._change = change
 
     def train_dataloader(self) -> DataLoader:
         config, trainer = self._config, self.trainer
         assert trainer is not None
         amount = Augmentation() if config.augmented else NONE
-        samples = SweepSamples(self._train, config.network.representation, amount, config.crop_px, config.seed)
+        samples = SweepSamples(
+            self._train, config.network.representation, amount, config.crop_px, config.seed, self._change
+        )
         world = trainer.world_size
         if config.batch % world:
             raise TrainingError(f"a batch of {config.batch} cannot be shared by {world} devices; choose a multiple")
@@ -144,8 +154,9 @@ class Samples(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list:
         if not self._validation:
             return []
-        samples = SweepSamples(self._validation, self._config.network.representation, NONE, None, self._config.seed)
-        order = EpochOrder(len(samples), len(samples), self._config.seed, lambda: 0)
+        config = self._config
+        samples = SweepSamples(self._validation, config.network.representation, NONE, None, config.seed, self._change)
+        order = EpochOrder(len(samples), len(samples), config.seed, lambda: 0)
         return DataLoader(samples, 1, sampler=order)
 
 
@@ -161,6 +172,7 @@ def train(
     workers: int = 1,
     threads: int | None = None,
     facts: Mapping[str, Any] | None = None,
+    change: Change | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train a network on labelled sweeps.
@@ -180,6 +192,8 @@ def train(
         workers: loader processes of each device.
         threads: of each process; as many as there are cores unless given.
         facts: what else is known of the run, kept in the weights.
+        change: done to every sample before the network sees it, also to those that judge it; ablations take inputs
+            away with it.
         say: called with a line for every epoch.
 
     Returns:
@@ -238,7 +252,7 @@ def train(
             enable_model_summary=False,
             enable_progress_bar=False,
         )
-        data = Samples(training, validation, config, workers)
+        data = Samples(training, validation, config, workers, change)
         with told_once(out):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         if not progress.ended and checkpoint is not None:  # then nothing has put the average in the network's place
@@ -247,7 +261,7 @@ def train(
             _average(module.network, start, config.keep)
     weights = out / WEIGHTS
     if trainer.is_global_zero:
-        metrics, deviation = _judge(module, _batches(validation or training[:50], config))
+        metrics, deviation = _judge(module, _batches(validation or training[:50], config, change))
         about = {
             "training": config.model_dump(mode="json"),
             "steps": trainer.global_step,
@@ -272,9 +286,9 @@ def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
     network.load_state_dict(mixed)
 
 
-def _batches(sources: Sequence[SweepSource], config: TrainingConfig) -> Iterable[Batch]:
+def _batches(sources: Sequence[SweepSource], config: TrainingConfig, change: Change | None) -> Iterable[Batch]:
     """Sweeps of the sources as they are, each as a batch of its own: of each one, or several where they are renewed."""
-    samples = SweepSamples(sources, config.network.representation, NONE, None, config.seed)
+    samples = SweepSamples(sources, config.network.representation, NONE, None, config.seed, change)
     rounds = max(1, JUDGED_SWEEPS // len(samples)) if all(source.renewed for source in sources) else 1
     order = [(round_, number) for round_ in range(rounds) for number in range(len(samples))]
     return DataLoader(samples, 1, sampler=order)  # pyright: ignore[reportArgumentType]

@@ -93,7 +93,7 @@ def write_originals(folder: Path) -> None:
         from sweepdepth.net.architecture import EvidenceConfig
         from sweepdepth.net.weights import make_network, save_weights
 
-        network = make_network(EvidenceConfig(thin=2, widths=(2, 3), fine=2))
+        network = make_network(EvidenceConfig(widths=(2, 3), blocks=(1, 1), reach=(3, 3), fine=2))
         save_weights(folder / "weights.safetensors", network, {"deviation": {"scale": 1}})
 
 

@@ -31,7 +31,7 @@ from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.net.training.loss import distribution_loss, read_distribution
 from sweepdepth.net.weights import WeightsError, make_network, open_weights, read_parameters, save_weights
 
-SMALL = EvidenceConfig(thin=4, widths=(8, 12), fine=2)
+SMALL = EvidenceConfig(widths=(8, 12, 12), blocks=(1, 2, 1), reach=(3, 3, 5), fine=4)
 
 
 def evidence_numpy(stack, templates, motion):
@@ -198,7 +198,7 @@ def test_the_default_network_fits_into_four_megabytes():
 
 
 def test_parameters_of_another_shape_are_refused_without_torch(weights, network, tmp_path):
-    other = make_network(EvidenceConfig(thin=4, widths=(8, 12), fine=4))
+    other = make_network(EvidenceConfig(widths=(8, 12, 16), blocks=(1, 2, 1), reach=(3, 3, 5), fine=4))
     save_weights(tmp_path / "w.safetensors", other, {})
     content = (tmp_path / "w.safetensors").read_bytes()
     (tmp_path / "w.safetensors").write_bytes(content.replace(b'\\"fine\\":4', b'\\"fine\\":2'))

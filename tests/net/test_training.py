@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import LENS, plane_events
 
 TINY = UNetConfig(representation=Representation(bins=5), widths=(8, 16))
-SMALL = EvidenceConfig(thin=4, widths=(8, 8), fine=2)
+SMALL = EvidenceConfig(widths=(8, 8), blocks=(1, 1), reach=(3, 3), fine=4)
 
 RUN = """
 import sys
