@@ -131,15 +131,9 @@ def lively(scenes: list[IdealScene], least_change: float = 0.1, keep_every: int 
         least_change: total change of the logarithm of brightness over the sweep, mean over the pixels.
         keep_every: of the scenes that change less, one in so many is kept.
     """
-    still = 0
-    kept = []
-    for scene in scenes:
-        if scene.change < least_change:
-            still += 1
-            if still % keep_every:
-                continue
-        kept.append(scene)
-    return kept
+    changing = [scene for scene in scenes if scene.change >= least_change]
+    still = [scene for scene in scenes if scene.change < least_change]
+    return changing + still[::keep_every]
 
 
 def ideal_scene(name: str, truth: SceneTruth) -> IdealScene | None:

@@ -193,6 +193,20 @@ def test_the_shapes_of_all_parameters_are_known_without_torch(config):
     }
 
 
+def test_a_network_needs_as_many_blocks_and_reaches_as_resolutions():
+    with pytest.raises(ValueError, match="widths, blocks and reach"):
+        EvidenceConfig(widths=(8, 8), blocks=(1, 1), reach=(3, 3, 3))
+    with pytest.raises(ValueError, match="only odd numbers"):
+        EvidenceConfig(widths=(8, 8), blocks=(1, 1), reach=(3, 2))
+
+
+def test_variances_beyond_sixteen_bits_are_kept(network, tmp_path):
+    with torch.no_grad():
+        network.get_buffer("stem_norm.running_var").fill_(1e6)
+    save_weights(tmp_path / "w.safetensors", network, {})
+    assert read_parameters(open_weights(tmp_path / "w.safetensors"))["stem_norm.running_var"] == pytest.approx(1e6)
+
+
 def test_the_default_network_fits_into_four_megabytes():
     assert 2 * sum(value.numel() for value in make_network(PRESETS["default"]).state_dict().values()) < 4e6
 

@@ -1,5 +1,7 @@
 """Sweeps simulated anew from a scene's ideal focal stack."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from sweepdepth.synth.resimulate import (
     IdealScene,
     ResimulationConfig,
     ideal_scene,
+    lively,
     load_ideal_scenes,
     magnified,
     resimulate,
@@ -67,6 +70,27 @@ def test_whatever_is_drawn_the_plane_is_where_the_truth_says(scene):
         seen.add((sweep.sweep.direction, len(np.unique(sweep.truth)) == 1, settings == scene.calibration.sweep))
     assert {direction for direction, *_ in seen} == set(Direction)
     assert len({settings_differ for *_, settings_differ in seen}) <= 2
+
+
+def test_of_scenes_that_hardly_change_one_in_five_is_kept(scene):
+    flat = replace(scene, stack=np.full_like(scene.stack, 0.3))
+    assert flat.change == pytest.approx(0, abs=1e-3)
+    assert scene.change > 0.1
+    assert lively([flat, scene, flat, scene]) == [scene, scene, flat]
+    assert len(lively([flat] * 11)) == 3
+
+
+def test_a_sweep_without_events_is_drawn_again_in_other_conditions(scene):
+    """Half of the sweeps are through a sensor that sees nothing; with a second try a quarter stays so."""
+    blind = Conditions(sensor=SensorRange(on_threshold=(3.0, 3.0), off_threshold=(3.0, 3.0), shot_noise_hz=(0.0, 0.0)))
+    config = GOOD.model_copy(update={"anything": blind, "ordinary_share": 0.5})
+    once = config.model_copy(update={"least_events": 0.0})
+    least = config.least_events * scene.depth.size
+    tried, untried = (
+        np.mean([len(drawn(scene, seed, which).events) < least for seed in range(40)]) for which in (config, once)
+    )
+    assert untried == pytest.approx(0.5, abs=0.2)
+    assert tried < 0.7 * untried
 
 
 def test_a_part_of_the_range_blurs_less_and_breathes_from_its_own_far_end(scene, calibration):
