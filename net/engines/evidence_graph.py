@@ -1,7 +1,8 @@
 """The network on evidence as an OpenVINO graph, straight from its parameters: running it needs no torch.
 
 It says once more, operation by operation, what `evidence_net.EvidenceNet.forward` says; a test holds both together.
-Batch normalisations are folded into the convolutions before them.
+Batch normalisations are folded into the convolutions before them. All convolutions are over candidates, rows and
+columns, of size 1 along some of them: so nothing is rearranged between those over space and those along candidates.
 """
 
 from collections.abc import Mapping
@@ -42,27 +43,27 @@ class _Builder:
         self.rows, self.columns, self.count = rows, columns, len(CANDIDATES)
 
     def model(self) -> openvino.Model:
-        count, rows, columns, first = self.count, self.rows, self.columns, self.config.widths[0]
+        count, rows, columns = self.count, self.rows, self.columns
         half = ops.parameter([1, HALF_CHANNELS, count, 2 * rows, 2 * columns], np.float32, "half")
         quarter = ops.parameter([1, QUARTER_CHANNELS, count, rows, columns], np.float32, "quarter")
         pixel = ops.parameter([1, PIXEL_CHANNELS, rows, columns], np.float32, "pixel")
         candidate = ops.parameter([1, CANDIDATE_CHANNELS, count], np.float32, "candidate")
 
-        fine = _by_candidate(_logarithmic(half, 2, HALF_CHANNELS - 2))
-        coarse = _by_candidate(_logarithmic(quarter, 2, QUARTER_CHANNELS - 2))
+        fine = _logarithmic(half, 2, HALF_CHANNELS - 2)
+        coarse = _logarithmic(quarter, 2, QUARTER_CHANNELS - 2)
         scale, shift = self._norm("stem_norm")
         x = ops.add(
-            self._convolution(fine, self._of("stem.weight") * scale[:, None, None, None], stride=2, padding=1),
-            self._convolution(coarse, self._of("coarse.weight") * scale[:, None, None, None]),
+            self._convolution(fine, _scaled(self._of("stem.weight"), scale), stride=2, padding=1),
+            self._convolution(coarse, _scaled(self._of("coarse.weight"), scale)),
         )
-        about = self._convolution(
-            _logarithmic(pixel, PIXEL_CHANNELS - 1, 1), self._of("pixel.weight") * scale[:, None, None, None]
+        flat = _reshaped(_logarithmic(pixel, PIXEL_CHANNELS - 1, 1), (1, PIXEL_CHANNELS, 1, rows, columns))
+        about = self._convolution(flat, _scaled(self._of("pixel.weight"), scale))
+        condition = self._convolution(
+            _reshaped(candidate, (1, CANDIDATE_CHANNELS, count, 1, 1)),
+            _scaled(self._of("candidate.weight")[:, :, None, None], scale),
+            self._of("candidate.bias") * scale + shift,
         )
-        weights = (self._of("candidate.weight") * scale[:, None]).T  # (4, first)
-        condition = ops.matmul(_transposed(candidate, (0, 2, 1)), ops.constant(weights), False, False)
-        bias = (self._of("candidate.bias") * scale + shift).reshape(1, 1, first)
-        condition = _reshaped(ops.add(condition, ops.constant(bias)), (count, first, 1, 1))
-        x = ops.relu(ops.add(ops.add(x, about), condition))
+        x = ops.relu(ops.add(x, ops.add(about, condition)))
 
         skips = []
         for level, blocks in enumerate(self.config.blocks):
@@ -75,7 +76,8 @@ class _Builder:
             x = self._block(self._lifted(x, skips[level], f"lift.{level}"), f"decode.{level}")
         detail = self._convolution(fine, self._of("detail.weight"), stride=2, padding=0)
         last = ops.relu(ops.add(self._biased(x, "mix"), detail))
-        scores = ops.depth_to_space(self._biased(last, "score"), "depth_first", 2)
+        scores = _reshaped(self._biased(last, "score"), (4, count, rows, columns))
+        scores = ops.depth_to_space(_transposed(scores, (1, 0, 2, 3)), "depth_first", 2)
         scores = _reshaped(scores, (1, count, 2 * rows, 2 * columns))
         inputs = [half, quarter, pixel, candidate]
         return openvino.Model([scores], inputs, "evidence")  # pyright: ignore[reportCallIssue]
@@ -91,54 +93,65 @@ class _Builder:
     def _convolution(
         self, x: Node, weights: np.ndarray, bias: np.ndarray | None = None, stride: int = 1, padding: int | None = None
     ) -> Node:
-        pads = [size // 2 for size in weights.shape[2:]] if padding is None else [padding, padding]
-        made = ops.convolution(x, ops.constant(np.ascontiguousarray(weights)), [stride] * 2, pads, pads, [1, 1])
-        return made if bias is None else ops.add(made, ops.constant(bias.reshape(1, -1, 1, 1)))
+        """Over rows and columns, the same for every candidate."""
+        pads = [0, *(size // 2 if padding is None else padding for size in weights.shape[2:])]
+        return self._general(x, weights[:, :, None], bias, [1, stride, stride], pads, pads)
+
+    def _general(
+        self,
+        x: Node,
+        weights: np.ndarray,  # (outputs, inputs, candidates, rows, columns)
+        bias: np.ndarray | None,
+        strides: list[int],
+        begin: list[int],
+        end: list[int],
+    ) -> Node:
+        made = ops.convolution(x, ops.constant(np.ascontiguousarray(weights)), strides, begin, end, [1, 1, 1])
+        return made if bias is None else ops.add(made, ops.constant(bias.reshape(1, -1, 1, 1, 1)))
 
     def _biased(self, x: Node, name: str) -> Node:
         return self._convolution(x, self._of(f"{name}.weight"), self._of(f"{name}.bias"))
 
-    def _normed(self, x: Node, name: str) -> Node:
-        """A convolution without bias, then batch normalisation."""
-        scale, shift = self._norm(f"{name}_norm")
-        return self._convolution(x, self._of(f"{name}.weight") * scale[:, None, None, None], shift)
-
     def _halved(self, x: Node, name: str) -> Node:
         scale, shift = self._norm(f"{name}.1")
-        weights = ops.constant(self._of(f"{name}.0.weight") * scale[:, None, None, None])
         height, width = _size(x)
-        x = ops.convolution(x, weights, [2, 2], [0, 0], [height % 2, width % 2], [1, 1])
-        return ops.relu(ops.add(x, ops.constant(shift.reshape(1, -1, 1, 1))))
+        weights = _scaled(self._of(f"{name}.0.weight"), scale)[:, :, None]
+        return ops.relu(self._general(x, weights, shift, [1, 2, 2], [0, 0, 0], [0, height % 2, width % 2]))
 
     def _lifted(self, x: Node, skip: Node, name: str) -> Node:
         """A level's answer at twice its resolution, beside that of the level above."""
         (height, width), (rows, columns) = _size(x), _size(skip)
         x = ops.interpolate(
             self._convolution(x, self._of(f"{name}.weight")),
-            ops.constant(np.array([2 * height, 2 * width], np.int64)),
+            ops.constant(np.array([self.count, 2 * height, 2 * width], np.int64)),
             "linear_onnx",
             "sizes",
             coordinate_transformation_mode="half_pixel",
-            axes=ops.constant(np.array([2, 3], np.int64)),
+            axes=ops.constant(np.array([2, 3, 4], np.int64)),
         )
         if (2 * height, 2 * width) != (rows, columns):
-            ends, axes = np.array([rows, columns], np.int64), np.array([2, 3], np.int64)
+            ends, axes = np.array([rows, columns], np.int64), np.array([3, 4], np.int64)
             start, step = np.zeros(2, np.int64), np.ones(2, np.int64)
             x = ops.slice(x, *(ops.constant(part) for part in (start, ends, step, axes)))
         return ops.add(x, skip)
 
     def _block(self, x: Node, name: str) -> Node:
-        width, (rows, columns) = x.get_output_shape(0)[1], _size(x)
-        y = ops.relu(self._normed(x, f"{name}.space"))
-        y = _transposed(_reshaped(y, (self.count, width, rows * columns)), (1, 0, 2))
-        y = self._normed(_reshaped(y, (1, width, self.count, rows * columns)), f"{name}.along")
-        y = _transposed(_reshaped(y, (width, self.count, rows * columns)), (1, 0, 2))
-        return ops.relu(ops.add(x, _reshaped(y, (self.count, width, rows, columns))))
+        scale, shift = self._norm(f"{name}.space_norm")
+        y = ops.relu(self._convolution(x, _scaled(self._of(f"{name}.space.weight"), scale), shift))
+        scale, shift = self._norm(f"{name}.along_norm")
+        weights = _scaled(self._of(f"{name}.along.weight"), scale)[..., None]  # (outputs, inputs, reach, 1, 1)
+        reach = [weights.shape[2] // 2, 0, 0]
+        return ops.relu(ops.add(x, self._general(y, weights, shift, [1, 1, 1], reach, reach)))
+
+
+def _scaled(weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """A convolution's weights times a factor for each of its outputs."""
+    return weights * scale.reshape(-1, *(1,) * (weights.ndim - 1))
 
 
 def _size(x: Node) -> tuple[int, int]:
-    """Height and width of images (N, K, h, w)."""
-    height, width = list(x.get_output_shape(0))[2:]
+    """Height and width of (1, K, C, h, w)."""
+    height, width = list(x.get_output_shape(0))[3:]
     return height, width
 
 
@@ -147,12 +160,6 @@ def _logarithmic(x: Node, energies: int, others: int) -> Node:
     parts = ops.variadic_split(x, ops.constant(1), ops.constant(np.array([energies, others], np.int64)))
     grown = ops.add(ops.multiply(parts.output(0), ops.constant(np.float32(_ENERGY_GAIN))), ops.constant(np.float32(1)))
     return ops.concat([ops.log(grown).output(0), parts.output(1)], 1)
-
-
-def _by_candidate(volume: Node) -> Node:
-    """(1, K, C, h, w) → (C, K, h, w)."""
-    _, channels, count, height, width = volume.get_output_shape(0)
-    return _reshaped(_transposed(volume, (0, 2, 1, 3, 4)), (count, channels, height, width))
 
 
 def _transposed(x: Node, order: tuple[int, ...]) -> Node:
