@@ -1,5 +1,8 @@
 """The compiled part of `evidence`: a pyramid of the stack, matched with the curves row by row."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numba
 import numpy as np
 
@@ -57,28 +60,39 @@ def make_volume(
     quarter = np.empty((6, count, height // 4, width // 4), np.float32)
     totals = np.empty((LEVELS, height // 4, width // 4), np.float32)
     moved = np.square(motion)
-    for level, detail in enumerate(pyramid(stack)):
+
+    def finish(level: int, detail: np.ndarray) -> None:
         volume = half if level < 2 else quarter
-        pool = (2, 1, 1, 0)[level]
-        level_volume(
-            detail, curves[level], sizes[level], moved if level < 2 else moved[::2, ::2], pool, volume, level % 2
+        energy = level_volume(
+            detail,
+            curves[level],
+            sizes[level],
+            moved if level < 2 else moved[::2, ::2],
+            (2, 1, 1, 0)[level],
+            volume,
+            level % 2,
         )
-        _total(detail, totals[level])
-    event_rate(stack, rates, half[6])
+        totals[level] = energy if level >= 2 else _halved(energy[None])[0]
+
+    details = pyramid(stack)
+    with ThreadPoolExecutor(1) as beside:  # the finest level takes as long as all the others
+        finest = beside.submit(finish, 0, next(details))
+        for level, detail in enumerate(details, 1):
+            finish(level, detail)
+        event_rate(stack, rates, half[6])
+        finest.result()
     _combined(half, quarter)
     return half, quarter, totals
 
 
-def pyramid(stack: np.ndarray) -> list[np.ndarray]:
+def pyramid(stack: np.ndarray) -> Iterator[np.ndarray]:
     """The detail (B, h, w) that each level's blur takes away; each level has half the size of the one before."""
     now = _filtered(stack, FIRST_TAPS)
-    details = []
     for level in range(LEVELS):
         blurred = _filtered(now, BLUR_TAPS)
-        details.append(_difference(now, blurred))
+        yield _difference(now, blurred)
         if level < LEVELS - 1:
             now = _halved(blurred)
-    return details
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -150,6 +164,8 @@ def _halved(images):
 def level_volume(detail, curves, sizes, moved, pool, out, at):
     """One band: matched energy into out[at], shares of odd and even energy into out[at + 2] and out[at + 4].
 
+    Returns the energy of the band over all bins, at the volume's resolution.
+
     `pool`: 2 where the band's pixels are half as large as the volume's (energies are averaged over 2×2), 1 where they
     are as large, 0 where they are twice as large (energies are repeated).
     """
@@ -206,25 +222,7 @@ def level_volume(detail, curves, sizes, moved, pool, out, at):
             for x in range(columns):
                 matched = odd * energy[0, c, y, x] + even * moved[y, x] * energy[1, c, y, x]
                 out[at, c, y, x] = min(matched, _GREATEST)
-
-
-@numba.njit(nogil=True, cache=True, fastmath=True)
-def _total(detail, out):
-    """Energy of a band over all bins, mean over the pixels of a quarter of the frame's resolution."""
-    bins, height, width = detail.shape
-    rows, columns = out.shape
-    fine = max(height // rows, 1)
-    for y in range(rows):
-        for x in range(columns):
-            top = min(y * fine, height - 1) if height >= rows else y // 2
-            left = min(x * fine, width - 1) if width >= columns else x // 2
-            total = np.float32(0)
-            for b in range(bins):
-                for i in range(fine):
-                    for j in range(fine):
-                        value = detail[b, top + i, left + j]
-                        total += value * value
-            out[y, x] = total / np.float32(fine * fine)
+    return whole / noise
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
