@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweepdepth.capture import page as html
+from sweepdepth.capture.reporting import html
 
 PACKAGES = ("sweepdepth", "numpy", "numba", "h5py", "dv-processing", "pyzmq", "torch", "openvino", "bpy")
 _RULE = re.compile(r"^\|(\s*:?-+:?\s*\|)+$")

@@ -298,7 +298,7 @@ def memory(processes: dict[str, Any]) -> dict[str, float]:
         found[name] = psutil.Process(process.pid).memory_info().rss / 1e6
     for child in psutil.Process(processes["live"].pid).children():
         with suppress(psutil.Error):
-            if "recordings.worker" in " ".join(child.cmdline()):
+            if "sources.worker" in " ".join(child.cmdline()):
                 found["camera"] = child.memory_info().rss / 1e6
     return found
 
@@ -351,7 +351,7 @@ def camera_times() -> dict[int, float]:
     found = {}
     for child in psutil.Process().children():
         with suppress(psutil.Error):  # it may just be going
-            if "recordings.worker" in " ".join(child.cmdline()):
+            if "sources.worker" in " ".join(child.cmdline()):
                 times = child.cpu_times()
                 found[child.pid] = times.user + times.system
     return found

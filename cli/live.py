@@ -65,8 +65,8 @@ def live(
     """Turn an event camera behind a sweeping lens into a depth sensor. Ctrl-C ends it, the lens at rest."""
     # Before NumPy is imported, whose second thread waits for work by spinning: 0.14 cores at five depths a second.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
-    from ..capture.recordings.atomic import refuse_inputs
     from ..stream.live import live
     from ..stream.outputs import Publishing
 

@@ -80,9 +80,9 @@ def replay(
     debug: DebugOption = False,
 ) -> None:
     """Turn a focal-sweep recording into depth: into a file, on a socket, or both."""
+    from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
     from ..capture.recordings import open_recording
-    from ..capture.recordings.atomic import refuse_inputs
     from ..stream.replay import Publishing, replay
     from ..stream.replays import is_many
 
@@ -166,7 +166,7 @@ def _many(
     words: list[str], out: Path, calibration: "Calibration | None", options: dict[str, Any], as_json: bool
 ) -> None:
     """Replay several recordings into a folder."""
-    from ..capture.depth_file import SUFFIXES
+    from ..capture.files.depth_file import SUFFIXES
     from ..stream.replays import find_recordings, replay_all
 
     if out.suffix.lower() in SUFFIXES:

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sweepdepth import Calibration, EventFocalStack, estimate_depth, find_sweeps, open_recording
-from sweepdepth.capture.dataset import read_truth
+from sweepdepth.capture.files.dataset import read_truth
+from sweepdepth.capture.files.survey import survey
+from sweepdepth.capture.files.survey_figure import recording_figure
 from sweepdepth.capture.optics import blur_diameter_px, to_metres
-from sweepdepth.capture.pictures import OFF_COLOUR, ON_COLOUR, draw_depth, draw_events, recording_figure
-from sweepdepth.capture.survey import survey
+from sweepdepth.capture.reporting.figures import OFF_COLOUR, ON_COLOUR, draw_depth, draw_events
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.evidence import make_evidence
 from sweepdepth.net.evidence_pictures import pixel_figure

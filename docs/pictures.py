@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sweepdepth import Calibration, EventFocalStack, estimate_depth
-from sweepdepth.capture.dataset import open_dataset
-from sweepdepth.capture.pictures import draw_depth, draw_events
+from sweepdepth.capture.files.dataset import open_dataset
+from sweepdepth.capture.reporting.figures import draw_depth, draw_events
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.fill import fill
 from sweepdepth.synth.contact_sheet import contact_sheet

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..capture.optics import to_diopters
-from ..capture.pictures import ERROR_COLOURS, UNKNOWN, draw_depth, draw_events
+from ..capture.reporting.figures import ERROR_COLOURS, UNKNOWN, draw_depth, draw_events
 from ..capture.stack import EventFocalStack
 from .cases import Case
 from .estimate import Estimate

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..capture import page as html
+from ..capture.atomic import PartialFile, make_folder
 from ..capture.errors import RecordingError
-from ..capture.recordings.atomic import PartialFile, make_folder
+from ..capture.reporting import html
 from .anatomy import CLASSES, STD_EDGES
 from .case_pictures import case_figure, risk_figure
 from .cases import Case

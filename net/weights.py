@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from ..capture.atomic import PartialFile
 from ..capture.errors import SweepdepthError, one_line
-from ..capture.recordings.atomic import PartialFile
 from .architecture import EvidenceConfig, NetworkConfig, parameter_shapes
 from .evidence import CANDIDATES
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ..capture.atomic import make_folder
 from ..capture.calibration import Calibration
 from ..capture.errors import WireError
-from ..capture.pictures import depth_figure, save_figure
 from ..capture.recordings import open_recording
-from ..capture.recordings.atomic import make_folder
+from ..capture.reporting.figures import depth_figure, save_figure
 from ..capture.stack import EventFocalStack
 from ..capture.sweeps import Sweep
 from ..net import metrics
@@ -136,4 +136,5 @@ def _draw(
     sweep = Sweep(preview.t_start_us, preview.t_end_us, preview.direction, calibration)
     stack = EventFocalStack(sweep, make_estimator(preview.info.estimator).polarity, preview.stack)
     titles = {"net": "depth: network", "polarity": "depth: polarity reversal"}
-    save_figure(depth_figure(stack, {titles[name]: frame.depth for name, frame in frames.items()}, truth), path)
+    maps = {titles[name]: frame.depth for name, frame in frames.items()}
+    save_figure(depth_figure(stack.signed(), stack.diopters, maps, truth), path)

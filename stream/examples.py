@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from ..capture.atomic import make_folder
 from ..capture.calibration import Calibration
 from ..capture.errors import RecordingError
 from ..capture.optics import blur_diameter_px, to_diopters
 from ..capture.recordings import open_recording, write_recording
-from ..capture.recordings.atomic import make_folder
 from .demo import recording_path
 
 PHOTOGRAPHS = 6

@@ -71,7 +71,7 @@ def _recording() -> str:
 
 
 def _compiled() -> str:
-    from ..capture.stack_kernel import __file__ as kernel
+    from ..capture.stack.kernel import __file__ as kernel
 
     cache = Path(kernel).parent / "__pycache__"
     import numba

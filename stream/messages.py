@@ -248,7 +248,7 @@ class DepthFrame(Frame):
 
     def _repr_png_(self) -> bytes:
         """What notebooks show."""
-        from ..capture.pictures import estimate_figure, figure_png
+        from ..capture.reporting.figures import estimate_figure, figure_png
 
         info = self.info
         return figure_png(estimate_figure(self.depth, self.std, info.far_diopters, info.near_diopters))

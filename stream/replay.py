@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from ..capture.atomic import refuse_inputs
 from ..capture.calibration import Calibration
-from ..capture.depth_file import DepthFile, check_suffix
 from ..capture.errors import CalibrationError, SyncError
 from ..capture.events import Batch
+from ..capture.files.depth_file import DepthFile, check_suffix
 from ..capture.recordings import Recording, open_recording
-from ..capture.recordings.atomic import refuse_inputs
 from ..capture.recordings.hints import NO_HINTS, TableHints
 from ..capture.sweeps import Direction
 from ..capture.tracking import make_tracker

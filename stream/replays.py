@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..capture.atomic import make_folder, refuse_inputs
 from ..capture.calibration import Calibration
 from ..capture.errors import RecordingError, SweepdepthError
-from ..capture.recordings.atomic import make_folder, refuse_inputs
-from ..capture.recordings.formats import FORMATS, is_bag
-from ..capture.recordings.kinds import kind_of
+from ..capture.formats.kinds import kind_of
+from ..capture.formats.recordings import FORMATS, is_bag
 from .pipeline import Summary
 from .replay import replay
 

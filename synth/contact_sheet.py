@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..capture.calibration import Calibration
-from ..capture.dataset import Dataset, SceneRecording, read_scene
 from ..capture.errors import RecordingError
 from ..capture.events import RISING
-from ..capture.pictures import draw_depth, draw_events
+from ..capture.files.dataset import Dataset, SceneRecording, read_scene
+from ..capture.reporting.figures import draw_depth, draw_events
 from ..capture.stack import EventFocalStack
 from ..capture.sweeps import Direction, Sweep
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..capture.calibration import Calibration
-from ..capture.dataset import AperturePair
+from ..capture.files.dataset import AperturePair
 
 FULL_WELL_ELECTRONS = 10_500.0
 READ_NOISE_ELECTRONS = 2.3

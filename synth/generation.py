@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..capture.calibration import Calibration
-from ..capture.dataset import SceneRecording, SceneTruth, scene_path, versions, write_scene
+from ..capture.files.dataset import SceneRecording, SceneTruth, scene_path, versions, write_scene
 from .config import GenerationConfig, sample_calibration, sample_sensor, sample_window
 from .conventional import photograph_coupled, photograph_sweep, sample_sweep
 from .lightfield import LightField

@@ -28,8 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..capture.dataset import DiskFullError, Manifest, create_dataset, remove_leavings, versions
 from ..capture.errors import SweepdepthError
+from ..capture.files.dataset import DiskFullError, Manifest, create_dataset, remove_leavings, versions
 from . import blender
 from .config import ConfigError, GenerationConfig
 from .inputs import check_inputs

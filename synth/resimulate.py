@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..capture.calibration import Calibration
-from ..capture.dataset import SceneTruth, open_dataset, read_truth
 from ..capture.errors import RecordingError
+from ..capture.files.dataset import SceneTruth, open_dataset, read_truth
 from ..capture.optics import breathing_magnification
 from ..capture.sweeps import Direction, Sweep
 from .config import LightRange, SensorRange, draw_sensor

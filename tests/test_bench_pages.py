@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from sweepdepth.capture import page as html
+from sweepdepth.capture.reporting import html
 
 ROOT = Path(__file__).parents[1]
 

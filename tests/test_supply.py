@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bench import audit
-from sweepdepth.capture.dataset import Manifest, create_dataset
+from sweepdepth.capture.files.dataset import Manifest, create_dataset
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.keys import new_keys
 from sweepdepth.stream.publisher import Publisher
@@ -136,13 +136,13 @@ def test_no_data_becomes_code():
 
 def test_who_reads_hdf5_looks_for_references_first():
     """Or reads a file of our own, or nothing but names."""
-    guarded = {"capture/recordings/dsec.py", "capture/dataset.py", "capture/depth_file.py"}
+    guarded = {"capture/recordings/dsec.py", "capture/files/dataset.py", "capture/files/depth_file.py"}
     others = {
-        "capture/description.py": "names, and lengths of what `read_truth` has looked through",
+        "capture/files/description.py": "names, and lengths of what `read_truth` has looked through",
         "net/cases.py": "names",
         "stream/demo.py": "the bundled recording",
         "stream/examples.py": "the bundled recording",
-        "capture/recordings/kinds.py": "names",
+        "capture/formats/kinds.py": "names",
     }
     for where, name, call in calls():
         if name == "h5py.File" and not any(isinstance(a, ast.Constant) and a.value == "w" for a in call.args):
@@ -157,7 +157,7 @@ def test_the_hosts_clock_is_read_for_latency_and_messages_alone():
         "stream/publisher.py": "when a message was published",
         "stream/demo.py": "how long messages took",
         "stream/view/feed.py": "how long messages took; when a stream began, for people",
-        "capture/recordings/atomic.py": "whether another machine's file has rested for a day",
+        "capture/atomic.py": "whether another machine's file has rested for a day",
     }
     wall = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "time.localtime"}
     found = {where.split(":")[0] for where, name, _ in calls() if name in wall or name.endswith("datetime.now")}

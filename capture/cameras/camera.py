@@ -11,8 +11,8 @@ from typing import Self
 from ..calibration import Calibration
 from ..errors import CameraError, RecordingError, SweepdepthError
 from ..events import Batch
-from ..recordings.door import Door, Repairs
-from ..recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk
+from ..sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk
+from ..sources.sanitizer import Door, Repairs
 from .address import CameraAddress, parse_address
 from .clock import HostClock
 from .connection import CameraConnection, ConnectionLost

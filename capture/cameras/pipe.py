@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import CameraError
 from ..events import EVENT_DTYPE, TRIGGER_DTYPE, make_triggers
-from ..recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
+from ..sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
 
 MAGIC, VERSION = b"SWEEPEVT", 1
 HEADER = struct.Struct("<8sHHHH")  # magic, version, width, height, 0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..recordings.door import Repairs
+from ..sources.sanitizer import Repairs
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..calibration import Calibration
 from ..events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, join
-from ..steps import StepTally
+from ..sources.steps import StepTally
 from ..tracking import Span
 from .flicker import SLOT_US, WINDOW_SLOTS, CycleMean, Flicker, find_flicker
 from .hot import find_suspects

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ..calibration import Calibration
 from ..errors import LensError
-from ..recordings.process import environment
+from ..sources.process import environment
 from .lens import LensLimits, LensStatus
 from .settings import optotune_settings
 

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .door import Repairs as Repairs
+    from ..sources.sanitizer import Repairs as Repairs
     from .hints import TableHints as TableHints
     from .recorder import LiveRecorder as LiveRecorder
     from .recorder import RecorderStatus as RecorderStatus
@@ -18,7 +18,7 @@ _PUBLIC = {
     "RecorderStatus": ".recorder",
     "Recording": ".recording",
     "RecordingWriter": ".writer",
-    "Repairs": ".door",
+    "Repairs": "..sources.sanitizer",
     "TableHints": ".hints",
     "open_recording": ".recording",
     "write_recording": ".writer",

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_events, make_triggers
+from ..sources.chunks import Header, LiveSink, Sink, Source, interleave
+from ..sources.ring import SLOT_EVENTS
 from .hdf5 import COMPRESSION, Output, refuse_references
-from .ring import SLOT_EVENTS
-from .source import Header, LiveSink, Sink, Source, interleave
 from .times import earliest_us
 
 _CHUNK_CACHE_BYTES = 64 << 20

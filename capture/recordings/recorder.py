@@ -9,14 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ..atomic import make_folder, refuse_replacing
 from ..calibration import Calibration
 from ..errors import RecordingError
 from ..events import Batch
-from .atomic import make_folder, refuse_replacing
-from .formats import FORMATS, for_writing
-from .process import WorkerFailure, WorkerProcess
-from .ring import Producer
-from .source import Chunk
+from ..formats.recordings import FORMATS, for_writing
+from ..sources.chunks import Chunk
+from ..sources.process import WorkerFailure, WorkerProcess
+from ..sources.ring import Producer
 
 FLUSH_S = 0.1
 WRITE_STALL_TIMEOUT_S = 60.0

@@ -10,12 +10,12 @@ import numpy as np
 from ..calibration import Calibration
 from ..errors import CalibrationError, RecordingError
 from ..events import TRIGGER_DTYPE, Batch, join
-from .door import Door, Repairs
-from .formats import recognise
+from ..formats.recordings import recognise
+from ..sources.chunks import Chunk, Header, Losses
+from ..sources.process import WorkerFailure, WorkerProcess
+from ..sources.ring import consume
+from ..sources.sanitizer import Door, Repairs
 from .hints import NO_HINTS, TableHints
-from .process import WorkerFailure, WorkerProcess
-from .ring import consume
-from .source import Chunk, Header, Losses
 from .trigger_file import read_trigger_file
 
 DEFAULT_STALL_TIMEOUT_S = 20.0

@@ -11,14 +11,14 @@ from typing import Self
 import numpy as np
 from numba import njit
 
+from ..atomic import PartialFile
 from ..calibration import Calibration
 from ..errors import RecordingError
 from ..events import Batch
-from .atomic import PartialFile
-from .formats import for_writing
-from .process import WorkerFailure, WorkerProcess
-from .ring import Producer
-from .source import Chunk
+from ..formats.recordings import for_writing
+from ..sources.chunks import Chunk
+from ..sources.process import WorkerFailure, WorkerProcess
+from ..sources.ring import Producer
 
 WRITE_STALL_TIMEOUT_S = 60.0
 _FULL_DISK_BYTES = 1 << 20
@@ -30,9 +30,9 @@ class RecordingWriter:
 
     The file appears when the writer is closed, whole, or not at all: leaving the `with` block by an exception throws
     it away. HDF5 and NPZ hold everything, RAW all but the calibration, and AEDAT4 all but triggers of channels other
-    than its own (`aedat4.TRIGGER_KINDS`). DAT, ES and CSV have no place for triggers, ES none for the absolute time
-    (its clock starts with the first event), and writing what they cannot hold is an error unless `lossy`; then
-    `losses` says what was lost. The calibration is left out in any case where it has no place.
+    than its own (`formats.recordings.AEDAT4_TRIGGERS`). DAT, ES and CSV have no place for triggers, ES none for the
+    absolute time (its clock starts with the first event), and writing what they cannot hold is an error unless
+    `lossy`; then `losses` says what was lost. The calibration is left out in any case where it has no place.
 
     Raises:
         RecordingError: an unknown suffix, `path` exists and `force` is not given, it is a file of another kind, or it

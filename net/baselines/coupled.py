@@ -21,7 +21,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from ...capture.calibration import Calibration
-from ...capture.dataset import AperturePair
+from ...capture.files.dataset import AperturePair
 from ..blur import gaussian_blur
 from ..breathing import undo_breathing
 from ..cases import Case, NotApplicable

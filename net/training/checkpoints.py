@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
+from ...capture.atomic import PartialFile
 from ...capture.errors import SweepdepthError
-from ...capture.recordings.atomic import PartialFile
 
 _PARTS = {"pytorch-lightning_version", "state_dict", "callbacks", "optimizer_states", "lr_schedulers", "loops"}
 

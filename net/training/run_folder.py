@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ...capture.recordings.atomic import PartialFile
+from ...capture.atomic import PartialFile
 from .config import LAST, SETTINGS, WEIGHTS, TrainingConfig, TrainingError
 
 _MAY_GROW = "steps"

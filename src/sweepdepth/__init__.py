@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .capture.calibration import Calibration as Calibration
-    from .capture.dataset import open_dataset as open_dataset
-    from .capture.dataset import read_scene as read_scene
-    from .capture.depth_file import DepthFile as DepthFile
-    from .capture.depth_file import open_depth_file as open_depth_file
-    from .capture.depth_file import read_depth_file as read_depth_file
+    from .capture.files.dataset import open_dataset as open_dataset
+    from .capture.files.dataset import read_scene as read_scene
+    from .capture.files.depth_file import DepthFile as DepthFile
+    from .capture.files.depth_file import open_depth_file as open_depth_file
+    from .capture.files.depth_file import read_depth_file as read_depth_file
     from .capture.errors import CalibrationError as CalibrationError
     from .capture.errors import RecordingError as RecordingError
     from .capture.errors import SweepdepthError as SweepdepthError
@@ -34,7 +34,7 @@ __version__ = version("sweepdepth")
 _PUBLIC = {
     "Calibration": ".capture.calibration",
     "CalibrationError": ".capture.errors",
-    "DepthFile": ".capture.depth_file",
+    "DepthFile": ".capture.files.depth_file",
     "Direction": ".capture.sweeps",
     "EventFocalStack": ".capture.stack",
     "Publisher": ".stream.publisher",
@@ -48,11 +48,11 @@ _PUBLIC = {
     "fill": ".net.fill",
     "find_sweeps": ".capture.tracking",
     "make_estimator": ".net.estimators",
-    "open_dataset": ".capture.dataset",
-    "open_depth_file": ".capture.depth_file",
+    "open_dataset": ".capture.files.dataset",
+    "open_depth_file": ".capture.files.depth_file",
     "open_recording": ".capture.recordings",
-    "read_depth_file": ".capture.depth_file",
-    "read_scene": ".capture.dataset",
+    "read_depth_file": ".capture.files.depth_file",
+    "read_scene": ".capture.files.dataset",
     "replay": ".stream.frames",
     "write_recording": ".capture.recordings",
 }

@@ -3,7 +3,7 @@
 import numpy as np
 import viser
 
-from ...capture.export import points
+from ...capture.files.export import points
 from ..messages import DepthFrame, StreamInfo
 
 MAX_POINTS = 80_000

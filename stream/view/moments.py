@@ -11,10 +11,10 @@ from uuid import uuid4
 import numpy as np
 
 from ...capture.calibration import Calibration
-from ...capture.depth_file import DepthFrames, open_depth_file
 from ...capture.errors import RecordingError
+from ...capture.files.depth_file import DepthFrames, open_depth_file
+from ...capture.formats.kinds import is_depth_file
 from ...capture.recordings import open_recording
-from ...capture.recordings.kinds import is_depth_file
 from ...capture.stack import EventFocalStack
 from ...capture.sweeps import Direction, Sweep
 from ..messages import DepthFrame, StackFrame, StreamInfo

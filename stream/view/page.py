@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import viser
 
-from ...capture.export import SUFFIXES, export_depth
+from ...capture.files.export import SUFFIXES, export_depth
 from ..messages import DepthFrame, StackFrame
 from . import colours
 from .cloud import Cloud

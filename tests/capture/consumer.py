@@ -19,7 +19,7 @@ QUICK = CameraSettings(connect_timeout_s=0.3)
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     yield
-    assert [p for p in psutil.Process().children() if "recordings.worker" in " ".join(p.cmdline())] == []
+    assert [p for p in psutil.Process().children() if "sources.worker" in " ".join(p.cmdline())] == []
 
 
 class Collector:

@@ -12,7 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from sweepdepth.capture.dataset import (
+from sweepdepth.capture.atomic import PartialFile
+from sweepdepth.capture.errors import RecordingError
+from sweepdepth.capture.events import FALLING, RISING, make_events, make_triggers
+from sweepdepth.capture.files.dataset import (
     AperturePair,
     DiskFullError,
     Manifest,
@@ -26,11 +29,8 @@ from sweepdepth.capture.dataset import (
     scene_path,
     write_scene,
 )
-from sweepdepth.capture.description import describe
-from sweepdepth.capture.errors import RecordingError
-from sweepdepth.capture.events import FALLING, RISING, make_events, make_triggers
+from sweepdepth.capture.files.description import describe
 from sweepdepth.capture.recordings import open_recording
-from sweepdepth.capture.recordings.atomic import PartialFile
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import Batch, make_events, make_triggers
 from sweepdepth.capture.recordings import LiveRecorder, open_recording
-from sweepdepth.capture.recordings.source import NO_TRIGGERS
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 
 WIDTH, HEIGHT = 96, 72
 START_US = 1_763_000_511_821_624

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, FALLING, RISING, TRIGGER_DTYPE, join
 from sweepdepth.capture.recordings import Repairs, open_recording
-from sweepdepth.capture.recordings.door import Door
 from sweepdepth.capture.recordings.prophesee import evt2, evt3, evt21, raw, raw_writer
 from sweepdepth.capture.recordings.prophesee.clock import (
     EVT2_CLOCK,
@@ -20,7 +19,8 @@ from sweepdepth.capture.recordings.prophesee.clock import (
     accept_fall,
     new_state,
 )
-from sweepdepth.capture.recordings.source import CutShort
+from sweepdepth.capture.sources.chunks import CutShort
+from sweepdepth.capture.sources.sanitizer import Door
 
 WIDTH, HEIGHT = 96, 72
 OLD_HEADER = "% Date 2020-09-14 09:03:25\n% integrator_name Prophesee\n% geometry 96x72\n% evt {version}\n"

@@ -12,7 +12,7 @@ import pytest
 from sweepdepth import Calibration, CalibrationError, RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, make_events, make_triggers
 from sweepdepth.capture.recordings import open_recording, write_recording
-from sweepdepth.capture.recordings.source import interleave
+from sweepdepth.capture.sources.chunks import interleave
 
 WIDTH, HEIGHT = 96, 72  # of the `calibration` fixture
 START_US = 1_763_000_511_821_624

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, FALLING, RISING, make_events, make_triggers
-from sweepdepth.capture.recordings.door import (
+from sweepdepth.capture.sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk
+from sweepdepth.capture.sources.sanitizer import (
     CLOCK_DTYPE,
     JUMP_US,
     WINDOW_US,
@@ -16,7 +17,6 @@ from sweepdepth.capture.recordings.door import (
     admit_events,
     admit_events_plainly,
 )
-from sweepdepth.capture.recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk
 
 WIDTH, HEIGHT = 20, 10
 START_US = 1_763_000_511_821_624

@@ -15,9 +15,9 @@ import pytest
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import Batch, make_events
 from sweepdepth.capture.recordings import Recording, open_recording, write_recording
-from sweepdepth.capture.recordings.process import WorkerFailure, WorkerProcess
-from sweepdepth.capture.recordings.ring import SLOT_EVENTS, SLOTS, consume, ring_bytes
-from sweepdepth.capture.recordings.source import NO_TRIGGERS
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS
+from sweepdepth.capture.sources.process import WorkerFailure, WorkerProcess
+from sweepdepth.capture.sources.ring import SLOT_EVENTS, SLOTS, consume, ring_bytes
 
 WIDTH, HEIGHT = 96, 72
 START_US = 1_763_000_511_821_624
@@ -28,7 +28,7 @@ import os, signal, sys, time
 import numpy as np
 from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE
-from sweepdepth.capture.recordings.source import Chunk, CutShort, Header, NO_TRIGGERS, Source
+from sweepdepth.capture.sources.chunks import Chunk, CutShort, Header, NO_TRIGGERS, Source
 
 def decode(how):
     return Source(Header("test", 96, 72), chunks(how))
@@ -75,7 +75,7 @@ def misbehaving(tmp_path, monkeypatch):
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "recordings.worker" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "sources.worker" in " ".join(child.cmdline())]
 
 
 def read_all(worker: WorkerProcess) -> tuple[int, WorkerFailure | None]:
@@ -262,7 +262,7 @@ def test_a_decoder_dies_with_its_owner(tmp_path, long_recording, paused):
         "import sys, time\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "from sweepdepth.capture.recordings import Recording\n"
-        "from sweepdepth.capture.recordings.process import WorkerProcess\n"
+        "from sweepdepth.capture.sources.process import WorkerProcess\n"
         f"{opening}"
         "print('ready', flush=True)\n"
         "time.sleep(60)\n"

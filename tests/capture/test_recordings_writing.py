@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, join, make_events, make_triggers
+from sweepdepth.capture.formats.recordings import AEDAT4_TRIGGERS, for_writing
 from sweepdepth.capture.recordings import RecordingWriter, open_recording, write_recording
-from sweepdepth.capture.recordings.aedat4 import TRIGGER_KINDS
-from sweepdepth.capture.recordings.formats import for_writing
-from sweepdepth.capture.recordings.source import NO_EVENTS, NO_TRIGGERS, Sink, Source
+from sweepdepth.capture.sources.chunks import NO_EVENTS, NO_TRIGGERS, Sink, Source
 
 WIDTH, HEIGHT = 96, 72
 START_US = 1_763_000_511_821_624
@@ -53,7 +52,7 @@ rows = st.lists(
     min_size=1,
     max_size=100,
 )
-edges = st.lists(st.tuples(st.integers(0, 1_000_000), st.sampled_from(sorted(TRIGGER_KINDS))), max_size=20)
+edges = st.lists(st.tuples(st.integers(0, 1_000_000), st.sampled_from(sorted(AEDAT4_TRIGGERS.values()))), max_size=20)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

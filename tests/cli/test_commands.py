@@ -15,8 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from sweepdepth import Calibration
-from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join, make_triggers
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.cli.main import app
 from sweepdepth.stream.demo import recording_path

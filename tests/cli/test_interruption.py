@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.publisher import Publisher
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zmq
 
-from sweepdepth.capture.export import points
+from sweepdepth.capture.files.export import points
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.stream.messages import CameraInfo, DepthFrame, StreamInfo
 from sweepdepth.stream.publisher import Publisher

@@ -17,11 +17,11 @@ import pytest
 from sweepdepth import Calibration
 from sweepdepth.capture.cameras import Gap, open_camera
 from sweepdepth.capture.cameras.pipe import BATCH, HEADER, MAGIC
-from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.errors import SweepdepthError
 from sweepdepth.capture.events import Batch, make_events
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import LiveRecorder, open_recording
-from sweepdepth.capture.recordings.source import NO_TRIGGERS
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.messages import DepthFrame
 from sweepdepth.stream.replay import replay

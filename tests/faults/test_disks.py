@@ -11,12 +11,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from sweepdepth.capture.dataset import DiskFullError, open_dataset, read_scene
-from sweepdepth.capture.depth_file import DepthFile, read_depth_file
 from sweepdepth.capture.errors import RecordingError, SweepdepthError
 from sweepdepth.capture.events import Batch, make_events
+from sweepdepth.capture.files.dataset import DiskFullError, open_dataset, read_scene
+from sweepdepth.capture.files.depth_file import DepthFile, read_depth_file
 from sweepdepth.capture.recordings import LiveRecorder, open_recording, write_recording
-from sweepdepth.capture.recordings.source import NO_TRIGGERS
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replay import replay
 

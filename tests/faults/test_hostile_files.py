@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from sweepdepth.capture.dataset import read_scene, read_truth
-from sweepdepth.capture.depth_file import read_depth_file
-from sweepdepth.capture.description import describe
 from sweepdepth.capture.errors import RecordingError, SweepdepthError
+from sweepdepth.capture.files.dataset import read_scene, read_truth
+from sweepdepth.capture.files.depth_file import read_depth_file
+from sweepdepth.capture.files.description import describe
 from sweepdepth.capture.recordings import open_recording
 from sweepdepth.capture.stack import EventFocalStack
 

@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
-from sweepdepth.capture import dataset
 from sweepdepth.capture.calibration import Calibration
-from sweepdepth.capture.depth_file import DepthFile
 from sweepdepth.capture.events import Batch, make_events, make_triggers
+from sweepdepth.capture.files import dataset
+from sweepdepth.capture.files.depth_file import DepthFile
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep

@@ -64,7 +64,7 @@ def read_lens(path: Path) -> None:
     import numpy as np
 
     from sweepdepth.capture.calibration import Calibration
-    from sweepdepth.capture.description import describe_calibration
+    from sweepdepth.capture.files.description import describe_calibration
     from sweepdepth.capture.sweeps import Direction, Sweep
     from sweepdepth.capture.tracking import make_tracker
 
@@ -130,7 +130,7 @@ def read_triggers(path: Path) -> None:
 
 def read_scene(path: Path) -> None:
     """One scene of a dataset."""
-    from sweepdepth.capture import dataset
+    from sweepdepth.capture.files import dataset
 
     dataset.read_truth(path)
     scene = dataset.read_scene(path)
@@ -140,8 +140,8 @@ def read_scene(path: Path) -> None:
 
 def read_manifest(path: Path) -> None:
     """A dataset's `dataset.json`."""
-    from sweepdepth.capture import dataset
-    from sweepdepth.capture.description import describe
+    from sweepdepth.capture.files import dataset
+    from sweepdepth.capture.files.description import describe
 
     folder = path.with_suffix("")
     folder.mkdir(exist_ok=True)
@@ -152,8 +152,8 @@ def read_manifest(path: Path) -> None:
 
 def read_depth(path: Path) -> None:
     """A depth file, whole."""
-    from sweepdepth.capture.depth_file import read_depth_file
-    from sweepdepth.capture.description import describe
+    from sweepdepth.capture.files.depth_file import read_depth_file
+    from sweepdepth.capture.files.description import describe
 
     frames = read_depth_file(path)
     assert frames.depth.shape == frames.std.shape

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweepdepth.capture.calibration import Breathing
-from sweepdepth.capture.dataset import AperturePair
+from sweepdepth.capture.files.dataset import AperturePair
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.baselines import Constant, CoupledDifferentiation, DepthFromFocus, fit_constant
 from sweepdepth.net.baselines.coupled import depth_from_coupled

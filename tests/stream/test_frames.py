@@ -7,7 +7,7 @@ import pytest
 
 import sweepdepth
 from sweepdepth import EventFocalStack, RecordingError, replay
-from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replay import replay as replay_to_file
 

@@ -23,9 +23,9 @@ import pytest
 from sweepdepth import Calibration, CalibrationError, Subscriber, SyncError, WireError
 from sweepdepth.capture.cameras import CameraSettings
 from sweepdepth.capture.cameras.pipe import BATCH, HEADER, MAGIC
-from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.errors import CameraError, LensError
 from sweepdepth.capture.events import TRIGGER_DTYPE, Batch
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.lenses.settings import optotune_settings
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.net import metrics
@@ -62,7 +62,7 @@ def nothing_is_left_behind() -> Iterator[None]:
     threads = threading.active_count()
     yield
     ours = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
-    assert [line for line in ours if "recordings.worker" in line or "lenses.keeper" in line] == []
+    assert [line for line in ours if "sources.worker" in line or "lenses.keeper" in line] == []
     assert threading.active_count() == threads
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replay import replay
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration, CalibrationError, Subscriber, SyncError, open_recording
-from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.events import Batch
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.net import metrics

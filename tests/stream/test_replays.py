@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from sweepdepth import RecordingError
-from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replays import find_recordings, is_many, replay_all
 

@@ -15,10 +15,10 @@ import numpy as np
 import psutil
 import pytest
 
-from sweepdepth.capture.dataset import DiskFullError, Manifest, create_dataset, open_dataset, read_scene
 from sweepdepth.capture.errors import RecordingError, SweepdepthError
-from sweepdepth.capture.pictures import save_figure
+from sweepdepth.capture.files.dataset import DiskFullError, Manifest, create_dataset, open_dataset, read_scene
 from sweepdepth.capture.recordings import open_recording
+from sweepdepth.capture.reporting.figures import save_figure
 from sweepdepth.synth import blender, generation, job
 from sweepdepth.synth.config import ConfigError, GenerationConfig
 from sweepdepth.synth.contact_sheet import contact_sheet

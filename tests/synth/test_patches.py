@@ -8,8 +8,8 @@ import pytest
 from scipy.ndimage import map_coordinates, minimum_filter
 
 from sweepdepth import Calibration
-from sweepdepth.capture.dataset import open_dataset, read_scene
 from sweepdepth.capture.errors import SweepdepthError
+from sweepdepth.capture.files.dataset import open_dataset, read_scene
 from sweepdepth.synth import blender
 from sweepdepth.synth.config import ConfigError, GenerationConfig, sample_calibration, sample_window
 from sweepdepth.synth.dice import Dice

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from sweepdepth.capture.calibration import Breathing
-from sweepdepth.capture.dataset import Manifest, SceneRecording, SceneTruth, create_dataset, scene_path, write_scene
 from sweepdepth.capture.events import EVENT_DTYPE, make_triggers
+from sweepdepth.capture.files.dataset import (
+    Manifest,
+    SceneRecording,
+    SceneTruth,
+    create_dataset,
+    scene_path,
+    write_scene,
+)
 from sweepdepth.capture.optics import breathing_magnification
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.net.polarity import estimate_depth

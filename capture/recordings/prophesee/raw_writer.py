@@ -7,7 +7,7 @@ import numpy as np
 from numba import from_dtype, njit, types
 
 from ...events import EVENT_DTYPE, RISING, TRIGGER_DTYPE, join
-from ..source import NO_EVENTS, NO_TRIGGERS, Sink
+from ...sources.chunks import NO_EVENTS, NO_TRIGGERS, Sink
 from .clock import EVT2_CLOCK
 
 _STEP_US = EVT2_CLOCK.step_us

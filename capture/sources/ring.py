@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..events import EVENT_DTYPE, TRIGGER_DTYPE
-from .source import Chunk
+from .chunks import Chunk
 
 SLOTS = 8
 LIVE_SLOTS = 32

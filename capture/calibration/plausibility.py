@@ -5,10 +5,10 @@ Most come from a wrong unit or a slip of the hand. What cannot be is refused, wh
 
 from typing import TYPE_CHECKING
 
-from .optics import aperture_m, blur_diameter_px
+from ..optics import aperture_m, blur_diameter_px
 
 if TYPE_CHECKING:
-    from .calibration import Camera, Lens, SweepSettings
+    from .model import Camera, Lens, SweepSettings
 
 IMAGE_DISTANCE, ODD_IMAGE_DISTANCE = 3.0, 1.3
 """How far fx times the pixel pitch may be from the focal length, as a factor: a thin lens has its image there, and a

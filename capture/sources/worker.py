@@ -1,4 +1,4 @@
-"""The worker process: `python -m sweepdepth.capture.recordings.worker JOB` runs one decoder or encoder.
+"""The worker process: `python -m sweepdepth.capture.sources.worker JOB` runs one decoder or encoder.
 
 Libraries that read and write events spin, crash and take memory without end on damaged data, and nothing inside a
 process can stop them. Here they may: this process holds nothing else, has its memory limited, and dies when a call
@@ -20,8 +20,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..errors import SweepdepthError
+from .chunks import CutShort, LiveSink, Sink, Source
 from .ring import Producer, Ring, consume
-from .source import CutShort, LiveSink, Sink, Source
 
 MEMORY_BYTES = 2 << 30
 _LOG_BYTES = 1 << 20

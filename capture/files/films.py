@@ -7,13 +7,13 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from .errors import RecordingError
+from ..errors import RecordingError
+from ..optics import to_diopters
+from ..recordings import Recording
+from ..reporting.figures import DEPTH_COLOURS, EVENT_COLOURS, depth_image
+from ..sweeps import Sweep
+from ..tracking import make_tracker
 from .export import write_whole
-from .optics import to_diopters
-from .pictures import DEPTH_COLOURS, EVENT_COLOURS, depth_image
-from .recordings import Recording
-from .sweeps import Sweep
-from .tracking import make_tracker
 
 FILM_SUFFIXES = (".mp4", ".gif")
 

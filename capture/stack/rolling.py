@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .stack import EventFocalStack
-from .sweeps import Direction
+from ..sweeps import Direction
+from . import EventFocalStack
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,12 +27,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .calibration import Calibration
-from .errors import RecordingError, SweepdepthError, one_line
-from .events import EVENT_DTYPE, make_triggers
-from .recordings.atomic import PartialFile, make_folder
-from .recordings.dsec import encode
-from .recordings.hdf5 import COMPRESSION, refuse_endless_heaps, refuse_references
+from ..atomic import PartialFile, make_folder
+from ..calibration import Calibration
+from ..errors import RecordingError, SweepdepthError, one_line
+from ..events import EVENT_DTYPE, make_triggers
+from ..recordings.dsec import encode
+from ..recordings.hdf5 import COMPRESSION, refuse_endless_heaps, refuse_references
 
 FORMAT = "sweepdepth-dataset/1"
 MANIFEST = "dataset.json"

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .errors import CalibrationError
-from .faults import explain_invalid
-from .optics import aperture_m, breathing_magnification
+from ..errors import CalibrationError
+from ..optics import aperture_m, breathing_magnification
+from ..validation import explain_invalid
 from .plausibility import doubts, impossibilities
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .errors import RecordingError
-from .optics import undistorted
-from .recordings.atomic import PartialFile
-from .recordings.kinds import Kind
+from ..atomic import PartialFile
+from ..errors import RecordingError
+from ..formats.kinds import Kind
+from ..optics import undistorted
 
 _KINDS: dict[str, Kind] = {
     ".png": "picture",
@@ -61,7 +61,7 @@ def export_depth(
     Raises:
         RecordingError: the suffix is none of these, the file cannot be written, or what writes it is not installed.
     """
-    from .pictures import DEPTH_COLOURS, depth_image
+    from ..reporting.figures import DEPTH_COLOURS, depth_image
 
     path = Path(path)
     suffix = path.suffix.lower()

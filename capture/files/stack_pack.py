@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from scipy.fft import dct, idct
 
-from .calibration import Calibration
+from ..atomic import PartialFile
+from ..calibration import Calibration
+from ..errors import RecordingError, SweepdepthError, one_line
+from ..optics import to_diopters, to_metres
 from .dataset import Dataset, SceneTruth, read_scene
-from .errors import RecordingError, SweepdepthError, one_line
-from .optics import to_diopters, to_metres
-from .recordings.atomic import PartialFile
 
 STEP = 0.04
 _DARKEST = 1e-4

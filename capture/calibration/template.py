@@ -1,6 +1,6 @@
 """A first `lens.toml` from a few numbers, with a comment for every key."""
 
-from .calibration import Calibration
+from .model import Calibration
 
 _TEMPLATE = """\
 # The calibration of one camera behind one sweeping lens. What is marked "measure" is a guess from the numbers given:

@@ -23,10 +23,10 @@ from typing import Any, Protocol, Self
 import h5py
 import numpy as np
 
-from .calibration import Calibration
-from .errors import RecordingError, SweepdepthError, one_line
-from .recordings.atomic import PartialFile
-from .recordings.hdf5 import IMAGE_COMPRESSION, Output, refuse_endless_heaps, refuse_references
+from ..atomic import PartialFile
+from ..calibration import Calibration
+from ..errors import RecordingError, SweepdepthError, one_line
+from ..recordings.hdf5 import IMAGE_COMPRESSION, Output, refuse_endless_heaps, refuse_references
 
 FORMAT_VERSION = 1
 SUFFIXES = (".h5", ".hdf5")

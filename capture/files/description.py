@@ -8,18 +8,18 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .calibration import Calibration, SweepSettings
+from ..calibration import Calibration, SweepSettings
+from ..errors import RecordingError, SyncError
+from ..events import RISING
+from ..formats.kinds import is_depth_file
+from ..formats.recordings import is_bag
+from ..optics import blur_diameter_px, to_diopters
+from ..recordings import open_recording
+from ..recordings.hints import NO_HINTS, TableHints
+from ..sweeps import Sweep
+from ..tracking import make_tracker
 from .dataset import open_dataset, read_truth
 from .depth_file import open_depth_file
-from .errors import RecordingError, SyncError
-from .events import RISING
-from .optics import blur_diameter_px, to_diopters
-from .recordings import open_recording
-from .recordings.formats import is_bag
-from .recordings.hints import NO_HINTS, TableHints
-from .recordings.kinds import is_depth_file
-from .sweeps import Sweep
-from .tracking import make_tracker
 
 Facts = dict[str, dict[str, Any]]
 

@@ -7,8 +7,8 @@ import time
 from itertools import count
 from pathlib import Path
 
-from ..errors import RecordingError
-from .kinds import Kind, kind_of
+from .errors import RecordingError
+from .formats.kinds import Kind, kind_of
 
 _ABANDONED_AFTER_S = 86_400.0
 _counter = count()

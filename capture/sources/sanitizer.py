@@ -22,8 +22,8 @@ from numba import njit
 
 from ..errors import RecordingError
 from ..events import EVENT_DTYPE, FALLING, RISING, TRIGGER_DTYPE, Batch, join
-from ..steps import StepTally
-from .source import NO_EVENTS, NO_TRIGGERS, Chunk, Losses
+from .chunks import NO_EVENTS, NO_TRIGGERS, Chunk, Losses
+from .steps import StepTally
 
 WINDOW_US = 20_000
 JUMP_US = 100_000

@@ -10,7 +10,7 @@ import h5py
 
 from ..errors import RecordingError
 from .columns import named_columns
-from .formats import recognise
+from .recordings import recognise
 
 Kind = Literal[
     "recording",
@@ -72,7 +72,7 @@ def kind_of(path: str | Path) -> Kind | None:
 
 
 def is_depth_file(path: str | Path) -> bool:
-    """Whether a file is one of depth (`capture.depth_file`), by its content."""
+    """Whether a file is one of depth (`capture.files.depth_file`), by its content."""
     return kind_of(path) == "depth file"
 
 

@@ -7,7 +7,7 @@ from operator import eq
 from pathlib import Path
 
 from ..errors import RecordingError
-from .aedat4 import TRIGGER_KINDS
+from ..events import FALLING, RISING
 
 _HEAD_BYTES = 4096
 _VALUE = rb"[\"'(\[{]*[-+]?(?:[\d.]+(?:[eE][-+]?\d+)?|[A-Za-z]+)[\"')\]}]*"
@@ -16,8 +16,8 @@ _NUMBERS = re.compile(rb"[\s\[({\"']*[-+]?[\d.][^;\t ]*" + rb"(?:[,;\t ]+" + _VA
 
 @dataclass(frozen=True)
 class Format:
-    """One file format. `decoder` and `encoder` are "module:function" for the worker; what it cannot hold is lost. One
-    without an encoder is only read.
+    """One file format. `decoder` and `encoder` are "module:function" in `capture.recordings`, for the worker; what it
+    cannot hold is lost. One without an encoder is only read.
 
     `recorder` is the encoder of a live recording, None where a file that is cut off could not be read.
     """
@@ -35,13 +35,27 @@ class Format:
     takes_hints: bool = False  # its decoder has the arguments `columns` and `time_unit`
 
 
+EXTERNAL, PULSES, GENERATOR = 0, 1, 2
+"""The channels of a camera of iniVation: edges on its input, pulses that it recognised there, and the edges of its own
+signal generator."""
+
+AEDAT4_TRIGGERS = {
+    1: (RISING, EXTERNAL),
+    2: (FALLING, EXTERNAL),
+    3: (RISING, PULSES),
+    4: (RISING, GENERATOR),
+    5: (FALLING, GENERATOR),
+}
+"""Edge and channel of the dv::TriggerType of AEDAT4: EXTERNAL_SIGNAL_RISING_EDGE, _FALLING_EDGE, _PULSE,
+EXTERNAL_GENERATOR_RISING_EDGE and _FALLING_EDGE. Others mark frames and clock resets."""
+
 AEDAT4 = Format(
     "AEDAT4",
     (".aedat4",),
     "aedat4:decode",
     "aedat4:encode",
     holds_triggers=True,
-    trigger_kinds=TRIGGER_KINDS,
+    trigger_kinds=frozenset(AEDAT4_TRIGGERS.values()),
     holds_calibration=True,
     recorder="aedat4:encode_live",
 )

@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from . import stack_kernel
-from .calibration import Calibration
-from .errors import RecordingError, SweepdepthError, one_line
-from .sweeps import Direction, Sweep
+from ..calibration import Calibration
+from ..errors import RecordingError, SweepdepthError, one_line
+from ..sweeps import Direction, Sweep
+from . import kernel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Polarity = Literal["signed", "split", "interpolated"]
 
@@ -30,7 +33,7 @@ class EventFocalStack:
 
     `data` is float32: for "signed" (B, H, W), ON adds 1 and OFF −1; for "split" (2, B, H, W), ON counts and OFF counts;
     for "interpolated" (B, H, W), signed, each event spread over the time since the same pixel's event before it, so
-    that brightness is interpolated between threshold crossings (`stack_kernel.interpolate_event`); there events must
+    that brightness is interpolated between threshold crossings (`kernel.interpolate_event`); there events must
     come in time order.
     """
 
@@ -98,7 +101,7 @@ class EventFocalStack:
         if self.polarity == "interpolated":
             self._add_interpolated(events)
         else:
-            self._add(events, stack_kernel.accumulate)
+            self._add(events, kernel.accumulate)
         self.n_events += len(events)
 
     def carry_on(self, before: Self) -> None:
@@ -140,7 +143,7 @@ class EventFocalStack:
         if self._last is None:
             shape = self.data.shape[1:]
             self._last = np.zeros(shape), np.zeros(shape, np.int8)
-        self.n_off_sensor += stack_kernel.accumulate_interpolated(
+        self.n_off_sensor += kernel.accumulate_interpolated(
             self.bin_at(events["timestamp"]),
             events["x"],
             events["y"],
@@ -166,9 +169,9 @@ class EventFocalStack:
 
     def picture(self, path: str | Path) -> None:
         """Save a picture of all bins; the suffix picks the format."""
-        from .pictures import save_figure, stack_figure
+        from ..reporting.figures import save_figure
 
-        save_figure(stack_figure(self), path)
+        save_figure(self._figure(), path)
 
     def __repr__(self) -> str:
         direction = self.sweep.direction.name.lower().replace("_to_", "→")
@@ -177,9 +180,16 @@ class EventFocalStack:
 
     def _repr_png_(self) -> bytes:
         """What notebooks show."""
-        from .pictures import figure_png, stack_figure
+        from ..reporting.figures import figure_png
 
-        return figure_png(stack_figure(self))
+        return figure_png(self._figure())
+
+    def _figure(self) -> "Figure":
+        from ..reporting.figures import stack_figure
+
+        direction = self.sweep.direction.name.lower().replace("_", " ")
+        title = f"Event focal stack: {self.n_events:,} events, {direction}"
+        return stack_figure(self.signed(), self.diopters, title)
 
     def save(self, path: str | Path) -> None:
         """Write the stack, its sweep and its calibration to a compressed NumPy file (.npz)."""

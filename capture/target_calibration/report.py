@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..pictures import save_figure
-from ..recordings.atomic import PartialFile
+from ..atomic import PartialFile
+from ..reporting.figures import save_figure
 from .procedure import GOOD_MAGNIFICATION, Calibrated
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from .calibration import Calibration
+from ..atomic import refuse_inputs, refuse_replacing
+from ..calibration import Calibration
+from ..errors import RecordingError
+from ..events import EVENT_DTYPE, TRIGGER_DTYPE, join
+from ..formats.recordings import FORMATS, recognise
+from ..recordings import Recording, RecordingWriter, open_recording
+from ..recordings.hints import NO_HINTS, TableHints
 from .depth_file import DepthFrames, open_depth_file
-from .errors import RecordingError
-from .events import EVENT_DTYPE, TRIGGER_DTYPE, join
 from .export import STILL_SUFFIXES, export_depth, write_whole
 from .films import EVENT_FPS, FILM_SUFFIXES, depth_pictures, event_pictures, write_film
-from .recordings import Recording, RecordingWriter, open_recording
-from .recordings.atomic import refuse_inputs, refuse_replacing
-from .recordings.formats import FORMATS, recognise
-from .recordings.hints import NO_HINTS, TableHints
 
 DEPTH_SUFFIXES = (*STILL_SUFFIXES, ".npz", *FILM_SUFFIXES)
 """What a depth file can become."""

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .calibration import Calibration
-from .errors import SyncError
-from .events import TRIGGER_DTYPE, join
-from .recordings import open_recording
-from .recordings.hints import NO_HINTS, TableHints
-from .stack import EventFocalStack
-from .sweeps import Sweep
-from .tracking import Span, Tracker, make_tracker
+from ..calibration import Calibration
+from ..errors import SyncError
+from ..events import TRIGGER_DTYPE, join
+from ..recordings import open_recording
+from ..recordings.hints import NO_HINTS, TableHints
+from ..stack import EventFocalStack
+from ..sweeps import Sweep
+from ..tracking import Span, Tracker, make_tracker
 
 _CELL_US = 1000
 _MOST_CELLS = 2048
