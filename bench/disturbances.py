@@ -24,9 +24,9 @@ from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join, make_events
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import Span, make_tracker
 from sweepdepth.net.polarity import estimate_depth
-from sweepdepth.synth.planes import TextureKind, make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.optics.planes import TextureKind, make_texture, plane_images
 from sweepdepth.synth.sensor import advance, expose_first, finish
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import Flicker, SimulatedRecording, focus_steps, simulate_sweeps
 
 PLACES = (0.2, 0.4, 0.6, 0.8)

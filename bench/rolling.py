@@ -21,9 +21,9 @@ from sweepdepth.capture.tracking import make_tracker
 from sweepdepth.net.estimators import NAMES, make_estimator
 from sweepdepth.stream.messages import DepthFrame
 from sweepdepth.stream.pipeline import Pipeline, Rate, Sinks
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.optics.planes import make_texture, plane_images
 from sweepdepth.synth.sensor import advance, expose_first, finish
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 SWEEPS = 10

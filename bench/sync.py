@@ -34,8 +34,8 @@ from sweepdepth.capture.recordings import open_recording
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import Tracker, make_tracker
 from sweepdepth.net.polarity import estimate_depth
-from sweepdepth.synth.presets import PRESETS
 from sweepdepth.synth.sensor import Sensor, advance, expose_first, finish
+from sweepdepth.synth.sensor.presets import PRESETS
 
 from . import disturbances
 

@@ -83,7 +83,7 @@ def _draw(
     from ..capture.files.survey import survey
     from ..capture.files.survey_figure import recording_figure
     from ..capture.reporting.figures import save_figure
-    from ..synth.contact_sheet import contact_sheet
+    from ..synth.generation.contact_sheet import contact_sheet
 
     if path.is_dir() and not drawable:
         figure = contact_sheet(open_dataset(path))

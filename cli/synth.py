@@ -38,9 +38,9 @@ def render(
 ) -> None:
     """Make a dataset: scenes of Blender or of patches, focal sweeps through a real lens, events, and the truth."""
     from ..capture.files.dataset import open_dataset
-    from ..synth.config import GenerationConfig
-    from ..synth.job import JobProgress, generate
-    from ..synth.sampling import find_assets
+    from ..synth.generation.config import GenerationConfig
+    from ..synth.generation.job import JobProgress, generate
+    from ..synth.scenes.layouts import find_assets
 
     overrides: dict[str, object] = {}
     in_scene: dict[str, object] = {}
@@ -119,7 +119,7 @@ def simulate(
     from ..capture.formats.recordings import for_writing
     from ..capture.recordings import write_recording
     from ..synth.photographs import find_photographs, simulate_photographs
-    from ..synth.presets import PRESETS
+    from ..synth.sensor.presets import PRESETS
 
     if sensor not in PRESETS:
         raise typer.BadParameter(f"there is no sensor {sensor!r}; there are {', '.join(PRESETS)}")

@@ -18,9 +18,9 @@ from sweepdepth.net.evidence import make_evidence
 from sweepdepth.net.evidence_pictures import pixel_figure
 from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
-from sweepdepth.synth.refocus import refocus
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.optics.refocus import refocus
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 LENS = """
@@ -164,8 +164,9 @@ def stack() -> Figure:
 
 def views() -> Figure:
     """Pinhole views over the aperture, and what their shifted sums are: images focused anywhere."""
-    from sweepdepth.synth.render import RenderSettings, Stage
-    from sweepdepth.synth.sampling import SceneConfig, sample_scene
+    from sweepdepth.synth.blender.stage import Stage
+    from sweepdepth.synth.optics.render_settings import RenderSettings
+    from sweepdepth.synth.scenes.layouts import SceneConfig, sample_scene
 
     calibration = Calibration.parse(LENS.replace("f_number = 1.4", "f_number = 1.0"))
     scene = sample_scene(0, 3, SceneConfig(), calibration)

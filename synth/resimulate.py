@@ -17,10 +17,11 @@ from ..capture.errors import RecordingError
 from ..capture.files.dataset import SceneTruth, open_dataset, read_truth
 from ..capture.optics import breathing_magnification
 from ..capture.sweeps import Direction, Sweep
-from .config import LightRange, SensorRange, draw_sensor
-from .conventional import photograph_sweep
-from .dice import Dice
-from .generation import light_of
+from .generation.config import LightRange, SensorRange
+from .generation.draws import draw_sensor
+from .generation.make_scene import light_of
+from .optics.conventional import photograph_sweep
+from .scenes.random_source import Dice
 from .simulate import simulate_sweeps
 
 

@@ -30,8 +30,8 @@ from sweepdepth import Calibration
 from sweepdepth.capture.events import Batch
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 ROOT = Path(__file__).parents[1]
@@ -463,7 +463,7 @@ def test_commands_in_the_text_name_options_that_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_toml_blocks_are_what_the_commands_accept(page, tmp_path):
-    from sweepdepth.synth.config import GenerationConfig
+    from sweepdepth.synth.generation.config import GenerationConfig
 
     for block in blocks_of(page):
         if block.kind != "toml":

@@ -40,7 +40,7 @@ def test_imports_follow_the_arrows(folder):
 
 def test_blender_is_imported_in_one_place():
     places = [p for f in MAY_IMPORT for p in (ROOT / f).rglob("*.py") if "import bpy" in p.read_text()]
-    assert [str(p.relative_to(ROOT)) for p in places] == ["synth/blender.py"]
+    assert [str(p.relative_to(ROOT)) for p in places] == ["synth/blender/session.py"]
 
 
 def test_every_folder_is_linked_into_the_package():

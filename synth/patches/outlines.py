@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..dice import Dice
+from ..scenes.random_source import Dice
 from .scene import OUTLINE_STEPS, outline_directions
 
 

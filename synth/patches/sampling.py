@@ -1,4 +1,4 @@
-"""Patch scenes: everything that chance decides about them, in the layouts of `synth.sampling` and two more."""
+"""Patch scenes: everything that chance decides about them, in the layouts of `synth.scenes.layouts` and two more."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...capture.calibration import Calibration
-from ..dice import Dice
-from ..sampling import SceneConfig
+from ..scenes.layouts import SceneConfig
+from ..scenes.random_source import Dice
 from . import outlines
 from .scene import WAVE_STEEPNESS, Kind, Patch, PatchScene
 

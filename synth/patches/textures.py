@@ -10,7 +10,7 @@ import scipy.fft
 from numba import njit
 from scipy.special import ndtr
 
-from ..dice import Dice
+from ..scenes.random_source import Dice
 
 SIZE = 512
 LEVELS = 10

@@ -25,8 +25,8 @@ from sweepdepth.capture.target_calibration.sighting import sight
 from sweepdepth.capture.target_calibration.spectra import cut_tiles, evidence, evidence_numpy
 from sweepdepth.capture.target_calibration.targets import read_target
 from sweepdepth.capture.target_calibration.turning import Lateness
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 START_US = 1_763_000_000_000_000

@@ -15,9 +15,9 @@ from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, join, m
 from sweepdepth.capture.tracking import Span, make_tracker
 from sweepdepth.net.polarity import PolarityReversal
 from sweepdepth.stream.pipeline import Pipeline, Sinks
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.optics.planes import make_texture, plane_images
 from sweepdepth.synth.sensor import advance, expose_first
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import Flicker, focus_steps, simulate_sweeps
 
 START = 1_763_000_000_000_000

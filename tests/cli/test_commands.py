@@ -20,8 +20,8 @@ from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.cli.main import app
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import Flicker, focus_steps, simulate_sweeps
 
 COMMAND = Path(sys.executable).with_name("sweepdepth")

@@ -97,7 +97,7 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path):
 
 def test_blender_files_with_scripts_and_drivers(tmp_path: Path):
     """A text block that registers itself on opening, and a driver whose expression is Python."""
-    blender = pytest.importorskip("sweepdepth.synth.blender")
+    blender = pytest.importorskip("sweepdepth.synth.blender.session")
     if not blender.is_installed():
         pytest.skip("Blender (bpy) is not installed")
     marks = [tmp_path / "script", tmp_path / "driver"]

@@ -257,7 +257,7 @@ def test_a_generation_job_and_its_workers_are_killed(tmp_path: Path, whole_datas
     wait_for(lambda: family(process.pid, "worker_process") or process.poll() is not None)
     for _ in range(3):
         time.sleep(chance.uniform(0, 1.5))
-        scenes = family(process.pid, "sweepdepth.synth.worker_process")
+        scenes = family(process.pid, "sweepdepth.synth.generation.worker_process")
         workers = [w for w in family(process.pid, "spawn_main") if w not in scenes]
         who = chance.choice(list(killed))
         victims = {"a scene's process": scenes, "a worker": workers, "the job": []}[who]

@@ -16,8 +16,8 @@ from sweepdepth.capture.files.dataset import (
 from sweepdepth.capture.optics import breathing_magnification
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.net.polarity import estimate_depth
-from sweepdepth.synth.config import LightRange, SensorRange
-from sweepdepth.synth.planes import make_texture, plane_images
+from sweepdepth.synth.generation.config import LightRange, SensorRange
+from sweepdepth.synth.optics.planes import make_texture, plane_images
 from sweepdepth.synth.resimulate import (
     Conditions,
     IdealScene,

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepdepth.capture.events import EVENT_DTYPE, join
-from sweepdepth.synth.presets import PRESETS
 from sweepdepth.synth.sensor import Sensor, advance, advance_numpy, expose_first, finish
-from sweepdepth.synth.sensor_kernel import MAX_PIXELS, TIME_SHIFT, unpack
-from sweepdepth.synth.sensor_twin import unpack_numpy
+from sweepdepth.synth.sensor.kernel import MAX_PIXELS, TIME_SHIFT, unpack
+from sweepdepth.synth.sensor.presets import PRESETS
+from sweepdepth.synth.sensor.reference import unpack_numpy
 
 IDEAL = Sensor(on_threshold=0.2, off_threshold=0.2, dark_level=1e-9)
 SECOND = 1_000_000

@@ -17,9 +17,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..capture.events import EVENT_DTYPE
-from .sensor_kernel import MAX_PIXELS, TIME_SHIFT, Pixels, Settings, State, expose, unpack
-from .sensor_twin import expose_numpy
+from ...capture.events import EVENT_DTYPE
+from .kernel import MAX_PIXELS, TIME_SHIFT, Pixels, Settings, State, expose, unpack
+from .reference import expose_numpy
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Threshold = Annotated[float, Field(ge=0.01, le=10)]

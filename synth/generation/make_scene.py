@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..capture.calibration import Calibration
-from ..capture.files.dataset import SceneRecording, SceneTruth, scene_path, versions, write_scene
-from .config import GenerationConfig, sample_calibration, sample_sensor, sample_window
-from .conventional import photograph_coupled, photograph_sweep, sample_sweep
-from .lightfield import LightField
-from .refocus import refocus, refocus_sweep
-from .simulate import focus_steps, simulate_sweeps
+from ...capture.calibration import Calibration
+from ...capture.files.dataset import SceneRecording, SceneTruth, scene_path, versions, write_scene
+from ..optics.conventional import photograph_coupled, photograph_sweep, sample_sweep
+from ..optics.lightfield import LightField
+from ..optics.refocus import refocus, refocus_sweep
+from ..simulate import focus_steps, simulate_sweeps
+from .config import GenerationConfig
+from .draws import sample_calibration, sample_sensor, sample_window
 
 FULL_LIGHT_LUX = 1000.0
 FULL_LIGHT_F_NUMBER = 2.0
@@ -82,8 +83,8 @@ def make_scene(order: Mapping[str, Any], index: int) -> dict[str, Any]:
 def _draw_in_blender(
     seed: int, index: int, config: GenerationConfig, whole: Calibration, calibration: Calibration, threads: int
 ) -> tuple[SweepImages, str]:
-    from .render import Stage
-    from .sampling import sample_scene
+    from ..blender.stage import Stage
+    from ..scenes.layouts import sample_scene
 
     scene = sample_scene(seed, index, config.scene, whole)
     with Stage(scene, calibration, config.rendering.model_copy(update={"threads": threads})) as stage:
@@ -98,7 +99,7 @@ def _draw_in_blender(
 def _draw_patches(
     seed: int, index: int, config: GenerationConfig, whole: Calibration, calibration: Calibration, threads: int
 ) -> tuple[SweepImages, str]:
-    from .patches import render_patches, sample_patches
+    from ..patches import render_patches, sample_patches
 
     scene = sample_patches(seed, index, config.scene, whole)
     light_field = render_patches(scene, calibration, config.rendering, threads=threads)

@@ -6,7 +6,7 @@ randomness; with it, the two libraries' `log` and `cos` may differ in the last p
 
 import numpy as np
 
-from .sensor_kernel import (
+from .kernel import (
     BRIGHT_NOISE,
     GOLDEN,
     HELD,

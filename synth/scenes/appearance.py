@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping
 
-from .dice import Dice
 from .frustum import Frustum
+from .random_source import Dice
 from .scene import Lamp, LampKind, Material, Sky, Texture, TextureKind
 
 TEXTURES: dict[TextureKind, float] = {

@@ -27,7 +27,7 @@ Vision: A Survey, TPAMI 2022, table 1.  [2] Hu et al., CVPRW 2021.  [3] JSSC 43(
 from math import log
 from typing import Any
 
-from .sensor import Sensor
+from . import Sensor
 
 _GLARE = 0.005
 _COMMON: dict[str, Any] = {

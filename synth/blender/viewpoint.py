@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ..capture.calibration import Calibration
-from .blender import RenderError
-from .dice import Dice
-from .scene import Scene
+from ...capture.calibration import Calibration
+from ..scenes.random_source import Dice
+from ..scenes.scene import Scene
+from .session import RenderError
 
 _VIEWPOINT = 13  # its own stream of random numbers
 _CANDIDATES = 200

@@ -28,16 +28,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..capture.errors import SweepdepthError
-from ..capture.files.dataset import DiskFullError, Manifest, create_dataset, remove_leavings, versions
-from . import blender
+from ...capture.errors import SweepdepthError
+from ...capture.files.dataset import DiskFullError, Manifest, create_dataset, remove_leavings, versions
+from ..blender import session
 from .config import ConfigError, GenerationConfig
 from .inputs import check_inputs
 
 if TYPE_CHECKING:
     from .scene_plugin import ScenePlugin
 
-MAKER = "sweepdepth.synth.generation:make_scene"
+MAKER = "sweepdepth.synth.generation.make_scene:make_scene"
 DEFAULT_TIME_LIMIT_S = 1800.0
 DEFAULT_SCENES_PER_PROCESS = 25
 PATCH_SCENES_PER_PROCESS = 2000
@@ -143,8 +143,8 @@ def generate(
         raise ConfigError(f"--scenes ({scenes}) must not be negative")
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers ({workers}) must be at least 1")
-    if maker == MAKER and scheduler is None and config.render != "patches" and not blender.is_installed():
-        raise blender.RenderError(
+    if maker == MAKER and scheduler is None and config.render != "patches" and not session.is_installed():
+        raise session.RenderError(
             "Blender is missing: pip install 'sweepdepth[blender]' (needs Python 3.11), or --render patches"
         )
     check_inputs(config, seed)

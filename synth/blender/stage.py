@@ -4,46 +4,24 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 from scipy.spatial.transform import Rotation
 
-from ..capture.calibration import Calibration
-from ..capture.optics import breathing_magnification
-from .blender import RenderError, quiet
-from .build import build_scene
-from .lightfield import LightField, aperture_offsets, greatest_blur_px, grid_jitter, margin_for, views_for_blur
-from .scene import Scene
+from ...capture.calibration import Calibration
+from ...capture.optics import breathing_magnification
+from ..optics.lightfield import LightField, aperture_offsets, greatest_blur_px, grid_jitter, margin_for, views_for_blur
+from ..optics.render_settings import RenderSettings
+from ..scenes.scene import Scene
+from .builder import build_scene
+from .session import RenderError, quiet
 
 _RADIANCE_FLOOR = 1e-4
 """Of the mean: keeps black pixels from pulling a geometric mean to 0."""
 _NO_SURFACE_M = 1e9
 """Cycles writes 1e10 where a ray meets nothing."""
 _SENSOR_MM = 36.0
-
-
-class RenderSettings(BaseModel):
-    """How scenes are rendered. The defaults were chosen by `bench/rendering.py`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    view_spacing_px: Annotated[float, Field(gt=0)] = 1.5
-    """Neighbouring views are at most this far apart in the largest blur disc of the scene; sets their number."""
-    min_views: Annotated[int, Field(ge=1)] = 96
-    """Never fewer views: each brings one path per pixel, and their number sets the noise."""
-    max_views: Annotated[int, Field(ge=1)] = 512
-    """Never more views, whatever the blur: bounds time and memory."""
-    intensity_samples: Annotated[int, Field(ge=1)] = 16
-    """Paths per pixel of the all-in-focus image."""
-    dof_samples: Annotated[int, Field(ge=1)] = 64
-    """Paths per pixel of each image with Blender's own depth of field."""
-    bounces: Annotated[int, Field(ge=0)] = 4
-    """Diffuse and glossy reflections in procedural scenes; users' own scenes keep their own limits."""
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Threads of Blender; 0: one per core."""
-    device: Literal["cpu", "gpu"] = "cpu"
 
 
 def render_lightfield(

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba import njit
 
-from ..capture.calibration import Calibration
-from ..capture.optics import breathing_magnification
+from ...capture.calibration import Calibration
+from ...capture.optics import breathing_magnification
 from .lightfield import LightField, view_weights
 
 BLEND = 0.65

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from .config import ConfigError, GenerationConfig, sample_calibration
+from .config import ConfigError, GenerationConfig
+from .draws import sample_calibration
 
 _BLEND_HEADS = (b"BLENDER", b"\x28\xb5\x2f\xfd", b"\x1f\x8b")  # plain, or compressed with Zstandard or gzip
 _LENSES_TRIED = 8

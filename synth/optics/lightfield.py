@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..capture.calibration import Calibration
-from ..capture.optics import breathing_magnification
+from ...capture.calibration import Calibration
+from ...capture.optics import breathing_magnification
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 PLASTIC_NUMBER = 1.324717957244746  # the real root of x³ = x + 1, of the R2 sequence (Roberts 2018)

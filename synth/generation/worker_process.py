@@ -20,8 +20,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import IO, Any, Literal
 
-from ..capture.errors import SweepdepthError
-from ..capture.files.dataset import DiskFullError
+from ...capture.errors import SweepdepthError
+from ...capture.files.dataset import DiskFullError
 from .config import ConfigError
 
 STARTUP_LIMIT_S = 120.0

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .scene import Material, Texture
+from ..scenes.scene import Material, Texture
 
 
 def make_material(bpy: Any, material: Material) -> Any:

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from . import appearance
-from .dice import Dice
 from .frustum import Frustum
+from .random_source import Dice
 from .scene import Asset, Material, Shape, Thing, Vector
 
 BODIES = {

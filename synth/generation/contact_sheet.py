@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..capture.calibration import Calibration
-from ..capture.errors import RecordingError
-from ..capture.events import RISING
-from ..capture.files.dataset import Dataset, SceneRecording, read_scene
-from ..capture.reporting.figures import draw_depth, draw_events
-from ..capture.stack import EventFocalStack
-from ..capture.sweeps import Direction, Sweep
+from ...capture.calibration import Calibration
+from ...capture.errors import RecordingError
+from ...capture.events import RISING
+from ...capture.files.dataset import Dataset, SceneRecording, read_scene
+from ...capture.reporting.figures import draw_depth, draw_events
+from ...capture.stack import EventFocalStack
+from ...capture.sweeps import Direction, Sweep
 
 _BINS = 5
 _SHOWN = (0, 2, 4)  # of them: around the far end, the middle and the near end

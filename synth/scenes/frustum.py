@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..capture.calibration import Calibration
+from ...capture.calibration import Calibration
 from .scene import Vector
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.spatial.transform import Rotation
 
-from ..capture.calibration import Calibration
-from ..capture.errors import SweepdepthError
+from ...capture.calibration import Calibration
+from ...capture.errors import SweepdepthError
 from . import appearance
 from .bodies import BODIES, THIN, Painter, body, body_at, wall
-from .dice import Dice
 from .frustum import Frustum
+from .random_source import Dice
 from .scene import Adversity, BlendFile, Lamp, Scene, SceneKind, Shape, Thing
 
 _SCENE = 10  # the scene's own stream of random numbers

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import j1
 
-from ..capture.calibration import Calibration
-from ..capture.optics import blur_diameter_px, breathing_magnification
+from ...capture.calibration import Calibration
+from ...capture.optics import blur_diameter_px, breathing_magnification
 
 TextureKind = Literal["natural", "fine", "board"]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..capture.calibration import Calibration
-from ..capture.files.dataset import AperturePair
+from ...capture.calibration import Calibration
+from ...capture.files.dataset import AperturePair
 
 FULL_WELL_ELECTRONS = 10_500.0
 READ_NOISE_ELECTRONS = 2.3

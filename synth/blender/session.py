@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..capture.errors import SweepdepthError
+from ...capture.errors import SweepdepthError
 
 
 class RenderError(SweepdepthError):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..capture.calibration import Calibration
-from .blender import RenderError, empty_file, open_file, quiet
+from ...capture.calibration import Calibration
+from ..scenes.scene import Asset, Lamp, Scene, Shape, Sky, Thing
 from .materials import make_material
 from .meshes import shape_mesh
-from .scene import Asset, Lamp, Scene, Shape, Sky, Thing
+from .session import RenderError, empty_file, open_file, quiet
 from .viewpoint import find_viewpoint
 
 _KNOWN_OBJECTS = ("MESH", "CURVE", "SURFACE", "META", "FONT", "VOLUME", "POINTCLOUD", "CURVES")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scene import Shape
+from ..scenes.scene import Shape
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What is in a scene, and what chance puts there."""
