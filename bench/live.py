@@ -31,9 +31,9 @@ from sweepdepth.capture.cameras.pipe import BATCH, HEADER, MAGIC
 from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE
 from sweepdepth.net.estimators import NAMES
 from sweepdepth.stream.live import live
-from sweepdepth.stream.messages import DepthFrame, StatusFrame
 from sweepdepth.stream.outputs import Publishing
 from sweepdepth.stream.pipeline import Rate
+from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame
 
 SWEEP_US, STEP_US = 200_000, 5000
 LENS = """

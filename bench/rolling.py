@@ -19,8 +19,8 @@ from sweepdepth import Calibration
 from sweepdepth.capture.events import Batch, join
 from sweepdepth.capture.tracking import make_tracker
 from sweepdepth.net.estimators import NAMES, make_estimator
-from sweepdepth.stream.messages import DepthFrame
 from sweepdepth.stream.pipeline import Pipeline, Rate, Sinks
+from sweepdepth.stream.wire.messages import DepthFrame
 from sweepdepth.synth.optics.planes import make_texture, plane_images
 from sweepdepth.synth.sensor import advance, expose_first, finish
 from sweepdepth.synth.sensor.presets import PRESETS

@@ -32,7 +32,7 @@ from .output import print_json, print_tables, say, status_line
 
 if TYPE_CHECKING:
     from ..stream.live import LiveSummary
-    from ..stream.messages import StatusFrame
+    from ..stream.wire.messages import StatusFrame
 
 
 def live(

@@ -14,8 +14,8 @@ from sweepdepth.capture.files.survey_figure import recording_figure
 from sweepdepth.capture.optics import blur_diameter_px, to_metres
 from sweepdepth.capture.reporting.figures import OFF_COLOUR, ON_COLOUR, draw_depth, draw_events
 from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.net.evaluation.evidence_pictures import pixel_figure
 from sweepdepth.net.evidence import make_evidence
-from sweepdepth.net.evidence_pictures import pixel_figure
 from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.synth.optics.planes import make_texture, plane_images

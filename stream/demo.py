@@ -19,10 +19,10 @@ from ..capture.stack import EventFocalStack
 from ..capture.sweeps import Sweep
 from ..net import metrics
 from ..net.estimators import make_estimator
-from .messages import DepthFrame, StackFrame, StatusFrame
 from .pipeline import Summary
 from .replay import Publishing, calibration_of, replay
-from .subscriber import Subscriber
+from .wire.messages import DepthFrame, StackFrame, StatusFrame
+from .wire.subscriber import Subscriber
 
 SILENCE_S = 60.0
 """The subscriber gives up after this."""

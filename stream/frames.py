@@ -9,7 +9,7 @@ from typing import Any
 
 from ..capture.calibration import Calibration
 from . import replay as runtime
-from .messages import DepthFrame
+from .wire.messages import DepthFrame
 
 _WAITING = 2
 _LOOK_S = 0.1

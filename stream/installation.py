@@ -92,9 +92,9 @@ def _estimator() -> str:
 
 
 def _wire() -> str:
-    from .messages import StatusFrame
-    from .publisher import Publisher
-    from .subscriber import Subscriber
+    from .wire.messages import StatusFrame
+    from .wire.publisher import Publisher
+    from .wire.subscriber import Subscriber
 
     with Publisher("tcp://127.0.0.1:*") as publisher, Subscriber(publisher.address, timeout=20) as subscriber:
         if not publisher.wait_for_subscribers(1, timeout=20):
@@ -108,7 +108,7 @@ def _wire() -> str:
 def _keys() -> str:
     import zmq
 
-    from .keys import load_key_pair, new_keys
+    from .wire.keys import load_key_pair, new_keys
 
     if not zmq.has("curve"):
         raise SweepdepthError("this ZeroMQ has no CURVE: streams cannot leave this machine; pip install pyzmq")

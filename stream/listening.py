@@ -12,8 +12,8 @@ from ..capture.atomic import check_target
 from ..capture.calibration import Calibration
 from ..capture.errors import WireError
 from ..capture.files.depth_file import DepthFile, check_suffix
-from .messages import AnyFrame, DepthFrame, StatusFrame
-from .subscriber import Subscriber
+from .wire.messages import AnyFrame, DepthFrame, StatusFrame
+from .wire.subscriber import Subscriber
 
 
 def listen(

@@ -17,9 +17,9 @@ from ..capture.recordings.recorder import LiveRecorder, RecorderStatus
 from ..capture.sweeps import Direction
 from ..net.estimators import Fuse, make_estimator
 from .follower import Follower
-from .messages import DepthFrame, StatusFrame
 from .outputs import Publishing, open_sinks
 from .pipeline import Pipeline, Rate, Summary
+from .wire.messages import DepthFrame, StatusFrame
 
 MAX_LAG_S = 0.5
 """Events that waited for longer are not worth binning: what they show is over."""

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from .messages import DepthFrame, StatusFrame
 from .pipeline import Sinks
-from .publisher import Publisher
+from .wire.messages import DepthFrame, StatusFrame
+from .wire.publisher import Publisher
 
 
 @dataclass(frozen=True)

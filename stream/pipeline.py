@@ -27,7 +27,7 @@ from ..net.estimate import Estimator
 from ..net.fill import fill
 from ..net.fusion import FusedNetwork
 from .binner import Binner, RollingBinner
-from .messages import DepthFrame, Percentiles, StackFrame, StatusFrame, StreamInfo
+from .wire.messages import DepthFrame, Percentiles, StackFrame, StatusFrame, StreamInfo
 
 WAITING_STACKS = 2
 """Finished stacks that may wait for the estimator, so that it never idles. Where events do not wait, one may: a busy

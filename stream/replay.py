@@ -15,9 +15,9 @@ from ..capture.recordings.hints import NO_HINTS, TableHints
 from ..capture.sweeps import Direction
 from ..capture.tracking import make_tracker
 from ..net.estimators import Fuse, make_estimator
-from .messages import DepthFrame
 from .outputs import Publishing, open_sinks
 from .pipeline import Pipeline, Rate, Summary
+from .wire.messages import DepthFrame
 
 
 def replay(

@@ -51,9 +51,9 @@ def test_pages_load_nothing_from_elsewhere(site):
 
 
 def test_files_outside_the_documentation_come_along(site):
-    for name in ("stream/schema.json", "examples/node/subscriber.mjs", "examples/cpp/subscriber.cpp"):
+    for name in ("stream/wire/schema.json", "examples/node/subscriber.mjs", "examples/cpp/subscriber.cpp"):
         assert (site / "source" / name).read_bytes() == (ROOT / name).read_bytes()
-    assert 'href="source/stream/schema.json"' in (site / "wire.html").read_text(encoding="utf-8")
+    assert 'href="source/stream/wire/schema.json"' in (site / "wire.html").read_text(encoding="utf-8")
 
 
 def test_the_reference_has_docstrings(site):

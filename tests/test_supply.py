@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name
 from bench import audit
 from sweepdepth.capture.files.dataset import Manifest, create_dataset
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.keys import new_keys
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.keys import new_keys
+from sweepdepth.stream.wire.publisher import Publisher
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("capture", "synth", "net", "stream", "cli")
@@ -154,7 +154,7 @@ def test_who_reads_hdf5_looks_for_references_first():
 def test_the_hosts_clock_is_read_for_latency_and_messages_alone():
     """All waiting and pacing goes by the monotonic clock, which nobody sets."""
     allowed = {
-        "stream/publisher.py": "when a message was published",
+        "stream/wire/publisher.py": "when a message was published",
         "stream/demo.py": "how long messages took",
         "stream/view/feed.py": "how long messages took; when a stream began, for people",
         "capture/atomic.py": "whether another machine's file has rested for a day",

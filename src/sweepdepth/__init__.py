@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .net.fill import fill as fill
     from .net.polarity import estimate_depth as estimate_depth
     from .stream.frames import replay as replay
-    from .stream.publisher import Publisher as Publisher
-    from .stream.subscriber import Subscriber as Subscriber
+    from .stream.wire.publisher import Publisher as Publisher
+    from .stream.wire.subscriber import Subscriber as Subscriber
 
 __version__ = version("sweepdepth")
 
@@ -37,9 +37,9 @@ _PUBLIC = {
     "DepthFile": ".capture.files.depth_file",
     "Direction": ".capture.sweeps",
     "EventFocalStack": ".capture.stack",
-    "Publisher": ".stream.publisher",
+    "Publisher": ".stream.wire.publisher",
     "RecordingError": ".capture.errors",
-    "Subscriber": ".stream.subscriber",
+    "Subscriber": ".stream.wire.subscriber",
     "Sweep": ".capture.sweeps",
     "SweepdepthError": ".capture.errors",
     "SyncError": ".capture.errors",

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..messages import DepthFrame, StackFrame, StatusFrame
-from ..subscriber import Subscriber
+from ..wire.messages import DepthFrame, StackFrame, StatusFrame
+from ..wire.subscriber import Subscriber
 
 _LOOK_S = 0.2
 _SILENCE_S = 3.0

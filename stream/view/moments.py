@@ -17,8 +17,8 @@ from ...capture.formats.kinds import is_depth_file
 from ...capture.recordings import open_recording
 from ...capture.stack import EventFocalStack
 from ...capture.sweeps import Direction, Sweep
-from ..messages import DepthFrame, StackFrame, StreamInfo
 from ..replay import replay
+from ..wire.messages import DepthFrame, StackFrame, StreamInfo
 
 STACK_BINS = 10
 

@@ -8,7 +8,7 @@ import numpy as np
 import viser
 
 from ...capture.files.export import SUFFIXES, export_depth
-from ..messages import DepthFrame, StackFrame
+from ..wire.messages import DepthFrame, StackFrame
 from . import colours
 from .cloud import Cloud
 from .controls import Controls, Settings

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...capture.errors import SweepdepthError
-from ..addresses import is_local
+from ..wire.addresses import is_local
 
 try:
     import viser

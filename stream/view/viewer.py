@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..messages import DepthFrame, StackFrame
+from ..wire.messages import DepthFrame, StackFrame
 from .feed import Feed
 from .page import Page
 from .plots import History

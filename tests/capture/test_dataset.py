@@ -212,7 +212,7 @@ def test_a_killed_writer_leaves_no_scene_and_its_leavings_can_be_removed(tmp_pat
     code = f"""
 import io, os
 from pathlib import Path
-from sweepdepth.capture import dataset
+from sweepdepth.capture.files import dataset
 dataset.io.BytesIO = lambda data: os.kill(os.getpid(), 9)
 scene = dataset.read_scene({str(tmp_path / "other.h5")!r})
 dataset.write_scene(Path({str(tmp_path / "scene_000000.h5")!r}), scene)

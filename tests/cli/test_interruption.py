@@ -13,7 +13,7 @@ import pytest
 
 from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.publisher import Publisher
 
 from ..stream.conftest import FrameMaker
 

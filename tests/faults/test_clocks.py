@@ -23,9 +23,9 @@ from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import LiveRecorder, open_recording
 from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.messages import DepthFrame
 from sweepdepth.stream.replay import replay
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.messages import DepthFrame
+from sweepdepth.stream.wire.subscriber import Subscriber
 
 from .processes import end, start
 from .table import rounds, saw

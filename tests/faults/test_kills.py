@@ -22,9 +22,9 @@ from sweepdepth.capture.files.depth_file import DepthFrames, read_depth_file
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.messages import DepthFrame
-from sweepdepth.stream.publisher import Publisher
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.messages import DepthFrame
+from sweepdepth.stream.wire.publisher import Publisher
+from sweepdepth.stream.wire.subscriber import Subscriber
 
 from ..stream.conftest import FrameMaker
 from .processes import LIMIT_S, LONG_S, end, family, is_alive, one_line_error, run, start, wait_for

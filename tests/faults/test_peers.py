@@ -19,11 +19,11 @@ import pytest
 import zmq
 
 from sweepdepth.capture.errors import WireError
-from sweepdepth.stream.keys import new_keys
-from sweepdepth.stream.messages import DepthFrame, StatusFrame, encode
-from sweepdepth.stream.peers import MAX_WORDS
-from sweepdepth.stream.publisher import Publisher
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.keys import new_keys
+from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame, encode
+from sweepdepth.stream.wire.peers import MAX_WORDS
+from sweepdepth.stream.wire.publisher import Publisher
+from sweepdepth.stream.wire.subscriber import Subscriber
 
 from ..stream.test_publisher import GREETING, READY, call, eventually, subscription, unharmed, was_hung_up_on
 from .table import rounds, saw
@@ -34,7 +34,7 @@ UNHARMED = "another subscriber lost nothing, the publisher's memory did not grow
 
 LISTEN = """
 import sys
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.subscriber import Subscriber
 with Subscriber(sys.argv[1], topics=("depth", "status", "stack")) as frames:
     for frame in frames:
         pass
@@ -185,7 +185,7 @@ def test_messages_of_a_stream_that_another_has_followed_are_named(make_frame: Fr
 
 SUBSCRIBER = """
 import sys, time
-from sweepdepth.stream import subscriber
+from sweepdepth.stream.wire import subscriber
 subscriber.UNFINISHED_S = 1.0  # so that less memory is needed here
 with subscriber.Subscriber(sys.argv[1], max_message_bytes=1 << 20) as subscriber:
     until = time.monotonic() + 60

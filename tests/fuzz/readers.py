@@ -80,7 +80,7 @@ def read_lens(path: Path) -> None:
 def read_message(path: Path) -> None:
     """A message of the wire: parts of a multipart message, as NumPy arrays of bytes in one file."""
     from sweepdepth.stream.listening import facts_of
-    from sweepdepth.stream.messages import decode, encode
+    from sweepdepth.stream.wire.messages import decode, encode
 
     content, parts = path.read_bytes(), []
     while content:
@@ -171,7 +171,7 @@ def read_stack(path: Path) -> None:
 
 def read_keys(path: Path) -> None:
     """A key file."""
-    from sweepdepth.stream.keys import load_key_pair
+    from sweepdepth.stream.wire.keys import load_key_pair
 
     path.chmod(0o600)
     load_key_pair(path)

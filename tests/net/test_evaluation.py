@@ -10,15 +10,15 @@ import pytest
 from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.events import make_events
 from sweepdepth.capture.sweeps import Direction, Sweep
-from sweepdepth.net.anatomy import anatomy_of, classify, reliability_of, total_reliability
-from sweepdepth.net.baselines import Constant, CoupledDifferentiation
 from sweepdepth.net.cases import Case, find_cases, find_sources, load_case
 from sweepdepth.net.estimate import Estimate
 from sweepdepth.net.estimators import make_estimator
-from sweepdepth.net.evaluation import evaluate, light_level
-from sweepdepth.net.methods import EstimatorMethod, as_method
-from sweepdepth.net.report import ReportFolder, as_json, exemplars
-from sweepdepth.net.tables import reliability_table, tables
+from sweepdepth.net.evaluation.baselines import Constant, CoupledDifferentiation
+from sweepdepth.net.evaluation.breakdown import anatomy_of, classify, reliability_of, total_reliability
+from sweepdepth.net.evaluation.evaluate import evaluate, light_level
+from sweepdepth.net.evaluation.methods import EstimatorMethod, as_method
+from sweepdepth.net.evaluation.report import ReportFolder, as_json, exemplars
+from sweepdepth.net.evaluation.tables import reliability_table, tables
 
 from .known_sweeps import make_dataset
 

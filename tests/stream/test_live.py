@@ -32,8 +32,8 @@ from sweepdepth.net import metrics
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.live import LiveSummary, live
 from sweepdepth.stream.loop import rounds
-from sweepdepth.stream.messages import DepthFrame, StatusFrame
 from sweepdepth.stream.outputs import Publishing
+from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame
 
 pytest.importorskip("serial")
 pytest.importorskip("dv_processing")

@@ -18,8 +18,8 @@ from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.net import metrics
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.messages import DepthFrame
 from sweepdepth.stream.replay import Publishing, replay
+from sweepdepth.stream.wire.messages import DepthFrame
 
 NODE = Path(sys.executable).with_name("node")
 NODE_CLIENT = Path(__file__).parents[2] / "examples" / "node" / "subscriber.mjs"

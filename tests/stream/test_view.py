@@ -25,11 +25,11 @@ from sweepdepth.capture.errors import SweepdepthError
 from sweepdepth.capture.recordings import open_recording
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.loop import rounds
-from sweepdepth.stream.messages import DepthFrame, Percentiles, StackFrame, StatusFrame
-from sweepdepth.stream.publisher import Publisher
 from sweepdepth.stream.view.feed import Feed, Heard, describe
 from sweepdepth.stream.view.plots import SPAN_S, History
 from sweepdepth.stream.view.server import PageServer, is_same_origin
+from sweepdepth.stream.wire.messages import DepthFrame, Percentiles, StackFrame, StatusFrame
+from sweepdepth.stream.wire.publisher import Publisher
 
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -280,8 +280,8 @@ def test_a_publisher_that_was_killed_is_missed(make_frame, tmp_path):
     address = f"ipc://{tmp_path}/depth"
     code = f"""
 import time
-from sweepdepth.stream.messages import StatusFrame
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.messages import StatusFrame
+from sweepdepth.stream.wire.publisher import Publisher
 with Publisher({address!r}) as publisher:
     while True:
         publisher.publish(StatusFrame())

@@ -2,7 +2,7 @@
 
 A message is `[topic, header, array, …]`: the topic in ASCII, a JSON header, and raw little-endian C-order buffers, one
 for each entry of the header's `arrays`. `schema.json` beside this file is the published JSON Schema of the headers;
-`python -m sweepdepth.stream.messages > stream/schema.json` writes it anew.
+`python -m sweepdepth.stream.wire.messages > stream/wire/schema.json` writes it anew.
 """
 
 import json
@@ -26,9 +26,9 @@ from pydantic import (
     model_validator,
 )
 
-from ..capture.calibration import Calibration
-from ..capture.errors import WireError
-from ..capture.sweeps import Direction
+from ...capture.calibration import Calibration
+from ...capture.errors import WireError
+from ...capture.sweeps import Direction
 
 SCHEMA = "sweepdepth/1"
 MAX_HEADER_BYTES = 65_536
@@ -248,7 +248,7 @@ class DepthFrame(Frame):
 
     def _repr_png_(self) -> bytes:
         """What notebooks show."""
-        from ..capture.reporting.figures import estimate_figure, figure_png
+        from ...capture.reporting.figures import estimate_figure, figure_png
 
         info = self.info
         return figure_png(estimate_figure(self.depth, self.std, info.far_diopters, info.near_diopters))

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from ..capture.stack import EventFocalStack
-from .cases import Case
-from .estimate import Estimate, Estimator
+from ...capture.stack import EventFocalStack
+from ..cases import Case
+from ..estimate import Estimate, Estimator
 
 
 class Method(Protocol):

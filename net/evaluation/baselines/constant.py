@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...capture.optics import to_diopters
-from ..cases import Case
-from ..estimate import Estimate
+from ....capture.optics import to_diopters
+from ...cases import Case
+from ...estimate import Estimate
 
 UNIFORM_STD = 1 / math.sqrt(12)
 """Standard deviation of a uniform distribution, of its width."""

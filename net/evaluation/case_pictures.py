@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..capture.optics import to_diopters
-from ..capture.reporting.figures import ERROR_COLOURS, UNKNOWN, draw_depth, draw_events
-from ..capture.stack import EventFocalStack
-from .cases import Case
-from .estimate import Estimate
+from ...capture.optics import to_diopters
+from ...capture.reporting.figures import ERROR_COLOURS, UNKNOWN, draw_depth, draw_events
+from ...capture.stack import EventFocalStack
+from ..cases import Case
+from ..estimate import Estimate
 from .risk import PARTS, Risk
 
 ERROR_LIMIT = 0.3

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from ...capture.calibration import Calibration
-from ...capture.files.dataset import AperturePair
-from ..blur import gaussian_blur
-from ..breathing import undo_breathing
-from ..cases import Case, NotApplicable
-from ..estimate import Estimate
+from ....capture.calibration import Calibration
+from ....capture.files.dataset import AperturePair
+from ...blur import gaussian_blur
+from ...breathing import undo_breathing
+from ...cases import Case, NotApplicable
+from ...estimate import Estimate
 
 WINDOW_PX = 4.0
 """Pixels share a depth within a Gaussian of this width."""

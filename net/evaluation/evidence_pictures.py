@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .distribution import Distribution
-from .evidence import CANDIDATES, Evidence
+from ..distribution import Distribution
+from ..evidence import CANDIDATES, Evidence
 
 _BANDS = ("0.5–1 px", "1–2 px", "2–4 px", "4–8 px")
 

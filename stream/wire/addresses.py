@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zmq
 
-from ..capture.errors import WireError
+from ...capture.errors import WireError
 
 
 def check_address(address: str) -> None:

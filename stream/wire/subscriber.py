@@ -15,7 +15,7 @@ from uuid import UUID
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from ..capture.errors import WireError
+from ...capture.errors import WireError
 from .addresses import check_address
 from .keys import load_key_pair, load_public_key
 from .messages import MAX_ARRAYS, TOPICS, AnyFrame, Buffer, StatusFrame, decode

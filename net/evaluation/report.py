@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..capture.atomic import PartialFile, make_folder
-from ..capture.errors import RecordingError
-from ..capture.reporting import html
-from .anatomy import CLASSES, STD_EDGES
+from ...capture.atomic import PartialFile, make_folder
+from ...capture.errors import RecordingError
+from ...capture.reporting import html
+from ..cases import Case
+from .breakdown import CLASSES, STD_EDGES
 from .case_pictures import case_figure, risk_figure
-from .cases import Case
-from .evaluation import Evaluation, Ground
+from .evaluate import Evaluation, Ground
 from .methods import Method
 from .tables import reliability_table, tables
 

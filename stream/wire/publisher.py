@@ -15,7 +15,7 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
-from ..capture.errors import WireError
+from ...capture.errors import WireError
 from .addresses import check_address, check_free, is_local, way_out
 from .keys import load_clients, load_key_pair
 from .messages import AnyFrame, Buffer, StatusFrame, encode

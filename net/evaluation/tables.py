@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from .anatomy import CLASSES, EDGE_REACH_PX, EDGE_STEP, NORMAL_WITHIN, TEXTURE_REACH_PX
-from .evaluation import LIGHT_LEVELS, Evaluation, Summary
-from .metrics import DELTAS
+from ..metrics import DELTAS
+from .breakdown import CLASSES, EDGE_REACH_PX, EDGE_STEP, NORMAL_WITHIN, TEXTURE_REACH_PX
+from .evaluate import LIGHT_LEVELS, Evaluation, Summary
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..capture.optics import to_diopters
-from ..capture.stack import EventFocalStack
-from . import metrics
-from .anatomy import Anatomy, Reliability, anatomy_of, classify, mean_anatomy, reliability_of, total_reliability
+from ...capture.optics import to_diopters
+from ...capture.stack import EventFocalStack
+from .. import metrics
+from ..cases import Case, NotApplicable
+from ..estimate import Estimate
+from ..fill import fill
+from ..metrics import Metrics
 from .baselines.constant import Constant
-from .cases import Case, NotApplicable
-from .estimate import Estimate
-from .fill import fill
+from .breakdown import Anatomy, Reliability, anatomy_of, classify, mean_anatomy, reliability_of, total_reliability
 from .methods import Method
-from .metrics import Metrics
 from .risk import Risk, mean_risk, risk_of
 
 LIGHT_LEVELS = (

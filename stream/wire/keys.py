@@ -14,8 +14,8 @@ import zmq
 from zmq.auth import load_certificate
 from zmq.utils import z85
 
-from ..capture.atomic import refuse_replacing
-from ..capture.errors import WireError
+from ...capture.atomic import refuse_replacing
+from ...capture.errors import WireError
 
 
 @dataclass(frozen=True)

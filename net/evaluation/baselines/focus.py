@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...capture.calibration import Calibration
-from ...capture.optics import blur_diameter_px
-from ..blur import gaussian_blur
-from ..breathing import undo_breathing
-from ..cases import Case, as_frames, frames_at_30_fps
-from ..estimate import Estimate
+from ....capture.calibration import Calibration
+from ....capture.optics import blur_diameter_px
+from ...blur import gaussian_blur
+from ...breathing import undo_breathing
+from ...cases import Case, as_frames, frames_at_30_fps
+from ...estimate import Estimate
 
 WINDOW_PX = 2.5
 """Sharpness is summed under a Gaussian of this width."""
