@@ -16,11 +16,11 @@ import h5py
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bench import audit
 from sweepdepth.capture.files.dataset import Manifest, create_dataset
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.wire.keys import new_keys
 from sweepdepth.stream.wire.publisher import Publisher
+from tools import audit
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("capture", "synth", "net", "stream", "cli")

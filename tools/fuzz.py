@@ -1,4 +1,4 @@
-"""Many thousand damaged files and messages, and what became of them: `./run bench fuzz [CASES]`."""
+"""Many thousand damaged files and messages, and what became of them: `./run fuzz [CASES]`."""
 
 import os
 import sys
@@ -13,3 +13,7 @@ def main() -> None:
     folder = Path(__file__).parents[1] / "tests" / "fuzz"
     # Each test tries its share at one go, which takes longer than a test may take otherwise.
     sys.exit(pytest.main([str(folder), "--timeout", "0"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Kills, full disks, jumping clocks, hostile peers and files, many times over: `./run bench faults [ROUNDS]`."""
+"""Kills, full disks, jumping clocks, hostile peers and files, many times over: `./run faults [ROUNDS]`."""
 
 import os
 import sys
@@ -15,3 +15,7 @@ def main() -> None:
     print(f"seed {os.environ['SWEEPDEPTH_FAULT_SEED']} (SWEEPDEPTH_FAULT_SEED repeats it)")
     tests = Path(__file__).parents[1] / "tests"
     sys.exit(pytest.main([str(tests / "faults"), str(tests / "test_supply.py"), "--timeout", "900", *sys.argv[2:]]))
+
+
+if __name__ == "__main__":
+    main()

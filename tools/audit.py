@@ -54,3 +54,7 @@ def main() -> None:
         print("\n".join(f"  {line}" for line in lines))
         worst = status if status == 1 or not worst else worst
     sys.exit(worst)
+
+
+if __name__ == "__main__":
+    main()
