@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .lens import Lens as Lens
     from .lens import LensLimits as LensLimits
     from .lens import LensStatus as LensStatus
-    from .lens import make_lens as make_lens
+    from .make import make_lens as make_lens
     from .optotune import OptotuneLens as OptotuneLens
 
 _PUBLIC = {
@@ -17,7 +17,7 @@ _PUBLIC = {
     "LensLimits": ".lens",
     "LensStatus": ".lens",
     "OptotuneLens": ".optotune",
-    "make_lens": ".lens",
+    "make_lens": ".make",
 }
 __all__ = [*_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -7,15 +7,14 @@ brings the lens to rest and ends. A line that is lost is taken up again, and the
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from ..calibration import SweepSettings
+from ..child import take_job
 from .drive import STEP_S, LensDrive, Rhythm
 from .lens import LensLimits
 from .link import Link, LinkLost, Refused
@@ -133,13 +132,12 @@ class LensKeeper:
 
 def main() -> None:
     """Keep the lens of the job in `sys.argv[1]` for the process that holds the other end of its control socket."""
-    job = json.loads(sys.argv[1])
+    job, connection = take_job()
     owner = os.getppid()
     keeper = LensKeeper(job["port"], OptotuneSettings(**job["settings"]), SweepSettings(**job["sweep"]))
     leaving = threading.Event()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: leaving.set())
-    connection = Connection(job["control_fd"])
     with suppress(EOFError, OSError):
         # A forked sibling can hold the owner's end open after its death; the owner's id tells then.
         while keeper.is_alive and not leaving.is_set() and os.getppid() == owner:

@@ -1,11 +1,8 @@
-"""What every lens driver can do, what it tells of itself, and `make_lens`."""
+"""What every lens driver can do, and what it tells of itself."""
 
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
-
-from ..calibration import Calibration
-from ..errors import LensError
 
 
 @dataclass(frozen=True)
@@ -82,24 +79,3 @@ class Lens(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
-
-
-def make_lens(driver: str, calibration: Calibration) -> Lens:
-    """The lens that `driver` names: `optotune:/dev/ttyX`, or `external` for one that something else drives.
-
-    Raises:
-        LensError: no such driver, or the lens cannot be reached.
-        CalibrationError: the calibration's `[driver]` table does not have what the driver needs.
-    """
-    kind, _, port = driver.partition(":")
-    if kind == "optotune" and port:
-        from .optotune import OptotuneLens
-
-        return OptotuneLens(port, calibration)
-    if driver == "external":
-        from .external import ExternalLens
-
-        return ExternalLens(calibration)
-    raise LensError(
-        f"{driver}: is no lens driver; give optotune:/dev/ttyX, or external for one driven by something else"
-    )

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..calibration import Calibration
-from .lens import LensLimits, LensStatus, make_lens
+from .lens import LensLimits, LensStatus
+from .make import make_lens
 
 _LOOK_S = 0.1
 

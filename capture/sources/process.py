@@ -1,22 +1,16 @@
 """The worker as its owner sees it: a process that is started, listened to with a limit, and always ended."""
 
-import json
 import os
 import signal
-import socket
 import subprocess
-import sys
-import weakref
-from contextlib import suppress
 from math import ceil
-from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from .ring import LIVE_SLOTS, SLOTS, Ring, anonymous_file, ring_bytes
+from ..child import SINGLE_THREADED, Child, anonymous_file, describe_end
+from .ring import LIVE_SLOTS, SLOTS, Ring, ring_bytes
 
 STARTUP_TIMEOUT_S = 60.0
 _DEADLINE_SLACK_S = 5
-_LOG_TAIL_BYTES = 4000
 
 
 class WorkerFailure(Exception):
@@ -53,9 +47,6 @@ class WorkerProcess:
     ) -> None:
         self._stall_timeout_s = stall_timeout_s
         ring_fd = anonymous_file(ring_bytes(LIVE_SLOTS if role in ("camera", "recorder") else SLOTS))
-        log_fd = anonymous_file()
-        ours, theirs = socket.socketpair()
-        self._connection = Connection(ours.detach())
         try:
             self.ring = Ring(ring_fd)
             job = {
@@ -63,28 +54,13 @@ class WorkerProcess:
                 "function": function,
                 "arguments": arguments,
                 "ring_fd": ring_fd,
-                "control_fd": theirs.fileno(),
                 "deadline_s": ceil(stall_timeout_s) + _DEADLINE_SLACK_S,
             }
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", f"{__package__}.worker", json.dumps(job)],
-                stdin=subprocess.DEVNULL,
-                stdout=log_fd,
-                stderr=log_fd,
-                pass_fds=(ring_fd, theirs.fileno()),
-                # Ctrl-C is for the owner, which may want to finish what it has.
-                process_group=0,
-                env=environment(),
-            )
-        except BaseException:
-            self._connection.close()
-            os.close(log_fd)
-            raise
+            environment = {**SINGLE_THREADED, "RUST_BACKTRACE": "0"}
+            self._child = Child(f"{__package__}.worker", job, pass_fds=(ring_fd,), environment=environment)
         finally:
-            theirs.close()
             os.close(ring_fd)
-        self._log_fd = log_fd
-        self.close = weakref.finalize(self, _end, os.getpid(), self._process, self._connection, log_fd)
+        self.close, self.send, self.poll = self._child.close, self._child.send, self._child.poll
         if role == "camera":
             return
         try:
@@ -93,10 +69,9 @@ class WorkerProcess:
             self.close()
             raise
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send one message. That the worker is gone shows in `receive`, after all that it still had to say."""
-        with suppress(OSError):
-            self._connection.send_bytes(json.dumps(message).encode())
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     def receive(self) -> dict[str, Any]:
         """The next message.
@@ -106,20 +81,13 @@ class WorkerProcess:
         """
         return self._receive(self._stall_timeout_s)
 
-    def poll(self, timeout_s: float) -> bool:
-        """Whether a message, or the news that the worker is gone, comes within a time."""
-        try:
-            return not self.close.alive or self._connection.poll(timeout_s)
-        except OSError:
-            return True
-
     def _receive(self, timeout_s: float) -> dict[str, Any]:
-        if not self.close.alive:
+        if self._child.is_closed:
             raise WorkerFailure("crashed", "is closed")
         try:
-            if not self._connection.poll(timeout_s):
+            if not self._child.poll(timeout_s):
                 raise self._failure("stalled", f"has not answered for {timeout_s:g} s")
-            message = json.loads(self._connection.recv_bytes())
+            message = self._child.receive()
         except (EOFError, OSError) as error:
             raise self._how_it_ended() from error
         if "error" in message:
@@ -129,40 +97,16 @@ class WorkerProcess:
     def _how_it_ended(self) -> WorkerFailure:
         stalled = f"has not answered for {self._stall_timeout_s:g} s"
         try:
-            code = self._process.wait(_DEADLINE_SLACK_S)
+            status = self._child.wait(_DEADLINE_SLACK_S)
         except subprocess.TimeoutExpired:
             return self._failure("stalled", stalled)
-        if code == -signal.SIGALRM:
+        if status == -signal.SIGALRM:
             return self._failure("stalled", stalled)
-        if code < 0:
-            return self._failure("crashed", f"was ended by {signal.Signals(-code).name}")
-        return self._failure("crashed", f"ended with status {code}")
+        return self._failure("crashed", describe_end(status))
 
     def _failure(self, kind: Literal["error", "stalled", "crashed"], text: str) -> WorkerFailure:
         failure = WorkerFailure(kind, text)
-        size = os.fstat(self._log_fd).st_size
-        log = os.pread(self._log_fd, _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES)).decode(errors="replace").strip()
+        log = self._child.log_tail()
         if log:
             failure.add_note(f"The worker process wrote:\n{log}")
         return failure
-
-
-def environment() -> dict[str, str]:
-    """The worker finds what this process finds, and starts no thread pools that count against its memory limit."""
-    path = [entry or os.getcwd() for entry in sys.path]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "RUST_BACKTRACE": "0",
-    }
-
-
-def _end(owner: int, process: subprocess.Popen[bytes], connection: Connection, log_fd: int) -> None:
-    if os.getpid() != owner:  # a fork inherits the object, not the child
-        return
-    connection.close()
-    process.kill()
-    process.wait()
-    os.close(log_fd)

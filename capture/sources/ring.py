@@ -7,7 +7,6 @@ and which is free again; nothing is ever unpickled. What must not wait for messa
 
 import mmap
 import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Generator
@@ -44,17 +43,6 @@ class Port(Protocol):
     def poll(self, timeout_s: float) -> bool:
         """Whether a message is there to be received, now or within a time."""
         ...
-
-
-def anonymous_file(size: int = 0) -> int:
-    """A file descriptor of a file without a name, `size` bytes long, in memory where the system has such files."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("sweepdepth")
-    else:
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
-    os.ftruncate(fd, size)
-    return fd
 
 
 def ring_bytes(slots: int) -> int:

@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from ..child import take_job
 from ..errors import SweepdepthError
 from .chunks import CutShort, LiveSink, Sink, Source
 from .ring import Producer, Ring, consume
@@ -79,9 +79,9 @@ class ParentPort:
 def main() -> None:
     """Run the job in `sys.argv[1]`, report how it went, and end without running any library's destructors."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for the whole group, it is for the owner to end this process
-    job = json.loads(sys.argv[1])
+    job, connection = take_job()
     arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in job["arguments"].items()}
-    port = ParentPort(Ring(job["ring_fd"]), Connection(job["control_fd"]))
+    port = ParentPort(Ring(job["ring_fd"]), connection)
     try:
         _limit(job["role"])
         module, function = job["function"].split(":")

@@ -10,22 +10,16 @@ import importlib
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import weakref
 from collections.abc import Mapping
-from contextlib import suppress
-from multiprocessing.connection import Connection
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
+from ...capture.child import Child, describe_end, take_job
 from ...capture.errors import SweepdepthError
 from ...capture.files.dataset import DiskFullError
 from .config import ConfigError
 
 STARTUP_LIMIT_S = 120.0
-_LOG_TAIL_BYTES = 4000
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 FailureKind = Literal["crashed", "too slow", "error", "disk full", "configuration"]
@@ -53,21 +47,10 @@ class SceneProcess:
     def __init__(self, maker: str, order: Mapping[str, Any], time_limit_s: float) -> None:
         self.made = 0
         self._time_limit_s = time_limit_s
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        ours, theirs = socket.socketpair()
-        self._connection = Connection(ours.detach())
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __spec__.name, str(theirs.fileno()), str(os.getpid()), maker],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                pass_fds=(theirs.fileno(),),
-                process_group=0,  # Ctrl-C is for the owner
-            )
-        self.close = weakref.finalize(self, _end, self._process, self._connection, self._log)
+        self._child = Child(__spec__.name, {"owner": os.getpid(), "maker": maker})
+        self.close = self._child.close
         try:
-            self._send(dict(order))
+            self._child.send(order)
             self._receive(STARTUP_LIMIT_S)
         except BaseException:
             self.close()
@@ -80,7 +63,7 @@ class SceneProcess:
             SceneFailure: it was not made; the process is ended.
         """
         try:
-            self._send({"index": index})
+            self._child.send({"index": index})
             result = self._receive(self._time_limit_s)
         except BaseException:
             self.close()
@@ -88,46 +71,30 @@ class SceneProcess:
         self.made += 1
         return result
 
-    def _send(self, message: dict[str, Any]) -> None:
-        with suppress(OSError):  # that it is gone shows in `_receive`
-            self._connection.send_bytes(json.dumps(message).encode())
-
     def _receive(self, limit_s: float) -> dict[str, Any]:
         try:
-            if not self._connection.poll(limit_s):
+            if not self._child.poll(limit_s):
                 raise self._failure("too slow", f"took longer than {limit_s:g} s")
-            message = json.loads(self._connection.recv_bytes())
+            message = self._child.receive()
         except (EOFError, OSError) as error:
-            code = self._process.wait()
-            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-            raise self._failure("crashed", f"its process {how}") from error
+            raise self._failure("crashed", f"its process {describe_end(self._child.wait())}") from error
         if "kind" in message:
             raise self._failure(message["kind"], message["text"])
         return message
 
     def _failure(self, kind: FailureKind, text: str) -> SceneFailure:
-        size = os.fstat(self._log.fileno()).st_size
-        log = os.pread(self._log.fileno(), _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES))
-        return SceneFailure(kind, text, log.decode(errors="replace").strip())
-
-
-def _end(process: subprocess.Popen[bytes], connection: Connection, log: IO[bytes]) -> None:
-    connection.close()
-    process.kill()
-    process.wait()
-    log.close()
+        return SceneFailure(kind, text, self._child.log_tail())
 
 
 def main() -> None:
     """Make scenes until the owner has gone."""
-    fd, owner, maker = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    _end_with(owner)
-    connection = Connection(fd)
+    job, connection = take_job()
+    _end_with(job["owner"])
     order = json.loads(connection.recv_bytes())
     message: dict[str, Any] = {}
     while True:
         try:
-            connection.send_bytes(json.dumps(_answer(maker, order, **message)).encode())
+            connection.send_bytes(json.dumps(_answer(job["maker"], order, **message)).encode())
             message = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return

@@ -83,7 +83,7 @@ import numpy as np
 from sweepdepth.capture.events import Batch, make_events, make_triggers
 from sweepdepth.capture.recordings import LiveRecorder
 recorder = LiveRecorder(sys.argv[1], 96, 72)
-print(recorder._process._process.pid, flush=True)
+print(recorder._process.pid, flush=True)
 began_us = time.monotonic_ns() // 1000
 at_us = began_us
 while True:
