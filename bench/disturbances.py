@@ -11,7 +11,7 @@ With `--seeds N` instead: in how many of N other scenes flicker and motion were 
 
 import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import Span, make_tracker
 from sweepdepth.net.polarity import estimate_depth
 from sweepdepth.synth.optics.planes import TextureKind, make_texture, plane_images
-from sweepdepth.synth.sensor import advance, expose_first, finish
+from sweepdepth.synth.sensor import expose_sequence
 from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import Flicker, SimulatedRecording, focus_steps, simulate_sweeps
 
@@ -84,19 +84,17 @@ def slide(
     middle = calibration.sweep.far_diopters + calibration.sweep.range_diopters / 2
     still = np.zeros((2, calibration.camera.height, calibration.camera.width), np.float32)
     triggers = simulate_sweeps(still, calibration, PRESETS[sensor], sweeps=SWEEPS, seed=seed).triggers
-    array, parts = None, []
-    for i in range(SWEEPS):
-        along = i + np.linspace(0, 1, len(focus))
-        images = []
-        for at, phi in zip(along, focus if i % 2 == 0 else focus[::-1], strict=True):
-            shift = texture.shift + 2 * np.pi * texture.frequency[:, 0] * px_per_sweep * at
-            images.append(plane_images(replace(texture, shift=shift), calibration, [phi], middle)[0])
-        times = along * calibration.sweep.duration_us
-        if array is None:
-            array = expose_first(PRESETS[sensor], images[0], times[0], seed=seed)
-        parts.append(advance(array, np.array(images[1:]), times[1:]))
-    assert array is not None
-    return SimulatedRecording(calibration, join([*parts, finish(array)]), triggers)
+
+    def passes() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i in range(SWEEPS):
+            along = i + np.linspace(0, 1, len(focus))
+            images = []
+            for at, phi in zip(along, focus if i % 2 == 0 else focus[::-1], strict=True):
+                shift = texture.shift + 2 * np.pi * texture.frequency[:, 0] * px_per_sweep * at
+                images.append(plane_images(replace(texture, shift=shift), calibration, [phi], middle)[0])
+            yield np.array(images), along * calibration.sweep.duration_us
+
+    return SimulatedRecording(calibration, expose_sequence(PRESETS[sensor], passes(), seed=seed), triggers)
 
 
 def run(recording: SimulatedRecording, truth: np.ndarray, *, suppressing: bool) -> Outcome:

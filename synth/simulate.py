@@ -1,13 +1,14 @@
 """A focal sweep in front of the sensor: from images by focus to an event recording with triggers."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..capture.calibration import Calibration
-from ..capture.events import FALLING, RISING, join, make_triggers
-from .sensor import PixelArray, Sensor, advance, expose_first, finish
+from ..capture.events import FALLING, RISING, make_triggers
+from .sensor import Sensor, expose_sequence
 
 DEFAULT_BLUR_STEP_PX = 0.25
 """Greatest change of any pixel's blur diameter between two images. Against steps eight times finer, events of a
@@ -109,24 +110,21 @@ def simulate_sweeps(
         light_now = flicker.at(times - start_us).astype(np.float32)[:, None, None]
         return light_now * ((1 - share) * images[lower] + share * images[lower + 1])
 
-    array: PixelArray | None = None
-    parts = []
-    for i in range(-1, sweeps):
-        images = stack if sawtooth or i % 2 == 0 else stack[::-1]
-        times = start_us + (i + phase) * duration
-        if array is None:
-            array = expose_first(sensor, shown(images, phase[:1], times[:1])[0], times[0], light=light, seed=seed)
-            first = 1
-        elif sawtooth:
-            times[0] += _RETURN_US
-            first = 0
-        else:
-            first = 1
-        for at in range(first, len(phase), _BLOCK_FRAMES):
-            block = slice(at, at + _BLOCK_FRAMES)
-            parts.append(advance(array, shown(images, phase[block], times[block]), times[block]))
-    assert array is not None
-    events = join([*parts, finish(array)])
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The sweeps' images and times, the first image alone; the image at which the lens turns comes once."""
+        for i in range(-1, sweeps):
+            images = stack if sawtooth or i % 2 == 0 else stack[::-1]
+            times = start_us + (i + phase) * duration
+            jumps = sawtooth and i >= 0
+            if jumps:
+                times[0] += _RETURN_US
+            if i < 0:
+                yield shown(images, phase[:1], times[:1]), times[:1]
+            for at in range(0 if jumps else 1, len(phase), _BLOCK_FRAMES):
+                block = slice(at, at + _BLOCK_FRAMES)
+                yield shown(images, phase[block], times[block]), times[block]
+
+    events = expose_sequence(sensor, blocks(), light=light, seed=seed)
     events = events[np.searchsorted(events["timestamp"], start_us) :]
     return SimulatedRecording(calibration, events, _trigger_edges(calibration, sweeps, start_us))
 

@@ -7,7 +7,17 @@ from .model import (
     advance,
     advance_numpy,
     expose_first,
+    expose_sequence,
     finish,
 )
 
-__all__ = ["MIN_THRESHOLD", "PixelArray", "Sensor", "advance", "advance_numpy", "expose_first", "finish"]
+__all__ = [
+    "MIN_THRESHOLD",
+    "PixelArray",
+    "Sensor",
+    "advance",
+    "advance_numpy",
+    "expose_first",
+    "expose_sequence",
+    "finish",
+]

@@ -10,14 +10,14 @@ that); then no trace of the frames' times is left in the events. All randomness 
 what happened in it, so events do not depend on how the frames are cut into calls.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...capture.events import EVENT_DTYPE
+from ...capture.events import EVENT_DTYPE, join
 from .kernel import MAX_PIXELS, TIME_SHIFT, Pixels, Settings, State, expose, unpack
 from .reference import expose_numpy
 
@@ -208,6 +208,44 @@ def finish(array: PixelArray) -> np.ndarray:  # (N,) EVENT_DTYPE
     """The events still on their way when the recording ends."""
     keys, array.pending = array.pending, array.pending[:0]
     return _read_out(array, keys)
+
+
+def expose_sequence(
+    sensor: Sensor,
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    light: float = 1.0,
+    seed: int = 0,
+) -> np.ndarray:
+    """All events of a sensor that is shown images, block after block.
+
+    It has looked at the very first image until nothing moves any more. Images that are not later than the one before
+    are passed over, so that sweeps may both have the image at which the lens turns.
+
+    Args:
+        blocks: (K, H, W) linear radiance and (K,) sensor times in µs of each block; may be made as they are asked for.
+        light: illumination over that of full light.
+        seed: of all mismatch and noise.
+
+    Returns:
+        (N,) EVENT_DTYPE, by time.
+
+    Raises:
+        ValueError: there are no images, their sizes differ, or times within a block do not rise.
+    """
+    array: PixelArray | None = None
+    parts, last_us = [], -np.inf
+    for frames, times_us in blocks:
+        if array is None:
+            array = expose_first(sensor, frames[0], times_us[0], light=light, seed=seed)
+            last_us = times_us[0]
+        first = int(np.searchsorted(times_us, last_us, side="right"))
+        if first < len(frames):
+            parts.append(advance(array, frames[first:], times_us[first:]))
+            last_us = times_us[-1]
+    if array is None:
+        raise ValueError("there are no images to show")
+    return join([*parts, finish(array)])
 
 
 def _drift_starts(array: PixelArray, times: np.ndarray) -> np.ndarray:
