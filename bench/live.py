@@ -33,6 +33,7 @@ from sweepdepth.net.estimators import NAMES
 from sweepdepth.stream.live import live
 from sweepdepth.stream.outputs import Publishing
 from sweepdepth.stream.pipeline import Rate
+from sweepdepth.stream.run_options import Callbacks, RunOptions
 from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame
 
 SWEEP_US, STEP_US = 200_000, 5000
@@ -333,13 +334,10 @@ def run_live(address: str, publish: str, load: Load, ours: Connection) -> None:
         live(
             address,
             load.calibration,
+            RunOptions(load.estimator, load.weights, rate=load.depth_rate),
             publishing=Publishing(publish),
-            estimator=load.estimator,
-            weights=load.weights,
-            rate=load.depth_rate,
             stop=stop,
-            on_status=report,
-            on_notice=tell,
+            callbacks=Callbacks(on_status=report, on_notice=tell),
         )
     except BaseException as error:
         ours.send(error)

@@ -12,7 +12,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from .. import __version__
 from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, progress_bar, say
 
@@ -53,6 +52,7 @@ def evaluate(
     debug: DebugOption = False,
 ) -> None:
     """Judge depth against the truth: tables, and with --out a JSON file and a page of pictures."""
+    from .. import __version__
     from ..capture.errors import RecordingError
     from ..net.cases import Source, cases_of, find_sources, load_case
     from ..net.evaluation.evaluate import evaluate

@@ -81,12 +81,15 @@ def _compiled() -> str:
 
 def _estimator() -> str:
     """Depth of one sweep of the bundled recording, by the estimator that commands use by default."""
+    from ..capture.recordings import open_recording
     from ..net.estimators import make_estimator
     from .demo import recording_path
     from .replay import replay
+    from .run_options import Callbacks
 
     frames = []
-    replay(recording_path(), on_frame=frames.append)
+    with open_recording(recording_path()) as recording:
+        replay(recording, callbacks=Callbacks(on_frame=frames.append))
     known = float(np.mean([np.isfinite(frame.depth).mean() for frame in frames]))
     return f"{make_estimator(None).name}: {len(frames)} frames, {100 * known:.0f} % of their pixels known"
 

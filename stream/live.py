@@ -14,12 +14,11 @@ from ..capture.errors import SweepdepthError
 from ..capture.events import Batch
 from ..capture.lenses import Lens, LensStatus, make_lens
 from ..capture.recordings.recorder import LiveRecorder, RecorderStatus
-from ..capture.sweeps import Direction
-from ..net.estimators import Fuse, make_estimator
 from .follower import Follower
 from .outputs import Publishing, open_sinks
-from .pipeline import Pipeline, Rate, Summary
-from .wire.messages import DepthFrame, StatusFrame
+from .pipeline import Pipeline
+from .run_options import DEFAULT_OPTIONS, NO_CALLBACKS, Callbacks, RunOptions
+from .telemetry import Summary
 
 MAX_LAG_S = 0.5
 """Events that waited for longer are not worth binning: what they show is over."""
@@ -44,33 +43,33 @@ class LiveSummary:
 def live(
     address: str,
     calibration: Calibration,
+    options: RunOptions = DEFAULT_OPTIONS,
     *,
     driver: str = "external",
     settings: CameraSettings | None = None,
     publishing: Publishing | None = None,
     record: str | Path | None = None,
-    rate: Rate = "sweep",
-    estimator: str | None = None,
-    weights: str | Path | None = None,
-    fuse: Fuse | None = None,
-    filling: bool = False,
-    suppressing: bool = True,
-    first_direction: Direction | None = None,
     force: bool = False,
     stop: threading.Event | None = None,
-    on_frame: Callable[[DepthFrame], None] | None = None,
-    on_status: Callable[[StatusFrame], None] | None = None,
-    on_notice: Notice | None = None,
-    on_address: Callable[[str], None] | None = None,
-    on_start: Callable[[], None] | None = None,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> LiveSummary:
     """Turn a camera's events into depth until `stop` is set.
 
-    `address` is that of a camera (`capture.cameras`), `driver` names a lens driver (`capture.lenses`). Camera and lens
-    may go and come back: `on_notice` hears of it in sentences, at once, and every status has it among its warnings.
-    `settings` None are those of the calibration's `[camera_settings]`. `fuse`: as for `replay`.
-    `record` gets all events and the calibration as they come; when it cannot be written any more, depth goes on. The
-    lens is at rest when this returns or raises.
+    Camera and lens may go and come back: `callbacks.on_notice` hears of it in sentences, at once, and every status has
+    it among its warnings. The lens is at rest when this returns or raises.
+
+    Args:
+        address: of a camera (`capture.cameras`).
+        calibration: of this camera behind this lens.
+        options: how its events become depth.
+        driver: names a lens driver (`capture.lenses`).
+        settings: of the camera; None: those of the calibration's `[camera_settings]`.
+        publishing: where to publish, and to whom.
+        record: recording that gets all events and the calibration as they come; when it cannot be written any more,
+            depth goes on.
+        force: replace a recording that is there.
+        stop: ends the run.
+        callbacks: who hears of it.
 
     Raises:
         CameraError, LensError: camera or lens cannot be opened, or the lens not be made to sweep.
@@ -79,7 +78,8 @@ def live(
         RecordingError, WireError, WeightsError: the recording cannot be written, the address or weights not be used.
     """
     stop = stop or threading.Event()
-    tell = on_notice or (lambda _: None)
+    calibration = calibration.with_trigger_channel(options.trigger_channel)
+    tell = callbacks.on_notice or (lambda _: None)
     if settings is None and calibration.camera_settings is not None:
         settings = CameraSettings.check(calibration.camera_settings.model_dump(), "lens.toml: camera_settings")
     settings = settings or CameraSettings()
@@ -89,24 +89,17 @@ def live(
     with ExitStack() as resources:
         run = _Run(calibration, tell)
         driven = None if driver == "external" else run.lens_status
-        follower = Follower(calibration, first_direction, driven, run.sensor_us)
-        chosen = make_estimator(estimator, weights=weights, fuse=fuse)
-        sinks = open_sinks(
-            resources,
-            publishing,
-            [on_frame] if on_frame else [],
-            stop,
-            status=[on_status] if on_status else [],
-            on_address=on_address,
-        )
+        follower = Follower(calibration, options.first_direction, driven, run.sensor_us)
+        estimator = options.make_estimator()
+        sinks = open_sinks(resources, publishing, [callbacks.on_frame] if callbacks.on_frame else [], stop, callbacks)
         pipeline = Pipeline(
             calibration,
             follower,
-            chosen,
+            estimator,
             sinks,
-            filling=filling,
-            suppressing=suppressing,
-            rate=rate,
+            filling=options.filling,
+            suppressing=options.suppressing,
+            rate=options.rate,
             repairs=lambda: run.warnings(follower),
             live=True,
             losses=run.losses,
@@ -139,8 +132,8 @@ def live(
         except SweepdepthError:
             if not stop.is_set():
                 raise
-        if on_start:
-            on_start()
+        if callbacks.on_start:
+            callbacks.on_start()
         summary = pipeline.run(run.batches())
         return LiveSummary(
             summary,

@@ -1,7 +1,6 @@
 """sweepdepth: dense metric depth from an event camera behind a focus-sweeping lens."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .stream.wire.publisher import Publisher as Publisher
     from .stream.wire.subscriber import Subscriber as Subscriber
 
-__version__ = version("sweepdepth")
+    __version__: str
 
 _PUBLIC = {
     "Calibration": ".capture.calibration",
@@ -61,6 +60,8 @@ __all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAl
 
 def __getattr__(name: str) -> object:
     """Import public names when they are first asked for, so that `import sweepdepth` costs nothing."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("sweepdepth")
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

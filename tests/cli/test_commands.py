@@ -131,6 +131,34 @@ def test_flicker_is_averaged_away_unless_it_is_to_be_kept(tmp_path):
     assert error["--keep-flicker"] > 2 * error["--suppress-flicker"]
 
 
+def in_python(code: str, *arguments: object) -> list[str]:
+    """The lines that code prints last, after the command with these arguments ran in the same interpreter."""
+    whole = f"import sys\n{code}\nfrom sweepdepth.cli import main\ntry:\n    main()\nfinally:\n    report()\n"
+    words = [sys.executable, "-c", whole, *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stderr.splitlines()
+
+
+def test_replay_opens_its_recording_once(tmp_path):
+    """Opening starts a worker process, which takes most of a second."""
+    count = (
+        "started = []\n"
+        "def note(event, arguments):\n"
+        "    if event == 'subprocess.Popen' and '\"role\": \"source\"' in str(arguments[1][-1]):\n"
+        "        started.append(arguments)\n"
+        "sys.addaudithook(note)\n"
+        "def report():\n"
+        "    print(len(started), file=sys.stderr)"
+    )
+    lines = in_python(count, "replay", recording_path(), "--out", tmp_path / "depth.h5", "--estimator", "polarity")
+    assert lines[-1] == "1"
+
+
+def test_help_loads_nothing_heavy():
+    heavy = "{'numpy', 'pydantic', 'h5py', 'scipy'} & sys.modules.keys()"
+    names = f"def report():\n    print(*sorted({heavy}), file=sys.stderr)"
+    assert in_python(names, "--help") == [""]
+
+
 def test_replay_and_live_have_the_same_options_where_both_have_one():
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)

@@ -19,6 +19,7 @@ from sweepdepth.capture.recordings import LiveRecorder, open_recording, write_re
 from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replay import replay
+from sweepdepth.stream.run_options import RunOptions
 
 from ..stream.conftest import FrameMaker
 from .processes import one_line_error
@@ -47,7 +48,8 @@ def test_replay(small_disk: Disk, chance: Random, before: bool):
     if before:
         path.write_bytes(b"precious")
     try:
-        replay(recording_path(), out=path, estimator="polarity", force=before)
+        with open_recording(recording_path()) as recording:
+            replay(recording, RunOptions("polarity"), out=path, force=before)
     except SweepdepthError as error:
         message = str(error)
     else:
@@ -57,7 +59,8 @@ def test_replay(small_disk: Disk, chance: Random, before: bool):
     assert not before or path.read_bytes() == b"precious"
     assert [p.name for p in path.parent.iterdir()] == (["depth.h5"] if before else [])
     small_disk(20 * MB)
-    replay(recording_path(), out=path, estimator="polarity", force=before)
+    with open_recording(recording_path()) as recording:
+        replay(recording, RunOptions("polarity"), out=path, force=before)
     assert len(read_depth_file(path)) > 3
     told(
         "`replay --out`",

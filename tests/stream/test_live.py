@@ -33,6 +33,7 @@ from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.live import LiveSummary, live
 from sweepdepth.stream.loop import rounds
 from sweepdepth.stream.outputs import Publishing
+from sweepdepth.stream.run_options import Callbacks, RunOptions
 from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame
 
 pytest.importorskip("serial")
@@ -43,6 +44,7 @@ PEERS = ROOT / "tests" / "capture"
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 NODE = Path(sys.executable).with_name("node")
 NODE_CLIENT = ROOT / "examples" / "node" / "subscriber.mjs"
+POLARITY = RunOptions("polarity")
 EPOCH_US = 1_763_000_511_821_624
 PERIOD_US = 400_000
 WIDTH, HEIGHT = 100, 80
@@ -372,9 +374,10 @@ class LiveRun:
         self.notices: list[str] = []
         self._stop = threading.Event()
         self._found: list[LiveSummary | BaseException] = []
-        options = {"estimator": "polarity", "stop": self._stop, **options}
-        options |= {"on_frame": self.frames.append, "on_status": self.statuses.append}
-        options |= {"on_notice": self.notices.append}
+        callbacks = Callbacks(
+            on_frame=self.frames.append, on_status=self.statuses.append, on_notice=self.notices.append
+        )
+        options |= {"options": POLARITY, "stop": self._stop, "callbacks": callbacks}
         self._thread = threading.Thread(target=self._run, args=(address, calibration, options))
         self._thread.start()
 
@@ -512,7 +515,7 @@ def processes_here(name: str) -> list[psutil.Process]:
 def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path, source, lens):
     """And the lens is at rest afterwards, and no empty recording there."""
     nobody = f"tcp://127.0.0.1:{free_ports()[0]}"
-    quick: dict[str, Any] = {"estimator": "polarity", "settings": CameraSettings(connect_timeout_s=0.3)}
+    quick: dict[str, Any] = {"options": POLARITY, "settings": CameraSettings(connect_timeout_s=0.3)}
     calibration, blind = source.calibration, source.with_sync("events")
     undriven = calibration.model_copy(update={"driver": None})
     with pytest.raises(CameraError, match="nobody listens there; start the sender, or correct the port"):
