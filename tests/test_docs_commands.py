@@ -429,6 +429,8 @@ def steps_of_pages() -> list[Any]:
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.blender
 @pytest.mark.skipif(find_spec("bpy") is None or find_spec("torch") is None, reason="the extras are not all installed")
 @pytest.mark.parametrize("page,kind,text,last", steps_of_pages())
 def test_a_reader_can_do_what_a_page_says(page, kind, text, last, readers):
@@ -492,6 +494,7 @@ def test_a_misspelt_command_that_is_only_read_is_noticed(command):
         read_only(shlex.split(command))
 
 
+@pytest.mark.slow
 def test_a_misspelt_command_that_is_run_is_noticed(readers):
     with pytest.raises(AssertionError, match="No such option"):
         readers(ROOT / "README.md").do("sweepdepth info lens.toml --pictrue lens.png")

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -219,6 +220,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_no_job_needs_or_seeks_a_network(tmp_path: Path):
     """Each runs where there is nothing but loopback, if the system allows that, and asks for nothing else."""
     (tmp_path / "guard").mkdir()

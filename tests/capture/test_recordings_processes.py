@@ -187,7 +187,6 @@ def test_a_slow_reader_is_no_stalled_decoder(long_recording):
 
 
 def test_nothing_is_left_of_an_iteration_that_is_broken_off(long_recording):
-    shared_memory = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     gc.collect()
     files = psutil.Process().num_fds()
     with open_recording(long_recording) as recording:
@@ -203,7 +202,8 @@ def test_nothing_is_left_of_an_iteration_that_is_broken_off(long_recording):
         next(iter(recording))
     gc.collect()
     assert psutil.Process().num_fds() == files
-    assert not os.path.isdir("/dev/shm") or set(os.listdir("/dev/shm")) <= shared_memory
+    if hasattr(psutil.Process, "memory_maps"):
+        assert [part.path for part in psutil.Process().memory_maps() if "memfd:sweepdepth" in part.path] == []
 
 
 def test_a_closed_recording_cannot_be_read(long_recording):
@@ -254,21 +254,21 @@ def test_a_decoder_dies_with_its_owner(tmp_path, long_recording, paused):
     """Even one that spins with the interpreter locked, and even when its owner had no chance to say goodbye."""
     (tmp_path / "misbehaving.py").write_text(MISBEHAVING)
     opening = (
-        "owner = Recording(__import__('pathlib').Path(sys.argv[2]), None, 1.0)\n"
+        "owner = Recording(__import__('pathlib').Path(sys.argv[1]), None, 1.0)\n"
         if paused
         else "owner = WorkerProcess('source', 'misbehaving:decode', {'how': 'spin'}, 1.0)\nowner.receive()\n"
     )
     script = (
         "import sys, time\n"
-        "sys.path.insert(0, sys.argv[1])\n"
         "from sweepdepth.capture.recordings import Recording\n"
         "from sweepdepth.capture.sources.process import WorkerProcess\n"
         f"{opening}"
         "print('ready', flush=True)\n"
         "time.sleep(60)\n"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), str(long_recording)]
-    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", script, str(long_recording)]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    owner = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     with owner, owner.stdout:
         assert owner.stdout.readline() == "ready\n"

@@ -253,11 +253,16 @@ def test_paths_that_cannot_be_written_are_refused_at_once(tmp_path, path, messag
         RecordingWriter(tmp_path / path, WIDTH, HEIGHT)
 
 
+def encoders() -> list[psutil.Process]:
+    """The processes of this one that write recordings."""
+    return [child for child in psutil.Process().children() if "sweepdepth.capture" in " ".join(child.cmdline())]
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_that_may_not_grow_is_an_error_and_leaves_nothing(tmp_path, suffix):
     """Some encoders crash then: that is their process, not this one."""
     writer = RecordingWriter(tmp_path / f"a{suffix}", WIDTH, HEIGHT, lossy=True)
-    (encoder,) = psutil.Process().children()
+    (encoder,) = encoders()
     resource.prlimit(encoder.pid, resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
     with pytest.raises(RecordingError, match="cannot be written: "):
         write_all(writer, [Batch(steady(400_000), NO_TRIGGERS, 0)])
@@ -315,7 +320,7 @@ def test_what_a_killed_run_left_behind_is_removed_by_the_next(tmp_path):
 
 def test_a_killed_encoder_is_an_error(tmp_path):
     writer = RecordingWriter(tmp_path / "a.h5", WIDTH, HEIGHT)
-    (encoder,) = psutil.Process().children()
+    (encoder,) = encoders()
     encoder.kill()
     batches = [Batch(steady(100_000, START_US + i * 100_000), NO_TRIGGERS, 0) for i in range(20)]
     with pytest.raises(RecordingError, match=r"a\.h5: cannot be written: the encoder was ended by SIGKILL"):

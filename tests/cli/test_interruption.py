@@ -92,6 +92,7 @@ def test_a_workers_sigterm_is_left_to_its_owner(tmp_path: Path):
         assert len(file["depth"]) >= 4  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.blender
 @pytest.mark.skipif(find_spec("bpy") is None, reason="Blender's Python module is not installed")
 def test_a_generation_that_is_told_to_end_says_how_far_it_is_and_prints_no_tracebacks(tmp_path: Path):
     """SIGTERM to all its processes, as a service manager sends it."""

@@ -95,6 +95,7 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path):
             WholeCheckpoints().load_checkpoint(path)
 
 
+@pytest.mark.blender
 def test_blender_files_with_scripts_and_drivers(tmp_path: Path):
     """A text block that registers itself on opening, and a driver whose expression is Python."""
     blender = pytest.importorskip("sweepdepth.synth.blender.session")

@@ -122,6 +122,7 @@ def test_two_workers_make_the_same_bytes_as_one_and_every_file_replays(tmp_path)
     assert light[0] != light[1]
 
 
+@pytest.mark.blender
 def test_blender_makes_a_dataset_and_a_contact_sheet_shows_it(tmp_path):
     if not session.is_installed():
         pytest.skip("Blender is not installed")
