@@ -159,7 +159,7 @@ def machine() -> dict[str, str]:
 
 
 def load() -> str:
-    """How busy the machine is with everything, as the system tells it."""
+    """How busy the machine is with everything, as the system reports it."""
     one, five, _ = os.getloadavg()
     return f"{one:.1f} in the last minute, {five:.1f} in the last five; {_cores()} cores"
 

@@ -414,7 +414,7 @@ def send_sweeps(
     write(HEADER.pack(MAGIC, 1, load.width, load.height, 0))
     edge = np.zeros(1, TRIGGER_DTYPE)
     origin_us = time.monotonic_ns() // 1000 + STEP_US
-    told = 0.0
+    printed = 0.0
     for k in itertools.count():
         at_us = origin_us + k * SWEEP_US
         events, cut = sweeps[k % 2], cuts[k % 2]
@@ -433,8 +433,8 @@ def send_sweeps(
             counts[0] += n
             write(BATCH.pack(1, n, end_us))
             write(part.view(np.uint8))
-        if time.monotonic() > told + 0.5:
-            told = time.monotonic()
+        if time.monotonic() > printed + 0.5:
+            printed = time.monotonic()
             tell()
 
 

@@ -18,7 +18,7 @@ _open: set[Path] = set()
 class PartialFile:
     """A file under a temporary name beside its target, which it replaces on `commit`.
 
-    The name, `.TARGET.HOST-PID-N.partial.SUFFIX`, tells whose it is: what a killed run left behind is removed by the
+    The name, `.TARGET.HOST-PID-N.partial.SUFFIX`, identifies its owner: what a killed run left behind is removed by the
     next one that writes the same target. Folders that are missing on the way to the target are made.
 
     Args:
@@ -143,7 +143,7 @@ def _remove_abandoned(target: Path) -> None:
 
 
 def _is_abandoned(path: Path, host: str, pid: int) -> bool:
-    """Whether nobody can still be writing: its process is gone or, for another machine's, it rested for a day."""
+    """Whether its writer is gone: the process ended or, on another machine, a day passed without a write."""
     if host != _host():
         return time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
     if pid == os.getpid():

@@ -1,4 +1,4 @@
-"""What is wrong with a file of settings, in our words: every fault at once, each with its key, value and way out."""
+"""Error messages for invalid settings: all faults at once, each with its key, value and remedy."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches

@@ -41,7 +41,7 @@ def info(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Tell what is in a file."""
+    """Show what is in a file."""
     from ..capture.calibration import Calibration
     from ..capture.files.description import describe
 

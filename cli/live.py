@@ -95,7 +95,7 @@ def live(
 
 
 def _line(status: "StatusFrame") -> str:
-    """How it is going, on one line."""
+    """The state of the run, on one line."""
     parts = [f"{status.events_per_s / 1e6:.2f} M events/s", f"{status.frames_per_s:.1f} depths/s"]
     age = status.latency_ms.get("age")
     if age is not None:

@@ -42,7 +42,7 @@ def new_lens(
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Write a commented calibration file to start from. What no option says is asked for."""
+    """Write a commented calibration file to start from. Values without an option are asked for."""
     from ..capture.atomic import PartialFile, check_target
     from ..capture.calibration.sensors import SENSORS
     from ..capture.calibration.template import lens_text

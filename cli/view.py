@@ -75,5 +75,5 @@ def _view_file(
 
 
 def announce(url: str) -> None:
-    """Tell where the page is."""
+    """Print the address of the page."""
     say(f"the live page is at {url}  (Ctrl-C ends it)")

@@ -179,7 +179,7 @@ def cases_of(sources: Iterable[Source], on_skip: Callable[[Source, str], None] =
 
 
 def load_case(sources: Iterable[Source], recording: str, index: int) -> Case:
-    """One case again, by its recording's name and the number of its sweep.
+    """Load one case by its recording's name and the number of its sweep.
 
     Raises:
         RecordingError: there is none, or it cannot be read any more.

@@ -26,7 +26,7 @@ def lay_out(folder: str | Path) -> dict[str, str]:
         RecordingError: one of them is there already, or the folder cannot be written.
     """
     folder = make_folder(folder)
-    told = {
+    contents = {
         "lens.toml": "the calibration of the bundled recording",
         "sweep.h5": "the bundled recording, with its calibration and the true depth in it",
         "sweep.aedat4": "the same events and triggers",
@@ -36,7 +36,7 @@ def lay_out(folder: str | Path) -> dict[str, str]:
         "photographs": f"{PHOTOGRAPHS} images of one scene, the focus from far to near",
         "examples": "configurations, and clients in Node and C++",
     }
-    for name in told:
+    for name in contents:
         if (folder / name).exists():
             raise RecordingError(f"{folder / name}: is there already; choose an empty folder")
     demo = recording_path()
@@ -58,7 +58,7 @@ def lay_out(folder: str | Path) -> dict[str, str]:
     _photograph(folder / "photographs", sharp, depth, calibration)
     with as_file(files("sweepdepth") / "examples") as source:
         shutil.copytree(source, folder / "examples", ignore=_LEFT_OUT)
-    return told
+    return contents
 
 
 def _photograph(

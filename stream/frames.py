@@ -28,9 +28,6 @@ def replay(
 ) -> Iterator[DepthFrame]:
     """The depth of a recording, frame by frame, as the runtime makes it.
 
-        for frame in replay("sweep.aedat4", Calibration.load("lens.toml")):
-            print(frame.t_start_us, frame.depth.mean())
-
     The recording is read as fast as frames are taken, never far ahead of them, and nothing is dropped; leaving the loop
     ends it.
 
@@ -40,8 +37,17 @@ def replay(
         triggers, hints: as for `open_recording`.
         options: those of `sweepdepth.stream.run_options.RunOptions`, such as `estimator`, `weights` and `rate`.
 
+    Yields:
+        A frame for each sweep, or for each bin at `rate="bin"`.
+
     Raises:
         RecordingError, CalibrationError, SyncError, WeightsError: the recording cannot be read, or not become depth.
+
+    Examples:
+        >>> for frame in replay("sweep.aedat4", estimator="polarity"):
+        ...     print(frame)
+        ...     break
+        DepthFrame(240×180, ... µs, far→near, ... % known, median ... m, quality ..., polarity)
     """
     chosen = RunOptions(**options)
     frames: queue.Queue[DepthFrame | None] = queue.Queue(_WAITING)

@@ -48,9 +48,9 @@ def _try(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, "ok", check())
     except Exception as error:  # whatever is wrong with an installation, in a line
-        told = str(error) if isinstance(error, SweepdepthError) else f"{type(error).__name__}: {one_line(error)}"
+        message = str(error) if isinstance(error, SweepdepthError) else f"{type(error).__name__}: {one_line(error)}"
         return Finding(
-            name, "failed", told, f"install anew: pip install --force-reinstall sweepdepth=={version('sweepdepth')}"
+            name, "failed", message, f"install anew: pip install --force-reinstall sweepdepth=={version('sweepdepth')}"
         )
 
 

@@ -73,11 +73,11 @@ class Pipeline:
     `rate` "bin" makes depth of the rolling stack each time the lens has passed a bin, not only a sweep. Paced, a bin
     that is renewed while the estimator is busy is passed over, and counted: the next stack has it all the same.
 
-    Hot pixels are masked, and what spoils depth is told in the warnings and in each frame's quality; `suppressing`
+    Hot pixels are masked, and disturbances are reported in the warnings and in each frame's quality; `suppressing`
     averages flickering light away where there is much of it (`capture.disturbances`).
 
     `losses` are counts that the source adds to the drops of a status. `sensor_us` is the sensor's time at a time of
-    `time.monotonic_ns`, where it is known: frames then tell their age.
+    `time.monotonic_ns`, where it is known: frames then contain their age.
     """
 
     calibration: Calibration

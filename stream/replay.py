@@ -44,7 +44,10 @@ def replay(
         speed: times real time; None: as fast as it goes, without loss.
         force: replace a depth file that is there.
         stop: ends the run early.
-        callbacks: who hears of it.
+        callbacks: functions to call with frames, status and progress.
+
+    Returns:
+        What was done: counts of events, frames and drops, latency, and warnings.
 
     Raises:
         CalibrationError: the recording has no calibration.
@@ -96,7 +99,7 @@ def calibration_of(recording: Recording) -> Calibration:
 
 
 def describe_sync(calibration: Calibration) -> str:
-    """How the calibration says that sweeps are to be told, for error messages."""
+    """How the calibration says that sweeps are found, for error messages."""
     sweep = calibration.sweep
     return f'sync = "{sweep.sync}" at {sweep.frequency_hz:g} Hz ({sweep.duration_us / 1e3:g} ms a sweep) right'
 

@@ -1,4 +1,4 @@
-"""What a run is asked for, the same for a recording and a camera."""
+"""Options of a run, the same for a recording and a camera."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class RunOptions:
         rate: a depth each "sweep", or each time the lens has passed a "bin".
         filling: fill pixels without evidence.
         suppressing: average flickering light away, where the events show much of it.
-        first_direction: of the first whole sweep, where nothing else tells it (`sync = "events"`).
+        first_direction: of the first whole sweep, where nothing else determines it (`sync = "events"`).
         trigger_channel: camera input that the lens's trigger is on; None: as the calibration says, or the one that
             keeps the lens's rhythm.
     """
@@ -37,7 +37,10 @@ class RunOptions:
     trigger_channel: int | None = None
 
     def make_estimator(self) -> Estimator:
-        """The estimator that is asked for.
+        """The estimator that these options name.
+
+        Returns:
+            Something to be called with the `EventFocalStack` of a sweep.
 
         Raises:
             WeightsError: `weights` cannot be used.
@@ -47,7 +50,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Who hears of a run. Each is called from one of its threads, and must not block for long.
+    """Callbacks of a run. Each is called from one of its threads, and must not block for long.
 
     Args:
         on_frame: every depth frame.

@@ -19,7 +19,7 @@ FLICKER_STEPS = 24
 depth at most."""
 
 _BLOCK_FRAMES = 64
-_RETURN_US = 1.0  # a sawtooth's instantaneous return, as the shortest time that a timestamp can tell
+_RETURN_US = 1.0  # a sawtooth's instantaneous return, as the shortest time that timestamps resolve
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,13 @@ class Flicker:
 
 @dataclass(frozen=True)
 class SimulatedRecording:
-    """What a camera behind the sweeping lens would have recorded."""
+    """What a camera behind the sweeping lens would have recorded.
+
+    Attributes:
+        calibration: of the camera and lens.
+        events: (N,) `EVENT_DTYPE`, by time.
+        triggers: (M,) `TRIGGER_DTYPE`, empty unless the calibration's sync is "trigger".
+    """
 
     calibration: Calibration
     events: np.ndarray  # (N,) EVENT_DTYPE, by time
@@ -82,8 +88,32 @@ def simulate_sweeps(
     One pass before `start_us` brings the sensor into its steady state; its events are not recorded. With
     `sync = "clock"` the recording starts at the calibration's own start.
 
+    Args:
+        stack: (S + 1, H, W) float32, linear radiance, finite, not negative: the scene at S + 1 focus positions, even in
+            time, far to near; `focus_steps` says which.
+        calibration: of the camera and lens.
+        sensor: constants of the event sensor; `presets` has real ones.
+        sweeps: number of passes to record, at least 1.
+        seed: of the noise and of the mismatch of pixels.
+        light: light on the chip, relative to full light.
+        start_us: sensor time in µs at which the first sweep begins.
+        flicker: of the light, if there is any.
+
+    Returns:
+        The events and triggers of the recording.
+
     Raises:
         ValueError: no sweeps, or a stack that is not of the camera's size.
+
+    Examples:
+        >>> from sweepdepth import Calibration
+        >>> from sweepdepth.synth.optics.planes import make_texture, plane_images
+        >>> from sweepdepth.synth.sensor.presets import PRESETS
+        >>> calibration = Calibration.load("small.toml")
+        >>> images = plane_images(make_texture(), calibration, focus_steps(calibration), 1.2)
+        >>> recording = simulate_sweeps(images, calibration, PRESETS["davis346"], sweeps=1, seed=0)
+        >>> len(recording.events) > 100, recording.triggers["edge"].tolist()
+        (True, [1, 2])
     """
     if sweeps < 1:
         raise ValueError(f"sweeps ({sweeps}) must be at least 1")

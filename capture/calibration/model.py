@@ -157,7 +157,23 @@ class CameraTable(BaseModel):
 class Calibration(_Section):
     """One camera behind one sweeping lens: all that turns event times into metric depth.
 
-    Load it with `Calibration.load("lens.toml")`; docs and `lens.toml` use the same names.
+    Docs and `lens.toml` use the same names.
+
+    Attributes:
+        camera: sensor size, pitch and pinhole geometry, in pixels at the far end of the sweep.
+        lens: focal length in mm and f-number.
+        sweep: waveform, frequency in Hz, range in 1/m, and how sweeps are synchronised.
+        breathing: change of magnification with focus; None where the lens has none.
+        focus_curve: measured focus against phase; None where the waveform's own holds.
+        driver: settings of the lens driver, for live use.
+        camera_settings: settings of the camera, for live use.
+
+    Examples:
+        >>> calibration = Calibration.load("lens.toml")
+        >>> calibration
+        Calibration(240×180, 12 mm f/1.4, triangle 2.5 Hz, 0.5 to 2.5 1/m, sync "trigger")
+        >>> round(calibration.lens.aperture_m * 1e3, 1)  # mm
+        8.6
     """
 
     camera: Camera
@@ -188,14 +204,28 @@ class Calibration(_Section):
             raise ValueError("; ".join(found))
         return self
 
+    def __repr__(self) -> str:
+        camera, lens, sweep = self.camera, self.lens, self.sweep
+        return (
+            f"Calibration({camera.width}×{camera.height}, {lens.focal_length_mm:g} mm f/{lens.f_number:g}, "
+            f"{sweep.waveform} {sweep.frequency_hz:g} Hz, {sweep.far_diopters:g} to {sweep.near_diopters:g} 1/m, "
+            f'sync "{sweep.sync}")'
+        )
+
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What hardly can be, a sentence each: nothing as a rule."""
+        """Warnings about implausible values, a sentence each; usually none."""
         return tuple(doubts(self.camera, self.lens, self.sweep))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read and check a calibration file.
+
+        Args:
+            path: a TOML file, as docs/calibration.md describes it.
+
+        Returns:
+            The calibration.
 
         Raises:
             CalibrationError: missing, unreadable or wrong; the message names file, key, value and what was expected.
@@ -210,7 +240,18 @@ class Calibration(_Section):
 
     @classmethod
     def parse(cls, text: str, name: str = "lens.toml") -> Self:
-        """Check the text of a calibration file; `name` is what errors call it."""
+        """Check the text of a calibration file.
+
+        Args:
+            text: TOML.
+            name: what errors call it.
+
+        Returns:
+            The calibration.
+
+        Raises:
+            CalibrationError: it is wrong; the message names key, value and what was expected.
+        """
         try:
             return cls.model_validate(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
@@ -221,7 +262,13 @@ class Calibration(_Section):
             raise CalibrationError(f"{name}: {explain_invalid(error, cls)}") from error
 
     def with_trigger_channel(self, channel: int | None) -> Self:
-        """The same with `sweep.trigger_channel` replaced; None leaves it as it is.
+        """The same calibration with another `sweep.trigger_channel`.
+
+        Args:
+            channel: number of the camera's trigger input, 0 to 255; None leaves it as it is.
+
+        Returns:
+            The changed calibration.
 
         Raises:
             CalibrationError: the sweeps are not found by a trigger, or there is no such channel.
@@ -239,7 +286,11 @@ class Calibration(_Section):
         return self.model_copy(update={"sweep": sweep})
 
     def to_toml(self) -> str:
-        """The text of a calibration file that loads as this calibration."""
+        """The text of a calibration file that loads as this calibration.
+
+        Returns:
+            TOML.
+        """
         lines: list[str] = []
         for section, values in self.model_dump(exclude_none=True, exclude_defaults=False).items():
             lines.append(f"[{section}]")
@@ -252,7 +303,14 @@ class Calibration(_Section):
         return "\n".join(lines)
 
     def focus_at(self, phase: np.ndarray) -> np.ndarray:
-        """Focus in 1/m at phases in [0, 1] of a far→near sweep, same shape."""
+        """Focus over a far→near sweep.
+
+        Args:
+            phase: phases in [0, 1], any shape; 0 is the far end.
+
+        Returns:
+            Focus in 1/m, same shape.
+        """
         s = self.sweep
         if self.focus_curve is not None:
             return np.interp(phase, self.focus_curve.phase, self.focus_curve.diopters)

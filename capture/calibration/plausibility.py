@@ -1,6 +1,6 @@
-"""What no lens and no camera is like: calibrations that are consistent in themselves, and give wrong depth.
+"""Implausible calibrations: consistent in themselves, but like no real lens or camera, so that depth is wrong.
 
-Most come from a wrong unit or a slip of the hand. What cannot be is refused, what hardly can be is told.
+Most come from a wrong unit or a slip of the hand. Impossible values are refused; implausible ones cause a warning.
 """
 
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ FREQUENCY_HZ, ODD_FREQUENCY_HZ = (1e-3, 10_000.0), (0.02, 250.0)
 
 
 def impossibilities(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> list[str]:
-    """What cannot be, a sentence each that names keys, values and what was expected."""
+    """Errors about impossible values, a sentence each with keys, values and what was expected."""
     found = _outside(camera, lens, sweep, PITCH_UM, F_NUMBER, FREQUENCY_HZ, "must be between")
     ratio = _factor(camera.fx, camera.fy)
     if ratio > SQUARE:
@@ -50,7 +50,7 @@ def impossibilities(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> l
 
 
 def doubts(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> list[str]:
-    """What hardly can be, a sentence each."""
+    """Warnings about implausible values, a sentence each."""
     found = _outside(camera, lens, sweep, ODD_PITCH_UM, ODD_F_NUMBER, ODD_FREQUENCY_HZ, "is mostly between")
     ratio = _factor(camera.fx, camera.fy)
     if ratio > ODD_SQUARE:

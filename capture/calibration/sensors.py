@@ -1,4 +1,4 @@
-"""Event sensors that people have, by name: pixels and pitch, from their makers' data sheets."""
+"""Common event sensors by name: resolution and pixel pitch, from their data sheets."""
 
 from dataclasses import dataclass
 

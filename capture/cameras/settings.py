@@ -1,4 +1,4 @@
-"""What can be set on a live source."""
+"""Settings of a live source."""
 
 import tomllib
 from pathlib import Path

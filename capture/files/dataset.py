@@ -57,7 +57,17 @@ class AperturePair:
 
 @dataclass(frozen=True)
 class SceneTruth:
-    """What is known of one scene besides its events."""
+    """The ground truth of one scene.
+
+    Attributes:
+        calibration: of the camera and lens.
+        depth: (H, W) float32, metres along Z.
+        intensity: (H, W) float32, linear radiance, all in focus; white is 1.
+        focal_stack: (S, H, W) float32, what a conventional camera saw; None where it was not made.
+        focal_stack_diopters: (S,) float64, focus of each of its images in 1/m.
+        aperture_pair: images for coupled optical differentiation; None where they were not made.
+        attributes: seed, index, variant and others: text and numbers; JSON where they have structure.
+    """
 
     calibration: Calibration
     depth: np.ndarray  # (H, W) float32, metres along Z
@@ -70,11 +80,24 @@ class SceneTruth:
 
 @dataclass(frozen=True)
 class SceneRecording:
-    """One scene as a dataset file holds it."""
+    """One scene as a dataset file holds it.
+
+    Attributes:
+        events: (N,) `EVENT_DTYPE`, by time.
+        triggers: (M,) `TRIGGER_DTYPE`, by time.
+        truth: what is known of the scene besides its events.
+    """
 
     events: np.ndarray  # (N,) EVENT_DTYPE, by time
     triggers: np.ndarray  # (M,) TRIGGER_DTYPE, by time
     truth: SceneTruth
+
+    def __repr__(self) -> str:
+        camera = self.truth.calibration.camera
+        return (
+            f"SceneRecording({camera.width}×{camera.height}, {len(self.events):,} events, "
+            f"{len(self.triggers)} triggers)"
+        )
 
 
 @dataclass(frozen=True)
@@ -88,11 +111,23 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset on disk, as it was when it was opened."""
+    """A dataset on disk, as it was when it was opened.
+
+    Attributes:
+        folder: where it is.
+        manifest: seed, configuration and versions.
+        scenes: paths of complete scenes by number, each followed by its variants.
+    """
 
     folder: Path
     manifest: Manifest
     scenes: tuple[Path, ...]  # complete scenes by number, each followed by its variants
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({str(self.folder)!r}, {len(self.indices)} scenes in {len(self.scenes)} recordings, "
+            f"seed {self.manifest.seed})"
+        )
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -105,7 +140,14 @@ class Dataset:
         return tuple(path for path in self.scenes if _parse_name(path)[1] == 0)
 
     def missing(self, count: int) -> list[int]:
-        """Which of the scenes 0 … count − 1 are not there yet."""
+        """Which of the scenes 0 … count − 1 are not there yet.
+
+        Args:
+            count: total number of scenes.
+
+        Returns:
+            Their numbers, rising.
+        """
         present = set(self.indices)
         return [index for index in range(count) if index not in present]
 
@@ -118,8 +160,21 @@ def scene_path(folder: Path, index: int, variant: int = 0) -> Path:
 def open_dataset(folder: str | Path) -> Dataset:
     """Open a dataset.
 
+    Args:
+        folder: that `synth render` or `generate` made.
+
+    Returns:
+        The dataset.
+
     Raises:
         RecordingError: not a dataset, or its `dataset.json` is damaged.
+
+    Examples:
+        >>> dataset = open_dataset("dataset")
+        >>> dataset
+        Dataset('dataset', 1 scenes in 1 recordings, seed 0)
+        >>> read_scene(dataset.scenes[0])
+        SceneRecording(48×36, 323 events, 3 triggers)
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
@@ -142,9 +197,9 @@ def create_dataset(folder: str | Path, manifest: Manifest) -> Dataset:
     known = _read_manifest(folder) if folder.is_dir() else None
     if known is None:
         make_folder(folder)
-        strangers = [path.name for path in folder.iterdir() if _SCENE_NAME.fullmatch(path.name)]
-        if strangers:
-            raise RecordingError(f"{folder}: has scenes ({strangers[0]}) but no {MANIFEST}; choose another folder")
+        scenes = [path.name for path in folder.iterdir() if _SCENE_NAME.fullmatch(path.name)]
+        if scenes:
+            raise RecordingError(f"{folder}: has scenes ({scenes[0]}) but no {MANIFEST}; choose another folder")
         text = {"format": FORMAT, "seed": manifest.seed, "configuration": manifest.configuration}
         text["versions"] = manifest.versions
         _write_whole(folder / MANIFEST, lambda path: path.write_text(json.dumps(text, indent=2) + "\n"))
@@ -158,7 +213,7 @@ def create_dataset(folder: str | Path, manifest: Manifest) -> Dataset:
     return open_dataset(folder)
 
 
-def remove_leavings(folder: Path) -> None:
+def remove_partial_scenes(folder: Path) -> None:
     """Remove what writers that were killed left behind; what is still being written stays."""
     for path in folder.glob(f".*{_PARTIAL_SUFFIX}"):
         match = _PARTIAL_NAME.fullmatch(path.name)
@@ -211,7 +266,13 @@ def write_scene(path: Path, scene: SceneRecording) -> None:
 
 
 def read_scene(path: str | Path) -> SceneRecording:
-    """All of one scene.
+    """Read one scene.
+
+    Args:
+        path: of a file of a dataset.
+
+    Returns:
+        Its events, triggers and truth.
 
     Raises:
         RecordingError: not a scene, or damaged.
@@ -229,7 +290,13 @@ def read_scene(path: str | Path) -> SceneRecording:
 
 
 def read_truth(path: str | Path) -> SceneTruth:
-    """One scene without its events.
+    """Read the truth of one scene, without its events.
+
+    Args:
+        path: of a file of a dataset.
+
+    Returns:
+        Its truth.
 
     Raises:
         RecordingError: not a scene, or damaged.

@@ -180,7 +180,18 @@ def check_suffix(path: str | Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class DepthFrames:
-    """The content of a depth file; `len` is the number of frames, which are in time order."""
+    """The content of a depth file; `len` is the number of frames, which are in time order.
+
+    Attributes:
+        depth: (N, H, W) float32, metres along Z, NaN where unknown.
+        std: (N, H, W) float32, one standard deviation in 1/m, NaN where unknown.
+        t_start_us: (N,) int64, sensor time in µs at which the sweep began.
+        t_end_us: (N,) int64, sensor time in µs at which it ended.
+        direction: (N,) int8, +1 far→near, −1 near→far.
+        quality: (N,) float32, 0 to 1.
+        calibration: of the camera and lens.
+        estimator: what made depth from events.
+    """
 
     depth: np.ndarray  # (N, H, W) float32, metres along Z, NaN where unknown
     std: np.ndarray  # (N, H, W) float32, 1/m, NaN where unknown
@@ -194,14 +205,30 @@ class DepthFrames:
     def __len__(self) -> int:
         return len(self.depth)
 
+    def __repr__(self) -> str:
+        count, height, width = self.depth.shape
+        return f'DepthFrames({count} of {width}×{height}, estimator "{self.estimator}")'
+
 
 @contextmanager
 def open_depth_file(path: str | Path) -> Iterator[DepthFrames]:
     """A depth file whose `depth` and `std` are read when they are indexed, while the `with` block lasts.
 
+    Args:
+        path: of the file.
+
+    Yields:
+        Its frames; `depth` and `std` are HDF5 datasets.
+
     Raises:
         RecordingError: it is missing, damaged, or no depth file.
         CalibrationError: the calibration in it is wrong.
+
+    Examples:
+        >>> with open_depth_file("depth.h5") as frames:
+        ...     first = frames.depth[0]
+        >>> first.shape
+        (36, 48)
     """
     try:
         file = h5py.File(path, "r")
@@ -222,9 +249,19 @@ def open_depth_file(path: str | Path) -> Iterator[DepthFrames]:
 def read_depth_file(path: str | Path) -> DepthFrames:
     """A whole depth file in memory.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        Its frames.
+
     Raises:
         RecordingError: it is missing, damaged, or no depth file.
         CalibrationError: the calibration in it is wrong.
+
+    Examples:
+        >>> read_depth_file("depth.h5")
+        DepthFrames(2 of 48×36, estimator "polarity")
     """
     with open_depth_file(path) as frames:
         try:

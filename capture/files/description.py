@@ -33,7 +33,7 @@ def describe(
     triggers: str | Path | None = None,
     hints: TableHints = NO_HINTS,
 ) -> Facts:
-    """Sections of facts about a recording, dataset, depth file or calibration file; the kind is told by content.
+    """Sections of facts about a recording, dataset, depth file or calibration file, whose kind the content decides.
 
     A recording is read to its end, once. `on_progress` hears how many events were read, or counted in a dataset.
     `trigger_channel` and `triggers` are as for `replay`, of recordings alone.
@@ -92,7 +92,7 @@ def describe_calibration(calibration: Calibration) -> Facts:
 
 
 def _timing(sweep: SweepSettings) -> str:
-    """How the sweeps are told, in words."""
+    """How sweeps are detected, in words."""
     text = f"{sweep.sync}, delay {sweep.delay_us} µs"
     if sweep.sync != "trigger":
         return text

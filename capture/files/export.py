@@ -53,13 +53,29 @@ def export_depth(
 ) -> None:
     """Write one depth map; the suffix picks the format.
 
-    PNG is a picture, coloured evenly in diopters (in `colour_map`, or that of all our pictures) or, with `millimetres`,
-    the depth itself in 16 bits, 0 where it is unknown (as ROS has it, REP 118); TIFF and EXR (channel Z) hold metres in
-    32-bit floating point, NaN where unknown; PLY is a binary point cloud in metres (x right, y down, z forward, as
-    OpenCV and ROS's optical frames have it) with the colours of the picture; NPY the array itself.
+    PNG is a picture, coloured evenly in diopters, or, with `millimetres`, the depth itself in 16 bits, 0 where it is
+    unknown (as ROS has it, REP 118); TIFF and EXR (channel Z) hold metres in 32-bit floating point, NaN where unknown;
+    PLY is a binary point cloud in metres (x right, y down, z forward, as OpenCV and ROS's optical frames have it) with
+    the colours of the picture; NPY the array itself.
+
+    Args:
+        path: .png, .tif, .tiff, .exr, .ply or .npy.
+        depth: (H, W) metres, NaN where unknown.
+        camera: `fx`, `fy`, `cx`, `cy` in pixels and `distortion`: a `Calibration`'s camera, or that of a frame.
+        far_diopters: 1/m at the far end of the colours.
+        near_diopters: 1/m at the near end of the colours.
+        colour_map: name of a colour map of matplotlib; that of all our pictures unless given.
+        millimetres: write a PNG of 16-bit numbers.
 
     Raises:
         RecordingError: the suffix is none of these, the file cannot be written, or what writes it is not installed.
+
+    Examples:
+        >>> from sweepdepth import read_depth_file
+        >>> frames = read_depth_file("depth.h5")
+        >>> sweep = frames.calibration.sweep
+        >>> camera = frames.calibration.camera
+        >>> export_depth("depth.png", frames.depth[0], camera, sweep.far_diopters, sweep.near_diopters)
     """
     from ..reporting.figures import DEPTH_COLOURS, depth_image
 

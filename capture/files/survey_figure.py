@@ -19,6 +19,12 @@ def recording_figure(survey: Survey) -> Figure:
     """Rates of ON and OFF events over time with the sweeps found, then the bins of the first sweep, and activity.
 
     A recording much longer than its first sweeps gets a row for the whole and one for the beginning.
+
+    Args:
+        survey: of the recording, as `capture.files.survey.survey` makes it.
+
+    Returns:
+        A figure of matplotlib.
     """
     long = survey.whole is not None and survey.beginning is not None and survey.whole.cell_us > survey.beginning.cell_us
     rates = [r for r in ((survey.whole, survey.beginning) if long else (survey.beginning,)) if r is not None]

@@ -105,7 +105,7 @@ _MAGIC = (
     (b"\x89MCAP0", ROS),
     (b"SQLite format 3\0", ROS),
 )
-_KNOWN_STRANGERS = (
+_OTHER_FILES = (
     (b"#ROSBAG", "a ROS bag of an older version than 2.0; convert it with `rosbag fix`"),
     (b"\x1f\x8b", "a gzip file; unpack it"),
     (b"BZh", "a bzip2 file; unpack it"),
@@ -136,7 +136,7 @@ def recognise(path: Path) -> Format:
     for magic, known in _MAGIC:
         if head.startswith(magic):
             return known
-    for magic, what in _KNOWN_STRANGERS:
+    for magic, what in _OTHER_FILES:
         if head.startswith(magic):
             raise RecordingError(f"{path}: is {what}")
     if is_text_of_events(head):

@@ -1,6 +1,6 @@
-"""The lens keeper: `python -m sweepdepth.capture.lenses.keeper JOB` owns a lens's port, and has the last word on it.
+"""The lens keeper: `python -m sweepdepth.capture.lenses.keeper JOB` owns a lens's port, and leaves the lens at rest.
 
-Whoever started it tells it what is wanted, and asks how it is. When that process is gone, however it went, the keeper
+Its owner sends the wanted state and asks for the status. When the owner ends, however it ends, the keeper
 brings the lens to rest and ends. A line that is lost is taken up again, and the lens then made to do what is wanted.
 """
 
@@ -24,14 +24,14 @@ Want = Literal["rest", "sweep", "leave"]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 LAST_WORD_S = 30.0
-"""How long a lens that was made to sweep and cannot be reached is sought when nobody wants it any more."""
+"""How long to try to reach a lens that was left sweeping after its owner has let go of it."""
 
 TEMPERATURE_PERIOD_S = 1.0
 _OWNER_CHECK_S = 0.5
 
 
 class LensKeeper:
-    """Makes one lens do what is wanted, in a thread of its own; `report` tells how it is, at once."""
+    """Drives one lens in a thread of its own; `report` returns its status without waiting."""
 
     def __init__(self, port: str, settings: OptotuneSettings, sweep: SweepSettings) -> None:
         self._port = port

@@ -1,4 +1,4 @@
-"""What every lens driver can do, and what it tells of itself."""
+"""The protocol of lens drivers and the status they report."""
 
 from dataclasses import dataclass
 from types import TracebackType
@@ -31,13 +31,13 @@ class LensStatus:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What there is to warn of, for people; nothing as a rule."""
-        told = []
+        """Warnings, a sentence each; usually none."""
+        warnings = []
         if not self.connected:
-            told.append(f"lens disconnected ({self.last_error}); trying again")
+            warnings.append(f"lens disconnected ({self.last_error}); trying again")
         if self.reconnects:
-            told.append(f"lens reconnected {'once' if self.reconnects == 1 else f'{self.reconnects} times'}")
-        return tuple(told)
+            warnings.append(f"lens reconnected {'once' if self.reconnects == 1 else f'{self.reconnects} times'}")
+        return tuple(warnings)
 
 
 class Lens(Protocol):
@@ -71,7 +71,7 @@ class Lens(Protocol):
         ...
 
     def close(self) -> None:
-        """Bring the lens to rest and let go of it; may be repeated."""
+        """Bring the lens to rest and close it; may be repeated."""
         ...
 
     def __enter__(self) -> Self: ...

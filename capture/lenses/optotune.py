@@ -25,7 +25,7 @@ class OptotuneLens:
     """A `Lens` behind the serial port of an Optotune Lens Driver 4.
 
     The port belongs to a process of its own, the keeper, which brings the lens to rest when this process is gone,
-    crashed and killed included. A driver that is unplugged is sought, at longer and longer intervals of at most 2 s,
+    crashed and killed included. A driver that was unplugged is reconnected to, at growing intervals of at most 2 s,
     and sweeps again when it is back.
 
     Raises:
@@ -75,7 +75,7 @@ class OptotuneLens:
         return LensStatus(**{name: self._report[name] for name in _KNOWN if name in self._report})
 
     def close(self) -> None:
-        """Bring the lens to rest and let go of it; may be repeated. Waits until the keeper is done, at most 10 s.
+        """Bring the lens to rest and close it; may be repeated. Waits until the keeper is done, at most 10 s.
 
         A keeper that is not done by then goes on trying on its own.
         """
@@ -90,11 +90,11 @@ class OptotuneLens:
         self.close()
 
     def _start_keeper(self) -> Child:
-        # Its turn comes when this process is done with it: hanging up makes it bring the lens to rest.
+        # Its turn comes when this process is done with it: closing the connection makes it bring the lens to rest.
         return Child(f"{__package__}.keeper", self._job, environment=SINGLE_THREADED, patience_s=RESTING_TIMEOUT_S)
 
     def _ask(self, want: str | None, timeout_s: float = _ANSWER_TIMEOUT_S) -> None:
-        """Tell the keeper what is wanted, and take in how the lens is."""
+        """Send the wanted state to the keeper, and read the lens's status."""
         if self._keeper.is_closed:
             raise LensError(f"{self._name}: is closed; open it again")
         self._want = want or self._want

@@ -1,6 +1,6 @@
 """AEDAT4 through dv-processing; what that refuses because its index is lost, through faery.
 
-The library reads on through damaged packets, handing out what their memory held: the door sorts that out.
+The library reads on through damaged packets, handing out what their memory held: the sanitizer drops it.
 """
 
 from collections import deque

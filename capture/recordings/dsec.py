@@ -168,7 +168,7 @@ def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
 
 
 def encode_live(path: str, width: int, height: int, lens_toml: str | None) -> LiveSink:
-    """Write an HDF5 recording that can be read after every `flush`, whatever becomes of the writer after it."""
+    """Write an HDF5 recording that can be read after every `flush`, even if the writer crashes after it."""
     return _GrowingSink(path, width, height, lens_toml)
 
 

@@ -201,7 +201,7 @@ class RecordingWriter:
             )
 
     def _explain(self, failure: WorkerFailure) -> RecordingError:
-        """One line, and nothing left behind."""
+        """The error in one line; the partial file is removed."""
         stat = os.statvfs(self.path.absolute().parent)
         full = stat.f_bavail * stat.f_frsize < _FULL_DISK_BYTES
         self.abort()
@@ -221,12 +221,28 @@ def write_recording(
     force: bool = False,
     lossy: bool = False,
 ) -> tuple[str, ...]:
-    """Write batches, a `Recording` for one, as a recording; returns what was lost, nothing as a rule.
+    """Write batches as a recording; the suffix picks the format.
 
-    The format follows the suffix: .h5, .hdf5, .npz, .aedat4, .raw (EVT2), .dat, .es, .csv, .txt. See `RecordingWriter`.
+    Args:
+        path: .h5, .hdf5, .npz, .aedat4, .raw (EVT2), .dat, .es, .csv or .txt.
+        batches: in time order, a `Recording` for one.
+        width: of the sensor, in pixels.
+        height: of the sensor, in pixels.
+        calibration: kept in the file where the format has room for one.
+        force: replace a recording that is there.
+        lossy: write although the format has no room for triggers, a calibration or absolute times.
+
+    Returns:
+        What was lost, a sentence each; usually nothing.
 
     Raises:
-        RecordingError: as for `RecordingWriter`; there is no file then.
+        RecordingError: as for `RecordingWriter`; no file is left then.
+
+    Examples:
+        >>> from sweepdepth import open_recording
+        >>> with open_recording("sweep.aedat4") as recording:
+        ...     write_recording("copy.h5", recording, recording.width, recording.height, recording.calibration)
+        ()
     """
     with RecordingWriter(path, width, height, calibration, force=force, lossy=lossy) as writer:
         for batch in batches:

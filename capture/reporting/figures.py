@@ -26,7 +26,16 @@ def stack_figure(
     diopters: np.ndarray,  # (B,) 1/m: focus of each
     title: str = "Event focal stack",
 ) -> Figure:
-    """All bins of a stack side by side, far to near: orange where it got darker, purple where brighter."""
+    """All bins of a stack side by side, far to near: orange where it got darker, purple where brighter.
+
+    Args:
+        images: (B, H, W) signed events, far to near.
+        diopters: (B,) focus of each bin in 1/m.
+        title: above the figure.
+
+    Returns:
+        A figure of matplotlib.
+    """
     bins, height, width = images.shape
     columns = min(5, bins)
     rows = -(-bins // columns)
@@ -47,7 +56,17 @@ def depth_figure(
     depths: Mapping[str, np.ndarray],  # title → (H, W) metres, NaN where unknown
     truth: np.ndarray | None = None,  # (H, W) metres
 ) -> Figure:
-    """Three bins of the stack above; below the depth maps and, where there is truth, it and the error."""
+    """Three bins of the stack above; below the depth maps and, where there is truth, it and the error.
+
+    Args:
+        images: (B, H, W) signed events, far to near.
+        diopters: (B,) focus of each bin in 1/m, from end to end of the sweep.
+        depths: title → (H, W) metres, NaN where unknown.
+        truth: (H, W) metres, where it is known.
+
+    Returns:
+        A figure of matplotlib.
+    """
     bins, height, width_px = images.shape
     far, near = float(diopters[0]), float(diopters[-1])
     panels = len(depths) + (0 if truth is None else 1 + len(depths))
@@ -104,7 +123,21 @@ def depth_image(
     near_diopters: float,
     colour_map: str = DEPTH_COLOURS,
 ) -> np.ndarray:
-    """(H, W, 4) uint8 colours of a depth map, pixel for pixel; transparent where unknown."""
+    """The colours of a depth map, pixel for pixel.
+
+    Args:
+        depth: (H, W) metres, NaN where unknown.
+        far_diopters: 1/m at the far end of the colours.
+        near_diopters: 1/m at the near end of the colours.
+        colour_map: name of a colour map of matplotlib.
+
+    Returns:
+        (H, W, 4) uint8, red, green, blue and opacity; transparent where unknown.
+
+    Examples:
+        >>> depth_image(np.array([[0.4, np.nan]]), 0.5, 2.5)[..., 3]
+        array([[255,   0]], dtype=uint8)
+    """
     position = (to_diopters(depth) - far_diopters) / (near_diopters - far_diopters)
     colours = matplotlib.colormaps[colour_map](np.nan_to_num(position), bytes=True)
     colours[~np.isfinite(position)] = 0
@@ -130,6 +163,10 @@ def check_figure(path: str | Path, *inputs: str | Path | None) -> None:
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure, in place of one that is there; the suffix picks the format.
+
+    Args:
+        figure: of matplotlib.
+        path: .png, .pdf, .svg or .jpg.
 
     Raises:
         RecordingError: there is no such format, a file of another kind is there, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""Pages that a person can send to a colleague: HTML in one file, with its pictures inside, and nothing that runs."""
+"""Self-contained pages: HTML in one file with its pictures inside, and no scripts."""
 
 import base64
 import html

@@ -2,7 +2,7 @@
 
 A decoder is a function `decode(...) -> Source`, of a file's path and size or a camera's address, and an encoder a
 function `encode(path, ...) -> Sink`. Both run in a worker process, know nothing of how chunks travel, and check
-nothing: the door does that on the other side.
+nothing: the sanitizer does that in the owner's process.
 """
 
 from collections import deque

@@ -92,7 +92,7 @@ class Producer:
         self._since = 0.0
 
     def put(self, chunk: Chunk) -> None:
-        """Take in one chunk of any length; returns once all of it is in the ring, or dropped."""
+        """Add a chunk of any length; returns once all of it is in the ring, or dropped."""
         events, triggers = self._fitting(chunk) if self._live else (chunk.events, chunk.triggers)
         at = trigger_at = 0
         while at < len(events) or trigger_at < len(triggers):

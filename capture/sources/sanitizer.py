@@ -1,7 +1,7 @@
-"""The door of the house: from raw chunks to batches that keep their promise.
+"""Checks and repairs of raw chunks, which become batches with guaranteed order and bounds.
 
 Files and cameras hand out events off the sensor, events older than those before, and timestamps that damage has set
-anywhere between −2⁶³ and 2⁶³. Here each is dropped and counted, so that inside nobody checks again:
+anywhere between −2⁶³ and 2⁶³. Each is dropped and counted here, so that no other module has to check:
 
 - An event off the sensor is dropped. If a tenth of them are, the size is wrong, or x and y are exchanged: an error.
 - Events are put in order within a window of `WINDOW_US`, which the newest wait for; one that comes later than that is
@@ -91,7 +91,7 @@ class Repairs:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What was done, for people; nothing when nothing was."""
+        """What was repaired, a sentence each; none if nothing was."""
         counts = (
             (self.off_sensor, "event off the sensor", "events off the sensor"),
             (self.backwards, "event that came too late", "events that came too late"),
@@ -202,7 +202,7 @@ def admit_events_plainly(
     height: int,
     window_us: int,
 ) -> None:
-    """The readable twin of `admit_events`: the same rules on lists, which it extends in place."""
+    """The readable reference of `admit_events`: the same rules on lists, which it extends in place."""
     c = clock[0]
     on_sensor = (events["x"] >= 0) & (events["x"] < width) & (events["y"] >= 0) & (events["y"] < height)
     turned = (events["y"] >= 0) & (events["y"] < width) & (events["x"] >= 0) & (events["x"] < height)
@@ -248,7 +248,7 @@ def admit_events_plainly(
             held.clear()
 
 
-class Door:
+class Sanitizer:
     """Turns the raw chunks of one source into batches, holding what cannot be judged yet.
 
     `name` is what errors call the source. No event is older than `earliest_us`. Events of a `live` source wait for no

@@ -179,7 +179,7 @@ def _serve_recorder(
 
 def _check_room(path: str, n_bytes: int) -> None:
     """Stop before the disk is full: a library that fails in the middle of writing leaves the file in what state it
-    likes, and one that is told to close it in time leaves a whole one."""
+    likes, and one that is asked in time to close it leaves a whole one."""
     stat = os.statvfs(path)
     if stat.f_bavail * stat.f_frsize < DISK_RESERVE_BYTES + 2 * n_bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

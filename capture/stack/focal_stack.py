@@ -31,10 +31,25 @@ class EventFocalStack:
     Focal Stack" (WACV 2025), §3. A near→far sweep is time-reversed: its bins are filled from the near end and its
     polarities swapped. Lens breathing is undone event by event (nearest pixel).
 
-    `data` is float32: for "signed" (B, H, W), ON adds 1 and OFF −1; for "split" (2, B, H, W), ON counts and OFF counts;
-    for "interpolated" (B, H, W), signed, each event spread over the time since the same pixel's event before it, so
-    that brightness is interpolated between threshold crossings (`kernel.interpolate_event`); there events must
-    come in time order.
+    Attributes:
+        sweep: when the focus was where.
+        polarity: what `data` holds.
+        data: float32. "signed" (B, H, W): ON adds 1 and OFF −1. "split" (2, B, H, W): ON counts and OFF counts.
+            "interpolated" (B, H, W): signed, each event spread over the time since the same pixel's event before it, so
+            that brightness is interpolated between threshold crossings (`kernel.interpolate_event`); there events must
+            come in time order.
+        n_events: events added so far.
+        n_off_sensor: events among them that undoing the breathing moved off the sensor.
+
+    Examples:
+        >>> from sweepdepth import find_sweeps, open_recording
+        >>> with open_recording("sweep.aedat4") as recording:
+        ...     events, _ = recording.read()
+        ...     sweep = find_sweeps(recording, recording.calibration)[0]
+        >>> inside = events[(events["timestamp"] >= sweep.start_us) & (events["timestamp"] < sweep.end_us)]
+        >>> stack = EventFocalStack.build(inside, sweep, bins=10)
+        >>> stack.data.shape, stack.diopters.shape
+        ((10, 180, 240), (10,))
     """
 
     sweep: Sweep
@@ -55,7 +70,19 @@ class EventFocalStack:
 
     @classmethod
     def empty(cls, sweep: Sweep, bins: int = 10, polarity: Polarity = "signed") -> Self:
-        """A stack without events, to be filled by `add`."""
+        """A stack without events, to be filled by `add`.
+
+        Args:
+            sweep: when the focus was where.
+            bins: B, at least 2.
+            polarity: what `data` holds; see the class.
+
+        Returns:
+            The stack.
+
+        Raises:
+            ValueError: fewer than 2 bins.
+        """
         if bins < 2:
             raise ValueError(f"an event focal stack needs at least 2 bins, not {bins}")
         camera = sweep.calibration.camera
@@ -70,13 +97,27 @@ class EventFocalStack:
         bins: int = 10,
         polarity: Polarity = "signed",
     ) -> Self:
-        """The stack of all given events at once."""
+        """The stack of all given events at once.
+
+        Args:
+            events: (N,) `EVENT_DTYPE`, those of the sweep, in any order (in time order for "interpolated").
+            sweep: when the focus was where.
+            bins: B, at least 2.
+            polarity: what `data` holds; see the class.
+
+        Returns:
+            The stack.
+
+        Raises:
+            ValueError: fewer than 2 bins.
+        """
         stack = cls.empty(sweep, bins, polarity)
         stack.add(events)
         return stack
 
     @property
     def bins(self) -> int:
+        """B, the number of bins."""
         return self.data.shape[-3]
 
     @property
@@ -86,18 +127,36 @@ class EventFocalStack:
         return np.linspace(settings.far_diopters, settings.near_diopters, self.bins)
 
     def bin_at(self, timestamp_us: np.ndarray) -> np.ndarray:
-        """b* = (B−1)(φ − far)/Δ at sensor times, same shape, in [0, B−1)."""
+        """Position among the bins at sensor times.
+
+        Args:
+            timestamp_us: sensor times in µs, any shape.
+
+        Returns:
+            b* = (B−1)(φ − far)/Δ, same shape, in [0, B−1).
+        """
         cell = (timestamp_us - self.sweep.start_us) * (TABLE_CELLS / (self.sweep.end_us - self.sweep.start_us))
         return np.interp(cell, np.arange(TABLE_CELLS + 1), self._table)
 
     def time_at(self, position: np.ndarray) -> np.ndarray:
-        """Sensor time in µs, float64, at which the lens passes each b* in [0, B−1]: the inverse of `bin_at`."""
+        """When the lens passes positions among the bins: the inverse of `bin_at`.
+
+        Args:
+            position: b* in [0, B−1], any shape.
+
+        Returns:
+            Sensor time in µs, float64, same shape.
+        """
         times = np.linspace(self.sweep.start_us, self.sweep.end_us, TABLE_CELLS + 1)
         order = slice(None, None, int(self.sweep.direction))
         return np.interp(position, self._table[order], times[order])
 
     def add(self, events: np.ndarray) -> None:  # (N,) EVENT_DTYPE
-        """Bin more events of the sweep; batch after batch gives the same stack, to the bit, as all at once."""
+        """Bin more events of the sweep; batch after batch gives the same stack, to the bit, as all at once.
+
+        Args:
+            events: (N,) `EVENT_DTYPE`.
+        """
         if self.polarity == "interpolated":
             self._add_interpolated(events)
         else:
@@ -105,11 +164,14 @@ class EventFocalStack:
         self.n_events += len(events)
 
     def carry_on(self, before: Self) -> None:
-        """Take over where an "interpolated" stack of the sweep just before left each pixel, the lens having turned.
+        """Continue an "interpolated" stack of the sweep just before, where it left each pixel, the lens having turned.
 
         A pixel's brightness retraces its path when the focus turns, so the event before the turn stands at the same
         focus with the opposite sign; without it nothing is known before a pixel's first event of the sweep. Only true
-        of a scene that stands still. Do it before the first `add`.
+        of a scene that stands still. Call it before the first `add`.
+
+        Args:
+            before: the stack of the sweep that ended where this one begins.
         """
         if before._last is not None:
             position, sign = before._last
@@ -164,11 +226,22 @@ class EventFocalStack:
         return per_bin, *calibration.breathing.center
 
     def signed(self) -> np.ndarray:
-        """ON minus OFF, (B, H, W) float32."""
+        """ON minus OFF.
+
+        Returns:
+            (B, H, W) float32, events.
+        """
         return self.data[0] - self.data[1] if self.polarity == "split" else self.data
 
     def picture(self, path: str | Path) -> None:
-        """Save a picture of all bins; the suffix picks the format."""
+        """Save a picture of all bins.
+
+        Args:
+            path: .png, .pdf, .svg or .jpg.
+
+        Raises:
+            RecordingError: the suffix is another, or the file cannot be written.
+        """
         from ..reporting.figures import save_figure
 
         save_figure(self._figure(), path)
@@ -192,7 +265,14 @@ class EventFocalStack:
         return stack_figure(self.signed(), self.diopters, title)
 
     def save(self, path: str | Path) -> None:
-        """Write the stack, its sweep and its calibration to a compressed NumPy file (.npz)."""
+        """Write the stack, its sweep and its calibration to a compressed NumPy file.
+
+        Args:
+            path: ends in .npz.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         np.savez_compressed(
             path,
             data=self.data,
@@ -205,6 +285,12 @@ class EventFocalStack:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote.
+
+        Args:
+            path: of the .npz file.
+
+        Returns:
+            The stack.
 
         Raises:
             RecordingError: the file is not a saved stack.

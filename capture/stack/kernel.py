@@ -1,4 +1,4 @@
-"""The binning kernels: one pass over a sweep's events, beside the plain twins that say the same."""
+"""The binning kernels: one pass over a sweep's events, beside the plain references."""
 
 import numba
 import numpy as np

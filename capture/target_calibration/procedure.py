@@ -30,7 +30,7 @@ GOOD, USABLE = 0.01, 0.03
 
 GOOD_MAGNIFICATION = 0.001
 CENTRE_PX = 0.2
-"""Motion of the corners over the range, below which the centre of breathing cannot be told."""
+"""Motion of the corners over the range, below which the centre of breathing cannot be determined."""
 
 Grade = Literal["good", "usable", "bad"]
 
@@ -70,11 +70,11 @@ def calibrate(
 ) -> Calibrated:
     """Calibrate a sweeping lens from recordings of a textured target at known distances.
 
-    `start` gives the camera, the lens, the waveform, how sweeps are told, and the ends of the sweep to a fifth of the
+    `start` gives the camera, the lens, the waveform, how sweeps are found, and the ends of the sweep to a fifth of the
     range. `on_progress` hears the share done.
 
     Raises:
-        RecordingError, SyncError: a recording cannot be read, or its sweeps cannot be told.
+        RecordingError, SyncError: a recording cannot be read, or its sweeps cannot be found.
         CalibrationError: the recordings cannot calibrate a lens; the message says why and what to do.
     """
     check_distances(targets)

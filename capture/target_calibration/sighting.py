@@ -29,7 +29,7 @@ LEAST_SEEN = 0.5
 """Part of a motion that is measured when events are few."""
 
 LEAST_GROWTH = 0.002
-"""Below, that part cannot be told from noise."""
+"""Below, that part cannot be distinguished from noise."""
 
 LARGEST_STEP = np.array([0.05, 0.02, 2.0, 2.0])
 """Of one correction: position, growth, drift in pixels."""

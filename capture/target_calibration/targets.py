@@ -131,7 +131,7 @@ def read_target(target: Target, calibration: Calibration, first_direction: Direc
     """Read a target's recording and find its sweeps.
 
     Raises:
-        RecordingError, SyncError: it cannot be read, or its sweeps cannot be told.
+        RecordingError, SyncError: it cannot be read, or its sweeps cannot be found.
         CalibrationError: it has too few whole sweeps.
     """
     with open_recording(target.path, calibration) as recording:

@@ -1,4 +1,4 @@
-"""The anatomy of an error: where it lies, and whether the stated deviations knew of it."""
+"""Breakdown of an error by class of pixel, and calibration of the stated deviations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ NORMAL_WITHIN = (0.683, 0.954)
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ErrorBreakdown:
     """Error by class of pixel, in the order of CLASSES; NaN where a class has no pixel."""
 
     pixels: tuple[float, ...]  # share of the scored pixels
@@ -77,10 +77,10 @@ def classify(
     return np.where(near_edge, 0, np.where(textured, 2, 1)).astype(np.uint8)
 
 
-def anatomy_of(
+def breakdown_of(
     error: np.ndarray,  # (H, W) of the sweep range, NaN where not scored
     classes: np.ndarray,  # (H, W) uint8, as `classify` gives them
-) -> Anatomy:
+) -> ErrorBreakdown:
     """Split the error by class."""
     scored = np.isfinite(error)
     kind, size = classes[scored], np.abs(error[scored])
@@ -89,10 +89,10 @@ def anatomy_of(
     squared = np.bincount(kind, size**2, len(CLASSES))
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = count / count.sum(), absolute / count, squared / squared.sum()
-    return Anatomy(*(tuple(part.tolist()) for part in parts))
+    return ErrorBreakdown(*(tuple(part.tolist()) for part in parts))
 
 
-def mean_anatomy(anatomies: Sequence[Anatomy]) -> Anatomy:
+def mean_breakdown(breakdowns: Sequence[ErrorBreakdown]) -> ErrorBreakdown:
     """Class by class mean; those that lack a class are left out of it."""
 
     def mean(columns: list[tuple[float, ...]]) -> tuple[float, ...]:
@@ -101,10 +101,10 @@ def mean_anatomy(anatomies: Sequence[Anatomy]) -> Anatomy:
         with np.errstate(invalid="ignore"):
             return tuple((np.where(known, table, 0).sum(axis=0) / known.sum(axis=0)).tolist())
 
-    return Anatomy(
-        mean([a.pixels for a in anatomies]),
-        mean([a.mae_range for a in anatomies]),
-        mean([a.squared for a in anatomies]),
+    return ErrorBreakdown(
+        mean([a.pixels for a in breakdowns]),
+        mean([a.mae_range for a in breakdowns]),
+        mean([a.squared for a in breakdowns]),
     )
 
 

@@ -14,7 +14,15 @@ from ..estimate import Estimate
 from ..fill import fill
 from ..metrics import Metrics
 from .baselines.constant import Constant
-from .breakdown import Anatomy, Reliability, anatomy_of, classify, mean_anatomy, reliability_of, total_reliability
+from .breakdown import (
+    ErrorBreakdown,
+    Reliability,
+    breakdown_of,
+    classify,
+    mean_breakdown,
+    reliability_of,
+    total_reliability,
+)
 from .methods import Method
 from .risk import Risk, mean_risk, risk_of
 
@@ -33,7 +41,7 @@ FILL_BINS = 24
 
 @dataclass(frozen=True)
 class FrameScore:
-    """How one method did on one sweep."""
+    """Scores of one method on one sweep."""
 
     method: str
     recording: str
@@ -43,7 +51,7 @@ class FrameScore:
     at_events: Metrics  # of the dense answer, at pixels with an event in the sweep
     without_events: Metrics  # of the dense answer, at the other pixels
     answered: Metrics  # of the method's own answers alone
-    anatomy: Anatomy  # of the dense answer's error
+    breakdown: ErrorBreakdown  # of the dense answer's error
     reliability: Reliability  # of the dense answer's deviations
     risk: Risk  # of the dense answer's surest pixels
     milliseconds: float  # from the events, or frames, to the method's own answer
@@ -51,7 +59,7 @@ class FrameScore:
 
 @dataclass(frozen=True)
 class Summary:
-    """How one method did on many sweeps: means over the sweeps of a recording, then over recordings."""
+    """Scores of one method on many sweeps: means over the sweeps of a recording, then over recordings."""
 
     recordings: int
     sweeps: int
@@ -59,7 +67,7 @@ class Summary:
     at_events: Metrics
     without_events: Metrics
     answered: Metrics
-    anatomy: Anatomy
+    breakdown: ErrorBreakdown
     reliability: Reliability  # pixels of all sweeps together
     risk: Risk
     milliseconds: float  # median
@@ -67,7 +75,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Methods and how they did."""
+    """Methods and their scores."""
 
     methods: tuple[str, ...]  # in the order given
     scores: tuple[FrameScore, ...]
@@ -109,7 +117,7 @@ def evaluate(
     scores: list[FrameScore] = []
     left_out: dict[str, tuple[int, str]] = {}
     for case in cases:
-        ground = Ground.of(case)
+        scorer = CaseScorer.of(case)
         for method in methods:
             try:
                 started = time.perf_counter()
@@ -119,7 +127,7 @@ def evaluate(
                 count, reason = left_out.get(method.name, (0, str(error)))
                 left_out[method.name] = (count + 1, reason)
                 continue
-            scores.append(ground.judge(method.name, estimate, milliseconds))
+            scores.append(scorer.judge(method.name, estimate, milliseconds))
         on_case(case)
     return Evaluation(names, tuple(scores), left_out)
 
@@ -154,7 +162,7 @@ def summarise(scores: Sequence[FrameScore]) -> Summary:
         at_events=mean_of(lambda score: score.at_events),
         without_events=mean_of(lambda score: score.without_events),
         answered=mean_of(lambda score: score.answered),
-        anatomy=mean_anatomy([mean_anatomy([score.anatomy for score in group]) for group in groups]),
+        breakdown=mean_breakdown([mean_breakdown([score.breakdown for score in group]) for group in groups]),
         reliability=total_reliability([score.reliability for score in scores]),
         risk=mean_risk([mean_risk([score.risk for score in group]) for group in groups]),
         milliseconds=float(np.median([score.milliseconds for score in scores])),
@@ -162,17 +170,17 @@ def summarise(scores: Sequence[FrameScore]) -> Summary:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What all methods are judged against on one case, made once."""
+class CaseScorer:
+    """Scores methods on one case: its truth and what is derived from it, computed once."""
 
     case: Case
     stack: EventFocalStack  # guides filling
     has_event: np.ndarray  # (H, W) bool
-    classes: np.ndarray  # (H, W) uint8, index into anatomy.CLASSES
+    classes: np.ndarray  # (H, W) uint8, index into breakdown.CLASSES
     true_diopters: np.ndarray  # (H, W) float64, NaN where unknown or outside the sweep range
 
     @classmethod
-    def of(cls, case: Case) -> "Ground":
+    def of(cls, case: Case) -> "CaseScorer":
         sweep = case.calibration.sweep
         diopters = to_diopters(case.truth.astype(np.float64))
         inside = (diopters >= sweep.far_diopters) & (diopters <= sweep.near_diopters)
@@ -203,7 +211,7 @@ class Ground:
             metrics.score(depth, case.truth, calibration, std, self.has_event),
             metrics.score(depth, case.truth, calibration, std, ~self.has_event),
             everywhere if same else metrics.score(estimate.depth, case.truth, calibration, estimate.std),
-            anatomy_of(error, self.classes),
+            breakdown_of(error, self.classes),
             reliability_of(error, std / calibration.sweep.range_diopters),
             risk_of(error, std),
             milliseconds,

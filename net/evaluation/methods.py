@@ -1,4 +1,4 @@
-"""Methods: whatever turns a case into depth, so that all can be judged alike."""
+"""Methods: anything that turns a case into depth, to be scored alike."""
 
 from dataclasses import dataclass
 from typing import Protocol, cast

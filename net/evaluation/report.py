@@ -17,7 +17,7 @@ from ...capture.reporting import html
 from ..cases import Case
 from .breakdown import CLASSES, STD_EDGES
 from .case_pictures import case_figure, risk_figure
-from .evaluate import Evaluation, Ground
+from .evaluate import CaseScorer, Evaluation
 from .methods import Method
 from .tables import reliability_table, tables
 
@@ -27,7 +27,7 @@ _DPI = 80
 
 
 @dataclass(frozen=True)
-class Exemplar:
+class ExampleRecording:
     """A recording that shows how a method does."""
 
     method: str
@@ -37,7 +37,7 @@ class Exemplar:
     rmse_range: float  # everywhere, mean over the recording's sweeps
 
 
-def exemplars(evaluation: Evaluation) -> list[Exemplar]:
+def example_recordings(evaluation: Evaluation) -> list[ExampleRecording]:
     """For each method its best, median and worst recording, by the mean RMSE of their sweeps; each of them once."""
     found = []
     for method in evaluation.methods:
@@ -50,7 +50,7 @@ def exemplars(evaluation: Evaluation) -> list[Exemplar]:
             places = {len(ranked) // 2: "median", len(ranked) - 1: "worst", 0: "best"}
             for rank, place in sorted(places.items()):
                 error, name = ranked[rank]
-                found.append(Exemplar(method, place, name, by_recording[name][0][1], error))
+                found.append(ExampleRecording(method, place, name, by_recording[name][0][1], error))
     return found
 
 
@@ -80,7 +80,7 @@ def as_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
 
 
 class ReportFolder:
-    """Where a report will be: it is seen to be writable at once, and written by `write`; a context manager.
+    """The folder of a report: checked to be writable when entered, filled by `write`; a context manager.
 
     Raises:
         RecordingError: a report is there and `force` is not given, or the folder cannot be made or written.
@@ -116,10 +116,10 @@ class ReportFolder:
         Raises:
             RecordingError: they cannot be written.
         """
-        chosen = exemplars(evaluation)
+        chosen = example_recordings(evaluation)
         pictures = []
-        for number, (exemplar, png) in enumerate(_draw(chosen, methods, load), 1):
-            pictures.append((exemplar, png))
+        for number, (example, png) in enumerate(_draw(chosen, methods, load), 1):
+            pictures.append((example, png))
             on_picture(number, len(chosen))
         text = json.dumps(as_json(evaluation, about), ensure_ascii=False, allow_nan=False, indent=1)
         _fill(self._json, text + "\n")
@@ -128,7 +128,7 @@ class ReportFolder:
         self._html.commit()
 
 
-def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple[Exemplar, bytes]]) -> str:
+def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple[ExampleRecording, bytes]]) -> str:
     """The whole page as HTML; pictures are inside it."""
     recordings = len({score.recording for score in evaluation.scores})
     facts = [*(f"{name}: {value}" for name, value in about.items()), f"recordings: {recordings}"]
@@ -139,10 +139,10 @@ def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple
         parts += [html.heading("Skipped"), html.listing([f"{name}: {why}" for name, why in evaluation.skipped])]
     parts.append(html.heading("Best, median and worst"))
     parts.append(html.paragraph("By RMSE everywhere, mean over the recording's sweeps."))
-    for exemplar, png in pictures:
+    for example, png in pictures:
         title = (
-            f"{exemplar.method}, {exemplar.place}: {exemplar.recording}, sweep {exemplar.sweep} "
-            f"(RMSE {100 * exemplar.rmse_range:.1f} % of the sweep range)"
+            f"{example.method}, {example.place}: {example.recording}, sweep {example.sweep} "
+            f"(RMSE {100 * example.rmse_range:.1f} % of the sweep range)"
         )
         parts.append(html.picture(title, png))
     return html.page("Depth against truth", parts)
@@ -158,15 +158,15 @@ def risk_picture(evaluation: Evaluation) -> bytes:
 
 
 def _draw(
-    chosen: Sequence[Exemplar], methods: Sequence[Method], load: Callable[[str, int], Case]
-) -> Iterator[tuple[Exemplar, bytes]]:
+    chosen: Sequence[ExampleRecording], methods: Sequence[Method], load: Callable[[str, int], Case]
+) -> Iterator[tuple[ExampleRecording, bytes]]:
     by_name = {method.name: method for method in methods}
-    for exemplar in chosen:
-        case = load(exemplar.recording, exemplar.sweep)
-        own = by_name[exemplar.method](case)
+    for example in chosen:
+        case = load(example.recording, example.sweep)
+        own = by_name[example.method](case)
         buffer = io.BytesIO()
-        case_figure(case, own, Ground.of(case).fill(own)).savefig(buffer, format="png", dpi=_DPI)
-        yield exemplar, buffer.getvalue()
+        case_figure(case, own, CaseScorer.of(case).fill(own)).savefig(buffer, format="png", dpi=_DPI)
+        yield example, buffer.getvalue()
 
 
 def _summary(evaluation: Evaluation, method: str, light: str | None) -> dict[str, Any] | None:

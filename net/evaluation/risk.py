@@ -1,6 +1,6 @@
 """Risk: how large the errors of the surest pixels are, and how much better a perfect judge of errors would choose them.
 
-Uncertainty is judged by whether its order is right (the area between both curves) as well as by its size (`anatomy`):
+Uncertainty is judged by whether its order is right (the area between both curves) as well as by its size (`breakdown`):
 Lind et al., "Uncertainty quantification metrics for deep regression", arXiv 2405.04278.
 """
 

@@ -27,7 +27,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
         _where_events_are(evaluation),
         _by_light(evaluation),
         _deviations(evaluation),
-        _anatomy(evaluation),
+        _breakdown(evaluation),
         *([_absences(evaluation)] if evaluation.not_applicable else []),
     ]
 
@@ -54,7 +54,7 @@ def overview_row(summary: Summary) -> tuple[str, ...]:
     return (
         _percent(summary.everywhere.rmse_range),
         _percent(summary.at_events.mae_range),
-        _percent(summary.anatomy.mae_range[0]),
+        _percent(summary.breakdown.mae_range[0]),
         _percent(summary.without_events.mae_range),
         *(_percent(summary.risk.surest(share)) for share in (0.75, 0.5, 0.25)),
         _percent(one, 0),
@@ -183,10 +183,10 @@ def _deviations(evaluation: Evaluation) -> Table:
     )
 
 
-def _anatomy(evaluation: Evaluation) -> Table:
+def _breakdown(evaluation: Evaluation) -> Table:
     rows = []
     for method, s in _summaries(evaluation):
-        parts = zip(CLASSES, s.anatomy.pixels, s.anatomy.mae_range, s.anatomy.squared, strict=True)
+        parts = zip(CLASSES, s.breakdown.pixels, s.breakdown.mae_range, s.breakdown.squared, strict=True)
         rows += [(method, name, _percent(n, 0), _percent(mae), _percent(squared, 0)) for name, n, mae, squared in parts]
     return Table(
         "What the error is made of",

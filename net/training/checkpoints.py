@@ -19,7 +19,7 @@ class CheckpointError(SweepdepthError):
 
 
 class WholeCheckpoints(CheckpointIO):
-    """How Lightning saves and loads.
+    """Reads and writes checkpoints for Lightning, atomically.
 
     Lightning's own way leads through the system's folder for temporary files. Where that is another disk, files are
     copied from there piece by piece, and a run that is killed meanwhile has neither its old checkpoint nor a new one.

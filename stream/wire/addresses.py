@@ -57,7 +57,7 @@ def is_local(address: str) -> bool:
         return False
 
 
-def way_out(error: zmq.ZMQError) -> str:
+def advice(error: zmq.ZMQError) -> str:
     """Why binding failed, and what to do about it."""
     ways = {
         zmq.EADDRINUSE: "is in use; stop the other publisher or choose another port",

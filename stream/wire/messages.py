@@ -59,7 +59,16 @@ class _Model(BaseModel):
 
 
 class CameraInfo(_Model):
-    """The pinhole geometry of the depth map; pixel centres lie at +0.5."""
+    """The pinhole geometry of the depth map; pixel centres lie at +0.5.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        fx: focal length in pixels, horizontally.
+        fy: focal length in pixels, vertically.
+        cx: principal point in pixels.
+        cy: principal point in pixels.
+    """
 
     width: Pixels
     height: Pixels
@@ -72,7 +81,11 @@ class CameraInfo(_Model):
 
 
 class StreamInfo(_Model):
-    """What the frames of one stream share: the camera, the range of the sweep, and who estimates."""
+    """What the frames of one stream share: the camera, the range of the sweep, and the estimator.
+
+    Attributes:
+        camera: geometry of the depth map.
+    """
 
     camera: CameraInfo
     far_diopters: Annotated[float, Field(ge=0)]
@@ -90,7 +103,15 @@ class StreamInfo(_Model):
 
     @classmethod
     def of(cls, calibration: Calibration, estimator: str) -> Self:
-        """The stream that an estimator makes with this calibration."""
+        """The stream that an estimator makes with a calibration.
+
+        Args:
+            calibration: of the camera and lens.
+            estimator: name of what makes depth from events.
+
+        Returns:
+            What the frames of that stream share.
+        """
         camera, sweep = calibration.camera, calibration.sweep
         return cls(
             camera=CameraInfo(**{name: getattr(camera, name) for name in CameraInfo.model_fields}),
@@ -212,7 +233,14 @@ class StatusHeader(_Header):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Frame:
-    """What a received message says of itself. The publisher sets it, so makers of frames leave it alone."""
+    """What a received message says of itself. The publisher sets it; makers of frames leave it alone.
+
+    Attributes:
+        stream: UUID, new each time the publisher starts.
+        seq: number of the message among those of this topic in this stream, from 0.
+        t_publish_ns: host clock when published, ns since 1970.
+        lost: messages of this topic missed since the one received before.
+    """
 
     topic: ClassVar[str]
     stream: UUID | None = None  # new each time the publisher starts
@@ -223,7 +251,20 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class DepthFrame(Frame):
-    """Metric depth with its uncertainty, made from the events between two sensor times."""
+    """Metric depth with its uncertainty, made from the events between two sensor times.
+
+    Attributes:
+        depth: (H, W) float32, metres along Z, NaN where unknown.
+        std: (H, W) float32, one standard deviation in 1/m, NaN where unknown.
+        info: camera, range of the sweep and estimator.
+        t_start_us: sensor time in µs where the events used begin.
+        t_end_us: sensor time in µs where they end.
+        direction: which way the focus moved.
+        quality: 0 to 1, how well the events fit a focal sweep over a static scene; NaN if unknown.
+        latency_ms: milliseconds by stage.
+        bin_spans_us: (B, 2) sensor times in µs from and up to which each bin has events, far→near, at the bin rate;
+            else empty.
+    """
 
     topic: ClassVar[str] = "depth"
     depth: np.ndarray  # (H, W) float32, metres along Z, NaN where unknown
@@ -256,7 +297,15 @@ class DepthFrame(Frame):
 
 @dataclass(frozen=True, eq=False)
 class StackFrame(Frame):
-    """An event focal stack, for looking at."""
+    """An event focal stack, for display.
+
+    Attributes:
+        stack: float32, events, far→near: (B, H, W) signed, or (2, B, H, W) ON and OFF.
+        info: camera, range of the sweep and estimator.
+        t_start_us: sensor time in µs where the events begin.
+        t_end_us: sensor time in µs where they end.
+        direction: which way the focus moved.
+    """
 
     topic: ClassVar[str] = "stack"
     stack: np.ndarray  # (B, H, W) signed, or (2, B, H, W) ON and OFF, float32, events, far→near
@@ -268,7 +317,18 @@ class StackFrame(Frame):
 
 @dataclass(frozen=True, eq=False)
 class StatusFrame(Frame):
-    """How the runtime is doing; `end` marks the last one of a stream. Unknown numbers are NaN."""
+    """The state of the runtime, about once a second. Unknown numbers are NaN.
+
+    Attributes:
+        events_per_s: events received a second.
+        frames_per_s: depth frames a second.
+        latency_ms: percentiles in ms by stage.
+        queues: number of items waiting by queue.
+        drops: number of items dropped since the start by reason.
+        warnings: one line each; the newest 16 are sent.
+        end: True in the last status of a stream.
+        sync_quality: 0 to 1, how certain the turning points of the lens are.
+    """
 
     topic: ClassVar[str] = "status"
     events_per_s: float = math.nan

@@ -16,7 +16,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
 from ...capture.errors import WireError
-from .addresses import check_address, check_free, is_local, way_out
+from .addresses import advice, check_address, check_free, is_local
 from .keys import load_clients, load_key_pair
 from .messages import AnyFrame, Buffer, StatusFrame, encode
 from .peers import TCP_KEEPALIVE, Peers, hang_up
@@ -41,7 +41,7 @@ _BOUNDS = {
 
 
 class Publisher:
-    """Publishes frames to any number of subscribers; `with Publisher("tcp://127.0.0.1:5560") as publisher: …`.
+    """Publishes frames to any number of subscribers. A context manager.
 
     `publish` may be called from any thread and never waits for a subscriber. One that is too slow misses frames, and
     sees so in `seq`; no more than `send_hwm` wait for it. On leaving, a last status with `end` set is sent
@@ -50,6 +50,16 @@ class Publisher:
     Attributes:
         address: where it is bound, with the port that was chosen if `address` left that open (`tcp://127.0.0.1:*`).
         stream: the UUID that all its messages carry.
+
+    Examples:
+        >>> from sweepdepth import Subscriber
+        >>> from sweepdepth.stream.wire.messages import StatusFrame
+        >>> with Publisher("tcp://127.0.0.1:*") as publisher:
+        ...     with Subscriber(publisher.address, topics=("status",)) as frames:
+        ...         while (frame := frames.receive(timeout=0.1)) is None:
+        ...             publisher.publish(StatusFrame(frames_per_s=5.0))
+        >>> frame.frames_per_s
+        5.0
     """
 
     def __init__(
@@ -60,11 +70,17 @@ class Publisher:
         send_hwm: int = 8,
         max_connections: int = 64,
     ) -> None:
-        """Bind to `tcp://HOST:PORT` or `ipc://PATH`.
+        """Bind to an address.
 
-        With `keys` (the publisher's `.key_secret` file) and `clients` (a folder with the `.key` files of those who
-        may connect) everything is encrypted and both ends know each other. Only addresses that no other machine can
-        reach do without.
+        With `keys` and `clients` everything is encrypted and both ends know each other. Only addresses that no other
+        machine can reach do without.
+
+        Args:
+            address: `tcp://HOST:PORT` or `ipc://PATH`.
+            keys: the publisher's `.key_secret` file.
+            clients: a folder with the `.key` files of those who may connect; goes with `keys`.
+            send_hwm: messages that may wait for a slow subscriber.
+            max_connections: peers that may be connected at once.
 
         Raises:
             WireError: the address is malformed, in use or not of this machine, needs keys, or the keys are unusable.
@@ -119,16 +135,19 @@ class Publisher:
             self._socket.close()
             self._release()
             if isinstance(error, zmq.ZMQError):
-                raise WireError(f"{address}: {way_out(error)}") from error
+                raise WireError(f"{address}: {advice(error)}") from error
             raise
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
-        self._bell, self._bell_rope = socket.socketpair()
-        self._bell_rope.setblocking(False)
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_sender.setblocking(False)
         self._thread = threading.Thread(target=self._serve, name="publisher", daemon=True)
-        self._guard = threading.Thread(target=self._watch, name="publisher's guard", daemon=True)
+        self._guard = threading.Thread(target=self._watch, name="publisher monitor", daemon=True)
         self._thread.start()
         self._guard.start()
+
+    def __repr__(self) -> str:
+        return f"Publisher({self.address!r}, {self.subscribers} subscribers)"
 
     def __enter__(self) -> Self:
         return self
@@ -139,9 +158,12 @@ class Publisher:
         self.close()
 
     def publish(self, frame: AnyFrame) -> None:
-        """Send a frame to all who subscribed to its topic. Its arrays become read-only and must not change any more.
+        """Send a frame to all who subscribed to its topic.
 
         A status goes out with the publisher's own queue and drops added.
+
+        Args:
+            frame: its arrays become read-only and must not change any more.
 
         Raises:
             WireError: the frame does not fit the wire format, or the publisher is closed.
@@ -156,10 +178,17 @@ class Publisher:
                 self._outbox.popleft()
                 self._drops["outbox"] += 1
             self._outbox.append(self._message(frame))
-        self._ring()
+        self._wake()
 
     def has_subscribers(self, topic: str) -> bool:
-        """Whether anybody wants a topic now, so that `stack` need not be computed for nobody."""
+        """Whether a topic has subscribers now, so that `stack` need not be computed for nobody.
+
+        Args:
+            topic: "depth", "status" or "stack".
+
+        Returns:
+            True if at least one peer is subscribed to it.
+        """
         with self._changed:
             return self._peers.count(topic) > 0
 
@@ -177,7 +206,15 @@ class Publisher:
             return dict(self._drops)
 
     def wait_for_subscribers(self, n: int, timeout: float | None = None) -> bool:
-        """Wait until at least `n` peers are subscribed to `depth`; False when `timeout` seconds pass before."""
+        """Wait until some peers are subscribed to `depth`.
+
+        Args:
+            n: how many.
+            timeout: seconds to wait; None waits for ever.
+
+        Returns:
+            False if `timeout` passes before.
+        """
         with self._changed:
             return self._changed.wait_for(lambda: self._peers.count("depth") >= n, timeout)
 
@@ -189,23 +226,23 @@ class Publisher:
             self.publish(replace(self._status, end=True))
         with self._changed:
             self._closing = True
-        self._ring()
+        self._wake()
         self._thread.join()
         self._watched.set()
         self._guard.join()
         self._release()
-        self._bell.close()
-        self._bell_rope.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
 
     def _message(self, frame: AnyFrame) -> list[Buffer]:
         parts = encode(frame, stream=self.stream, seq=self._seq[frame.topic], t_publish_ns=time.time_ns())
         self._seq[frame.topic] += 1
         return parts
 
-    def _ring(self) -> None:
-        """Wake the owner of the socket; a bell that is ringing already needs no more."""
+    def _wake(self) -> None:
+        """Wake the thread that owns the socket; a full pipe means that it is being woken already."""
         with contextlib.suppress(BlockingIOError):
-            self._bell_rope.send(b"\0")
+            self._wake_sender.send(b"\0")
 
     def _watch(self) -> None:
         """In a thread of its own, because a flood of subscriptions keeps the owner of the socket inside libzmq."""
@@ -240,11 +277,11 @@ class Publisher:
         try:
             poller = zmq.Poller()
             poller.register(self._socket, zmq.POLLIN)
-            poller.register(self._bell, zmq.POLLIN)
+            poller.register(self._wake_receiver, zmq.POLLIN)
             closing = False
             while not closing:
-                if self._bell.fileno() in dict(poller.poll()):
-                    self._bell.recv(4096)
+                if self._wake_receiver.fileno() in dict(poller.poll()):
+                    self._wake_receiver.recv(4096)
                 self._hear()
                 with self._changed:
                     closing = self._closing
@@ -252,7 +289,7 @@ class Publisher:
                     self._outbox.clear()
                 for parts in messages:
                     self._send(parts)
-            linger_s = self._take_leave(time.monotonic() + LINGER_S)
+            linger_s = self._announce_end(time.monotonic() + LINGER_S)
         finally:
             self._socket.disable_monitor()
             self._socket.close(linger=round(1e3 * linger_s))
@@ -283,8 +320,8 @@ class Publisher:
             self._socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
-    def _take_leave(self, deadline: float) -> float:
-        """See that the end is heard; seconds left for what is still under way.
+    def _announce_end(self, deadline: float) -> float:
+        """Make sure that subscribers receive the last status; returns the seconds left for messages in transit.
 
         A full queue swallows the end like any other message, so it is repeated while that may have happened.
         """

@@ -53,16 +53,21 @@ _PAST_STREAMS = 64
 
 
 class Subscriber:
-    """Receives frames; `with Subscriber("tcp://127.0.0.1:5560") as frames: for frame in frames: …`.
+    """Receives the frames of a publisher; iterate over it. A context manager.
 
     It connects as soon as there is a publisher, and again whenever the connection breaks, while it is being read.
-    Whatever does not follow the wire format is counted and skipped. For use by one thread.
+    Messages that do not follow the wire format are counted and skipped. For use by one thread.
+
+        with Subscriber("tcp://127.0.0.1:5560") as frames:
+            for frame in frames:
+                print(frame)
 
     Attributes:
+        address: what it connects to.
         lost: messages missed so far, in all topics asked for; each frame's own `lost` says how many before it.
         rejected: messages that did not follow the wire format.
         last_rejection: what was wrong with the last of them.
-        streams: how many streams were seen; a publisher that restarts begins a new one, with new `stream` and `seq`.
+        streams: number of streams seen; a publisher that restarts begins a new one, with new `stream` and `seq`.
         ended: whether the newest stream has said that it is over.
     """
 
@@ -78,13 +83,21 @@ class Subscriber:
         follow: bool = False,
         stop: threading.Event | None = None,
     ) -> None:
-        """Connect to `tcp://HOST:PORT` or `ipc://PATH`.
+        """Connect to a publisher.
 
-        Iterating yields `DepthFrame`, `StatusFrame` and `StackFrame` as they come, and stops at the end of the stream,
-        or with `follow` goes on to the publisher's next one; once `stop` is set it ends at once. It raises `WireError`
-        after `timeout` seconds of silence. When this side is slow, up to `receive_hwm` messages wait, each array up to
-        `max_message_bytes`; what comes then is lost. A publisher with keys wants `keys` (our `.key_secret` file, whose
-        `.key` it knows) and `server_key` (its `.key` file).
+        Iterating yields `DepthFrame`, `StatusFrame` and `StackFrame` as they come, and stops at the end of the stream.
+        It raises `WireError` after `timeout` seconds of silence.
+
+        Args:
+            address: `tcp://HOST:PORT` or `ipc://PATH`.
+            topics: of "depth", "status" and "stack".
+            keys: our `.key_secret` file, whose `.key` the publisher knows; where the publisher has keys.
+            server_key: the publisher's `.key` file; goes with `keys`.
+            receive_hwm: messages that may wait when this side is slow; those that come then are lost.
+            max_message_bytes: largest array that is accepted.
+            timeout: seconds of silence after which iterating fails; None waits for ever.
+            follow: go on to the publisher's next stream when one ends.
+            stop: ends the iteration at once when it is set.
 
         Raises:
             WireError: address, topic or keys are unusable.
@@ -143,6 +156,9 @@ class Subscriber:
             self.close()
             raise WireError(f"{address}: cannot be connected to: {str(error).lower()}") from error
 
+    def __repr__(self) -> str:
+        return f"Subscriber({self.address!r}, {', '.join(sorted(self._topics))}, {self.lost} lost)"
+
     def __enter__(self) -> Self:
         return self
 
@@ -163,14 +179,21 @@ class Subscriber:
                 raise WireError(f"{self.address}: nothing came for {self._timeout:g} s; {why}")
 
     def receive(self, timeout: float | None = None) -> AnyFrame | None:
-        """The next frame; None when `timeout` seconds pass before one comes, or when the stream ends unheard because
-        `status` is not among the topics, or when `stop` is set."""
+        """The next frame.
+
+        Args:
+            timeout: seconds to wait; None waits for ever.
+
+        Returns:
+            The frame. None when `timeout` passes before one comes, when the stream ends and `status` is not among the
+            topics, or when `stop` is set.
+        """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
-            self._mind_connection()
+            self._check_connection()
             left_s = deadline - time.monotonic()
             if not self._socket.poll(round(1e3 * max(0.0, min(left_s, self._longest_poll_s)))):
-                self._mind_unfinished()
+                self._check_unfinished()
             else:
                 frame = self._checked(self._parts())
                 if frame is not None and frame.topic in self._topics:
@@ -192,7 +215,7 @@ class Subscriber:
         self._socket.close()
         self._context.term()
 
-    def _mind_connection(self) -> None:
+    def _check_connection(self) -> None:
         """Connect anew where libzmq would not: when it did not understand the publisher, or its keys were refused."""
         with contextlib.suppress(zmq.Again):
             while True:
@@ -210,7 +233,7 @@ class Subscriber:
                 self._socket.disconnect(self.address)
             self._socket.connect(self.address)
 
-    def _mind_unfinished(self) -> None:
+    def _check_unfinished(self) -> None:
         """Hang up on a message that does not end; called when there is no whole one."""
         if self._descriptor is None:
             return

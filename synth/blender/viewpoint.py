@@ -1,11 +1,11 @@
-"""Standpoints in a user's scene: where a camera could stand and see most things within the sweep."""
+"""Viewpoints in a user's scene from which most surfaces lie within the sweep."""
 
 from typing import Any
 
 import numpy as np
 
 from ...capture.calibration import Calibration
-from ..scenes.random_source import Dice
+from ..scenes.random_source import RandomSource
 from ..scenes.scene import Scene
 from .session import RenderError
 
@@ -24,7 +24,7 @@ def find_viewpoint(bpy: Any, scene: Scene, calibration: Calibration) -> np.ndarr
         RenderError: nothing can be seen within the sweep from anywhere that was tried.
     """
     assert scene.blend is not None
-    dice = Dice(scene.seed, scene.index, _VIEWPOINT)
+    rng = RandomSource(scene.seed, scene.index, _VIEWPOINT)
     depsgraph = bpy.context.evaluated_depsgraph_get()
     metres_per_unit = bpy.context.scene.unit_settings.scale_length
     targets = [o for o in bpy.context.scene.objects if o.type == "MESH" and not o.hide_render and o.data.vertices]
@@ -33,11 +33,11 @@ def find_viewpoint(bpy: Any, scene: Scene, calibration: Calibration) -> np.ndarr
     sweep = calibration.sweep
     best, best_score = None, 0.0
     for _ in range(_CANDIDATES):
-        target = dice.pick(targets)
-        vertex = target.data.vertices[dice.integer(0, len(target.data.vertices) - 1)]
+        target = rng.pick(targets)
+        vertex = target.data.vertices[rng.integer(0, len(target.data.vertices) - 1)]
         spot = np.array(target.matrix_world @ vertex.co)
-        distance = 1 / dice.uniform(sweep.far_diopters + 0.1 * sweep.range_diopters, sweep.near_diopters)
-        away = dice.direction()
+        distance = 1 / rng.uniform(sweep.far_diopters + 0.1 * sweep.range_diopters, sweep.near_diopters)
+        away = rng.direction()
         away[2] = abs(away[2]) * 0.7  # from above rather than below
         away /= np.linalg.norm(away)
         pose = _looking(spot + away * distance / metres_per_unit, -away)

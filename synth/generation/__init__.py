@@ -1,1 +1,1 @@
-"""Datasets: what is drawn for each scene, and the job that makes them, process by process."""
+"""Datasets: their configuration, the parameters drawn for each scene, and the generation job."""

@@ -1,4 +1,4 @@
-"""What a dataset is made of: the generation configuration. `draws` has what chance makes of it for one scene.
+"""What a dataset is made of: the generation configuration. `draws` samples one scene's parameters from it.
 
 A configuration is a TOML file; every key has a default. Numbers with two values are ranges: each scene draws its own
 value from them.

@@ -1,4 +1,4 @@
-"""A contact sheet: the scenes of a dataset side by side, as a person wants to see them before training."""
+"""A contact sheet: the scenes of a dataset side by side, for inspection before training."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
-"""What chance makes of a configuration for one scene: lens, sweep and camera, the sensor, and the light."""
+"""Sampling of one scene's parameters from a configuration: lens, sweep, camera, sensor and light."""
 
 from typing import Any
 
 from ...capture.calibration import Breathing, Calibration, Camera, Lens, SweepSettings
 from ...capture.optics import breathing_magnification
-from ..scenes.random_source import Dice
+from ..scenes.random_source import RandomSource
 from ..sensor import Sensor
 from ..sensor.presets import PRESETS
 from .config import ConfigError, GenerationConfig, LightRange, SensorRange
@@ -51,14 +51,14 @@ def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calib
     Raises:
         ConfigError: no lens within the configuration has a blur within `lens.blur_px`.
     """
-    dice = Dice(seed, index, _LENS)
+    rng = RandomSource(seed, index, _LENS)
     camera, lens, sweep = config.camera, config.lens, config.sweep
     for _ in range(_MOST_DRAWS):
-        pitch = dice.uniform(*camera.pixel_pitch_um)
-        focal_length = dice.uniform(*lens.focal_length_mm)
-        f_number = dice.log_uniform(*lens.f_number)
-        far = dice.uniform(*sweep.far_diopters)
-        near = far + dice.uniform(*sweep.range_diopters)
+        pitch = rng.uniform(*camera.pixel_pitch_um)
+        focal_length = rng.uniform(*lens.focal_length_mm)
+        f_number = rng.log_uniform(*lens.f_number)
+        far = rng.uniform(*sweep.far_diopters)
+        near = far + rng.uniform(*sweep.range_diopters)
         fx = 1000 * focal_length / pitch
         drawn = Lens(focal_length_mm=focal_length, f_number=f_number)
         if lens.blur_px[0] <= fx * drawn.aperture_m * (near - far) <= lens.blur_px[1]:
@@ -69,7 +69,7 @@ def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calib
             "widen it, or lens.focal_length_mm, lens.f_number or sweep.range_diopters"
         )
     center = (camera.width / 2, camera.height / 2)
-    breathing = dice.uniform(*sweep.breathing_per_diopter) if dice.chance(sweep.breathing_share) else 0.0
+    breathing = rng.uniform(*sweep.breathing_per_diopter) if rng.chance(sweep.breathing_share) else 0.0
     if breathing_magnification(near, far, breathing) < 0.5:
         raise ConfigError(f"sweep.breathing_per_diopter ({breathing:g}) shrinks the image below half its size")
     return Calibration(
@@ -85,11 +85,11 @@ def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calib
         lens=drawn,
         sweep=SweepSettings(
             waveform=sweep.waveform,
-            frequency_hz=dice.log_uniform(*sweep.frequency_hz),
+            frequency_hz=rng.log_uniform(*sweep.frequency_hz),
             far_diopters=far,
             near_diopters=near,
             sync="trigger",
-            delay_us=round(dice.uniform(*sweep.delay_us)),
+            delay_us=round(rng.uniform(*sweep.delay_us)),
         ),
         breathing=Breathing(scale_per_diopter=breathing, center=center),
     )
@@ -99,10 +99,10 @@ def sample_window(seed: int, index: int, config: GenerationConfig, calibration: 
     """The calibration of the part of the sensor that is rendered; the same where that is all of it."""
     if config.camera.window is None:
         return calibration
-    dice = Dice(seed, index, _WINDOW)
+    rng = RandomSource(seed, index, _WINDOW)
     camera, breathing, window = calibration.camera, calibration.breathing, config.camera.window
-    left = dice.integer(0, camera.width - window.width)
-    top = dice.integer(0, camera.height - window.height)
+    left = rng.integer(0, camera.width - window.width)
+    top = rng.integer(0, camera.height - window.height)
     cut = camera.model_copy(
         update={"width": window.width, "height": window.height, "cx": camera.cx - left, "cy": camera.cy - top}
     )
@@ -114,10 +114,10 @@ def sample_window(seed: int, index: int, config: GenerationConfig, calibration: 
 
 def sample_sensor(seed: int, index: int, variant: int, config: GenerationConfig) -> tuple[Sensor, float]:
     """Sensor of one recording of a scene, and the illumination of the scene in lux."""
-    return draw_sensor(Dice(seed, index, _SENSOR, variant), config.sensor, config.light)
+    return draw_sensor(RandomSource(seed, index, _SENSOR, variant), config.sensor, config.light)
 
 
-def draw_sensor(dice: Dice, chosen: SensorRange, light: LightRange) -> tuple[Sensor, float]:
+def draw_sensor(rng: RandomSource, chosen: SensorRange, light: LightRange) -> tuple[Sensor, float]:
     """Some sensor within ranges, and some illumination in lux."""
     values: dict[str, Any] = {} if chosen.preset is None else PRESETS[chosen.preset].model_dump()
     for name, anything in _ANY_SENSOR.items():
@@ -125,12 +125,12 @@ def draw_sensor(dice: Dice, chosen: SensorRange, light: LightRange) -> tuple[Sen
         if span is None:
             continue
         by_ratio = name in _BY_RATIO and span[0] > 0
-        values[name] = dice.log_uniform(*span) if by_ratio else dice.uniform(*span)
+        values[name] = rng.log_uniform(*span) if by_ratio else rng.uniform(*span)
     if chosen.preset is None and chosen.on_threshold is None:  # the lower of two: most sensors are set well below 1
-        values["on_threshold"] = min(values["on_threshold"], dice.log_uniform(*_ANY_SENSOR["on_threshold"]))
+        values["on_threshold"] = min(values["on_threshold"], rng.log_uniform(*_ANY_SENSOR["on_threshold"]))
     if chosen.preset is None and chosen.off_threshold is None:
         low, high = _ANY_SENSOR["off_threshold"]
-        drawn = values["on_threshold"] * dice.log_uniform(1 / _ASYMMETRY, _ASYMMETRY)
+        drawn = values["on_threshold"] * rng.log_uniform(1 / _ASYMMETRY, _ASYMMETRY)
         values["off_threshold"] = min(max(drawn, low), high)
     values["resolution_us"] = round(values["resolution_us"])
-    return Sensor.model_validate(values), dice.log_uniform(*light.illuminance_lux)
+    return Sensor.model_validate(values), rng.log_uniform(*light.illuminance_lux)

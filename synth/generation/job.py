@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...capture.errors import SweepdepthError
-from ...capture.files.dataset import DiskFullError, Manifest, create_dataset, remove_leavings, versions
+from ...capture.files.dataset import DiskFullError, Manifest, create_dataset, remove_partial_scenes, versions
 from ..blender import session
 from .config import ConfigError, GenerationConfig
 from .inputs import check_inputs
@@ -125,6 +125,10 @@ def generate(
     """Make what is missing of the scenes 0 … `scenes` − 1 of a dataset.
 
     Args:
+        folder: of the dataset; made if it is not there.
+        scenes: total number of scenes.
+        seed: of all random choices; scene i depends on it, on i and on `config` alone.
+        config: what scenes are like.
         workers: processes on this machine; as many as it has cores and memory for unless given.
         scheduler: address of a running dask scheduler, in place of workers here.
         time_limit_s: a scene that takes longer is ended.
@@ -132,6 +136,9 @@ def generate(
             2000 where patches are rendered.
         on_progress: called after every scene, from this thread.
         maker: "module:function" that makes one scene; see `SceneProcess`.
+
+    Returns:
+        What was made, and what was skipped after two failures.
 
     Raises:
         RecordingError: the folder holds another dataset, or cannot be written.
@@ -175,7 +182,7 @@ def generate(
                         elapsed = time.monotonic() - start
                         on_progress(JobProgress(tally.made, len(tally.skipped), len(missing), elapsed, slots))
         finally:
-            remove_leavings(dataset.folder)
+            remove_partial_scenes(dataset.folder)
     return JobReport(
         folder=dataset.folder,
         made=tally.made,

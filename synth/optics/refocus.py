@@ -147,7 +147,7 @@ def shift_and_add(
 def shift_and_add_numpy(
     views: np.ndarray, columns: np.ndarray, rows: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:  # (S, H, W)
-    """What `shift_and_add` computes, for all rows, in words of NumPy."""
+    """What `shift_and_add` computes, for all rows, in plain NumPy."""
     j, i = columns.astype(int), rows.astype(int)
     right, below = columns - j, rows - i
     k = np.arange(len(views))[:, None, None]

@@ -1,1 +1,1 @@
-"""What is in a scene, and what chance puts there."""
+"""What is in a scene, and how scenes are sampled."""

@@ -1,4 +1,4 @@
-"""Procedural scenes: everything that chance decides about them, from a seed, a number and a configuration."""
+"""Procedural scenes: sampled from a seed, a number and a configuration."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 from ...capture.calibration import Calibration
 from ...capture.errors import SweepdepthError
 from . import appearance
-from .bodies import BODIES, THIN, Painter, body, body_at, wall
+from .bodies import BODIES, THIN, SceneContext, body, body_at, wall
 from .frustum import Frustum
-from .random_source import Dice
+from .random_source import RandomSource
 from .scene import Adversity, BlendFile, Lamp, Scene, SceneKind, Shape, Thing
 
 _SCENE = 10  # the scene's own stream of random numbers
@@ -69,30 +69,30 @@ def find_assets(folder: Path) -> tuple[Path, ...]:
 def sample_scene(seed: int, index: int, config: SceneConfig, calibration: Calibration) -> Scene:
     """Scene number `index` of a dataset: it depends on these four alone.
 
-    The calibration tells what the camera sees: depths spread evenly in diopters over its sweep and a little beyond,
+    The calibration decides what the camera sees: depths spread evenly in diopters over its sweep and a little beyond,
     sizes and textures are chosen in pixels.
     """
-    dice = Dice(seed, index, _SCENE)
-    key = dice.log_uniform(*config.key)
+    rng = RandomSource(seed, index, _SCENE)
+    key = rng.log_uniform(*config.key)
     if config.blend is not None:
         blend = BlendFile(path=config.blend, viewpoint=config.viewpoint)
         return Scene(seed=seed, index=index, key=key, blend=blend)
     frustum = Frustum.of(calibration, config.beyond, config.farthest_m)
-    kind = dice.weighted(KINDS)
+    kind = rng.weighted(KINDS)
     adversities: list[Adversity] = ["repetition", "transparency", "mirror"]
-    adversity = dice.pick(adversities) if dice.chance(config.adversarial) else None
-    lamps, sky = appearance.light(dice, frustum)
-    repeated = appearance.material(dice, frustum, frustum.middle, regular=True) if adversity == "repetition" else None
+    adversity = rng.pick(adversities) if rng.chance(config.adversarial) else None
+    lamps, sky = appearance.light(rng, frustum)
+    repeated = appearance.material(rng, frustum, frustum.middle, regular=True) if adversity == "repetition" else None
     low, high = config.objects
-    crowd = round(dice.log_uniform(low, high)) if low else dice.integer(low, high)
-    painter = Painter(dice, frustum, crowd, config.assets, config.asset_share, repeated)
-    things = [_sky_shell(dice, frustum, config.farthest_m, sky.above), *_LAYOUTS[kind](painter)]
-    if dice.chance(0.4):
-        things += [body(painter, dice.weighted(THIN)) for _ in range(dice.integer(1, 4))]
+    crowd = round(rng.log_uniform(low, high)) if low else rng.integer(low, high)
+    context = SceneContext(rng, frustum, crowd, config.assets, config.asset_share, repeated)
+    things = [_sky_shell(rng, frustum, config.farthest_m, sky.above), *_LAYOUTS[kind](context)]
+    if rng.chance(0.4):
+        things += [body(context, rng.weighted(THIN)) for _ in range(rng.integer(1, 4))]
     if adversity == "transparency":
-        things += [body(painter, solid, appearance.glass(dice)) for solid in ("card", "sphere", "box", "blob")]
+        things += [body(context, solid, appearance.glass(rng)) for solid in ("card", "sphere", "box", "blob")]
     if adversity == "mirror":
-        things += [body(painter, "card", appearance.mirror()) for _ in range(dice.integer(1, 3))]
+        things += [body(context, "card", appearance.mirror()) for _ in range(rng.integer(1, 3))]
     return Scene(
         seed=seed,
         index=index,
@@ -100,12 +100,12 @@ def sample_scene(seed: int, index: int, config: SceneConfig, calibration: Calibr
         adversity=adversity,
         key=key,
         things=tuple(things),
-        lamps=tuple(_brought_inside(lamp, things) for lamp in lamps),
+        lamps=tuple(_moved_inside(lamp, things) for lamp in lamps),
         sky=sky,
     )
 
 
-def _brought_inside(lamp: Lamp, things: list[Thing]) -> Lamp:
+def _moved_inside(lamp: Lamp, things: list[Thing]) -> Lamp:
     """The lamp, moved towards the camera until it stands before every wall: one behind would leave it in the dark."""
     if lamp.kind == "sun":
         return lamp
@@ -120,105 +120,105 @@ def _brought_inside(lamp: Lamp, things: list[Thing]) -> Lamp:
     return lamp.model_copy(update={"position": (x, y, z)})
 
 
-def _sky_shell(dice: Dice, frustum: Frustum, farthest_m: float, radiance: float) -> Thing:
+def _sky_shell(rng: RandomSource, frustum: Frustum, farthest_m: float, radiance: float) -> Thing:
     """A sphere about everything, as far away as the range allows, so that depth is finite everywhere."""
     radius = 0.999 * farthest_m
-    feature = frustum.metres(dice.log_uniform(8.0, appearance.COARSEST_PX), 1 / radius)
+    feature = frustum.metres(rng.log_uniform(8.0, appearance.COARSEST_PX), 1 / radius)
     return Thing(
         body=Shape(kind="shell", size=(2 * radius, 2 * radius, 2 * radius)),
         position=(0.0, 0.0, 0.0),
-        material=appearance.backdrop(dice, feature, radiance),
+        material=appearance.backdrop(rng, feature, radiance),
         scenery=True,
     )
 
 
-def _bodies(painter: Painter, share: float = 1.0) -> list[Thing]:
-    return [body(painter) for _ in range(round(share * painter.crowd))]
+def _bodies(context: SceneContext, share: float = 1.0) -> list[Thing]:
+    return [body(context) for _ in range(round(share * context.crowd))]
 
 
-def _room(painter: Painter) -> list[Thing]:
+def _room(context: SceneContext) -> list[Thing]:
     """Walls, floor and perhaps a ceiling that meet at a back wall, with things between them."""
-    dice = painter.dice
-    back = painter.diopters(0.0, 0.45)
-    tilt = 0.3 * painter.frustum.range
+    rng = context.rng
+    back = context.diopters(0.0, 0.45)
+    tilt = 0.3 * context.frustum.range
 
     def side() -> float:
-        return dice.uniform(0.0, 1.1) * (painter.frustum.near - back)
+        return rng.uniform(0.0, 1.1) * (context.frustum.near - back)
 
-    things = [wall(painter, *(max(back + dice.uniform(-tilt, tilt), 0.5 * back) for _ in range(4)))]
+    things = [wall(context, *(max(back + rng.uniform(-tilt, tilt), 0.5 * back) for _ in range(4)))]
     # Each other surface passes through the back wall somewhere beside the middle and comes nearer towards one edge.
-    slopes = {"left": side(), "right": side(), "bottom": side(), "top": side() if dice.chance(0.5) else None}
+    slopes = {"left": side(), "right": side(), "bottom": side(), "top": side() if rng.chance(0.5) else None}
     for edge, slope in slopes.items():
         if slope is None:
             continue
         rise = back + slope
-        fall = back - slope * dice.uniform(0.5, 1.5) - 0.1 * painter.frustum.range
+        fall = back - slope * rng.uniform(0.5, 1.5) - 0.1 * context.frustum.range
         across = (rise + fall) / 2
         edges = {"left": across, "right": across, "top": across, "bottom": across}
         opposite = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}[edge]
         edges[edge], edges[opposite] = rise, fall
-        things.append(wall(painter, edges["left"], edges["right"], edges["top"], edges["bottom"]))
-    return things + _bodies(painter, 0.7)
+        things.append(wall(context, edges["left"], edges["right"], edges["top"], edges["bottom"]))
+    return things + _bodies(context, 0.7)
 
 
-def _open(painter: Painter) -> list[Thing]:
+def _open(context: SceneContext) -> list[Thing]:
     """Ground to the horizon under an open sky."""
-    dice, f = painter.dice, painter.frustum
-    bottom = painter.diopters(0.5, 1.1)
-    horizon = dice.uniform(-0.1, 0.6)  # of the frame's height, from the top
+    rng, f = context.rng, context.frustum
+    bottom = context.diopters(0.5, 1.1)
+    horizon = rng.uniform(-0.1, 0.6)  # of the frame's height, from the top
     top = bottom - bottom / (1.0 - horizon)  # 1/z = 0 at the horizon
-    roll = dice.uniform(-0.15, 0.15) * f.range
+    roll = rng.uniform(-0.15, 0.15) * f.range
     middle = (top + bottom) / 2
-    bumps = f.metres(dice.log_uniform(2, 20), bottom) if dice.chance(0.5) else 0.0
-    return [wall(painter, middle - roll, middle + roll, top, bottom, bumps), *_bodies(painter)]
+    bumps = f.metres(rng.log_uniform(2, 20), bottom) if rng.chance(0.5) else 0.0
+    return [wall(context, middle - roll, middle + roll, top, bottom, bumps), *_bodies(context)]
 
 
-def _planes(painter: Painter) -> list[Thing]:
+def _planes(context: SceneContext) -> list[Thing]:
     """Large tilted planes before one another."""
-    dice = painter.dice
-    things = [wall(painter, *(painter.diopters(0.0, 0.5) for _ in range(4)))]
-    for _ in range(dice.integer(3, 9)):
-        f, diopters = painter.frustum, painter.diopters()
-        where = f.point(dice.uniform(0, f.width), dice.uniform(0, f.height), diopters)
-        kind = "sheet" if dice.chance(0.3) else "card"
-        things.append(body_at(painter, kind, where, dice.log_uniform(0.2, 0.7) * f.width, diopters))
-    return things + _bodies(painter, 0.2)
+    rng = context.rng
+    things = [wall(context, *(context.diopters(0.0, 0.5) for _ in range(4)))]
+    for _ in range(rng.integer(3, 9)):
+        f, diopters = context.frustum, context.diopters()
+        where = f.point(rng.uniform(0, f.width), rng.uniform(0, f.height), diopters)
+        kind = "sheet" if rng.chance(0.3) else "card"
+        things.append(body_at(context, kind, where, rng.log_uniform(0.2, 0.7) * f.width, diopters))
+    return things + _bodies(context, 0.2)
 
 
-def _clutter(painter: Painter) -> list[Thing]:
+def _clutter(context: SceneContext) -> list[Thing]:
     """Things of all sizes at all depths before a tilted wall."""
-    return [wall(painter, *(painter.diopters(0.0, 0.3) for _ in range(4))), *_bodies(painter, 1.4)]
+    return [wall(context, *(context.diopters(0.0, 0.3) for _ in range(4))), *_bodies(context, 1.4)]
 
 
-def _tabletop(painter: Painter) -> list[Thing]:
+def _tabletop(context: SceneContext) -> list[Thing]:
     """A table seen at a grazing angle, things standing on it, and perhaps a wall behind."""
-    dice, f = painter.dice, painter.frustum
-    top, bottom = painter.diopters(-0.2, 0.35), painter.diopters(0.75, 1.1)
-    roll = dice.uniform(-0.15, 0.15) * f.range
+    rng, f = context.rng, context.frustum
+    top, bottom = context.diopters(-0.2, 0.35), context.diopters(0.75, 1.1)
+    roll = rng.uniform(-0.15, 0.15) * f.range
     middle = (top + bottom) / 2
-    things = [wall(painter, middle - roll, middle + roll, top, bottom)]
-    if dice.chance(0.6):
-        things.append(wall(painter, *(painter.diopters(0.0, 0.4) for _ in range(4))))
-    for _ in range(painter.crowd):
-        y = dice.uniform(0.05, 0.95)
+    things = [wall(context, middle - roll, middle + roll, top, bottom)]
+    if rng.chance(0.6):
+        things.append(wall(context, *(context.diopters(0.0, 0.4) for _ in range(4))))
+    for _ in range(context.crowd):
+        y = rng.uniform(0.05, 0.95)
         diopters = min(max(top + (bottom - top) * y, f.far), f.near)
-        pixels = dice.log_uniform(0.05, 0.3) * f.width
+        pixels = rng.log_uniform(0.05, 0.3) * f.width
         # It stands on the table with its foot at y, so its middle is half its height above.
-        where = f.point(dice.uniform(0, f.width), y * f.height - 0.4 * pixels, diopters)
-        things.append(body_at(painter, dice.weighted(BODIES), where, pixels, diopters))
+        where = f.point(rng.uniform(0, f.width), y * f.height - 0.4 * pixels, diopters)
+        things.append(body_at(context, rng.weighted(BODIES), where, pixels, diopters))
     return things
 
 
-def _relief(painter: Painter) -> list[Thing]:
+def _relief(context: SceneContext) -> list[Thing]:
     """One wavy surface that fills the view, and a few things before it."""
-    dice, f = painter.dice, painter.frustum
-    middle = painter.diopters(0.15, 0.75)
-    edges = [max(middle + dice.uniform(-0.2, 0.2) * f.range, f.far) for _ in range(4)]
-    height = min(dice.uniform(0.2, 1.0) * f.range / middle**2, 0.5 / middle)
-    return [wall(painter, *edges, bumps_m=height), *_bodies(painter, 0.3)]
+    rng, f = context.rng, context.frustum
+    middle = context.diopters(0.15, 0.75)
+    edges = [max(middle + rng.uniform(-0.2, 0.2) * f.range, f.far) for _ in range(4)]
+    height = min(rng.uniform(0.2, 1.0) * f.range / middle**2, 0.5 / middle)
+    return [wall(context, *edges, bumps_m=height), *_bodies(context, 0.3)]
 
 
-_LAYOUTS: dict[SceneKind, Callable[[Painter], list[Thing]]] = {
+_LAYOUTS: dict[SceneKind, Callable[[SceneContext], list[Thing]]] = {
     "room": _room,
     "open": _open,
     "planes": _planes,

@@ -200,7 +200,7 @@ def advance(
 
 
 def advance_numpy(array: PixelArray, frames: np.ndarray, times_us: np.ndarray) -> np.ndarray:
-    """The same as `advance`, by the kernel's NumPy twin."""
+    """The same as `advance`, by the NumPy reference."""
     return advance(array, frames, times_us, expose_numpy)
 
 

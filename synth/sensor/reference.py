@@ -1,4 +1,4 @@
-"""The readable twin of `sensor_kernel`: a whole frame at a time, in NumPy, for reading and for tests.
+"""The readable reference of `sensor_kernel`: a whole frame at a time, in NumPy, for reading and for tests.
 
 Both do the same arithmetic in the same order and draw the same random numbers, so they agree to the bit without
 randomness; with it, the two libraries' `log` and `cos` may differ in the last place.

@@ -25,7 +25,7 @@ from sweepdepth.capture.files.dataset import (
     open_dataset,
     read_scene,
     read_truth,
-    remove_leavings,
+    remove_partial_scenes,
     scene_path,
     write_scene,
 )
@@ -222,6 +222,6 @@ dataset.write_scene(Path({str(tmp_path / "scene_000000.h5")!r}), scene)
     assert not (tmp_path / "scene_000000.h5").exists()
     assert len(list(tmp_path.glob(".scene_000000*"))) == 1
     mine = PartialFile(tmp_path / "scene_000001.h5", force=True)
-    remove_leavings(tmp_path)
+    remove_partial_scenes(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [mine.path.name, "other.h5"]
     mine.discard()

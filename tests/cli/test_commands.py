@@ -403,5 +403,5 @@ def test_the_doctor_finds_this_installation_well():
     found = {line["what"]: line for line in map(json.loads, out.splitlines())}
     for part in ("python", "recordings", "compiled loops", "depth", "wire", "keys", "cameras", "disk"):
         assert found[part]["verdict"] == "ok", found[part]
-    assert "frames" in found["depth"]["told"]
+    assert "frames" in found["depth"]["message"]
     assert {name for name in found if name.startswith("extra ")} >= {"extra train", "extra view", "extra export"}

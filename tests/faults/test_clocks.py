@@ -193,7 +193,7 @@ def test_a_sensors_clock_jumps_in_a_stream(tmp_path: Path, lens: str, chance: Ra
     saw(
         "the sensor's clock jumps in a live stream",
         "by 2 s to 2 hours, forward and then back, while it is recorded",
-        "told as a gap; time goes on; all of it is in the recording",
+        "reported as a gap; time goes on; all of it is in the recording",
     )
 
 

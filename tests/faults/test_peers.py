@@ -112,12 +112,12 @@ def test_peers_with_other_keys_or_none(tmp_path: Path, make_frame: FrameMaker, c
         new_keys(name, tmp_path)
     (tmp_path / "clients").mkdir()
     (tmp_path / "alice.key").rename(tmp_path / "clients" / "alice.key")
-    strangers = [
+    intruders = [
         ("a client without keys", None, None, "hangs up: no publisher, or not with these keys"),
         ("a client that takes another for the publisher", "alice", "mallory", "not with these keys"),
         ("a client that is not on the list", "mallory", "server", "the publisher does not know our key"),
     ]
-    chance.shuffle(strangers)
+    chance.shuffle(intruders)
     with (
         Publisher(ANY_PORT, tmp_path / "server.key_secret", tmp_path / "clients") as publisher,
         Subscriber(
@@ -126,18 +126,18 @@ def test_peers_with_other_keys_or_none(tmp_path: Path, make_frame: FrameMaker, c
     ):
         assert publisher.wait_for_subscribers(1, timeout=30)
         with unharmed(publisher, alice, make_frame):
-            for what, name, server, why in strangers:
+            for what, name, server, why in intruders:
                 with Subscriber(
                     publisher.address,
                     keys=tmp_path / f"{name}.key_secret" if name else None,
                     server_key=tmp_path / f"{server}.key" if server else None,
-                ) as stranger:
+                ) as intruder:
                     until = time.monotonic() + 30
-                    while why not in stranger.trouble and time.monotonic() < until:
-                        assert stranger.receive(0.1) is None, what
-                    assert why in stranger.trouble, what
+                    while why not in intruder.trouble and time.monotonic() < until:
+                        assert intruder.receive(0.1) is None, what
+                    assert why in intruder.trouble, what
                 assert publisher.subscribers == 1
-                saw("wrong keys", "none, another server's key, a client that is not on the list", "told why in a line")
+                saw("wrong keys", "none, another server's key, a client that is not on the list", "a line says why")
 
 
 # Against subscribers
@@ -242,7 +242,11 @@ def test_parts_that_are_too_large(make_frame: FrameMaker):
             next(iter(subscriber))
         # The sender's copy is among it.
         assert psutil.Process().memory_info().rss - before < 250 << 20
-    saw("a message is too large", "one part of 200 MB to a subscriber that takes 1 kB", "never taken in, silence told")
+    saw(
+        "a message is too large",
+        "one part of 200 MB to a subscriber that takes 1 kB",
+        "never accepted; silence reported",
+    )
 
 
 # Against the publisher

@@ -1,4 +1,4 @@
-"""What is fuzzed: every door through which something from outside comes in, and a process to try it in.
+"""What is fuzzed: every reader of files and messages from outside, and a process to try it in.
 
 Run as a program this file is that process: for each line `[reader, path]` on its standard input, in JSON, it answers
 with a line `[outcome, text]`. The outcomes are "result", "error" for one of our own errors, and "bug".

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("examples") / "here"
-    told = lay_out(path)
-    assert {entry.name for entry in path.iterdir()} == set(told)
+    contents = lay_out(path)
+    assert {entry.name for entry in path.iterdir()} == set(contents)
     return path
 
 

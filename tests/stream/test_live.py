@@ -150,7 +150,7 @@ class LensPeer:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def tell(self, **order: Any) -> dict[str, Any]:
+    def ask(self, **order: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -158,7 +158,7 @@ class LensPeer:
         return json.loads(self._process.stdout.readline())
 
     def state(self) -> dict[str, Any]:
-        return self.tell(state=True)
+        return self.ask(state=True)
 
     @property
     def sweeps(self) -> bool:
@@ -258,13 +258,13 @@ def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, s
         assert "camera: reconnected once" in heard.warnings
 
         # The lens is unplugged: without it there is no depth, whatever the camera sees.
-        lens.tell(unplug=True)
+        lens.ask(unplug=True)
         wait_until(lambda: "lens disconnected" in heard.warnings)
         without_lens = len(heard.depth)
         n_status = len(heard.status)
         wait_until(lambda: len(heard.status) >= n_status + 2)
         assert len(heard.depth) <= without_lens + 2  # one that waited, and one under way
-        lens.tell(plug=True, powered=False)
+        lens.ask(plug=True, powered=False)
         wait_until(lambda: len(heard.depth) >= without_lens + 5)
         assert lens.sweeps
         assert "lens reconnected" in heard.warnings  # once, or twice where the machine is busy

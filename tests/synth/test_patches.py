@@ -23,7 +23,7 @@ from sweepdepth.synth.patches.rays_numpy import cast_numpy
 from sweepdepth.synth.patches.render import Caster
 from sweepdepth.synth.patches.sampling import KINDS
 from sweepdepth.synth.patches.scene import OUTLINE_STEPS, Patch, PatchScene, diamond_angle, outline_directions
-from sweepdepth.synth.scenes.random_source import Dice
+from sweepdepth.synth.scenes.random_source import RandomSource
 
 FAR, NEAR = 0.5, 2.5
 SMALL = GenerationConfig.parse(
@@ -236,7 +236,7 @@ def test_textures_have_the_spectra_of_photographs():
     slopes = []
     frequency = np.hypot(np.fft.fftfreq(textures.SIZE)[:, None], np.fft.rfftfreq(textures.SIZE))
     for seed in range(12):
-        image = textures._leaves(Dice(seed))
+        image = textures._leaves(RandomSource(seed))
         assert image.min() >= 0
         assert image.max() <= 1
         power = np.abs(np.fft.rfft2(image - image.mean())) ** 2
@@ -252,7 +252,7 @@ def test_outlines_close_and_directions_are_those_of_the_diamond():
         diamond_angle(np.cos(angle[:-1]), np.sin(angle[:-1])), 4 * np.arange(OUTLINE_STEPS) / OUTLINE_STEPS, atol=1e-9
     )
     for seed in range(50):
-        shape = outlines.outline(Dice(seed))
+        shape = outlines.outline(RandomSource(seed))
         assert shape.min() > 0.1
         assert shape.max() < 4
         assert shape[0] == pytest.approx(shape[-1], abs=1e-4)

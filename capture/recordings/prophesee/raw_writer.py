@@ -1,6 +1,6 @@
 """Prophesee RAW files, written in EVT2 with their triggers.
 
-Not EVT3: its clock has 24 bits and overflows every 17 seconds, so that pauses could not be told by other programs.
+Not EVT3: its clock has 24 bits and overflows every 17 seconds, so that other programs could not recognise pauses.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Baselines: what depth costs without events, without a network, or without looking at all."""
+"""Baselines: depth from conventional frames, from aperture pairs, and a constant."""
 
 from .constant import Constant, fit_constant
 from .coupled import CoupledDifferentiation

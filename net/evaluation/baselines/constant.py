@@ -1,4 +1,4 @@
-"""The least a method must beat: one inverse depth everywhere, whatever is seen."""
+"""The baseline that every method must beat: one inverse depth everywhere."""
 
 import math
 from collections.abc import Iterable
