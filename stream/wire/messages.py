@@ -59,16 +59,7 @@ class _Model(BaseModel):
 
 
 class CameraInfo(_Model):
-    """The pinhole geometry of the depth map; pixel centres lie at +0.5.
-
-    Attributes:
-        width: in pixels.
-        height: in pixels.
-        fx: focal length in pixels, horizontally.
-        fy: focal length in pixels, vertically.
-        cx: principal point in pixels.
-        cy: principal point in pixels.
-    """
+    """The pinhole geometry of the depth map; pixel centres lie at +0.5."""
 
     width: Pixels
     height: Pixels
@@ -81,11 +72,7 @@ class CameraInfo(_Model):
 
 
 class StreamInfo(_Model):
-    """What the frames of one stream share: the camera, the range of the sweep, and the estimator.
-
-    Attributes:
-        camera: geometry of the depth map.
-    """
+    """What the frames of one stream share: the camera, the range of the sweep, and who estimates."""
 
     camera: CameraInfo
     far_diopters: Annotated[float, Field(ge=0)]
