@@ -50,8 +50,8 @@ def _take_page() -> tuple[Path, bool] | None:
 
 def _with_page(name: str, command: str, path: Path, force: bool) -> None:
     """Run a benchmark and write its page, also when it was stopped or failed: then with what was printed until then."""
+    from sweepdepth.capture.atomic import PartialFile
     from sweepdepth.capture.errors import SweepdepthError
-    from sweepdepth.capture.recordings.atomic import PartialFile
 
     from ._page import Caught, catching, load, write_page
 

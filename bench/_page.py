@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweepdepth.capture import page as html
+from sweepdepth.capture.reporting import html
 
 PACKAGES = ("sweepdepth", "numpy", "numba", "h5py", "dv-processing", "pyzmq", "torch", "openvino", "bpy")
 _RULE = re.compile(r"^\|(\s*:?-+:?\s*\|)+$")
@@ -159,7 +159,7 @@ def machine() -> dict[str, str]:
 
 
 def load() -> str:
-    """How busy the machine is with everything, as the system tells it."""
+    """How busy the machine is with everything, as the system reports it."""
     one, five, _ = os.getloadavg()
     return f"{one:.1f} in the last minute, {five:.1f} in the last five; {_cores()} cores"
 

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from sweepdepth.capture.dataset import open_dataset
+from sweepdepth.capture.files.dataset import open_dataset
 from sweepdepth.net.architecture import EvidenceConfig
 from sweepdepth.net.training import SweepSource, TrainingConfig, loss, train
 from sweepdepth.net.training.data import split_scenes

@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sweepdepth import Calibration, EventFocalStack
-from sweepdepth.capture import stack_kernel
 from sweepdepth.capture.events import make_events
-from sweepdepth.capture.stack import Polarity
+from sweepdepth.capture.stack import Polarity, kernel
 from sweepdepth.capture.sweeps import Direction, Sweep
 
 LENS = """
@@ -90,7 +89,7 @@ def main() -> None:
         return rate(lambda: EventFocalStack.build(of, at, bins, polarity), len(of), options.repeats)
 
     def twin() -> None:
-        EventFocalStack.empty(sweep("triangle", 0.0), bins)._add(fewer, stack_kernel.accumulate_numpy)
+        EventFocalStack.empty(sweep("triangle", 0.0), bins)._add(fewer, kernel.accumulate_numpy)
 
     add_at = rate(lambda: np_add_at_voxel_grid(fewer, bins, 640, 480), len(fewer), 2)
     scaled = (bins - 1) * (events["timestamp"] - START) / DURATION_US

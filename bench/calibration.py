@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from sweepdepth import Calibration
-from sweepdepth.capture.calibrating import Calibrated, Target, calibrate
-from sweepdepth.capture.calibrating.report import calibration_figure
 from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join
 from sweepdepth.capture.optics import breathing_magnification
-from sweepdepth.capture.pictures import save_figure
 from sweepdepth.capture.recordings import write_recording
-from sweepdepth.synth.planes import TextureKind, make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.capture.reporting.figures import save_figure
+from sweepdepth.capture.target_calibration import Calibrated, Target, calibrate
+from sweepdepth.capture.target_calibration.report import calibration_figure
+from sweepdepth.synth.optics.planes import TextureKind, make_texture, plane_images
 from sweepdepth.synth.sensor import advance, expose_first, finish
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 EPOCH_US = 1_763_000_000_000_000

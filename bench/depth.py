@@ -15,10 +15,10 @@ from rich.table import Table
 
 from sweepdepth.net.cases import find_cases
 from sweepdepth.net.estimators import make_estimator
-from sweepdepth.net.evaluation import Evaluation, evaluate
-from sweepdepth.net.methods import EstimatorMethod, Method, as_method
+from sweepdepth.net.evaluation.evaluate import Evaluation, evaluate
+from sweepdepth.net.evaluation.methods import EstimatorMethod, Method, as_method
+from sweepdepth.net.evaluation.tables import OVERVIEW, overview_row
 from sweepdepth.net.network import load_network
-from sweepdepth.net.tables import OVERVIEW, overview_row
 
 
 def main() -> None:

@@ -3,15 +3,15 @@
 Textured planes at four distances, side by side, are swept by a lens; the events go through the runtime's own watch,
 tracker and estimator. Flicker: light of 100 Hz, whose amplitude is "depth" of its mean, with and without averaging.
 Motion: a texture that slides sideways by so many pixels in a sweep. "error" is the median of the depth's error, "RMSE"
-its root mean square, both of the sweep range; "coverage" the share of pixels with an answer; "told" is the quality
+its root mean square, both of the sweep range; "coverage" the share of pixels with an answer; "quality" is the one
 that the watch gives frames, 1 being undisturbed. "cost" is that of random events at 640×480, 20 million a second.
 
-With `--seeds N` instead: in how many of N other scenes flicker and motion were told.
+With `--seeds N` instead: in how many of N other scenes flicker and motion were reported.
 """
 
 import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,9 +24,9 @@ from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join, make_events
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import Span, make_tracker
 from sweepdepth.net.polarity import estimate_depth
-from sweepdepth.synth.planes import TextureKind, make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
-from sweepdepth.synth.sensor import advance, expose_first, finish
+from sweepdepth.synth.optics.planes import TextureKind, make_texture, plane_images
+from sweepdepth.synth.sensor import expose_sequence
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import Flicker, SimulatedRecording, focus_steps, simulate_sweeps
 
 PLACES = (0.2, 0.4, 0.6, 0.8)
@@ -84,19 +84,17 @@ def slide(
     middle = calibration.sweep.far_diopters + calibration.sweep.range_diopters / 2
     still = np.zeros((2, calibration.camera.height, calibration.camera.width), np.float32)
     triggers = simulate_sweeps(still, calibration, PRESETS[sensor], sweeps=SWEEPS, seed=seed).triggers
-    array, parts = None, []
-    for i in range(SWEEPS):
-        along = i + np.linspace(0, 1, len(focus))
-        images = []
-        for at, phi in zip(along, focus if i % 2 == 0 else focus[::-1], strict=True):
-            shift = texture.shift + 2 * np.pi * texture.frequency[:, 0] * px_per_sweep * at
-            images.append(plane_images(replace(texture, shift=shift), calibration, [phi], middle)[0])
-        times = along * calibration.sweep.duration_us
-        if array is None:
-            array = expose_first(PRESETS[sensor], images[0], times[0], seed=seed)
-        parts.append(advance(array, np.array(images[1:]), times[1:]))
-    assert array is not None
-    return SimulatedRecording(calibration, join([*parts, finish(array)]), triggers)
+
+    def passes() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i in range(SWEEPS):
+            along = i + np.linspace(0, 1, len(focus))
+            images = []
+            for at, phi in zip(along, focus if i % 2 == 0 else focus[::-1], strict=True):
+                shift = texture.shift + 2 * np.pi * texture.frequency[:, 0] * px_per_sweep * at
+                images.append(plane_images(replace(texture, shift=shift), calibration, [phi], middle)[0])
+            yield np.array(images), along * calibration.sweep.duration_us
+
+    return SimulatedRecording(calibration, expose_sequence(PRESETS[sensor], passes(), seed=seed), triggers)
 
 
 def run(recording: SimulatedRecording, truth: np.ndarray, *, suppressing: bool) -> Outcome:
@@ -145,7 +143,7 @@ def flicker_table(console: Console, sensors: list[str], depths: list[float], hz:
     calibration = Calibration.parse(LENS)
     images, truth = planes(calibration, 1), plane_diopters(calibration)
     table = Table(title=f"light of {hz:g} Hz, sweeps of 200 ms, 120×90, estimator polarity")
-    for column in ("sensor", "depth", "events a pixel and sweep", "averaged", "error", "RMSE", "coverage", "told"):
+    for column in ("sensor", "depth", "events a pixel and sweep", "averaged", "error", "RMSE", "coverage", "quality"):
         table.add_column(column, justify="left" if column == "sensor" else "right")
     for sensor in sensors:
         for depth in depths:
@@ -166,13 +164,13 @@ def motion_table(console: Console, sensors: list[str], speeds: list[float]) -> N
     calibration = Calibration.parse(LENS)
     middle = calibration.sweep.far_diopters + calibration.sweep.range_diopters / 2
     table = Table(title="a texture that slides sideways, sweeps of 200 ms, 120×90, estimator polarity")
-    for column in ("sensor", "px a sweep", "warning", "error", "RMSE", "coverage", "told"):
+    for column in ("sensor", "px a sweep", "warning", "error", "RMSE", "coverage", "quality"):
         table.add_column(column, justify="left" if column == "sensor" else "right")
     for sensor in sensors:
         for speed in speeds:
             outcome = run(slide(calibration, sensor, speed, 1), np.full(120, middle), suppressing=True)
-            told = any("during sweeps" in line for line in outcome.warnings)
-            table.add_row(sensor, f"{speed:g}", "yes" if told else "no", *numbers(outcome))
+            warned = any("during sweeps" in line for line in outcome.warnings)
+            table.add_row(sensor, f"{speed:g}", "yes" if warned else "no", *numbers(outcome))
     console.print(table)
 
 
@@ -184,17 +182,17 @@ TOLD = {"flicker": "flickers", "motion": "during sweeps"}
 """How each disturbance is known in a warning."""
 
 
-def told_table(
+def detection_table(
     console: Console, sensors: list[str], depths: list[float], speeds: list[float], hz: float, seeds: range
 ) -> None:
-    """How often what is told is true: on scenes that thresholds were not chosen on."""
+    """How often warnings are right, on scenes that the thresholds were not chosen on."""
     calibration = Calibration.parse(LENS)
-    table = Table(title=f"told, of {len(seeds)} scenes")
+    table = Table(title=f"scenes with a warning, of {len(seeds)}")
     for column in ("sensor", "scene", *TOLD):
         table.add_column(column, justify="left" if column in ("sensor", "scene") else "right")
 
     def add(sensor: str, scene: str, recordings: Iterable[SimulatedRecording]) -> None:
-        warnings = [told_of(recording) for recording in recordings]
+        warnings = [warnings_of(recording) for recording in recordings]
         counts = (sum(any(words in line for line in lines) for lines in warnings) for words in TOLD.values())
         table.add_row(sensor, scene, *map(str, counts))
 
@@ -215,20 +213,20 @@ def told_table(
     console.print(table)
 
 
-def told_of(recording: SimulatedRecording) -> set[str]:
+def warnings_of(recording: SimulatedRecording) -> set[str]:
     """All warnings of the watch while a recording goes through it."""
     events, triggers, calibration = recording.events, recording.triggers, recording.calibration
     watch, tracker = Watch(calibration), make_tracker(calibration)
     last_us = 1 + max(int(part["timestamp"][-1]) for part in (events, triggers))
-    told: set[str] = set()
+    warned: set[str] = set()
     before_us = 0
     for end_us in [*range(BATCH_US, last_us, BATCH_US), last_us]:
         (i, j), (k, m) = (np.searchsorted(part["timestamp"], (before_us, end_us)) for part in (events, triggers))
         for span in tracker.feed(watch.clean(Batch(events[i:j], triggers[k:m], end_us))):
             watch.see(span)
-        told.update(watch.warnings)
+        warned.update(watch.warnings)
         before_us = end_us
-    return told
+    return warned
 
 
 def cost_table(console: Console, n_events: int) -> None:
@@ -268,14 +266,14 @@ def main() -> None:
     parser.add_argument("--depths", nargs="+", type=float, default=[0.0, 0.1, 0.15, 0.2, 0.4, 0.8])
     parser.add_argument("--speeds", nargs="+", type=float, default=[0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
     parser.add_argument("--hz", type=float, default=100.0)
-    parser.add_argument("--seeds", type=int, help="scenes of which to count what is told")
+    parser.add_argument("--seeds", type=int, help="number of scenes on which to count warnings")
     parser.add_argument("--first-seed", type=int, default=2)
     parser.add_argument("--events", type=float, default=2e7, help="events for the cost (default 2e7)")
     options = parser.parse_args()
     console = Console(width=110)
     if options.seeds:
         seeds = range(options.first_seed, options.first_seed + options.seeds)
-        told_table(console, options.sensors, options.depths, options.speeds, options.hz, seeds)
+        detection_table(console, options.sensors, options.depths, options.speeds, options.hz, seeds)
         return
     flicker_table(console, options.sensors, options.depths, options.hz)
     motion_table(console, options.sensors, options.speeds)

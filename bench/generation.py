@@ -20,10 +20,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sweepdepth.synth.config import GenerationConfig
-from sweepdepth.synth.generation import make_scene
-from sweepdepth.synth.job import generate
-from sweepdepth.synth.worker_process import SceneProcess
+from sweepdepth.synth.generation.config import GenerationConfig
+from sweepdepth.synth.generation.job import generate
+from sweepdepth.synth.generation.make_scene import make_scene
+from sweepdepth.synth.generation.worker_process import SceneProcess
 
 TIME_LIMIT_S = 3600.0
 

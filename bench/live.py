@@ -31,9 +31,10 @@ from sweepdepth.capture.cameras.pipe import BATCH, HEADER, MAGIC
 from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE
 from sweepdepth.net.estimators import NAMES
 from sweepdepth.stream.live import live
-from sweepdepth.stream.messages import DepthFrame, StatusFrame
 from sweepdepth.stream.outputs import Publishing
 from sweepdepth.stream.pipeline import Rate
+from sweepdepth.stream.run_options import Callbacks, RunOptions
+from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame
 
 SWEEP_US, STEP_US = 200_000, 5000
 LENS = """
@@ -298,7 +299,7 @@ def memory(processes: dict[str, Any]) -> dict[str, float]:
         found[name] = psutil.Process(process.pid).memory_info().rss / 1e6
     for child in psutil.Process(processes["live"].pid).children():
         with suppress(psutil.Error):
-            if "recordings.worker" in " ".join(child.cmdline()):
+            if "sources.worker" in " ".join(child.cmdline()):
                 found["camera"] = child.memory_info().rss / 1e6
     return found
 
@@ -333,13 +334,10 @@ def run_live(address: str, publish: str, load: Load, ours: Connection) -> None:
         live(
             address,
             load.calibration,
+            RunOptions(load.estimator, load.weights, rate=load.depth_rate),
             publishing=Publishing(publish),
-            estimator=load.estimator,
-            weights=load.weights,
-            rate=load.depth_rate,
             stop=stop,
-            on_status=report,
-            on_notice=tell,
+            callbacks=Callbacks(on_status=report, on_notice=tell),
         )
     except BaseException as error:
         ours.send(error)
@@ -351,7 +349,7 @@ def camera_times() -> dict[int, float]:
     found = {}
     for child in psutil.Process().children():
         with suppress(psutil.Error):  # it may just be going
-            if "recordings.worker" in " ".join(child.cmdline()):
+            if "sources.worker" in " ".join(child.cmdline()):
                 times = child.cpu_times()
                 found[child.pid] = times.user + times.system
     return found
@@ -416,7 +414,7 @@ def send_sweeps(
     write(HEADER.pack(MAGIC, 1, load.width, load.height, 0))
     edge = np.zeros(1, TRIGGER_DTYPE)
     origin_us = time.monotonic_ns() // 1000 + STEP_US
-    told = 0.0
+    printed = 0.0
     for k in itertools.count():
         at_us = origin_us + k * SWEEP_US
         events, cut = sweeps[k % 2], cuts[k % 2]
@@ -435,8 +433,8 @@ def send_sweeps(
             counts[0] += n
             write(BATCH.pack(1, n, end_us))
             write(part.view(np.uint8))
-        if time.monotonic() > told + 0.5:
-            told = time.monotonic()
+        if time.monotonic() > printed + 0.5:
+            printed = time.monotonic()
             tell()
 
 

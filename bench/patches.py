@@ -13,8 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sweepdepth.synth.config import GenerationConfig, sample_calibration, sample_sensor, sample_window
-from sweepdepth.synth.generation import sweep_light_field
+from sweepdepth.synth.generation.config import GenerationConfig
+from sweepdepth.synth.generation.draws import sample_calibration, sample_sensor, sample_window
+from sweepdepth.synth.generation.make_scene import sweep_light_field
 from sweepdepth.synth.patches import render_patches, sample_patches
 from sweepdepth.synth.patches.render import Caster
 from sweepdepth.synth.patches.sampling import KINDS

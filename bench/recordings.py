@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sweepdepth.capture.events import Batch, make_events, make_triggers
+from sweepdepth.capture.formats.recordings import EVT, FORMATS, Format
 from sweepdepth.capture.recordings import open_recording, write_recording
-from sweepdepth.capture.recordings.formats import EVT, FORMATS, Format
-from sweepdepth.capture.recordings.ring import SLOT_EVENTS, SLOTS
+from sweepdepth.capture.sources.ring import SLOT_EVENTS, SLOTS
 
 WIDTH, HEIGHT = 640, 480
 START_US = 1_763_000_511_821_624

@@ -24,12 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sweepdepth import Calibration
-from sweepdepth.synth import blender
-from sweepdepth.synth import refocus as refocusing
-from sweepdepth.synth.lightfield import LightField
-from sweepdepth.synth.refocus import refocus, refocus_sweep, shift_and_add, shift_and_add_numpy
-from sweepdepth.synth.render import RenderSettings, Stage
-from sweepdepth.synth.sampling import SceneConfig, sample_scene
+from sweepdepth.synth.blender import session
+from sweepdepth.synth.blender.stage import Stage
+from sweepdepth.synth.optics import refocus as refocusing
+from sweepdepth.synth.optics.lightfield import LightField
+from sweepdepth.synth.optics.refocus import refocus, refocus_sweep, shift_and_add, shift_and_add_numpy
+from sweepdepth.synth.optics.render_settings import RenderSettings
+from sweepdepth.synth.scenes.layouts import SceneConfig, sample_scene
 
 T = TypeVar("T")
 FOCUS = (0.5, 1.5, 2.5)
@@ -95,7 +96,7 @@ def bilinear() -> Iterator[None]:
 def variants(stage: Stage, n_views: int) -> dict[str, LightField]:
     """Light fields made in other ways."""
     made = {"half": stage.light_field(n_views // 2), "twice": stage.light_field(n_views * 2)}
-    cycles = blender.load().context.scene.cycles
+    cycles = session.load().context.scene.cycles
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
     cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "ACCURATE"
     made["denoised"] = stage.light_field(n_views)

@@ -9,6 +9,7 @@ are medians, of the sweep range.
 """
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from sweepdepth import Calibration
-from sweepdepth.capture.events import Batch, join
+from sweepdepth.capture.events import Batch
 from sweepdepth.capture.tracking import make_tracker
 from sweepdepth.net.estimators import NAMES, make_estimator
-from sweepdepth.stream.messages import DepthFrame
 from sweepdepth.stream.pipeline import Pipeline, Rate, Sinks
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
-from sweepdepth.synth.sensor import advance, expose_first, finish
+from sweepdepth.stream.wire.messages import DepthFrame
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.sensor import expose_sequence
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 SWEEPS = 10
@@ -59,17 +60,15 @@ def record_moving(hz: float, sensor: str, seed: int) -> Moving:
     still = np.zeros((2, calibration.camera.height, calibration.camera.width), np.float32)
     triggers = simulate_sweeps(still, calibration, PRESETS[sensor], sweeps=SWEEPS, seed=seed).triggers
     duration, texture = calibration.sweep.duration_us, make_texture("natural", seed, 0.6)
-    array, parts = None, []
-    for i in range(SWEEPS):
-        focus = steps if i % 2 == 0 else steps[::-1]
-        times = (i + np.linspace(0, 1, len(focus))) * duration
-        surface = moving.diopters_at(times)
-        images = plane_images(texture, calibration, focus, surface, surface / 1.5)
-        if array is None:
-            array = expose_first(PRESETS[sensor], images[0], times[0], seed=seed)
-        parts.append(advance(array, images[1:], times[1:]))
-    assert array is not None
-    events = join([*parts, finish(array)])
+
+    def passes() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i in range(SWEEPS):
+            focus = steps if i % 2 == 0 else steps[::-1]
+            times = (i + np.linspace(0, 1, len(focus))) * duration
+            surface = moving.diopters_at(times)
+            yield plane_images(texture, calibration, focus, surface, surface / 1.5), times
+
+    events = expose_sequence(PRESETS[sensor], passes(), seed=seed)
     return Moving(calibration, Batch(events, triggers, int(SWEEPS * duration) + 1000), hz)
 
 

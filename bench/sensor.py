@@ -19,8 +19,8 @@ from rich.table import Table
 from scipy.special import j1
 
 from sweepdepth import Calibration
-from sweepdepth.synth.presets import PRESETS
 from sweepdepth.synth.sensor import Sensor, advance, advance_numpy, expose_first
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import DEFAULT_BLUR_STEP_PX, focus_steps
 
 LENS = """

@@ -34,8 +34,8 @@ from sweepdepth.capture.recordings import open_recording
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import Tracker, make_tracker
 from sweepdepth.net.polarity import estimate_depth
-from sweepdepth.synth.presets import PRESETS
-from sweepdepth.synth.sensor import Sensor, advance, expose_first, finish
+from sweepdepth.synth.sensor import Sensor, expose_sequence
+from sweepdepth.synth.sensor.presets import PRESETS
 
 from . import disturbances
 
@@ -133,15 +133,11 @@ CASES = (  # sensor, drift of the period a sweep, jitter in ms, of 200 ms
 def record(images: np.ndarray, sensor: Sensor, turning_us: np.ndarray, seed: int) -> np.ndarray:
     """Events of a lens that turns at given times, at the far end first; one pass before brings the sensor in."""
     starts = np.concatenate([[2 * turning_us[0] - turning_us[1]], turning_us])
-    array, parts = None, []
-    for i, (start, end) in enumerate(pairwise(starts)):
-        shown = images[::-1] if i % 2 == 0 else images
-        times = start + (end - start) * np.linspace(0, 1, len(images))
-        if array is None:
-            array = expose_first(sensor, shown[0], times[0], seed=seed)
-        parts.append(advance(array, shown[1:], times[1:]))
-    assert array is not None
-    events = join([*parts, finish(array)])
+    passes = (
+        (images[::-1] if i % 2 == 0 else images, start + (end - start) * np.linspace(0, 1, len(images)))
+        for i, (start, end) in enumerate(pairwise(starts))
+    )
+    events = expose_sequence(sensor, passes, seed=seed)
     return events[np.searchsorted(events["timestamp"], turning_us[0]) :]
 
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sweepdepth.capture.sweeps import Direction
-from sweepdepth.stream.messages import CameraInfo, DepthFrame, StreamInfo
-from sweepdepth.stream.publisher import Publisher
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.messages import CameraInfo, DepthFrame, StreamInfo
+from sweepdepth.stream.wire.publisher import Publisher
+from sweepdepth.stream.wire.subscriber import Subscriber
 
 SIZES = [(346, 260), (640, 480)]
 IN_FLIGHT = 4

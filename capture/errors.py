@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each message is one line that names the thing, the value and the way out."""
+"""The errors a user can meet. Each message is one line that names the thing, the value and the remedy."""
 
 
 class SweepdepthError(Exception):
@@ -30,7 +30,13 @@ class LensError(SweepdepthError):
 
 
 def one_line(strange: object) -> str:
-    """Somebody else's exception, or a value from a file, for a message of ours: the first line of its text, or else
-    its class, short and with nothing that a terminal could trip over."""
+    """A foreign exception, or a value from a file, as text for an error message.
+
+    Args:
+        strange: an exception, or any other object.
+
+    Returns:
+        The first line of its text, or else the name of its class; at most 200 characters, all printable.
+    """
     lines = str(strange).strip().splitlines() or [type(strange).__name__]
     return "".join(letter if letter.isprintable() else "?" for letter in lines[0][:200])

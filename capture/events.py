@@ -23,11 +23,19 @@ class Batch:
 
     Invariant: both arrays are sorted by timestamp, lie in [end of the batch before, `end_us`), and every event lies
     on the sensor. So whoever holds a batch knows all that happened before `end_us`.
+
+    Attributes:
+        events: (N,) `EVENT_DTYPE`.
+        triggers: (M,) `TRIGGER_DTYPE`.
+        end_us: end of the span, sensor time in µs; no later batch has anything before it.
     """
 
     events: np.ndarray  # (N,) EVENT_DTYPE
     triggers: np.ndarray  # (M,) TRIGGER_DTYPE
     end_us: int
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self.events):,} events, {len(self.triggers)} triggers, up to {self.end_us} µs)"
 
 
 def make_events(
@@ -36,10 +44,23 @@ def make_events(
     y: np.ndarray,  # (N,) int, pixels
     polarity: np.ndarray,  # (N,) bool or {0, 1}
 ) -> np.ndarray:
-    """Gather separate columns into one (N,) array of `EVENT_DTYPE`.
+    """Gather separate columns into one array of `EVENT_DTYPE`.
+
+    Args:
+        timestamp: (N,) integers, sensor time in µs.
+        x: (N,) integers, column in pixels, 0 at the left.
+        y: (N,) integers, row in pixels, 0 at the top.
+        polarity: (N,) bool or {0, 1}; 1 is ON, brighter.
+
+    Returns:
+        (N,) `EVENT_DTYPE`, in the order given.
 
     Raises:
         ValueError: lengths differ, or timestamps are floating point (float32 cannot hold camera clocks).
+
+    Examples:
+        >>> make_events(np.array([10, 25]), np.array([3, 4]), np.array([0, 0]), np.array([1, 0]))["timestamp"]
+        array([10, 25])
     """
     if np.asarray(timestamp).dtype.kind == "f":
         raise ValueError("event timestamps must be integers in µs, not floating point")
@@ -58,7 +79,19 @@ def make_triggers(
     edge: np.ndarray,  # (M,) RISING or FALLING
     channel: np.ndarray | int = 0,  # (M,) trigger input, or one for all
 ) -> np.ndarray:
-    """Gather separate columns into one (M,) array of `TRIGGER_DTYPE`."""
+    """Gather separate columns into one array of `TRIGGER_DTYPE`.
+
+    Args:
+        timestamp: (M,) integers, sensor time in µs.
+        edge: (M,) `RISING` or `FALLING`.
+        channel: (M,) number of the camera's trigger input, or one for all.
+
+    Returns:
+        (M,) `TRIGGER_DTYPE`, in the order given.
+
+    Raises:
+        ValueError: lengths differ.
+    """
     triggers = np.empty(len(timestamp), TRIGGER_DTYPE)
     triggers["timestamp"] = timestamp
     triggers["edge"] = edge
@@ -67,7 +100,15 @@ def make_triggers(
 
 
 def join(arrays: Sequence[np.ndarray], dtype: np.dtype = EVENT_DTYPE) -> np.ndarray:
-    """Concatenate arrays of one structured dtype, keeping its alignment (`np.concatenate` repacks it)."""
+    """Concatenate arrays of one structured dtype, keeping its alignment (`np.concatenate` repacks it).
+
+    Args:
+        arrays: (N₁,), (N₂,), … of `dtype`.
+        dtype: of the arrays, and of the result where there are none.
+
+    Returns:
+        (N₁ + N₂ + …,) of `dtype`, a copy.
+    """
     joined = np.empty(sum(map(len, arrays)), dtype)
     at = 0
     for array in arrays:

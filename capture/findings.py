@@ -1,4 +1,4 @@
-"""What a look at the machine found: sentences with a verdict, and the way out where there is one."""
+"""Findings about the machine: a sentence with a verdict, and a remedy where there is one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,5 +12,5 @@ class Finding:
 
     what: str
     verdict: Verdict
-    told: str
+    message: str
     remedy: str = ""

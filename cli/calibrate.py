@@ -24,9 +24,9 @@ def calibrate(
     debug: DebugOption = False,
 ) -> None:
     """Find focus curve, delay, breathing and hot pixels from recordings of a flat target at known distances."""
-    from ..capture.calibrating import calibrate, parse_target, save_calibration
+    from ..capture.atomic import check_target
     from ..capture.calibration import Calibration
-    from ..capture.recordings.atomic import check_target
+    from ..capture.target_calibration import calibrate, parse_target, save_calibration
 
     targets = [parse_target(text) for text in recordings]
     start = Calibration.load(lens)

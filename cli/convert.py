@@ -50,12 +50,12 @@ def convert(
 
     Depth becomes .png, .tif, .exr, .ply or .npy, .npz with all frames, or a film, .mp4 or .gif.
     """
+    from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
-    from ..capture.conversion import compare_recordings, convert_depth, convert_events, convert_recording
     from ..capture.errors import RecordingError
-    from ..capture.films import FILM_SUFFIXES
-    from ..capture.recordings.atomic import refuse_inputs
-    from ..capture.recordings.kinds import is_depth_file
+    from ..capture.files.conversion import compare_recordings, convert_depth, convert_events, convert_recording
+    from ..capture.files.films import FILM_SUFFIXES
+    from ..capture.formats.kinds import is_depth_file
 
     refuse_inputs(target, source, lens, triggers)
     calibration, hints = None if lens is None else Calibration.load(lens), hints_of(columns, time_unit)

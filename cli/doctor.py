@@ -40,7 +40,7 @@ def _show(findings: "Iterable[Finding]", as_json: bool) -> None:
             print_json(asdict(finding))
             continue
         console.print(f"{_MARKS[finding.verdict]} {finding.what}: ", end="")
-        console.print(finding.told, markup=False)
+        console.print(finding.message, markup=False)
         if finding.remedy:
             console.print(f"        {finding.remedy}", markup=False)
     if failed:

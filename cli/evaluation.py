@@ -12,13 +12,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from .. import __version__
 from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
-    from ..net.methods import Method
-    from ..net.tables import Table
+    from ..net.evaluation.methods import Method
+    from ..net.evaluation.tables import Table
 
 BASELINE_FRAMES = 24
 """Intensity frames a sweep of the camera that depth from focus is given besides one of 30 frames a second."""
@@ -53,12 +52,13 @@ def evaluate(
     debug: DebugOption = False,
 ) -> None:
     """Judge depth against the truth: tables, and with --out a JSON file and a page of pictures."""
+    from .. import __version__
     from ..capture.errors import RecordingError
     from ..net.cases import Source, cases_of, find_sources, load_case
-    from ..net.evaluation import evaluate
-    from ..net.report import ReportFolder
-    from ..net.report import as_json as to_json
-    from ..net.tables import tables
+    from ..net.evaluation.evaluate import evaluate
+    from ..net.evaluation.report import ReportFolder
+    from ..net.evaluation.report import as_json as to_json
+    from ..net.evaluation.tables import tables
 
     methods = _methods(weights or [], baselines, estimator)
     sources = find_sources(data)
@@ -102,9 +102,9 @@ def evaluate(
 def _methods(weights: list[Path], baselines: bool, estimator: EstimatorName | None) -> "list[Method]":
     """What is to be judged, best first; without a network, polarity reversal stands in."""
     from ..capture.errors import SweepdepthError
-    from ..net.baselines import Constant, CoupledDifferentiation, DepthFromFocus
     from ..net.estimators import make_estimator
-    from ..net.methods import EstimatorMethod
+    from ..net.evaluation.baselines import Constant, CoupledDifferentiation, DepthFromFocus
+    from ..net.evaluation.methods import EstimatorMethod
 
     if weights and estimator == EstimatorName.POLARITY:
         raise typer.BadParameter("--weights are of a network: leave out --estimator polarity")
@@ -131,7 +131,7 @@ def _methods(weights: list[Path], baselines: bool, estimator: EstimatorName | No
 
 def _network(path: Path | None, label: str | None = None) -> "Method":
     from ..capture.errors import SweepdepthError
-    from ..net.methods import as_method
+    from ..net.evaluation.methods import as_method
 
     try:
         from ..net.network import load_network

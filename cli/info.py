@@ -41,14 +41,14 @@ def info(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Tell what is in a file."""
+    """Show what is in a file."""
     from ..capture.calibration import Calibration
-    from ..capture.description import describe
+    from ..capture.files.description import describe
 
     calibration = None if lens is None else Calibration.load(lens)
     hints = hints_of(columns, time_unit, size)
     if picture is not None:
-        from ..capture.pictures import check_figure
+        from ..capture.reporting.figures import check_figure
 
         check_figure(picture, path, lens)
     if path.suffix == ".safetensors":
@@ -78,11 +78,12 @@ def _draw(
     *,
     drawable: bool,
 ) -> None:
-    from ..capture.dataset import open_dataset
     from ..capture.errors import RecordingError
-    from ..capture.pictures import recording_figure, save_figure
-    from ..capture.survey import survey
-    from ..synth.contact_sheet import contact_sheet
+    from ..capture.files.dataset import open_dataset
+    from ..capture.files.survey import survey
+    from ..capture.files.survey_figure import recording_figure
+    from ..capture.reporting.figures import save_figure
+    from ..synth.generation.contact_sheet import contact_sheet
 
     if path.is_dir() and not drawable:
         figure = contact_sheet(open_dataset(path))

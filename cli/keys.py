@@ -16,7 +16,7 @@ def new(
     debug: DebugOption = False,
 ) -> None:
     """Make a CURVE key pair: NAME.key to hand out, NAME.key_secret to keep."""
-    from ..stream.keys import new_keys
+    from ..stream.wire.keys import new_keys
 
     public, secret = new_keys(name, folder, force)
     say(f"{public}: hand this to whoever is to know you")

@@ -26,8 +26,8 @@ def listen(
     debug: DebugOption = False,
 ) -> None:
     """Receive depth: print a line a frame, or save it."""
+    from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
-    from ..capture.recordings.atomic import refuse_inputs
     from ..stream.listening import facts_of, listen
 
     if out is not None and lens is None:

@@ -3,58 +3,36 @@
 import math
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .interruption import until_interrupted
-from .options import (
-    ClientsOption,
-    DebugOption,
-    EstimatorOption,
-    FillOption,
-    FirstDirectionOption,
-    FlickerOption,
-    ForceOption,
-    FuseOption,
-    JsonOption,
-    KeysOption,
-    PublishOption,
-    Rate,
-    RateOption,
-    TriggerChannelOption,
-    WeightsOption,
-    direction_of,
-    fuse_of,
-)
+from .options import DebugOption, ForceOption, JsonOption, publishing, run_options, sharing
 from .output import print_json, print_tables, say, status_line
 
 if TYPE_CHECKING:
     from ..stream.live import LiveSummary
-    from ..stream.messages import StatusFrame
+    from ..stream.outputs import Publishing
+    from ..stream.run_options import RunOptions
+    from ..stream.wire.messages import StatusFrame
 
 
+@sharing(publishing=publishing, options=run_options)
 def live(
     camera: Annotated[str, typer.Option("--camera", help="dv[:SERIAL], tcp://HOST:EVENTS[,TRIGGERS], or pipe:PATH.")],
     lens: Annotated[Path, typer.Option("--lens", help="Calibration file (lens.toml).")],
     driver: Annotated[
         str, typer.Option("--driver", help="optotune:/dev/ttyX, or external: something else drives the lens.")
     ] = "external",
-    publish: PublishOption = None,
-    keys: KeysOption = None,
-    clients: ClientsOption = None,
+    *,
+    publishing: "Callable[[], Publishing | None]",
     record: Annotated[
         Path | None, typer.Option("--record", help="Record the events, too: .h5 or .aedat4, calibration inside.")
     ] = None,
-    estimator: EstimatorOption = None,
-    weights: WeightsOption = None,
-    fuse: FuseOption = None,
-    rate: RateOption = Rate.SWEEP,
-    fill: FillOption = False,
-    suppress_flicker: FlickerOption = True,
-    first_direction: FirstDirectionOption = None,
-    trigger_channel: TriggerChannelOption = None,
+    options: "Callable[[], RunOptions]",
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.1, help="Stop after so long, instead of at Ctrl-C.")
     ] = None,
@@ -65,16 +43,17 @@ def live(
     """Turn an event camera behind a sweeping lens into a depth sensor. Ctrl-C ends it, the lens at rest."""
     # Before NumPy is imported, whose second thread waits for work by spinning: 0.14 cores at five depths a second.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
-    from ..capture.recordings.atomic import refuse_inputs
     from ..stream.live import live
-    from ..stream.outputs import Publishing
+    from ..stream.run_options import Callbacks
 
-    if publish is None and record is None:
+    chosen, published = options(), publishing()
+    if published is None and record is None:
         say("neither --publish nor --record: depth is computed, and nobody gets it")
-    calibration = Calibration.load(lens).with_trigger_channel(trigger_channel)
+    calibration = Calibration.load(lens)
     if record is not None:
-        refuse_inputs(record, lens, weights)
+        refuse_inputs(record, lens, chosen.weights)
     stop = threading.Event()
     interrupted = until_interrupted(stop)
     timer: threading.Timer | None = None
@@ -94,22 +73,18 @@ def live(
         summary = live(
             camera,
             calibration,
+            chosen,
             driver=driver,
-            publishing=Publishing(publish, keys, clients) if publish else None,
+            publishing=published,
             record=record,
-            rate=rate.value,
-            suppressing=suppress_flicker,
-            estimator=None if estimator is None else estimator.value,
-            weights=weights,
-            fuse=fuse_of(fuse),
-            filling=fill,
-            first_direction=direction_of(first_direction),
             force=force,
             stop=stop,
-            on_status=on_status,
-            on_notice=say,
-            on_address=lambda address: say(f"publishing on {address}"),
-            on_start=begin_counting,
+            callbacks=Callbacks(
+                on_status=on_status,
+                on_notice=say,
+                on_address=lambda address: say(f"publishing on {address}"),
+                on_start=begin_counting,
+            ),
         )
     if as_json:
         print_json(_facts(summary))
@@ -120,7 +95,7 @@ def live(
 
 
 def _line(status: "StatusFrame") -> str:
-    """How it is going, on one line."""
+    """The state of the run, on one line."""
     parts = [f"{status.events_per_s / 1e6:.2f} M events/s", f"{status.frames_per_s:.1f} depths/s"]
     age = status.latency_ms.get("age")
     if age is not None:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
 from ..capture.errors import SweepdepthError
 from .interruption import exit_when_interrupted
 from .options import Debug
@@ -23,6 +22,8 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
+        from .. import __version__
+
         print(f"sweepdepth {__version__}")
         raise typer.Exit
 

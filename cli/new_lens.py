@@ -42,10 +42,10 @@ def new_lens(
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Write a commented calibration file to start from. What no option says is asked for."""
-    from ..capture.new_lens import lens_text
-    from ..capture.recordings.atomic import PartialFile, check_target
-    from ..capture.sensors import SENSORS
+    """Write a commented calibration file to start from. Values without an option are asked for."""
+    from ..capture.atomic import PartialFile, check_target
+    from ..capture.calibration.sensors import SENSORS
+    from ..capture.calibration.template import lens_text
 
     if out.suffix != ".toml":
         raise typer.BadParameter(f"{out}: a calibration is written as .toml")
@@ -95,7 +95,7 @@ def new_lens(
 
 def _sensor(text: str) -> tuple[int, int, float]:
     """Width, height and pitch that a name or WxH@PITCH stands for."""
-    from ..capture.sensors import SENSORS
+    from ..capture.calibration.sensors import SENSORS
 
     if text.lower() in SENSORS:
         found = SENSORS[text.lower()]

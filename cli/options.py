@@ -1,9 +1,12 @@
 """Options that many commands share."""
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial, wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +14,8 @@ if TYPE_CHECKING:
     from ..capture.recordings import TableHints
     from ..capture.sweeps import Direction
     from ..net.estimators import Fuse
+    from ..stream.outputs import Publishing
+    from ..stream.run_options import RunOptions
 
 
 class Debug:
@@ -152,3 +157,63 @@ TriggersOption = Annotated[
     Path | None,
     typer.Option("--triggers", help="Triggers in a file of their own: CSV with time and edge; see docs/formats.md."),
 ]
+
+
+def sharing(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let commands share options: in place of a parameter that is named here, the command has the options that the
+    parameters of its function are. It gets a function without arguments that makes the value of them."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        options: list[Parameter] = []
+        for parameter in signature(command).parameters.values():
+            group = groups.get(parameter.name)
+            options += [parameter] if group is None else signature(group).parameters.values()
+
+        @wraps(command)
+        def run(**values: Any) -> None:
+            made = {
+                name: partial(make, **{option: values.pop(option) for option in signature(make).parameters})
+                for name, make in groups.items()
+            }
+            command(**values, **made)
+
+        options = [option.replace(kind=Parameter.KEYWORD_ONLY) for option in options]
+        run.__signature__ = Signature(options)  # pyright: ignore[reportAttributeAccessIssue]
+        run.__annotations__ = {option.name: option.annotation for option in options}
+        return run
+
+    return decorate
+
+
+def run_options(
+    estimator: EstimatorOption = None,
+    weights: WeightsOption = None,
+    fuse: FuseOption = None,
+    rate: RateOption = Rate.SWEEP,
+    fill: FillOption = False,
+    suppress_flicker: FlickerOption = True,
+    first_direction: FirstDirectionOption = None,
+    trigger_channel: TriggerChannelOption = None,
+) -> "RunOptions":
+    """How events become depth."""
+    from ..stream.run_options import RunOptions
+
+    return RunOptions(
+        estimator=None if estimator is None else estimator.value,
+        weights=weights,
+        fuse=fuse_of(fuse),
+        rate=rate.value,
+        filling=fill,
+        suppressing=suppress_flicker,
+        first_direction=direction_of(first_direction),
+        trigger_channel=trigger_channel,
+    )
+
+
+def publishing(
+    publish: PublishOption = None, keys: KeysOption = None, clients: ClientsOption = None
+) -> "Publishing | None":
+    """Where to publish, and to whom; None: nowhere."""
+    from ..stream.outputs import Publishing
+
+    return None if publish is None else Publishing(publish, keys, clients)

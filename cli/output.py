@@ -1,4 +1,4 @@
-"""What the commands print: sentences and progress to standard error, results to standard output."""
+"""Output of the commands: messages and progress to standard error, results to standard output."""
 
 import json
 import math
@@ -25,7 +25,7 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """A sentence for the person at the terminal."""
+    """Print a message for the user to standard error."""
     _errors.print(text, markup=False)
 
 

@@ -1,5 +1,7 @@
 """`sweepdepth replay`"""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,33 +9,25 @@ import typer
 
 from .interruption import until_interrupted
 from .options import (
-    ClientsOption,
     ColumnsOption,
     DebugOption,
-    EstimatorOption,
-    FillOption,
-    FirstDirectionOption,
-    FlickerOption,
     ForceOption,
-    FuseOption,
     JsonOption,
-    KeysOption,
     LensOption,
-    PublishOption,
-    Rate,
-    RateOption,
     TimeUnitOption,
-    TriggerChannelOption,
     TriggersOption,
-    WeightsOption,
-    direction_of,
-    fuse_of,
     hints_of,
+    publishing,
+    run_options,
+    sharing,
 )
 from .output import print_json, print_tables, progress_bar, say
 
 if TYPE_CHECKING:
     from ..capture.calibration import Calibration
+    from ..stream.outputs import Publishing
+    from ..stream.run_options import RunOptions
+    from ..stream.telemetry import Summary
 
 
 def _speed(text: str) -> float | None:
@@ -48,6 +42,7 @@ def _speed(text: str) -> float | None:
     return speed
 
 
+@sharing(publishing=publishing, options=run_options)
 def replay(
     recordings: Annotated[
         list[str],
@@ -59,19 +54,11 @@ def replay(
     out: Annotated[
         Path | None, typer.Option("--out", help="Depth file (HDF5) to write; a folder for several. Lossless.")
     ] = None,
-    publish: PublishOption = None,
-    keys: KeysOption = None,
-    clients: ClientsOption = None,
+    *,
+    publishing: "Callable[[], Publishing | None]",
     wait_subscribers: Annotated[int, typer.Option(min=0, help="Start when this many subscribers are there.")] = 0,
     speed: Annotated[str, typer.Option("--speed", help="max, or times real time: 1 is as recorded.")] = "max",
-    estimator: EstimatorOption = None,
-    weights: WeightsOption = None,
-    fuse: FuseOption = None,
-    rate: RateOption = Rate.SWEEP,
-    fill: FillOption = False,
-    suppress_flicker: FlickerOption = True,
-    first_direction: FirstDirectionOption = None,
-    trigger_channel: TriggerChannelOption = None,
+    options: "Callable[[], RunOptions]",
     triggers: TriggersOption = None,
     columns: ColumnsOption = None,
     time_unit: TimeUnitOption = None,
@@ -80,55 +67,50 @@ def replay(
     debug: DebugOption = False,
 ) -> None:
     """Turn a focal-sweep recording into depth: into a file, on a socket, or both."""
+    from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
     from ..capture.recordings import open_recording
-    from ..capture.recordings.atomic import refuse_inputs
-    from ..stream.replay import Publishing, replay
+    from ..stream.replay import replay
     from ..stream.replays import is_many
+    from ..stream.run_options import Callbacks
 
-    if out is None and publish is None:
+    published = publishing()
+    if out is None and published is None:
         raise typer.BadParameter("give --out FILE, --publish ADDRESS, or both")
-    pace = _speed(speed)
+    pace, chosen, hints = _speed(speed), options(), hints_of(columns, time_unit)
     calibration = None if lens is None else Calibration.load(lens)
-    options: dict[str, Any] = {
-        "speed": pace,
-        "estimator": None if estimator is None else estimator.value,
-        "weights": weights,
-        "fuse": fuse_of(fuse),
-        "filling": fill,
-        "rate": rate.value,
-        "suppressing": suppress_flicker,
-        "first_direction": direction_of(first_direction),
-        "trigger_channel": trigger_channel,
-        "hints": hints_of(columns, time_unit),
-        "force": force,
-    }
     if is_many(recordings):
-        if out is None or publish is not None:
+        if out is None or published is not None:
             raise typer.BadParameter("several recordings are replayed into a folder: give --out FOLDER, no --publish")
         if triggers is not None:
             raise typer.BadParameter("--triggers holds the edges of one recording; replay it alone")
-        _many(recordings, out, calibration, options, as_json)
+        _many(recordings, out, calibration, chosen, as_json, speed=pace, hints=hints, force=force)
         return
-    recording = Path(recordings[0])
+    path = Path(recordings[0])
     if out is not None:
-        refuse_inputs(out, recording, lens, triggers)
+        refuse_inputs(out, path, lens, triggers)
     stop = until_interrupted()
-    with open_recording(recording, calibration, triggers=triggers, hints=options["hints"]) as opened:
-        first_us, last_us = opened.first_us, opened.last_us
-    seconds = None if first_us is None or last_us is None else (last_us - first_us) * 1e-6
-    with progress_bar(recording.name, seconds, "s") as advance:
-        summary = replay(
-            recording,
-            calibration,
-            out=out,
-            publishing=Publishing(publish, keys, clients, wait_subscribers) if publish else None,
-            triggers=triggers,
-            stop=stop,
-            on_progress=advance,
-            on_address=lambda address: say(f"publishing on {address}"),
-            **options,
-        )
+    with open_recording(path, calibration, triggers=triggers, hints=hints) as recording:
+        first_us, last_us = recording.first_us, recording.last_us
+        seconds = None if first_us is None or last_us is None else (last_us - first_us) * 1e-6
+        with progress_bar(path.name, seconds, "s") as advance:
+            summary = replay(
+                recording,
+                chosen,
+                out=out,
+                publishing=published and dataclasses.replace(published, wait_subscribers=wait_subscribers),
+                speed=pace,
+                force=force,
+                stop=stop,
+                callbacks=Callbacks(on_progress=advance, on_address=lambda address: say(f"publishing on {address}")),
+            )
+    _print(path.name, out, summary, as_json)
+    if summary.stopped:
+        say(f"stopped: {summary.n_frames} frames" + (f" in {out}" if out and summary.n_frames else ""))
+        raise typer.Exit(130)
+
+
+def _print(name: str, out: Path | None, summary: "Summary", as_json: bool) -> None:
     latency = {stage: f"{p.p50:.1f} ms median, {p.p99:.1f} ms p99" for stage, p in summary.latency_ms.items()}
     if as_json:
         print_json(
@@ -147,7 +129,7 @@ def replay(
         meps = summary.n_events / max(summary.seconds, 1e-9) / 1e6
         print_tables(
             {
-                recording.name: {
+                name: {
                     "depth frames": summary.n_frames,
                     "events": f"{summary.n_events:,} in {summary.seconds:.2f} s ({meps:.2f} M/s)",
                     **{f"latency: {stage}": text for stage, text in latency.items()},
@@ -157,16 +139,18 @@ def replay(
                 }
             }
         )
-    if summary.stopped:
-        say(f"stopped: {summary.n_frames} frames" + (f" in {out}" if out and summary.n_frames else ""))
-        raise typer.Exit(130)
 
 
 def _many(
-    words: list[str], out: Path, calibration: "Calibration | None", options: dict[str, Any], as_json: bool
+    words: list[str],
+    out: Path,
+    calibration: "Calibration | None",
+    options: "RunOptions",
+    as_json: bool,
+    **reading: Any,
 ) -> None:
     """Replay several recordings into a folder."""
-    from ..capture.depth_file import SUFFIXES
+    from ..capture.files.depth_file import SUFFIXES
     from ..stream.replays import find_recordings, replay_all
 
     if out.suffix.lower() in SUFFIXES:
@@ -174,7 +158,7 @@ def _many(
     recordings = find_recordings(words)
     stop = until_interrupted()
     with progress_bar(f"{len(recordings)} recordings", len(recordings), "recordings") as advance:
-        outcomes = replay_all(recordings, out, calibration, stop=stop, on_progress=advance, **options)
+        outcomes = replay_all(recordings, out, calibration, options, stop=stop, on_progress=advance, **reading)
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
     done = [outcome for outcome in outcomes if outcome.summary is not None and outcome.summary.n_frames]
     if as_json:

@@ -37,10 +37,10 @@ def render(
     debug: DebugOption = False,
 ) -> None:
     """Make a dataset: scenes of Blender or of patches, focal sweeps through a real lens, events, and the truth."""
-    from ..capture.dataset import open_dataset
-    from ..synth.config import GenerationConfig
-    from ..synth.job import JobProgress, generate
-    from ..synth.sampling import find_assets
+    from ..capture.files.dataset import open_dataset
+    from ..synth.generation.config import GenerationConfig
+    from ..synth.generation.job import JobProgress, generate
+    from ..synth.scenes.layouts import find_assets
 
     overrides: dict[str, object] = {}
     in_scene: dict[str, object] = {}
@@ -113,13 +113,13 @@ def simulate(
     debug: DebugOption = False,
 ) -> None:
     """Turn a focal stack of real photographs into the event recording of a sweep through it."""
+    from ..capture.atomic import check_target
     from ..capture.calibration import Calibration
     from ..capture.events import Batch
+    from ..capture.formats.recordings import for_writing
     from ..capture.recordings import write_recording
-    from ..capture.recordings.atomic import check_target
-    from ..capture.recordings.formats import for_writing
     from ..synth.photographs import find_photographs, simulate_photographs
-    from ..synth.presets import PRESETS
+    from ..synth.sensor.presets import PRESETS
 
     if sensor not in PRESETS:
         raise typer.BadParameter(f"there is no sensor {sensor!r}; there are {', '.join(PRESETS)}")
@@ -147,8 +147,8 @@ def pack(
     debug: DebugOption = False,
 ) -> None:
     """Pack a dataset's ideal focal stacks into one small file, from which recordings can be simulated elsewhere."""
-    from ..capture.dataset import open_dataset
-    from ..capture.stack_pack import write_pack
+    from ..capture.files.dataset import open_dataset
+    from ..capture.files.stack_pack import write_pack
 
     opened = open_dataset(dataset)
     scenes = len(opened.first_variants)

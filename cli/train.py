@@ -79,7 +79,7 @@ def train(
 
     if find_spec("torch") is None or find_spec("lightning") is None:
         raise SweepdepthError("training needs torch and lightning: pip install 'sweepdepth[train]'")
-    from ..capture.recordings.atomic import make_folder
+    from ..capture.atomic import make_folder
     from ..net.architecture import PRESETS
     from ..net.training import TrainingConfig, train
     from ..net.weights import open_weights
@@ -130,7 +130,7 @@ def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> l
     sources: list[SweepSource] = []
     for folder, times in Counter(data).items():
         if not as_recorded and _has_ideal_stacks(folder):
-            from ..capture.dataset import open_dataset
+            from ..capture.files.dataset import open_dataset
             from ..synth.resimulate import lively, load_ideal_scenes, resimulated
 
             with progress_bar("reading", None, "scenes") as advance:
@@ -164,7 +164,7 @@ def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> l
 
 def _has_ideal_stacks(folder: Path) -> bool:
     """Whether a folder is a dataset whose focal stacks are free of noise."""
-    from ..capture.dataset import MANIFEST, open_dataset
+    from ..capture.files.dataset import MANIFEST, open_dataset
 
     if not (folder / MANIFEST).exists():
         return False
@@ -174,7 +174,7 @@ def _has_ideal_stacks(folder: Path) -> bool:
 
 def _datasets(data: list[Path]) -> dict[str, str]:
     """Which datasets a network was trained on, as its weights say it."""
-    from ..capture.dataset import MANIFEST, open_dataset
+    from ..capture.files.dataset import MANIFEST, open_dataset
 
     found = {}
     for folder in data:

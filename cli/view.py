@@ -55,6 +55,7 @@ def _view_file(
 ) -> None:
     from ..capture.calibration import Calibration
     from ..capture.errors import SweepdepthError
+    from ..stream.run_options import RunOptions
     from ..stream.view.moments import open_moments
     from ..stream.view.playback import view_file
 
@@ -63,9 +64,7 @@ def _view_file(
         try:
             with progress_bar(path.name, None, "s") as advance:
                 moments = resources.enter_context(
-                    open_moments(
-                        path, calibration, estimator=estimator, weights=weights, stop=stop, on_progress=advance
-                    )
+                    open_moments(path, calibration, RunOptions(estimator, weights), stop=stop, on_progress=advance)
                 )
         except SweepdepthError:
             if stop.is_set():
@@ -76,5 +75,5 @@ def _view_file(
 
 
 def announce(url: str) -> None:
-    """Tell where the page is."""
+    """Print the address of the page."""
     say(f"the live page is at {url}  (Ctrl-C ends it)")

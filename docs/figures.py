@@ -8,18 +8,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sweepdepth import Calibration, EventFocalStack, estimate_depth, find_sweeps, open_recording
-from sweepdepth.capture.dataset import read_truth
+from sweepdepth.capture.files.dataset import read_truth
+from sweepdepth.capture.files.survey import survey
+from sweepdepth.capture.files.survey_figure import recording_figure
 from sweepdepth.capture.optics import blur_diameter_px, to_metres
-from sweepdepth.capture.pictures import OFF_COLOUR, ON_COLOUR, draw_depth, draw_events, recording_figure
-from sweepdepth.capture.survey import survey
+from sweepdepth.capture.reporting.figures import OFF_COLOUR, ON_COLOUR, draw_depth, draw_events
 from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.net.evaluation.evidence_pictures import pixel_figure
 from sweepdepth.net.evidence import make_evidence
-from sweepdepth.net.evidence_pictures import pixel_figure
 from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
-from sweepdepth.synth.refocus import refocus
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.optics.refocus import refocus
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 LENS = """
@@ -163,8 +164,9 @@ def stack() -> Figure:
 
 def views() -> Figure:
     """Pinhole views over the aperture, and what their shifted sums are: images focused anywhere."""
-    from sweepdepth.synth.render import RenderSettings, Stage
-    from sweepdepth.synth.sampling import SceneConfig, sample_scene
+    from sweepdepth.synth.blender.stage import Stage
+    from sweepdepth.synth.optics.render_settings import RenderSettings
+    from sweepdepth.synth.scenes.layouts import SceneConfig, sample_scene
 
     calibration = Calibration.parse(LENS.replace("f_number = 1.4", "f_number = 1.0"))
     scene = sample_scene(0, 3, SceneConfig(), calibration)

@@ -20,13 +20,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sweepdepth import Calibration, EventFocalStack, estimate_depth
-from sweepdepth.capture.dataset import open_dataset
-from sweepdepth.capture.pictures import draw_depth, draw_events
+from sweepdepth.capture.files.dataset import open_dataset
+from sweepdepth.capture.reporting.figures import draw_depth, draw_events
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.fill import fill
-from sweepdepth.synth.contact_sheet import contact_sheet
+from sweepdepth.synth.generation.contact_sheet import contact_sheet
 from sweepdepth.synth.photographs import find_photographs, simulate_photographs
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.sensor.presets import PRESETS
 
 IMAGES = Path(__file__).parent / "images"
 COLOURS = 256  # of a palette, so that a picture stays small

@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 
 from ..capture.calibration import Calibration
-from ..capture.dataset import MANIFEST, AperturePair, SceneTruth, open_dataset, read_scene
 from ..capture.errors import CalibrationError, RecordingError, SweepdepthError
 from ..capture.events import Batch
+from ..capture.files.dataset import MANIFEST, AperturePair, SceneTruth, open_dataset, read_scene
+from ..capture.formats.recordings import FORMATS
 from ..capture.recordings import open_recording
-from ..capture.recordings.formats import FORMATS
 from ..capture.sweeps import Sweep
 from ..capture.tracking import find_sweeps
 from .architecture import AnyRepresentation
@@ -179,7 +179,7 @@ def cases_of(sources: Iterable[Source], on_skip: Callable[[Source, str], None] =
 
 
 def load_case(sources: Iterable[Source], recording: str, index: int) -> Case:
-    """One case again, by its recording's name and the number of its sweep.
+    """Load one case by its recording's name and the number of its sweep.
 
     Raises:
         RecordingError: there is none, or it cannot be read any more.

@@ -12,12 +12,33 @@ from .distribution import Distribution
 
 @dataclass(frozen=True)
 class Estimate:
-    """Inverse depth of one sweep, in the geometry of the far end."""
+    """Inverse depth of one sweep, in the geometry of the far end.
+
+    Attributes:
+        diopters: (H, W) float32, 1/m, NaN where unknown.
+        std: (H, W) float32, one standard deviation in 1/m, NaN where unknown.
+        quality: 0 to 1, how well the events fit a focal sweep over a static scene; NaN without evidence.
+        distribution: over candidate distances, where the estimator has one; else None.
+    """
 
     diopters: np.ndarray  # (H, W) float32, 1/m, NaN where unknown
     std: np.ndarray  # (H, W) float32, one standard deviation in 1/m, NaN where unknown
     quality: float  # 0 to 1: how well the events fit a focal sweep over a static scene; NaN without evidence
     distribution: Distribution | None = None  # over candidate distances, where the estimator has one
+
+    def __repr__(self) -> str:
+        height, width = self.diopters.shape
+        known = np.isfinite(self.diopters)
+        middle = f", median {np.median(self.depth[known]):.3g} m" if known.any() else ""
+        return f"Estimate({width}×{height}, {100 * known.mean():.0f} % known{middle}, quality {self.quality:.2f})"
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show."""
+        from ..capture.reporting.figures import estimate_figure, figure_png
+
+        known = self.diopters[np.isfinite(self.diopters)]
+        far, near = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        return figure_png(estimate_figure(self.depth, self.std, far, max(near, far + 1e-3)))
 
     @property
     def depth(self) -> np.ndarray:

@@ -30,15 +30,24 @@ def make_estimator(
 
     Args:
         name: "net" or "polarity"; `default_estimator()` unless given.
-        weights: for "net", in place of the shipped.
-        engine: what runs the network.
-        fuse: so many sweeps are answered together, or as many as motion allows; see `fusion`.
+        weights: path of a weights file for "net", in place of the shipped one.
+        engine: what runs the network: "auto", "openvino" or "torch".
+        fuse: number of sweeps that are answered together, or "auto", as many as motion allows; see `fusion`.
+
+    Returns:
+        Something to be called with the `EventFocalStack` of a sweep, which gives an `Estimate`; its `bins` and
+        `polarity` say which stack it needs.
 
     Raises:
         ValueError: there is none of the name.
         SweepdepthError: the estimator cannot fuse sweeps, or not so many.
         WeightsError: the weights are missing, damaged, or not for event focal stacks.
         EngineError: the engine is unknown or not installed.
+
+    Examples:
+        >>> estimator = make_estimator("polarity")
+        >>> estimator.name, estimator.bins, estimator.polarity
+        ('polarity', 24, 'interpolated')
     """
     name = name or ("net" if weights is not None else default_estimator())
     if name == "polarity":

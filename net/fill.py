@@ -28,8 +28,14 @@ def fill(estimate: Estimate, stack: EventFocalStack) -> Estimate:
 
     Solves a weighted least squares problem with rows and columns in turn (Min et al., Fast Global Image Smoothing,
     IEEE TIP 2014): evidence weighs with the inverse variance, smoothness is cut where the density of events steps. The
-    deviation of a filled pixel is that of the evidence that reached it, and FILLED_STD at least. Without any evidence
-    nothing is filled.
+    deviation of a filled pixel is that of the evidence that reached it, and FILLED_STD at least.
+
+    Args:
+        estimate: with gaps, (H, W).
+        stack: the events that it was made from; edges are where their density steps.
+
+    Returns:
+        An estimate without gaps; `estimate` itself where it has no answer at all.
     """
     known = np.isfinite(estimate.diopters)
     if not known.any():

@@ -17,10 +17,26 @@ NORMAL_MEDIAN = 0.6745
 class Metrics:
     """Errors of one depth map where it answers and the truth lies inside the sweep range.
 
-    `abs_rel`, `rmse_m`, `mae_m`, and the δ's are of metres, the others of diopters; `*_range` are fractions of the
-    sweep range. δ_k is the share of pixels with max(z/z*, z*/z) < k (Eigen et al., NIPS 2014). `std_ratio` is the
-    median of |error| over the stated standard deviation, divided by that of a normal distribution: 1 when the
-    deviations are honest, more when they are too small.
+    Attributes:
+        n_truth: pixels whose true depth lies inside the sweep range.
+        coverage: share of them that got an answer.
+        abs_rel: mean |z − z*| / z*.
+        rmse_m: root mean square error in metres.
+        mae_m: mean absolute error in metres.
+        delta: share of pixels with max(z/z*, z*/z) below 1.05, 1.15 and 1.25 (Eigen et al., NIPS 2014).
+        rmse: root mean square error in 1/m.
+        mae: mean absolute error in 1/m.
+        median: median absolute error in 1/m.
+        bias: mean error in 1/m.
+        rmse_range: `rmse` as a fraction of the sweep range.
+        mae_range: `mae` as a fraction of the sweep range.
+        median_range: `median` as a fraction of the sweep range.
+        std_ratio: median of |error| over the stated standard deviation, divided by that of a normal distribution: 1
+            when the deviations are honest, more when they are too small.
+        n_outside: pixels answered although their true depth lies outside the range (not scored above).
+        outside_mae: their mean absolute error against the range's nearer end, 1/m.
+        outside_mae_range: the same as a fraction of the sweep range.
+        outside_std_range: their mean stated deviation, as a fraction of the sweep range.
     """
 
     n_truth: int  # pixels whose true depth lies inside the sweep range
@@ -50,10 +66,27 @@ def score(
     std: np.ndarray | None = None,  # (H, W) 1/m
     where: np.ndarray | None = None,  # (H, W) bool: score these pixels only
 ) -> Metrics:
-    """Compare a depth map with the truth; metrics without any pixel are NaN.
+    """Compare a depth map with the truth.
+
+    Args:
+        depth: (H, W) metres, NaN where unknown.
+        truth: (H, W) metres, NaN where unknown.
+        calibration: has the sweep range that counts.
+        std: (H, W) stated standard deviations in 1/m.
+        where: (H, W) bool, score these pixels only.
+
+    Returns:
+        The metrics; those without any pixel are NaN.
 
     Raises:
         ValueError: the maps differ in shape.
+
+    Examples:
+        >>> from sweepdepth import Calibration
+        >>> truth = np.full((180, 240), 1.0)
+        >>> metrics = score(1.02 * truth, truth, Calibration.load("lens.toml"))
+        >>> round(metrics.abs_rel, 3), metrics.coverage
+        (0.02, 1.0)
     """
     if depth.shape != truth.shape:
         raise ValueError(f"depth {depth.shape} and truth {truth.shape} differ in shape")

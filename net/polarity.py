@@ -99,6 +99,18 @@ def estimate_depth(
 
     Returns:
         Depth and deviation where there is evidence.
+
+    Examples:
+        >>> from sweepdepth import find_sweeps, open_recording
+        >>> with open_recording("sweep.aedat4") as recording:
+        ...     events, _ = recording.read()
+        ...     sweep = find_sweeps(recording, recording.calibration)[0]
+        >>> inside = events[(events["timestamp"] >= sweep.start_us) & (events["timestamp"] < sweep.end_us)]
+        >>> estimate = estimate_depth(inside, sweep)
+        >>> estimate
+        Estimate(240×180, ... % known, median ... m, quality ...)
+        >>> bool(np.nanmin(estimate.depth) > 0.3)
+        True
     """
     estimator = PolarityReversal()
     return estimator(EventFocalStack.build(events, sweep, estimator.bins, estimator.polarity))

@@ -1,4 +1,4 @@
-"""What a network is shown: an event focal stack, or the frames of a conventional camera, and the lens behind them."""
+"""Inputs of a network: an event focal stack or conventional frames, with the lens and sweep."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,7 +10,7 @@ from ..capture.sweeps import Direction, Sweep
 from .evidence import BINS, Evidence, evidence_of, make_evidence
 
 CONDITIONS = 5
-"""Channels that tell of lens and sweep; see `sweep_conditions`."""
+"""Channels that describe lens and sweep; see `sweep_conditions`."""
 
 _TYPICAL_BLUR_PX = 8.0
 _TYPICAL_MOTION_PX = 4.0
@@ -99,9 +99,9 @@ class Representation(BaseModel):
     compressed: bool = True
     """Whether counts go through arsinh, which keeps single events as they are and pixels that flood in bounds."""
     times: bool = False
-    """Whether each pixel's first and last event of each polarity are told (the "event depth surface", EDFF 2024)."""
+    """Whether each pixel's first and last event of each polarity are given (the "event depth surface", EDFF 2024)."""
     conditions: bool = True
-    """Whether lens and sweep are told."""
+    """Whether lens and sweep are given."""
     frame_rate_hz: float | None = None
     """Of the camera whose frames are shown; None: as many frames in a sweep as there are bins."""
 

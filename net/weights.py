@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from ..capture.atomic import PartialFile
 from ..capture.errors import SweepdepthError, one_line
-from ..capture.recordings.atomic import PartialFile
 from .architecture import EvidenceConfig, NetworkConfig, parameter_shapes
 from .evidence import CANDIDATES
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = "sweepdepth-weights/1"
-BEGAN = "began with"
+INITIAL_WEIGHTS = "began with"
 """Among the facts: those of the weights that training started from."""
-_MOST_TOLD = 8
+_MOST_GENERATIONS = 8
 SHIPPED = Path(__file__).with_name("weights") / "default.safetensors"
 """The weights that come with the package."""
 
@@ -236,11 +236,11 @@ def _sections(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dic
     found = {
         prefix + name: {key: value for key, value in part.items() if not isinstance(value, dict)}
         for name, part in {"facts": facts, **facts}.items()
-        if isinstance(part, dict) and name != BEGAN
+        if isinstance(part, dict) and name != INITIAL_WEIGHTS
     }
-    began = facts.get(BEGAN)
-    if isinstance(began, dict) and depth < _MOST_TOLD:
-        found |= _sections(began, f"{prefix}{BEGAN} ", depth + 1)
+    began = facts.get(INITIAL_WEIGHTS)
+    if isinstance(began, dict) and depth < _MOST_GENERATIONS:
+        found |= _sections(began, f"{prefix}{INITIAL_WEIGHTS} ", depth + 1)
     return found
 
 

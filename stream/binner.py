@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..capture.events import join
-from ..capture.rolling import RollingStack, RollingView, renewal_times
 from ..capture.stack import EventFocalStack, Polarity
+from ..capture.stack.rolling import RollingStack, RollingView, renewal_times
 from ..capture.sweeps import Sweep
 from ..capture.tracking import Span
 

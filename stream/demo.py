@@ -10,19 +10,21 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ..capture.atomic import make_folder
 from ..capture.calibration import Calibration
 from ..capture.errors import WireError
-from ..capture.pictures import depth_figure, save_figure
 from ..capture.recordings import open_recording
-from ..capture.recordings.atomic import make_folder
+from ..capture.reporting.figures import depth_figure, save_figure
 from ..capture.stack import EventFocalStack
 from ..capture.sweeps import Sweep
 from ..net import metrics
 from ..net.estimators import make_estimator
-from .messages import DepthFrame, StackFrame, StatusFrame
-from .pipeline import Summary
-from .replay import Publishing, calibration_of, replay
-from .subscriber import Subscriber
+from .outputs import Publishing
+from .replay import calibration_of, replay
+from .run_options import Callbacks, RunOptions
+from .telemetry import Summary
+from .wire.messages import DepthFrame, StackFrame, StatusFrame
+from .wire.subscriber import Subscriber
 
 SILENCE_S = 60.0
 """The subscriber gives up after this."""
@@ -51,8 +53,6 @@ def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = N
     """Replay the bundled recording over ZeroMQ on loopback; writes `demo.png` and `depth.h5` into `folder`."""
     folder = make_folder(folder)
     path = recording_path()
-    with open_recording(path) as recording:
-        calibration = calibration_of(recording)
     with h5py.File(path) as file:
         truth = np.asarray(file["depth"], np.float32)
 
@@ -64,14 +64,15 @@ def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = N
         listener.start()
 
     depth_file = folder / "depth.h5"
-    summary = replay(
-        path,
-        out=depth_file,
-        publishing=Publishing("tcp://127.0.0.1:*", wait_subscribers=1),
-        force=True,
-        on_address=listen,
-        on_progress=on_progress,
-    )
+    with open_recording(path) as recording:
+        calibration = calibration_of(recording)
+        summary = replay(
+            recording,
+            out=depth_file,
+            publishing=Publishing("tcp://127.0.0.1:*", wait_subscribers=1),
+            force=True,
+            callbacks=Callbacks(on_address=listen, on_progress=on_progress),
+        )
     assert listener is not None
     listener.join()
     if listener.error is not None:
@@ -82,7 +83,9 @@ def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = N
     shown = {listener.depth[0].info.estimator: listener.depth}
     if "polarity" not in shown:
         shown["polarity"] = []
-        replay(path, estimator="polarity", on_frame=shown["polarity"].append)
+        with open_recording(path) as recording:
+            callbacks = Callbacks(on_frame=shown["polarity"].append)
+            replay(recording, RunOptions(estimator="polarity"), callbacks=callbacks)
     scores = {
         name: metrics.mean([metrics.score(frame.depth, truth, calibration, frame.std) for frame in frames])
         for name, frames in shown.items()
@@ -136,4 +139,5 @@ def _draw(
     sweep = Sweep(preview.t_start_us, preview.t_end_us, preview.direction, calibration)
     stack = EventFocalStack(sweep, make_estimator(preview.info.estimator).polarity, preview.stack)
     titles = {"net": "depth: network", "polarity": "depth: polarity reversal"}
-    save_figure(depth_figure(stack, {titles[name]: frame.depth for name, frame in frames.items()}, truth), path)
+    maps = {titles[name]: frame.depth for name, frame in frames.items()}
+    save_figure(depth_figure(stack.signed(), stack.diopters, maps, truth), path)

@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from ..capture.atomic import make_folder
 from ..capture.calibration import Calibration
 from ..capture.errors import RecordingError
 from ..capture.optics import blur_diameter_px, to_diopters
 from ..capture.recordings import open_recording, write_recording
-from ..capture.recordings.atomic import make_folder
 from .demo import recording_path
 
 PHOTOGRAPHS = 6
@@ -26,7 +26,7 @@ def lay_out(folder: str | Path) -> dict[str, str]:
         RecordingError: one of them is there already, or the folder cannot be written.
     """
     folder = make_folder(folder)
-    told = {
+    contents = {
         "lens.toml": "the calibration of the bundled recording",
         "sweep.h5": "the bundled recording, with its calibration and the true depth in it",
         "sweep.aedat4": "the same events and triggers",
@@ -36,7 +36,7 @@ def lay_out(folder: str | Path) -> dict[str, str]:
         "photographs": f"{PHOTOGRAPHS} images of one scene, the focus from far to near",
         "examples": "configurations, and clients in Node and C++",
     }
-    for name in told:
+    for name in contents:
         if (folder / name).exists():
             raise RecordingError(f"{folder / name}: is there already; choose an empty folder")
     demo = recording_path()
@@ -58,7 +58,7 @@ def lay_out(folder: str | Path) -> dict[str, str]:
     _photograph(folder / "photographs", sharp, depth, calibration)
     with as_file(files("sweepdepth") / "examples") as source:
         shutil.copytree(source, folder / "examples", ignore=_LEFT_OUT)
-    return told
+    return contents
 
 
 def _photograph(

@@ -93,7 +93,7 @@ class Follower:
         assert tracker is not None
         self._since_us = batch.end_us if self._since_us is None else self._since_us
         if isinstance(tracker, StreamTracker) and hint is not None:
-            tracker.know_far_end(self._corrected(hint))
+            tracker.set_far_end(self._corrected(hint))
         spans = tracker.feed(batch)
         for span in spans:
             if span.closed:
@@ -133,7 +133,7 @@ class Follower:
             else:
                 self._tracker = make_tracker(self._calibration, self._first_direction)
         except SyncError:
-            return False  # the driver has not told of its command yet, which it will
+            return False  # the driver has not reported its command yet, but will
         return True
 
     def _retire(self) -> None:

@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from ..capture.calibration import Calibration
+from ..capture.recordings import open_recording
+from ..capture.recordings.hints import NO_HINTS, TableHints
 from . import replay as runtime
-from .messages import DepthFrame
+from .run_options import Callbacks, RunOptions
+from .wire.messages import DepthFrame
 
 _WAITING = 2
 _LOOK_S = 0.1
 
 
-def replay(path: str | Path, calibration: Calibration | None = None, **options: Any) -> Iterator[DepthFrame]:
+def replay(
+    path: str | Path,
+    calibration: Calibration | None = None,
+    *,
+    triggers: str | Path | None = None,
+    hints: TableHints = NO_HINTS,
+    **options: Any,
+) -> Iterator[DepthFrame]:
     """The depth of a recording, frame by frame, as the runtime makes it.
-
-        for frame in replay("sweep.aedat4", Calibration.load("lens.toml")):
-            print(frame.t_start_us, frame.depth.mean())
 
     The recording is read as fast as frames are taken, never far ahead of them, and nothing is dropped; leaving the loop
     ends it.
@@ -27,12 +34,22 @@ def replay(path: str | Path, calibration: Calibration | None = None, **options: 
     Args:
         path: any recording that `open_recording` reads.
         calibration: comes before the one that the recording carries.
-        options: `estimator`, `weights`, `filling`, `suppressing`, `rate` and `first_direction`, as for
-            `sweepdepth.stream.replay.replay`.
+        triggers, hints: as for `open_recording`.
+        options: those of `sweepdepth.stream.run_options.RunOptions`, such as `estimator`, `weights` and `rate`.
+
+    Yields:
+        A frame for each sweep, or for each bin at `rate="bin"`.
 
     Raises:
         RecordingError, CalibrationError, SyncError, WeightsError: the recording cannot be read, or not become depth.
+
+    Examples:
+        >>> for frame in replay("sweep.aedat4", estimator="polarity"):
+        ...     print(frame)
+        ...     break
+        DepthFrame(240×180, ... µs, far→near, ... % known, median ... m, quality ..., polarity)
     """
+    chosen = RunOptions(**options)
     frames: queue.Queue[DepthFrame | None] = queue.Queue(_WAITING)
     stop, failures = threading.Event(), list[BaseException]()
 
@@ -44,7 +61,8 @@ def replay(path: str | Path, calibration: Calibration | None = None, **options: 
 
     def run() -> None:
         try:
-            runtime.replay(path, calibration, on_frame=put, stop=stop, **options)
+            with open_recording(path, calibration, triggers=triggers, hints=hints) as recording:
+                runtime.replay(recording, chosen, stop=stop, callbacks=Callbacks(on_frame=put))
         except BaseException as error:
             failures.append(error)
         finally:

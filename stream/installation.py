@@ -48,9 +48,9 @@ def _try(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, "ok", check())
     except Exception as error:  # whatever is wrong with an installation, in a line
-        told = str(error) if isinstance(error, SweepdepthError) else f"{type(error).__name__}: {one_line(error)}"
+        message = str(error) if isinstance(error, SweepdepthError) else f"{type(error).__name__}: {one_line(error)}"
         return Finding(
-            name, "failed", told, f"install anew: pip install --force-reinstall sweepdepth=={version('sweepdepth')}"
+            name, "failed", message, f"install anew: pip install --force-reinstall sweepdepth=={version('sweepdepth')}"
         )
 
 
@@ -71,7 +71,7 @@ def _recording() -> str:
 
 
 def _compiled() -> str:
-    from ..capture.stack_kernel import __file__ as kernel
+    from ..capture.stack.kernel import __file__ as kernel
 
     cache = Path(kernel).parent / "__pycache__"
     import numba
@@ -81,20 +81,23 @@ def _compiled() -> str:
 
 def _estimator() -> str:
     """Depth of one sweep of the bundled recording, by the estimator that commands use by default."""
+    from ..capture.recordings import open_recording
     from ..net.estimators import make_estimator
     from .demo import recording_path
     from .replay import replay
+    from .run_options import Callbacks
 
     frames = []
-    replay(recording_path(), on_frame=frames.append)
+    with open_recording(recording_path()) as recording:
+        replay(recording, callbacks=Callbacks(on_frame=frames.append))
     known = float(np.mean([np.isfinite(frame.depth).mean() for frame in frames]))
     return f"{make_estimator(None).name}: {len(frames)} frames, {100 * known:.0f} % of their pixels known"
 
 
 def _wire() -> str:
-    from .messages import StatusFrame
-    from .publisher import Publisher
-    from .subscriber import Subscriber
+    from .wire.messages import StatusFrame
+    from .wire.publisher import Publisher
+    from .wire.subscriber import Subscriber
 
     with Publisher("tcp://127.0.0.1:*") as publisher, Subscriber(publisher.address, timeout=20) as subscriber:
         if not publisher.wait_for_subscribers(1, timeout=20):
@@ -108,7 +111,7 @@ def _wire() -> str:
 def _keys() -> str:
     import zmq
 
-    from .keys import load_key_pair, new_keys
+    from .wire.keys import load_key_pair, new_keys
 
     if not zmq.has("curve"):
         raise SweepdepthError("this ZeroMQ has no CURVE: streams cannot leave this machine; pip install pyzmq")

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..capture.atomic import check_target
 from ..capture.calibration import Calibration
-from ..capture.depth_file import DepthFile, check_suffix
 from ..capture.errors import WireError
-from ..capture.recordings.atomic import check_target
-from .messages import AnyFrame, DepthFrame, StatusFrame
-from .subscriber import Subscriber
+from ..capture.files.depth_file import DepthFile, check_suffix
+from .wire.messages import AnyFrame, DepthFrame, StatusFrame
+from .wire.subscriber import Subscriber
 
 
 def listen(

@@ -14,12 +14,11 @@ from ..capture.errors import SweepdepthError
 from ..capture.events import Batch
 from ..capture.lenses import Lens, LensStatus, make_lens
 from ..capture.recordings.recorder import LiveRecorder, RecorderStatus
-from ..capture.sweeps import Direction
-from ..net.estimators import Fuse, make_estimator
 from .follower import Follower
-from .messages import DepthFrame, StatusFrame
 from .outputs import Publishing, open_sinks
-from .pipeline import Pipeline, Rate, Summary
+from .pipeline import Pipeline
+from .run_options import DEFAULT_OPTIONS, NO_CALLBACKS, Callbacks, RunOptions
+from .telemetry import Summary
 
 MAX_LAG_S = 0.5
 """Events that waited for longer are not worth binning: what they show is over."""
@@ -44,33 +43,33 @@ class LiveSummary:
 def live(
     address: str,
     calibration: Calibration,
+    options: RunOptions = DEFAULT_OPTIONS,
     *,
     driver: str = "external",
     settings: CameraSettings | None = None,
     publishing: Publishing | None = None,
     record: str | Path | None = None,
-    rate: Rate = "sweep",
-    estimator: str | None = None,
-    weights: str | Path | None = None,
-    fuse: Fuse | None = None,
-    filling: bool = False,
-    suppressing: bool = True,
-    first_direction: Direction | None = None,
     force: bool = False,
     stop: threading.Event | None = None,
-    on_frame: Callable[[DepthFrame], None] | None = None,
-    on_status: Callable[[StatusFrame], None] | None = None,
-    on_notice: Notice | None = None,
-    on_address: Callable[[str], None] | None = None,
-    on_start: Callable[[], None] | None = None,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> LiveSummary:
     """Turn a camera's events into depth until `stop` is set.
 
-    `address` is that of a camera (`capture.cameras`), `driver` names a lens driver (`capture.lenses`). Camera and lens
-    may go and come back: `on_notice` hears of it in sentences, at once, and every status has it among its warnings.
-    `settings` None are those of the calibration's `[camera_settings]`. `fuse`: as for `replay`.
-    `record` gets all events and the calibration as they come; when it cannot be written any more, depth goes on. The
-    lens is at rest when this returns or raises.
+    Camera and lens may go and come back: `callbacks.on_notice` hears of it in sentences, at once, and every status has
+    it among its warnings. The lens is at rest when this returns or raises.
+
+    Args:
+        address: of a camera (`capture.cameras`).
+        calibration: of this camera behind this lens.
+        options: how its events become depth.
+        driver: names a lens driver (`capture.lenses`).
+        settings: of the camera; None: those of the calibration's `[camera_settings]`.
+        publishing: where to publish, and to whom.
+        record: recording that gets all events and the calibration as they come; when it cannot be written any more,
+            depth goes on.
+        force: replace a recording that is there.
+        stop: ends the run.
+        callbacks: who hears of it.
 
     Raises:
         CameraError, LensError: camera or lens cannot be opened, or the lens not be made to sweep.
@@ -79,7 +78,8 @@ def live(
         RecordingError, WireError, WeightsError: the recording cannot be written, the address or weights not be used.
     """
     stop = stop or threading.Event()
-    tell = on_notice or (lambda _: None)
+    calibration = calibration.with_trigger_channel(options.trigger_channel)
+    notify = callbacks.on_notice or (lambda _: None)
     if settings is None and calibration.camera_settings is not None:
         settings = CameraSettings.check(calibration.camera_settings.model_dump(), "lens.toml: camera_settings")
     settings = settings or CameraSettings()
@@ -87,26 +87,19 @@ def live(
         settings = settings.model_copy(update={"max_lag_s": MAX_LAG_S})
     parse_address(address)  # what is no address is said before a lens moves
     with ExitStack() as resources:
-        run = _Run(calibration, tell)
+        run = _Run(calibration, notify)
         driven = None if driver == "external" else run.lens_status
-        follower = Follower(calibration, first_direction, driven, run.sensor_us)
-        chosen = make_estimator(estimator, weights=weights, fuse=fuse)
-        sinks = open_sinks(
-            resources,
-            publishing,
-            [on_frame] if on_frame else [],
-            stop,
-            status=[on_status] if on_status else [],
-            on_address=on_address,
-        )
+        follower = Follower(calibration, options.first_direction, driven, run.sensor_us)
+        estimator = options.make_estimator()
+        sinks = open_sinks(resources, publishing, [callbacks.on_frame] if callbacks.on_frame else [], stop, callbacks)
         pipeline = Pipeline(
             calibration,
             follower,
-            chosen,
+            estimator,
             sinks,
-            filling=filling,
-            suppressing=suppressing,
-            rate=rate,
+            filling=options.filling,
+            suppressing=options.suppressing,
+            rate=options.rate,
             repairs=lambda: run.warnings(follower),
             live=True,
             losses=run.losses,
@@ -127,7 +120,7 @@ def live(
 
         def cross(gap: Gap) -> None:
             follower.cross(gap)
-            tell(_told(gap))
+            notify(_gap_sentence(gap))
 
         def lose(loss: Loss) -> None:
             pipeline.lose(loss.start_us, loss.end_us, loss.n_events)
@@ -139,8 +132,8 @@ def live(
         except SweepdepthError:
             if not stop.is_set():
                 raise
-        if on_start:
-            on_start()
+        if callbacks.on_start:
+            callbacks.on_start()
         summary = pipeline.run(run.batches())
         return LiveSummary(
             summary,
@@ -153,10 +146,10 @@ def live(
 class _Run:
     """What the parts of one run ask each other: how camera, lens and recording are."""
 
-    def __init__(self, calibration: Calibration, tell: Notice) -> None:
+    def __init__(self, calibration: Calibration, notify: Notice) -> None:
         self.camera: Camera | None = None
         self.recorder: LiveRecorder | None = None
-        self.tell = tell
+        self.notify = notify
         self._lens = LensStatus(connected=True, moving=False)
         self._was_connected = True
         self._had_no_sweeps = False
@@ -177,17 +170,17 @@ class _Run:
         """As of a moment ago; never waits."""
         return self._lens
 
-    def heard_of_lens(self, status: LensStatus) -> None:
-        """Take in how the lens is; tells when it went or came back."""
+    def on_lens_status(self, status: LensStatus) -> None:
+        """Record the lens's status; notify when it was lost or found."""
         before, self._lens = self._lens, status
         if before.connected and not status.connected:
-            self.tell(f"lens lost ({status.last_error}); trying again")
+            self.notify(f"lens lost ({status.last_error}); trying again")
         elif status.connected and not before.connected:
-            self.tell("lens found again")
+            self.notify("lens found again")
 
     def recording_failed(self, why: str) -> None:
         """Tell that the recording ended, and that depth does not."""
-        self.tell(f"recording stopped: {why}; depth goes on")
+        self.notify(f"recording stopped: {why}; depth goes on")
 
     def losses(self) -> dict[str, int]:
         """What was dropped outside the pipeline."""
@@ -200,43 +193,43 @@ class _Run:
         return found
 
     def warnings(self, follower: Follower) -> list[str]:
-        """All there is to warn of now; asked once a second, it also tells when the camera went."""
-        told: list[str] = []
+        """All current warnings; called once a second, it also notifies when the camera is lost."""
+        warnings: list[str] = []
         if self.camera is not None:
             camera = self.camera.status()
-            told += [f"camera: {sentence}" for sentence in camera.sentences]
+            warnings += [f"camera: {sentence}" for sentence in camera.sentences]
             if self._was_connected and not camera.connected:
-                self.tell(f"camera lost ({camera.last_error}); trying again")
+                self.notify(f"camera lost ({camera.last_error}); trying again")
             self._was_connected = camera.connected
-        told += self._lens.sentences
+        warnings += self._lens.sentences
         if self.recorder is not None:
-            told += self.recorder.status().sentences
+            warnings += self.recorder.status().sentences
         why = follower.why_not()
         if why:
-            told.append(f"no sweeps: {why}")
+            warnings.append(f"no sweeps: {why}")
         if why and not self._had_no_sweeps:
-            self.tell(told[-1])
+            self.notify(warnings[-1])
         self._had_no_sweeps = bool(why)
-        return told
+        return warnings
 
 
 class _LensWatch:
     """Asks a lens how it is, in a thread of its own: a line that is slow must keep nothing waiting. Leaving brings the
-    lens to rest, and tells when it does not say that it rests."""
+    lens to rest, and notifies when it does not confirm that it rests."""
 
     def __init__(self, lens: Lens, run: _Run) -> None:
         self._lens = lens
         self._run = run
         self._leaving = threading.Event()
-        run.heard_of_lens(lens.status())
+        run.on_lens_status(lens.status())
         self._thread = threading.Thread(target=self._watch, name="lens watch")
 
     def _watch(self) -> None:
         while not self._leaving.wait(LOOK_S):
             try:
-                self._run.heard_of_lens(self._lens.status())
+                self._run.on_lens_status(self._lens.status())
             except (SweepdepthError, OSError) as error:
-                self._run.heard_of_lens(LensStatus(connected=False, moving=False, last_error=str(error)))
+                self._run.on_lens_status(LensStatus(connected=False, moving=False, last_error=str(error)))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -251,7 +244,7 @@ class _LensWatch:
             try:
                 self._lens.stop()
             except SweepdepthError as problem:
-                self._run.tell(f"{problem}; its keeper goes on trying")
+                self._run.notify(f"{problem}; its keeper goes on trying")
 
 
 def _discard_unused(recorder: LiveRecorder) -> None:
@@ -261,6 +254,6 @@ def _discard_unused(recorder: LiveRecorder) -> None:
         recorder.path.unlink(missing_ok=True)
 
 
-def _told(gap: Gap) -> str:
+def _gap_sentence(gap: Gap) -> str:
     clock = "; its clock began anew" if gap.new_clock else ""
     return f"camera found again after {gap.lost_s:.1f} s without events ({gap.reason}){clock}"

@@ -12,8 +12,8 @@ from ..capture.recordings import open_recording
 from ..capture.tracking import make_tracker
 from ..net.estimators import make_estimator
 from .pipeline import Pipeline, Sinks
-from .publisher import Publisher
 from .replay import calibration_of
+from .wire.publisher import Publisher
 
 _BATCH_US = 20_000
 

@@ -6,9 +6,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from .messages import DepthFrame, StatusFrame
 from .pipeline import Sinks
-from .publisher import Publisher
+from .run_options import Callbacks
+from .wire.messages import DepthFrame
+from .wire.publisher import Publisher
 
 
 @dataclass(frozen=True)
@@ -26,20 +27,19 @@ def open_sinks(
     publishing: Publishing | None,
     depth: Sequence[Callable[[DepthFrame], None]],
     stop: threading.Event,
-    *,
-    status: Sequence[Callable[[StatusFrame], None]] = (),
-    on_address: Callable[[str], None] | None = None,
+    callbacks: Callbacks,
 ) -> Sinks:
     """The sinks given, and a publisher that `resources` will close; waits for as many subscribers as are asked for.
 
     Raises:
         WireError: the address cannot be used.
     """
+    status = (callbacks.on_status,) if callbacks.on_status else ()
     if publishing is None:
-        return Sinks(tuple(depth), tuple(status))
+        return Sinks(tuple(depth), status)
     publisher = resources.enter_context(Publisher(publishing.address, publishing.keys, publishing.clients))
-    if on_address:
-        on_address(publisher.address)
+    if callbacks.on_address:
+        callbacks.on_address(publisher.address)
     wanted = publishing.wait_subscribers
     while wanted and not stop.is_set() and not publisher.wait_for_subscribers(wanted, timeout=0.2):
         continue

@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ..capture.atomic import make_folder, refuse_inputs
 from ..capture.calibration import Calibration
 from ..capture.errors import RecordingError, SweepdepthError
-from ..capture.recordings.atomic import make_folder, refuse_inputs
-from ..capture.recordings.formats import FORMATS, is_bag
-from ..capture.recordings.kinds import kind_of
-from .pipeline import Summary
+from ..capture.formats.kinds import kind_of
+from ..capture.formats.recordings import FORMATS, is_bag
+from ..capture.recordings import open_recording
+from ..capture.recordings.hints import NO_HINTS, TableHints
 from .replay import replay
+from .run_options import DEFAULT_OPTIONS, RunOptions
+from .telemetry import Summary
 
 _SUFFIXES = {suffix for known in FORMATS for suffix in known.suffixes}
 
@@ -66,17 +68,22 @@ def replay_all(
     recordings: Sequence[Path],
     folder: str | Path,
     calibration: Calibration | None = None,
+    options: RunOptions = DEFAULT_OPTIONS,
     *,
+    speed: float | None = None,
+    hints: TableHints = NO_HINTS,
+    force: bool = False,
     stop: threading.Event | None = None,
     on_progress: Callable[[float], None] | None = None,
-    **options: Any,
 ) -> list[Outcome]:
     """Replay recordings into `folder`/NAME.h5 each; one that fails is noted, and the others go on.
 
     Args:
         calibration: for all of them; None: NAME.toml beside a recording, or the one that it carries.
+        options, speed, force: as for `replay`.
+        hints: as for `open_recording`.
+        stop: ends the run early.
         on_progress: called with the number of recordings done.
-        options: as for `replay`.
 
     Raises:
         RecordingError: the folder cannot be made, or a depth file in it would be one of the recordings.
@@ -94,7 +101,9 @@ def replay_all(
         beside = path.with_suffix(".toml")
         try:
             own = Calibration.load(beside) if calibration is None and beside.exists() else calibration
-            outcomes.append(Outcome(path, out, replay(path, own, out=out, stop=stop, **options)))
+            with open_recording(path, own, hints=hints) as recording:
+                summary = replay(recording, options, out=out, speed=speed, force=force, stop=stop)
+            outcomes.append(Outcome(path, out, summary))
         except SweepdepthError as error:
             outcomes.append(Outcome(path, out, None, str(error)))
         if on_progress:

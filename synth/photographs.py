@@ -138,6 +138,17 @@ def simulate_photographs(
 ) -> SimulatedRecording:
     """The event recording of a sweep through a focal stack of photographs.
 
+    Args:
+        photographs: paths of images, from far to near; a `focus.toml` beside the first may say their focus in 1/m.
+        calibration: of the camera and lens; images are cropped and scaled to its sensor.
+        sensor: constants of the event sensor.
+        sweeps: number of passes to record.
+        seed: of the noise and of the mismatch of pixels.
+        light: light on the chip, relative to full light.
+
+    Returns:
+        The events and triggers of the recording.
+
     Raises:
         RecordingError: a photograph or `focus.toml` cannot be used.
     """

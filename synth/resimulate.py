@@ -13,14 +13,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..capture.calibration import Calibration
-from ..capture.dataset import SceneTruth, open_dataset, read_truth
 from ..capture.errors import RecordingError
+from ..capture.files.dataset import SceneTruth, open_dataset, read_truth
 from ..capture.optics import breathing_magnification
 from ..capture.sweeps import Direction, Sweep
-from .config import LightRange, SensorRange, draw_sensor
-from .conventional import photograph_sweep
-from .dice import Dice
-from .generation import light_of
+from .generation.config import LightRange, SensorRange
+from .generation.draws import draw_sensor
+from .generation.make_scene import light_of
+from .optics.conventional import photograph_sweep
+from .scenes.random_source import RandomSource
 from .simulate import simulate_sweeps
 
 _DARKEST = 0.02
@@ -163,27 +164,27 @@ def resimulate(
         RecordingError: the stack is not of the size that its calibration says.
     """
     config = config or ResimulationConfig()
-    dice = Dice(int(random.integers(2**62)))
-    sweep = _simulated(scene, dice, config, random, frames)
+    rng = RandomSource(int(random.integers(2**62)))
+    sweep = _simulated(scene, rng, config, random, frames)
     if len(sweep.events) < config.least_events * sweep.truth.size:
-        sweep = _simulated(scene, dice, config, random, frames)
+        sweep = _simulated(scene, rng, config, random, frames)
     return sweep
 
 
 def _simulated(
-    scene: IdealScene, dice: Dice, config: ResimulationConfig, random: np.random.Generator, frames: int | None
+    scene: IdealScene, rng: RandomSource, config: ResimulationConfig, random: np.random.Generator, frames: int | None
 ) -> SimulatedSweep:
-    conditions = config.ordinary if dice.chance(config.ordinary_share) else config.anything
-    sensor, lux = draw_sensor(dice, conditions.sensor, conditions.light)
-    stack, calibration, truth = _part(scene, dice, config)
-    duration_s = dice.log_uniform(*conditions.sweep_s)
+    conditions = config.ordinary if rng.chance(config.ordinary_share) else config.anything
+    sensor, lux = draw_sensor(rng, conditions.sensor, conditions.light)
+    stack, calibration, truth = _part(scene, rng, config)
+    duration_s = rng.log_uniform(*conditions.sweep_s)
     settings = calibration.sweep.model_copy(update={"frequency_hz": 0.5 / duration_s, "waveform": "triangle"})
     calibration = calibration.model_copy(update={"sweep": settings})
-    direction = Direction.FAR_TO_NEAR if dice.chance(0.5) else Direction.NEAR_TO_FAR
+    direction = Direction.FAR_TO_NEAR if rng.chance(0.5) else Direction.NEAR_TO_FAR
     images = stack if direction == Direction.FAR_TO_NEAR else stack[::-1]
     try:
         recording = simulate_sweeps(
-            images, calibration, sensor, sweeps=1, seed=dice.seed(), light=light_of(lux, calibration)
+            images, calibration, sensor, sweeps=1, seed=rng.seed(), light=light_of(lux, calibration)
         )
     except ValueError as error:
         raise RecordingError(f"{scene.name}: {error}") from error
@@ -203,13 +204,15 @@ def resimulated(
     return [lambda random, scene=scene: resimulate(scene, random, config, frames) for scene in scenes]
 
 
-def _part(scene: IdealScene, dice: Dice, config: ResimulationConfig) -> tuple[np.ndarray, Calibration, np.ndarray]:
+def _part(
+    scene: IdealScene, rng: RandomSource, config: ResimulationConfig
+) -> tuple[np.ndarray, Calibration, np.ndarray]:
     """All images of a stack, or successive ones, with the calibration and depth of a lens that sweeps over them."""
     count = len(scene.stack)
-    if dice.chance(config.whole):
+    if rng.chance(config.whole):
         return scene.stack.astype(np.float32), scene.calibration, scene.depth
-    length = min(count, max(2, round(dice.uniform(config.shortest, 1.0) * count)))
-    first = dice.integer(0, count - length)
+    length = min(count, max(2, round(rng.uniform(config.shortest, 1.0) * count)))
+    first = rng.integer(0, count - length)
     sweep = scene.calibration.sweep
     step = sweep.range_diopters / (count - 1)
     far = sweep.far_diopters + first * step

@@ -1,13 +1,14 @@
 """A focal sweep in front of the sensor: from images by focus to an event recording with triggers."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..capture.calibration import Calibration
-from ..capture.events import FALLING, RISING, join, make_triggers
-from .sensor import PixelArray, Sensor, advance, expose_first, finish
+from ..capture.events import FALLING, RISING, make_triggers
+from .sensor import Sensor, expose_sequence
 
 DEFAULT_BLUR_STEP_PX = 0.25
 """Greatest change of any pixel's blur diameter between two images. Against steps eight times finer, events of a
@@ -18,7 +19,7 @@ FLICKER_STEPS = 24
 depth at most."""
 
 _BLOCK_FRAMES = 64
-_RETURN_US = 1.0  # a sawtooth's instantaneous return, as the shortest time that a timestamp can tell
+_RETURN_US = 1.0  # a sawtooth's instantaneous return, as the shortest time that timestamps resolve
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,13 @@ class Flicker:
 
 @dataclass(frozen=True)
 class SimulatedRecording:
-    """What a camera behind the sweeping lens would have recorded."""
+    """What a camera behind the sweeping lens would have recorded.
+
+    Attributes:
+        calibration: of the camera and lens.
+        events: (N,) `EVENT_DTYPE`, by time.
+        triggers: (M,) `TRIGGER_DTYPE`, empty unless the calibration's sync is "trigger".
+    """
 
     calibration: Calibration
     events: np.ndarray  # (N,) EVENT_DTYPE, by time
@@ -81,8 +88,32 @@ def simulate_sweeps(
     One pass before `start_us` brings the sensor into its steady state; its events are not recorded. With
     `sync = "clock"` the recording starts at the calibration's own start.
 
+    Args:
+        stack: (S + 1, H, W) float32, linear radiance, finite, not negative: the scene at S + 1 focus positions, even in
+            time, far to near; `focus_steps` says which.
+        calibration: of the camera and lens.
+        sensor: constants of the event sensor; `presets` has real ones.
+        sweeps: number of passes to record, at least 1.
+        seed: of the noise and of the mismatch of pixels.
+        light: light on the chip, relative to full light.
+        start_us: sensor time in µs at which the first sweep begins.
+        flicker: of the light, if there is any.
+
+    Returns:
+        The events and triggers of the recording.
+
     Raises:
         ValueError: no sweeps, or a stack that is not of the camera's size.
+
+    Examples:
+        >>> from sweepdepth import Calibration
+        >>> from sweepdepth.synth.optics.planes import make_texture, plane_images
+        >>> from sweepdepth.synth.sensor.presets import PRESETS
+        >>> calibration = Calibration.load("small.toml")
+        >>> images = plane_images(make_texture(), calibration, focus_steps(calibration), 1.2)
+        >>> recording = simulate_sweeps(images, calibration, PRESETS["davis346"], sweeps=1, seed=0)
+        >>> len(recording.events) > 100, recording.triggers["edge"].tolist()
+        (True, [1, 2])
     """
     if sweeps < 1:
         raise ValueError(f"sweeps ({sweeps}) must be at least 1")
@@ -109,24 +140,21 @@ def simulate_sweeps(
         light_now = flicker.at(times - start_us).astype(np.float32)[:, None, None]
         return light_now * ((1 - share) * images[lower] + share * images[lower + 1])
 
-    array: PixelArray | None = None
-    parts = []
-    for i in range(-1, sweeps):
-        images = stack if sawtooth or i % 2 == 0 else stack[::-1]
-        times = start_us + (i + phase) * duration
-        if array is None:
-            array = expose_first(sensor, shown(images, phase[:1], times[:1])[0], times[0], light=light, seed=seed)
-            first = 1
-        elif sawtooth:
-            times[0] += _RETURN_US
-            first = 0
-        else:
-            first = 1
-        for at in range(first, len(phase), _BLOCK_FRAMES):
-            block = slice(at, at + _BLOCK_FRAMES)
-            parts.append(advance(array, shown(images, phase[block], times[block]), times[block]))
-    assert array is not None
-    events = join([*parts, finish(array)])
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The sweeps' images and times, the first image alone; the image at which the lens turns comes once."""
+        for i in range(-1, sweeps):
+            images = stack if sawtooth or i % 2 == 0 else stack[::-1]
+            times = start_us + (i + phase) * duration
+            jumps = sawtooth and i >= 0
+            if jumps:
+                times[0] += _RETURN_US
+            if i < 0:
+                yield shown(images, phase[:1], times[:1]), times[:1]
+            for at in range(0 if jumps else 1, len(phase), _BLOCK_FRAMES):
+                block = slice(at, at + _BLOCK_FRAMES)
+                yield shown(images, phase[block], times[block]), times[block]
+
+    events = expose_sequence(sensor, blocks(), light=light, seed=seed)
     events = events[np.searchsorted(events["timestamp"], start_us) :]
     return SimulatedRecording(calibration, events, _trigger_edges(calibration, sweeps, start_us))
 

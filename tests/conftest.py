@@ -11,6 +11,50 @@ from sweepdepth import Calibration
 from sweepdepth.capture.events import make_events
 from sweepdepth.capture.sweeps import Direction, Sweep
 
+SLOW_FOLDERS = {"cli"}
+SLOW_FILES = {
+    "test_calibrating",
+    "test_cpp_client",
+    "test_disturbances",
+    "test_docs_site",
+    "test_evidence",
+    "test_job",
+    "test_live",
+    "test_network",
+    "test_node_client",
+    "test_patches",
+    "test_publisher",
+    "test_replay",
+    "test_replays",
+    "test_training",
+    "test_view",
+}
+"""Whose tests take seconds each: they start commands, train networks, run live, or work through long recordings."""
+
+BLENDER_FILES = {"test_render", "test_render_files"}
+FAULT_FOLDERS = {"faults", "fuzz"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by where they are and what they use, and begin with the slow ones where several processes share them,
+    so that none of these is still at work when the others are done."""
+    for item in items:
+        folder, file = item.path.parent.name, item.path.stem
+        if folder in SLOW_FOLDERS or file in SLOW_FILES:
+            item.add_marker(pytest.mark.slow)
+        if file in BLENDER_FILES:
+            item.add_marker(pytest.mark.blender)
+        if folder in FAULT_FOLDERS:
+            item.add_marker(pytest.mark.faults)
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+    if hasattr(config, "workerinput"):
+        marks = ("slow", "blender", "browser", "faults")
+        slow_files = {item.path for item in items if any(map(item.get_closest_marker, marks))}
+        items.sort(key=lambda item: item.path not in slow_files)
+
+
 LENS = """
 [camera]
 width = 96

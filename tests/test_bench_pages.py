@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from sweepdepth.capture import page as html
+from sweepdepth.capture.reporting import html
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,9 +49,8 @@ class Tables(HTMLParser):
 
 
 @pytest.fixture
-def bench_page(monkeypatch):
-    """The module of the pages; `bench` is a folder of the checkout, not of the package."""
-    monkeypatch.syspath_prepend(str(ROOT))
+def bench_page():
+    """The module of the pages."""
     from bench import _page
 
     return _page
@@ -118,6 +117,7 @@ def run_bench(*words: object, expect: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_benchmark_writes_a_page_that_stands_alone(tmp_path):
     target = tmp_path / "recordings.html"
     said = run_bench("recordings", "--page", target, "--events", "5000", "--repetitions", "1")

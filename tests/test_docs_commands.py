@@ -30,8 +30,8 @@ from sweepdepth import Calibration
 from sweepdepth.capture.events import Batch
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 ROOT = Path(__file__).parents[1]
@@ -429,6 +429,8 @@ def steps_of_pages() -> list[Any]:
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.blender
 @pytest.mark.skipif(find_spec("bpy") is None or find_spec("torch") is None, reason="the extras are not all installed")
 @pytest.mark.parametrize("page,kind,text,last", steps_of_pages())
 def test_a_reader_can_do_what_a_page_says(page, kind, text, last, readers):
@@ -463,7 +465,7 @@ def test_commands_in_the_text_name_options_that_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_toml_blocks_are_what_the_commands_accept(page, tmp_path):
-    from sweepdepth.synth.config import GenerationConfig
+    from sweepdepth.synth.generation.config import GenerationConfig
 
     for block in blocks_of(page):
         if block.kind != "toml":
@@ -492,6 +494,7 @@ def test_a_misspelt_command_that_is_only_read_is_noticed(command):
         read_only(shlex.split(command))
 
 
+@pytest.mark.slow
 def test_a_misspelt_command_that_is_run_is_noticed(readers):
     with pytest.raises(AssertionError, match="No such option"):
         readers(ROOT / "README.md").do("sweepdepth info lens.toml --pictrue lens.png")

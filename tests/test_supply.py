@@ -13,14 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bench import audit
-from sweepdepth.capture.dataset import Manifest, create_dataset
+from sweepdepth.capture.files.dataset import Manifest, create_dataset
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.keys import new_keys
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.keys import new_keys
+from sweepdepth.stream.wire.publisher import Publisher
+from tools import audit
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("capture", "synth", "net", "stream", "cli")
@@ -136,13 +137,13 @@ def test_no_data_becomes_code():
 
 def test_who_reads_hdf5_looks_for_references_first():
     """Or reads a file of our own, or nothing but names."""
-    guarded = {"capture/recordings/dsec.py", "capture/dataset.py", "capture/depth_file.py"}
+    guarded = {"capture/recordings/dsec.py", "capture/files/dataset.py", "capture/files/depth_file.py"}
     others = {
-        "capture/description.py": "names, and lengths of what `read_truth` has looked through",
+        "capture/files/description.py": "names, and lengths of what `read_truth` has looked through",
         "net/cases.py": "names",
         "stream/demo.py": "the bundled recording",
         "stream/examples.py": "the bundled recording",
-        "capture/recordings/kinds.py": "names",
+        "capture/formats/kinds.py": "names",
     }
     for where, name, call in calls():
         if name == "h5py.File" and not any(isinstance(a, ast.Constant) and a.value == "w" for a in call.args):
@@ -154,10 +155,10 @@ def test_who_reads_hdf5_looks_for_references_first():
 def test_the_hosts_clock_is_read_for_latency_and_messages_alone():
     """All waiting and pacing goes by the monotonic clock, which nobody sets."""
     allowed = {
-        "stream/publisher.py": "when a message was published",
+        "stream/wire/publisher.py": "when a message was published",
         "stream/demo.py": "how long messages took",
         "stream/view/feed.py": "how long messages took; when a stream began, for people",
-        "capture/recordings/atomic.py": "whether another machine's file has rested for a day",
+        "capture/atomic.py": "whether another machine's file has rested for a day",
     }
     wall = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "time.localtime"}
     found = {where.split(":")[0] for where, name, _ in calls() if name in wall or name.endswith("datetime.now")}
@@ -219,6 +220,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_no_job_needs_or_seeks_a_network(tmp_path: Path):
     """Each runs where there is nothing but loopback, if the system allows that, and asks for nothing else."""
     (tmp_path / "guard").mkdir()

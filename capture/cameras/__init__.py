@@ -1,7 +1,8 @@
 """Live sources: cameras, network streams and pipes, each in a process of its own, as one stream of checked batches."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ..lazy import lazily
 
 if TYPE_CHECKING:
     from .address import CameraAddress as CameraAddress
@@ -13,25 +14,16 @@ if TYPE_CHECKING:
     from .status import Gap as Gap
     from .status import Loss as Loss
 
-_PUBLIC = {
-    "Camera": ".camera",
-    "CameraAddress": ".address",
-    "CameraSettings": ".settings",
-    "CameraStatus": ".status",
-    "Gap": ".status",
-    "Loss": ".status",
-    "open_camera": ".camera",
-    "parse_address": ".address",
-}
-__all__ = [*_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> object:
-    """Import public names when they are first asked for: a worker process needs none of them, and starts sooner."""
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazily(  # pyright: ignore[reportUnsupportedDunderAll]
+    __name__,
+    {
+        "Camera": ".camera",
+        "CameraAddress": ".address",
+        "CameraSettings": ".settings",
+        "CameraStatus": ".status",
+        "Gap": ".status",
+        "Loss": ".status",
+        "open_camera": ".camera",
+        "parse_address": ".address",
+    },
+)

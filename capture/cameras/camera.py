@@ -1,4 +1,4 @@
-"""`open_camera`: a live source as batches, for as long as it is wanted, whatever becomes of the other side."""
+"""`open_camera`: a live source as batches, for as long as it is wanted, reconnecting when the other side fails."""
 
 import threading
 import time
@@ -11,8 +11,8 @@ from typing import Self
 from ..calibration import Calibration
 from ..errors import CameraError, RecordingError, SweepdepthError
 from ..events import Batch
-from ..recordings.door import Door, Repairs
-from ..recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk
+from ..sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk
+from ..sources.sanitizer import Repairs, Sanitizer
 from .address import CameraAddress, parse_address
 from .clock import HostClock
 from .connection import CameraConnection, ConnectionLost
@@ -38,8 +38,8 @@ class Camera:
     """An opened live source; iterate over it once for its batches. A context manager.
 
     The iteration ends when `close` is called or `stop` is set, from whatever thread, within a fraction of a second,
-    and on no other ground: a side that goes away, stops in the middle or sends nonsense is sought again, at growing
-    intervals of at most `LONGEST_PAUSE_S`, and the gap is told by `on_gap` and `status`. Batches keep their promise
+    and for no other reason: when the peer disconnects, stalls or sends garbage, it is reconnected to, at growing
+    intervals of at most `LONGEST_PAUSE_S`, and the gap is reported by `on_gap` and `status`. Batches keep their promise
     across gaps, also when the clock did not: see `Gap`. What this process does not take in time is dropped and
     counted; nothing waits, and nothing grows. Attributes:
 
@@ -65,11 +65,11 @@ class Camera:
         self._size = None if calibration is None else (calibration.camera.width, calibration.camera.height)
         self._on_gap = on_gap
         self._on_loss = on_loss
-        self._told_lost = 0  # of this connection
+        self._reported_lost = 0  # of this connection
         self._stop = stop or threading.Event()
         self._closed = threading.Event()
         self._clock = HostClock()
-        self._door: Door | None = None
+        self._sanitizer: Sanitizer | None = None
         self._past: Counter[str] = Counter()  # what was counted in earlier connections
         self._heard = time.monotonic()  # when the last batch came, or the camera was opened
         self._end_us: int | None = None  # of the last batch
@@ -87,7 +87,7 @@ class Camera:
         self.name = connection.header.format
         self._size = self.width, self.height = connection.header.width, connection.header.height
         # Compiled and loaded now, it does not make the first events wait.
-        Door(str(address), self.width, self.height, live=True).admit(Chunk(NO_EVENTS, NO_TRIGGERS))
+        Sanitizer(str(address), self.width, self.height, live=True).admit(Chunk(NO_EVENTS, NO_TRIGGERS))
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches in time order until it is stopped; their memory is the caller's to keep and to change."""
@@ -103,12 +103,12 @@ class Camera:
                 self._lose(str(error).removeprefix(f"{self.address}: "))
 
     def status(self) -> CameraStatus:
-        """How it is now; may be asked from any thread."""
+        """The current status; may be called from any thread."""
         silent_s = time.monotonic() - self._heard
-        connection, door = self._connection, self._door
+        connection, sanitizer = self._connection, self._sanitizer
         counts = self._past.copy()
-        if door is not None:
-            counts.update(_counts(door))
+        if sanitizer is not None:
+            counts.update(_counts(sanitizer))
         if connection is not None:
             counts.update(_drops(connection))
         return CameraStatus(
@@ -151,20 +151,20 @@ class Camera:
 
     def _connect(self, patience_s: float) -> CameraConnection:
         connection = CameraConnection(self.address, self._settings, self._size, patience_s, self._stopping)
-        self._connection, self._told_lost = connection, 0
+        self._connection, self._reported_lost = connection, 0
         if self._stopping():
             connection.close()  # `close` may have come before there was anything to close
         return connection
 
     def _lose(self, reason: str) -> None:
-        """Take leave of a connection; its counts stay."""
+        """Drop a connection; its counts are kept."""
         if not self._stopping():
             self._last_error = self._gap_reason = reason
         connection, self._connection = self._connection, None
         if connection is not None:
             self._past.update(_drops(connection))
             connection.close()
-        self._end_door()
+        self._end_sanitizer()
 
     def _reconnect(self) -> None:
         """Try until there is a connection again, or it is stopped."""
@@ -183,12 +183,12 @@ class Camera:
 
     def _delivered(self, chunk: Chunk) -> Iterator[Batch]:
         """The batches that a chunk completes, each with its place in time and in the counts."""
-        if self._door is None:
-            self._door = Door(str(self.address), self.width, self.height, live=True)
-        door = self._door
-        batches = door.admit(chunk)
+        if self._sanitizer is None:
+            self._sanitizer = Sanitizer(str(self.address), self.width, self.height, live=True)
+        sanitizer = self._sanitizer
+        batches = sanitizer.admit(chunk)
         if batches and self._connection is not None:
-            self._tell_loss(self._connection.lost_events, batches)
+            self._report_loss(self._connection.lost_events, batches)
         for batch in batches:
             now = time.monotonic()
             if self._gap_reason is not None:
@@ -198,21 +198,21 @@ class Camera:
                 batch.triggers["timestamp"] += self._shift_us
                 batch = replace(batch, end_us=batch.end_us + self._shift_us)
             self._heard, self._end_us = now, batch.end_us
-            self._clock.saw(batch.end_us, time.monotonic_ns())
+            self._clock.observe(batch.end_us, time.monotonic_ns())
             self._n_events += len(batch.events)
             yield batch
-        if door.setback_events >= SETBACK_EVENTS:
+        if sanitizer.setback_events >= SETBACK_EVENTS:
             self._last_error = self._gap_reason = "its clock was set back"
-            self._end_door()
+            self._end_sanitizer()
 
-    def _tell_loss(self, lost_events: int, batches: list[Batch]) -> None:
-        """Tell of events that are missing before the end of these batches, and after the ones before them."""
-        n_events, self._told_lost = lost_events - self._told_lost, lost_events
+    def _report_loss(self, lost_events: int, batches: list[Batch]) -> None:
+        """Report events that are missing before the end of these batches, and after the ones before them."""
+        n_events, self._reported_lost = lost_events - self._reported_lost, lost_events
         if n_events and self._on_loss is not None and self._gap_reason is None and self._end_us is not None:
             self._on_loss(Loss(self._end_us, batches[-1].end_us + self._shift_us, n_events))
 
     def _end_gap(self, batch: Batch, reason: str, now: float) -> None:
-        """Tell of the gap that a batch ends, and find out whether the clock went on in it."""
+        """Report the gap that ends with a batch, and determine whether the source's clock continued in it."""
         self._gap_reason = None
         if self._end_us is None:
             return  # nothing came before it
@@ -231,15 +231,15 @@ class Camera:
         if self._on_gap is not None:
             self._on_gap(gap)
 
-    def _end_door(self) -> None:
-        """Forget what was not settled; what was counted stays."""
-        door, self._door = self._door, None
-        if door is not None:
-            self._past.update(_counts(door))
+    def _end_sanitizer(self) -> None:
+        """Discard pending events; counts are kept."""
+        sanitizer, self._sanitizer = self._sanitizer, None
+        if sanitizer is not None:
+            self._past.update(_counts(sanitizer))
 
 
-def _counts(door: Door) -> dict[str, int]:
-    r = door.repairs
+def _counts(sanitizer: Sanitizer) -> dict[str, int]:
+    r = sanitizer.repairs
     return {"off_sensor": r.off_sensor, "backwards": r.backwards, "wild": r.wild, "triggers": r.triggers}
 
 

@@ -1,4 +1,4 @@
-"""How a source's clock stands to the host's."""
+"""The offset between a source's clock and the host's."""
 
 WINDOW_NS = 5_000_000_000
 
@@ -15,15 +15,15 @@ class HostClock:
         self._least_now_ns: int | None = None
         self._since_ns = 0
 
-    def saw(self, sensor_us: int, monotonic_ns: int) -> None:
-        """Learn that all up to a source's time had come at a time of the host."""
+    def observe(self, sensor_us: int, monotonic_ns: int) -> None:
+        """Record that all up to a source's time had arrived at a time of the host."""
         lag_ns = monotonic_ns - 1000 * sensor_us
         if self._least_now_ns is None or monotonic_ns - self._since_ns > WINDOW_NS:
             self._least_ns, self._least_now_ns, self._since_ns = self._least_now_ns, lag_ns, monotonic_ns
         self._least_now_ns = min(self._least_now_ns, lag_ns)
 
     def forget(self) -> None:
-        """Begin anew: the source's clock is another one."""
+        """Reset, because the source's clock has changed."""
         self._least_ns = self._least_now_ns = None
 
     def sensor_us(self, monotonic_ns: int) -> int | None:

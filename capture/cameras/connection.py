@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..errors import CalibrationError, CameraError
-from ..recordings.process import STARTUP_TIMEOUT_S, WorkerFailure, WorkerProcess
-from ..recordings.source import NO_EVENTS, Chunk, Header
+from ..sources.chunks import NO_EVENTS, Chunk, Header
+from ..sources.process import STARTUP_TIMEOUT_S, WorkerFailure, WorkerProcess
 from .address import CameraAddress
 from .settings import CameraSettings
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import CameraError
 from ..events import TRIGGER_DTYPE, join
 from ..recordings.aedat4 import external_edges
-from ..recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
+from ..sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
 
 FLUSH_S = 0.005
 _IDLE_S = 0.002

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import CameraError
 from ..events import EVENT_DTYPE, TRIGGER_DTYPE, make_triggers
-from ..recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
+from ..sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
 
 MAGIC, VERSION = b"SWEEPEVT", 1
 HEADER = struct.Struct("<8sHHHH")  # magic, version, width, height, 0
@@ -109,7 +109,7 @@ def _open(path: str, deadline: float) -> int:
 
 
 def _widen(fd: int) -> None:
-    """Room for a batch or so, where the system can give it; with 64 KiB a busy camera stalls its sender."""
+    """Enlarge a pipe's buffer to about a batch, where the system allows it; 64 KiB stall a busy sender."""
     import fcntl
 
     with suppress(OSError, AttributeError):

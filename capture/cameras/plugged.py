@@ -1,4 +1,4 @@
-"""What is plugged in: cameras and lens drivers on USB, and what keeps this user from opening them."""
+"""Cameras and lens drivers on USB, and what prevents this user from opening them."""
 
 import grp
 import os
@@ -43,9 +43,9 @@ def _cameras(root: Path) -> list[Finding]:
             node = root / "dev/bus/usb" / f"{int(bus or 0):03d}" / f"{int(number or 0):03d}"
             found.append(_camera(name, serial, node))
         elif (vendor, product) in PROPHESEE:
-            told = f"{name} {serial}".strip() + " is plugged in; sweepdepth does not open it by itself"
+            message = f"{name} {serial}".strip() + " is plugged in; sweepdepth does not open it by itself"
             remedy = "record .raw with its maker's software, or send its events through a pipe (docs/pipe.md)"
-            found.append(Finding("camera", "ok", told, remedy))
+            found.append(Finding("camera", "ok", message, remedy))
     return found
 
 
@@ -83,8 +83,8 @@ def _serial_ports(root: Path) -> list[Finding]:
 
 def _serial_port(path: Path) -> Finding:
     if os.access(path, os.R_OK | os.W_OK):
-        told = f"{path} may be a lens driver: sweepdepth lens test --driver optotune:{path} --lens lens.toml"
-        return Finding("serial port", "ok", told)
+        message = f"{path} may be a lens driver: sweepdepth lens test --driver optotune:{path} --lens lens.toml"
+        return Finding("serial port", "ok", message)
     group = "dialout"
     try:
         found = path.stat()

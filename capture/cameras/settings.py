@@ -1,4 +1,4 @@
-"""What can be set on a live source."""
+"""Settings of a live source."""
 
 import tomllib
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import CameraError
-from ..faults import explain_invalid
+from ..validation import explain_invalid
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Byte = Annotated[int, Field(ge=0, le=255)]

@@ -1,8 +1,8 @@
-"""What a live source tells of itself."""
+"""The status that a live source reports."""
 
 from dataclasses import dataclass, field
 
-from ..recordings.door import Repairs
+from ..sources.sanitizer import Repairs
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class CameraStatus:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What there is to warn of, for people; nothing as a rule."""
-        told = []
+        """Warnings, a sentence each; usually none."""
+        warnings = []
         if not self.connected:
-            told.append(f"disconnected for {self.silent_s:.1f} s ({self.last_error}); trying again")
+            warnings.append(f"disconnected for {self.silent_s:.1f} s ({self.last_error}); trying again")
         if self.reconnects:
             times = "once" if self.reconnects == 1 else f"{self.reconnects} times"
-            told.append(f"reconnected {times}, {self.lost_s:.1f} s lost")
+            warnings.append(f"reconnected {times}, {self.lost_s:.1f} s lost")
         if self.dropped_events or self.dropped_triggers:
-            told.append(f"too slow: dropped {self.dropped_events:,} events and {self.dropped_triggers} triggers")
-        return (*told, *self.repairs.sentences)
+            warnings.append(f"too slow: dropped {self.dropped_events:,} events and {self.dropped_triggers} triggers")
+        return (*warnings, *self.repairs.sentences)

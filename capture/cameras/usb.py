@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import CameraError
 from ..events import TRIGGER_DTYPE, join
 from ..recordings.aedat4 import external_edges
-from ..recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
+from ..sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Source
 from .settings import CameraSettings
 
 FLUSH_S = 0.005

@@ -1,4 +1,4 @@
-"""What spoils depth, noticed in the stream: hot pixels, flickering light, and motion during a sweep."""
+"""Disturbances detected in the stream: hot pixels, flickering light, and motion during a sweep."""
 
 from .watch import Watch, warm_up
 

@@ -1,10 +1,10 @@
-"""Flickering light: told by a line in the spectrum of the signed event rate, and averaged away.
+"""Flickering light: detected as a line in the spectrum of the signed event rate, and averaged away.
 
 Lamps on the mains brighten and dim twice in each of its periods, at 100 or 120 Hz, and with them every pixel at once:
 ON events in one half of the cycle, OFF events in the other. What the focus does is slow against that, so the mean
 brightness over exactly one cycle has all of the focus in it and nothing of the flicker. `CycleMean` keeps each
-pixel's brightness as its events tell it, takes the mean over every cycle, and fires the events that a sensor would
-have fired for that mean.
+pixel's brightness as integrated from its events, takes the mean over every cycle, and fires the events that a
+sensor would have fired for that mean.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The detectors' loops over events, beside the plain twins that say the same."""
+"""The detectors' loops over events, beside the plain references."""
 
 import numba
 import numpy as np

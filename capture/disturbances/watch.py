@@ -1,4 +1,4 @@
-"""The watch over a stream: what spoils depth is taken out where that can be done, and else told."""
+"""Detection of disturbances in a stream: removed where possible, reported otherwise."""
 
 from collections import deque
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ..calibration import Calibration
 from ..events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, join
-from ..steps import StepTally
+from ..sources.steps import StepTally
 from ..tracking import Span
 from .flicker import SLOT_US, WINDOW_SLOTS, CycleMean, Flicker, find_flicker
 from .hot import find_suspects
@@ -21,7 +21,7 @@ SURE_WINDOWS, GONE_WINDOWS = 2, 8
 """Windows in a row with a line before flicker is believed, and without before it is believed to be gone."""
 
 HOT_US = 2_000_000
-"""Time whose events are tallied before hot pixels are sought."""
+"""Time over which events are counted before hot pixels are searched for."""
 
 TALLIED_PER_US = 1.0
 """Events tallied by pixel, on average: counting them all would take a third of a core at 10 million a second."""
@@ -33,7 +33,7 @@ MAX_COUNT = 100_000
 """Events of a pixel, of which half are forgotten when there are so many."""
 
 MOVING_SHARE = 0.06
-"""Unrest from which on motion is told: still scenes reached 0.04 with noisy sensors, sliding by a pixel a sweep made
+"""Unrest above which motion is reported: still scenes reached 0.04 with noisy sensors, sliding by a pixel a sweep made
 0.07."""
 
 HARMFUL_SHARE = 0.1
@@ -47,7 +47,7 @@ RECENT_SWEEPS = 8
 
 
 class Watch:
-    """Stands before and behind the tracker: `clean` what goes into it, let it `see` what comes out.
+    """Runs before and after the tracker: `clean` what goes into it, let it `see` what comes out.
 
     Used by one thread; `quality` and `warnings` may be read by others.
     """
@@ -64,7 +64,7 @@ class Watch:
         self._known_hot = self._hot = int(np.count_nonzero(self._masked))
         self._suspects: set[tuple[int, int]] = set()
         self._tally = np.zeros((*shape, 4), np.int32)  # of `tally_pixels`
-        self._tally_before = self._tally.copy()  # when hot pixels were last sought
+        self._tally_before = self._tally.copy()  # at the last search for hot pixels
         self._tallied_us = 0  # since then
         self._allowance = 0.0  # events that may be tallied
         self._last_end_us: int | None = None
@@ -134,19 +134,21 @@ class Watch:
     @property
     def warnings(self) -> tuple[str, ...]:
         """A line for each disturbance there is."""
-        told: list[str] = []
+        warnings: list[str] = []
         if (flicker := self._flicker) is not None:
             what = f"light flickers at {flicker.hz:g} Hz, and {flicker.share:.0%} of the events with it"
-            told.append(what + (": averaged away" if self._averager else ""))
+            warnings.append(what + (": averaged away" if self._averager else ""))
         if found := self._hot - self._known_hot:
-            told.append(f"{found} hot pixels found and masked; `sweepdepth calibrate --rest` keeps them in lens.toml")
+            warnings.append(
+                f"{found} hot pixels found and masked; `sweepdepth calibrate --rest` keeps them in lens.toml"
+            )
         worst = max((unrest for unrest in tuple(self._unrest) if unrest is not None), default=0.0)
         if worst >= MOVING_SHARE:
-            told.append(
+            warnings.append(
                 f"camera, scene or light changes during sweeps: {worst:.0%} of the brightness does not come back with "
                 "the focus"
             )
-        return tuple(told)
+        return tuple(warnings)
 
     def _is_bad(self) -> bool:
         """Whether there is so much flicker that it is worth averaging away."""
@@ -203,9 +205,9 @@ class Watch:
         tally_pixels(events["x"], events["y"], events["polarity"], self._tally)
         self._tallied_us += length_us
         if self._tallied_us >= HOT_US:
-            self._seek_hot(self._tallied_us * 1e-6)
+            self._find_hot(self._tallied_us * 1e-6)
 
-    def _seek_hot(self, seconds: float) -> None:
+    def _find_hot(self, seconds: float) -> None:
         """Mask the pixels that looked hot twice running."""
         suspects = {(int(x), int(y)) for x, y in find_suspects(self._tally - self._tally_before, seconds)}
         for x, y in suspects & self._suspects:

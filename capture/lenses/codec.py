@@ -1,4 +1,4 @@
-"""The language of the Optotune Lens Driver 4: commands and answers as bytes.
+"""The protocol of the Optotune Lens Driver 4: commands and answers as bytes.
 
 From "Electrical Lens Driver 4", Optotune's manual of the driver. Numbers are big-endian. Every command but the
 handshake ends with a CRC-16, every answer with a CRC-16 and a line end; setting a current, a bound, a frequency or a

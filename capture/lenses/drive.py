@@ -1,4 +1,4 @@
-"""What a Lens Driver 4 is made to do: sweep, and come to rest gently."""
+"""Commands of a Lens Driver 4: sweep, and come to rest gently."""
 
 import math
 import struct
@@ -67,8 +67,8 @@ class LensDrive:
         far, near = self._ends_raw()
         self._ramp(self._current(), far)
         self._confirm(far)
-        self._tell_all(codec.set_bounds(min(far, near), max(far, near)))
-        self._link.tell(codec.set_frequency(self._sweep.frequency_hz))
+        self._send_all(codec.set_bounds(min(far, near), max(far, near)))
+        self._link.send(codec.set_frequency(self._sweep.frequency_hz))
         # A line that garbles one of them answers with an error, which the next question meets.
         self.temperature_c()
         before_ns = time.monotonic_ns()
@@ -90,7 +90,7 @@ class LensDrive:
         assert near is not None
         phase = (time.monotonic_ns() - rhythm.origin_ns) / rhythm.period_ns % 1
         share = focus_share(phase, self._sweep.waveform)
-        self._link.tell(codec.set_focal_power(far + share * (near - far), self._firmware_type))
+        self._link.send(codec.set_focal_power(far + share * (near - far), self._firmware_type))
 
     def rest(self) -> None:
         """Let a sweep shrink to its far end, and lower the current to zero; returns when the driver confirms zero."""
@@ -99,11 +99,11 @@ class LensDrive:
             far, near = self._ends_raw()
             for share in _shares():
                 end = round(far + (1 - share) * (near - far))
-                self._tell_all(codec.set_bounds(min(far, end), max(far, end)))
-            self._link.tell(codec.set_current(far))
+                self._send_all(codec.set_bounds(min(far, end), max(far, end)))
+            self._link.send(codec.set_current(far))
         else:
             # Take over what the driver says it regulates, so that the change of mode moves nothing.
-            self._link.tell(codec.set_current(self._current()))
+            self._link.send(codec.set_current(self._current()))
         self._link.ask(codec.set_mode("current"), b"MDA", 0)
         self._ramp(self._current(), 0)
         self._confirm(0)
@@ -143,12 +143,12 @@ class LensDrive:
     def _ramp(self, start: int, end: int) -> None:
         if start != end:
             for share in _shares():
-                self._link.tell(codec.set_current(round(start + share * (end - start))))
+                self._link.send(codec.set_current(round(start + share * (end - start))))
 
     def _confirm(self, raw: int) -> None:
-        """Set a constant current until the driver says that it has it; it does not answer to being told."""
+        """Set a constant current until the driver says that it has it; this command has no answer."""
         for _ in range(_CONFIRMATIONS):
-            self._link.tell(codec.set_current(raw))
+            self._link.send(codec.set_current(raw))
             try:
                 if self._current() == raw:
                     return
@@ -156,9 +156,9 @@ class LensDrive:
                 continue  # the line garbled the command
         raise Refused(f"does not take a current of {raw / codec.FULL_SCALE * self._max_ma:.1f} mA")
 
-    def _tell_all(self, bodies: Iterable[bytes]) -> None:
+    def _send_all(self, bodies: Iterable[bytes]) -> None:
         for body in bodies:
-            self._link.tell(body)
+            self._link.send(body)
 
 
 def _shares() -> Iterator[float]:

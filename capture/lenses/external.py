@@ -24,7 +24,7 @@ class ExternalLens:
         """Nothing: its own driver stops it."""
 
     def status(self) -> LensStatus:
-        """Taken for moving; nothing else is known."""
+        """Assumed to be moving; nothing else is known."""
         return LensStatus(connected=True, moving=True)
 
     def close(self) -> None:

@@ -1,21 +1,20 @@
-"""The lens keeper: `python -m sweepdepth.capture.lenses.keeper JOB` owns a lens's port, and has the last word on it.
+"""The lens keeper: `python -m sweepdepth.capture.lenses.keeper JOB` owns a lens's port, and leaves the lens at rest.
 
-Whoever started it tells it what is wanted, and asks how it is. When that process is gone, however it went, the keeper
+Its owner sends the wanted state and asks for the status. When the owner ends, however it ends, the keeper
 brings the lens to rest and ends. A line that is lost is taken up again, and the lens then made to do what is wanted.
 """
 
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from ..calibration import SweepSettings
+from ..child import take_job
 from .drive import STEP_S, LensDrive, Rhythm
 from .lens import LensLimits
 from .link import Link, LinkLost, Refused
@@ -25,14 +24,14 @@ Want = Literal["rest", "sweep", "leave"]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 LAST_WORD_S = 30.0
-"""How long a lens that was made to sweep and cannot be reached is sought when nobody wants it any more."""
+"""How long to try to reach a lens that was left sweeping after its owner has let go of it."""
 
 TEMPERATURE_PERIOD_S = 1.0
 _OWNER_CHECK_S = 0.5
 
 
 class LensKeeper:
-    """Makes one lens do what is wanted, in a thread of its own; `report` tells how it is, at once."""
+    """Drives one lens in a thread of its own; `report` returns its status without waiting."""
 
     def __init__(self, port: str, settings: OptotuneSettings, sweep: SweepSettings) -> None:
         self._port = port
@@ -133,13 +132,12 @@ class LensKeeper:
 
 def main() -> None:
     """Keep the lens of the job in `sys.argv[1]` for the process that holds the other end of its control socket."""
-    job = json.loads(sys.argv[1])
+    job, connection = take_job()
     owner = os.getppid()
     keeper = LensKeeper(job["port"], OptotuneSettings(**job["settings"]), SweepSettings(**job["sweep"]))
     leaving = threading.Event()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: leaving.set())
-    connection = Connection(job["control_fd"])
     with suppress(EOFError, OSError):
         # A forked sibling can hold the owner's end open after its death; the owner's id tells then.
         while keeper.is_alive and not leaving.is_set() and os.getppid() == owner:

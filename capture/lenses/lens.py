@@ -1,11 +1,8 @@
-"""What every lens driver can do, what it tells of itself, and `make_lens`."""
+"""The protocol of lens drivers and the status they report."""
 
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
-
-from ..calibration import Calibration
-from ..errors import LensError
 
 
 @dataclass(frozen=True)
@@ -34,13 +31,13 @@ class LensStatus:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What there is to warn of, for people; nothing as a rule."""
-        told = []
+        """Warnings, a sentence each; usually none."""
+        warnings = []
         if not self.connected:
-            told.append(f"lens disconnected ({self.last_error}); trying again")
+            warnings.append(f"lens disconnected ({self.last_error}); trying again")
         if self.reconnects:
-            told.append(f"lens reconnected {'once' if self.reconnects == 1 else f'{self.reconnects} times'}")
-        return tuple(told)
+            warnings.append(f"lens reconnected {'once' if self.reconnects == 1 else f'{self.reconnects} times'}")
+        return tuple(warnings)
 
 
 class Lens(Protocol):
@@ -74,7 +71,7 @@ class Lens(Protocol):
         ...
 
     def close(self) -> None:
-        """Bring the lens to rest and let go of it; may be repeated."""
+        """Bring the lens to rest and close it; may be repeated."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -82,24 +79,3 @@ class Lens(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
-
-
-def make_lens(driver: str, calibration: Calibration) -> Lens:
-    """The lens that `driver` names: `optotune:/dev/ttyX`, or `external` for one that something else drives.
-
-    Raises:
-        LensError: no such driver, or the lens cannot be reached.
-        CalibrationError: the calibration's `[driver]` table does not have what the driver needs.
-    """
-    kind, _, port = driver.partition(":")
-    if kind == "optotune" and port:
-        from .optotune import OptotuneLens
-
-        return OptotuneLens(port, calibration)
-    if driver == "external":
-        from .external import ExternalLens
-
-        return ExternalLens(calibration)
-    raise LensError(
-        f"{driver}: is no lens driver; give optotune:/dev/ttyX, or external for one driven by something else"
-    )

@@ -1,4 +1,4 @@
-"""One serial line to a Lens Driver 4: questions that get their answer, whatever the line does to them."""
+"""The serial line to a Lens Driver 4: commands and answers, repeated when the line corrupts them."""
 
 import time
 from collections import Counter
@@ -52,7 +52,7 @@ class Link:
             self.close()
             raise
 
-    def tell(self, body: bytes) -> None:
+    def send(self, body: bytes) -> None:
         """Send a command that is not answered.
 
         Raises:
@@ -67,7 +67,7 @@ class Link:
         The command must bear being repeated, as all of them do.
 
         Raises:
-            Refused: the driver answered with an error, to this command or to one told before.
+            Refused: the driver answered with an error, to this command or to an earlier one.
             LinkLost: the port is gone, or there was no whole answer after `TRIES`.
         """
         self._settle()
@@ -87,7 +87,7 @@ class Link:
         raise LinkLost(f"no whole answer to {body[:4]!r} after {TRIES} tries")
 
     def close(self) -> None:
-        """Let go of the port; may be repeated."""
+        """Close the port; may be repeated."""
         with suppress(*self._lost):  # what is gone is closed
             self._serial.close()
 
@@ -99,18 +99,18 @@ class Link:
                 self._read()
                 if READY in self._received:
                     # A driver that answers late answers every try; the last one says that the line is quiet.
-                    self._quieten()
+                    self._drop_input()
                     return
             self._tally["timeouts"] += 1
         raise LinkLost("no Lens Driver 4 answers there")
 
-    def _quieten(self) -> None:
+    def _drop_input(self) -> None:
         while self._read():
             continue
         self._received.clear()
 
     def _settle(self) -> None:
-        """Wait for answers that are owed, so that none is taken for that of the next command."""
+        """Wait for outstanding answers, so that none is taken for that of the next command."""
         if self._owed:
             deadline = time.monotonic() + self._patience_s
             while self._owed and self._next(deadline) is not None:

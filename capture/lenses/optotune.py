@@ -1,19 +1,12 @@
 """Optotune liquid lenses on a Lens Driver 4."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
 import time
-import weakref
-from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
 from ..calibration import Calibration
+from ..child import SINGLE_THREADED, Child, describe_end
 from ..errors import LensError
-from ..recordings.process import environment
 from .lens import LensLimits, LensStatus
 from .settings import optotune_settings
 
@@ -32,7 +25,7 @@ class OptotuneLens:
     """A `Lens` behind the serial port of an Optotune Lens Driver 4.
 
     The port belongs to a process of its own, the keeper, which brings the lens to rest when this process is gone,
-    crashed and killed included. A driver that is unplugged is sought, at longer and longer intervals of at most 2 s,
+    crashed and killed included. A driver that was unplugged is reconnected to, at growing intervals of at most 2 s,
     and sweeps again when it is back.
 
     Raises:
@@ -52,7 +45,7 @@ class OptotuneLens:
         self._want = "rest"
         self._report: dict[str, Any] = {}
         self._keeper_failures = 0
-        self._start_keeper()
+        self._keeper = self._start_keeper()
         try:
             self._await_connection()
         except BaseException:
@@ -76,17 +69,17 @@ class OptotuneLens:
 
     def status(self) -> LensStatus:
         """How it is now; what was known last when the keeper is too busy to answer."""
-        if self._closed:
+        if self._keeper.is_closed:
             return LensStatus(connected=False, moving=False, last_error="closed")
         self._ask(None)
         return LensStatus(**{name: self._report[name] for name in _KNOWN if name in self._report})
 
     def close(self) -> None:
-        """Bring the lens to rest and let go of it; may be repeated. Waits until the keeper is done, at most 10 s.
+        """Bring the lens to rest and close it; may be repeated. Waits until the keeper is done, at most 10 s.
 
         A keeper that is not done by then goes on trying on its own.
         """
-        self._end()
+        self._keeper.close()
 
     def __enter__(self) -> Self:
         return self
@@ -96,58 +89,31 @@ class OptotuneLens:
     ) -> None:
         self.close()
 
-    @property
-    def _closed(self) -> bool:
-        return not self._end.alive
-
-    def _start_keeper(self) -> None:
-        ours, theirs = socket.socketpair()
-        self._connection = Connection(ours.detach())
-        try:
-            self._keeper = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    f"{__package__}.keeper",
-                    json.dumps({**self._job, "control_fd": theirs.fileno()}),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                # Ctrl-C is for the owner; the keeper's turn comes after it.
-                process_group=0,
-                env=environment(),
-            )
-        except BaseException:
-            self._connection.close()
-            raise
-        finally:
-            theirs.close()
-        self._end = weakref.finalize(self, _dismiss, os.getpid(), self._keeper, self._connection)
+    def _start_keeper(self) -> Child:
+        # Its turn comes when this process is done with it: closing the connection makes it bring the lens to rest.
+        return Child(f"{__package__}.keeper", self._job, environment=SINGLE_THREADED, patience_s=RESTING_TIMEOUT_S)
 
     def _ask(self, want: str | None, timeout_s: float = _ANSWER_TIMEOUT_S) -> None:
-        """Tell the keeper what is wanted, and take in how the lens is."""
-        if self._closed:
+        """Send the wanted state to the keeper, and read the lens's status."""
+        if self._keeper.is_closed:
             raise LensError(f"{self._name}: is closed; open it again")
         self._want = want or self._want
         self._n += 1
         try:
-            self._connection.send_bytes(json.dumps({"n": self._n, "want": want}).encode())
-            while self._connection.poll(timeout_s):
-                report = json.loads(self._connection.recv_bytes())
+            self._keeper.send({"n": self._n, "want": want})
+            while self._keeper.poll(timeout_s):
+                report = self._keeper.receive()
                 self._report = {**report, "reconnects": report["reconnects"] + self._keeper_failures}
                 if report["n"] == self._n:
                     return
         except (EOFError, OSError):
             # The keeper was killed: nobody has the last word until there is another one.
-            self._end()
+            self._keeper.close()
             self._keeper_failures += 1
             self._report = {**self._report, "connected": False, "moving": False, "rests": False, "far_end_ns": None}
-            self._report["last_error"] = f"its keeper ended with status {self._keeper.returncode}"
-            self._start_keeper()
-            self._connection.send_bytes(json.dumps({"n": self._n, "want": self._want}).encode())
+            self._report["last_error"] = f"its keeper {describe_end(self._keeper.wait())}"
+            self._keeper = self._start_keeper()
+            self._keeper.send({"n": self._n, "want": self._want})
 
     def _await_connection(self) -> None:
         began = time.monotonic()
@@ -171,14 +137,3 @@ class OptotuneLens:
                 raise LensError(f"{self._name}: {complaint} within {timeout_s:g} s" + (f" ({why})" if why else ""))
             time.sleep(_LOOK_S)
             self._ask(None)
-
-
-def _dismiss(owner: int, keeper: "subprocess.Popen[bytes]", connection: Connection) -> None:
-    """Hang up, which is what makes the keeper bring the lens to rest, and wait for it."""
-    if os.getpid() != owner:  # a fork inherits the object, not the child
-        return
-    connection.close()
-    try:
-        keeper.wait(RESTING_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        keeper.returncode = 0  # it goes on; nobody is to wait for it, nor to warn of it

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..calibration import Calibration
 from ..errors import CalibrationError
-from ..faults import explain_invalid
+from ..validation import explain_invalid
 from .codec import MAX_CURRENT_MA
 
 Current = Annotated[float, Field(ge=-MAX_CURRENT_MA, le=MAX_CURRENT_MA, allow_inf_nan=False)]

@@ -1,4 +1,4 @@
-"""Trying a lens: it moves for a while, and says how that went."""
+"""A trial run of a lens, with a report."""
 
 import threading
 import time
@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..calibration import Calibration
-from .lens import LensLimits, LensStatus, make_lens
+from .lens import LensLimits, LensStatus
+from .make import make_lens
 
 _LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a lens did. `after` is its status when it had been brought to rest."""
+    """Result of a trial run. `after` is the status once the lens was brought to rest."""
 
     limits: LensLimits
     moving: LensStatus  # at the end of its time
@@ -24,7 +25,7 @@ class Trial:
 
     @property
     def is_well(self) -> bool:
-        """Whether it moved as it was told, answered every time, and rests."""
+        """Whether it moved as commanded, answered every time, and is at rest."""
         quiet = self.moving.reconnects == 0 and self.moving.timeouts == 0 and self.moving.crc_errors == 0
         return self.moving.connected and self.seconds > 0 and quiet and not self.after.moving
 

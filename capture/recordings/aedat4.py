@@ -1,6 +1,6 @@
 """AEDAT4 through dv-processing; what that refuses because its index is lost, through faery.
 
-The library reads on through damaged packets, handing out what their memory held: the door sorts that out.
+The library reads on through damaged packets, handing out what their memory held: the sanitizer drops it.
 """
 
 from collections import deque
@@ -10,26 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import RecordingError
-from ..events import FALLING, RISING, make_events, make_triggers
-from .source import CutShort, Header, LiveSink, Sink, Source, interleave
+from ..events import make_events, make_triggers
+from ..formats.recordings import AEDAT4_TRIGGERS
+from ..sources.chunks import CutShort, Header, LiveSink, Sink, Source, interleave
 
-EXTERNAL, PULSES, GENERATOR = 0, 1, 2
-"""The channels of a camera of iniVation: edges on its input, pulses that it recognised there, and the edges of its own
-signal generator."""
-
-# dv::TriggerType, as edge and channel: EXTERNAL_SIGNAL_RISING_EDGE, _FALLING_EDGE, _PULSE, and
-# EXTERNAL_GENERATOR_RISING_EDGE, _FALLING_EDGE. Others mark frames and clock resets.
-_KINDS = {
-    1: (RISING, EXTERNAL),
-    2: (FALLING, EXTERNAL),
-    3: (RISING, PULSES),
-    4: (RISING, GENERATOR),
-    5: (FALLING, GENERATOR),
-}
-TRIGGER_KINDS = frozenset(_KINDS.values())
-"""The edges and channels that AEDAT4 has a type for."""
-
-_EDGE_OF, _CHANNEL_OF = (np.array([0, *(pair[i] for pair in _KINDS.values())], np.uint8) for i in (0, 1))
+_EDGE_OF, _CHANNEL_OF = (np.array([0, *(pair[i] for pair in AEDAT4_TRIGGERS.values())], np.uint8) for i in (0, 1))
 _LENS_KEY = "lens_toml"
 
 
@@ -81,7 +66,7 @@ def external_edges(packet: Any) -> tuple[int, np.ndarray]:
 
 def _edges(times: np.ndarray, kinds: np.ndarray) -> tuple[int, np.ndarray]:
     """Newest time of a trigger packet, and its edges and pulses alone."""
-    outside = np.isin(kinds, list(_KINDS))
+    outside = np.isin(kinds, list(AEDAT4_TRIGGERS))
     kept = kinds[outside].astype(np.int64)
     return int(times.max()), make_triggers(times[outside], _EDGE_OF[kept], _CHANNEL_OF[kept])
 
@@ -160,7 +145,7 @@ class _Aedat4Sink:
         if lens_toml is not None:
             config.addStreamMetadata("events", (_LENS_KEY, lens_toml))
         self._writer = dv.io.MonoCameraWriter(path, config)
-        self._kinds = {pair: dv.TriggerType(number) for number, pair in _KINDS.items()}
+        self._kinds = {pair: dv.TriggerType(number) for number, pair in AEDAT4_TRIGGERS.items()}
 
     def write(self, events: np.ndarray, triggers: np.ndarray) -> None:
         if len(events):

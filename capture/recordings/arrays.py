@@ -9,10 +9,10 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_events
-from .columns import infer_columns, named_columns, named_unit
+from ..formats.columns import infer_columns, named_columns, named_unit
+from ..sources.chunks import Header, Source, interleave
+from ..sources.ring import SLOT_EVENTS
 from .hints import TableHints
-from .ring import SLOT_EVENTS
-from .source import Header, Source, interleave
 from .times import TimeEvidence, earliest_us, infer_unit, to_us
 
 NO_SIZE = "it does not say how large its sensor is; give the camera's lens.toml with --lens"

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import RecordingError, one_line
 from ..events import FALLING, RISING, make_events, make_triggers
+from ..sources.chunks import CutShort, Header, Losses, Source, interleave
 from .jaer import SIZES, size_note
-from .source import CutShort, Header, Losses, Source, interleave
 
 _HEADER_BYTES = 1 << 20
 _PACKET = np.dtype(

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_events, make_triggers
+from ..sources.chunks import Header, LiveSink, Sink, Source, interleave
+from ..sources.ring import SLOT_EVENTS
 from .hdf5 import COMPRESSION, Output, refuse_references
-from .ring import SLOT_EVENTS
-from .source import Header, LiveSink, Sink, Source, interleave
 from .times import earliest_us
 
 _CHUNK_CACHE_BYTES = 64 << 20
@@ -168,7 +168,7 @@ def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
 
 
 def encode_live(path: str, width: int, height: int, lens_toml: str | None) -> LiveSink:
-    """Write an HDF5 recording that can be read after every `flush`, whatever becomes of the writer after it."""
+    """Write an HDF5 recording that can be read after every `flush`, even if the writer crashes after it."""
     return _GrowingSink(path, width, height, lens_toml)
 
 

@@ -147,7 +147,7 @@ def decode_chunk(
 
 
 def decode_plainly(data: bytes) -> list[tuple[int, int, int, int]]:
-    """The readable twin of `decode_chunk`: (x, y, p, t) of each event of a sound chunk."""
+    """The readable reference of `decode_chunk`: (x, y, p, t) of each event of a sound chunk."""
     header = int.from_bytes(data[:4], "little")
     n, rest = header >> 2, iter(data[12:])
     now, ts = int.from_bytes(data[4:12], "little"), []

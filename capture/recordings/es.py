@@ -11,7 +11,7 @@ from numba import from_dtype, njit, types
 
 from ..errors import RecordingError
 from ..events import EVENT_DTYPE
-from .source import NO_TRIGGERS, Chunk, CutShort, Header, Sink, Source
+from ..sources.chunks import NO_TRIGGERS, Chunk, CutShort, Header, Sink, Source
 
 _MAGIC = b"Event Stream"
 _HEADER_BYTES = 20

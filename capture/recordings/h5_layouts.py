@@ -21,11 +21,11 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import FALLING, RISING, make_triggers
+from ..formats.columns import named_columns
+from ..sources.chunks import Source
 from . import dsec
 from .arrays import Events, events_by_name, events_of_table, open_events
-from .columns import named_columns
 from .ecf import FILTER, EcfTable
-from .source import Source
 
 _MOST_OBJECTS = 2000
 _CD, _EXT_TRIGGER = "CD/events", "EXT_TRIGGER/events"

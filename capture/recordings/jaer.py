@@ -12,9 +12,9 @@ import numpy as np
 
 from ..errors import RecordingError, one_line
 from ..events import EVENT_DTYPE, RISING, make_triggers
+from ..sources.chunks import NO_TRIGGERS, Chunk, CutShort, Header, Losses, Source
 from .prophesee.clock import CLOCK_32, new_state
 from .prophesee.clock32 import extend_times
-from .source import NO_TRIGGERS, Chunk, CutShort, Header, Losses, Source
 
 _HEADER_BYTES = 1 << 20
 _BLOCK_RECORDS = 1 << 16

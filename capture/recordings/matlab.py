@@ -12,9 +12,9 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import FALLING, RISING, make_triggers
+from ..formats.columns import named_columns
+from ..sources.chunks import Source
 from .arrays import Events, events_by_name, events_of_table, open_events
-from .columns import named_columns
-from .source import Source
 
 _MOST_DEPTH = 8
 _SPECIAL_EDGES = {2: RISING, 3: FALLING}  # of libcaer's special events: external inputs

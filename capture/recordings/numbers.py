@@ -1,4 +1,4 @@
-"""Lines of text as events: a kernel that reads decimal numbers exactly, and its readable twin."""
+"""Lines of text as events: a kernel that reads decimal numbers exactly, and its readable reference."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -175,7 +175,7 @@ def _is_trimmed(c: int) -> bool:
 
 
 def read_line_plainly(line: bytes, separator: int, places: list[int]) -> tuple[Decimal, int, int, int] | None:
-    """The readable twin of `read_lines` for one line that is neither blank nor a comment; None where it is no event."""
+    """The readable reference of `read_lines` for one line, neither blank nor a comment; None where it is no event."""
     line = line.strip(b" \t") if separator == WHITE else line
     fields = re.split(rb"[ \t]+", line) if separator == WHITE else line.split(bytes([separator]))
     values = []

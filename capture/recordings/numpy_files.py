@@ -16,9 +16,9 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_triggers
+from ..formats.columns import named_columns
+from ..sources.chunks import Sink, Source
 from .arrays import Events, events_by_name, events_of_table, open_events
-from .columns import named_columns
-from .source import Sink, Source
 
 _PICKLED = "it holds pickled Python objects, which could run any code and are not read; save plain numbers"
 _LENS_TOML = "lens_toml"

@@ -1,4 +1,4 @@
-"""Recording while streaming: `LiveRecorder`, which nothing waits for, and whose file is there whatever happens."""
+"""Recording of live streams: `LiveRecorder` never blocks, and its file stays readable after a crash."""
 
 import errno
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ..atomic import make_folder, refuse_replacing
 from ..calibration import Calibration
 from ..errors import RecordingError
 from ..events import Batch
-from .atomic import make_folder, refuse_replacing
-from .formats import FORMATS, for_writing
-from .process import WorkerFailure, WorkerProcess
-from .ring import Producer
-from .source import Chunk
+from ..formats.recordings import FORMATS, for_writing
+from ..sources.chunks import Chunk
+from ..sources.process import WorkerFailure, WorkerProcess
+from ..sources.ring import Producer
 
 FLUSH_S = 0.1
 WRITE_STALL_TIMEOUT_S = 60.0
@@ -36,7 +36,7 @@ class RecorderStatus:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What there is to warn of, for people; nothing as a rule."""
+        """Warnings, a sentence each; usually none."""
         if self.failure is not None:
             return (f"recording stopped: {self.failure}",)
         if self.dropped_events or self.dropped_triggers:
@@ -51,11 +51,11 @@ class LiveRecorder:
 
     Unlike a `RecordingWriter`'s, its file is there from the beginning, and stays: HDF5 is flushed twice a second and
     can be read at any time, also when this process, its own or both are killed. AEDAT4 can be read then, too, but what
-    is missing is up to the library, which cannot be told to flush: half a second at 50 000 events a second, and any
+    is missing is up to the library, which cannot be made to flush: half a second at 50 000 events a second, and any
     time at a few. When this process alone is killed, the other one finishes the file.
 
     Writing never waits and never fails: what the disk is too slow for is dropped and counted, and what goes wrong, a
-    full disk for one, ends the recording and is told once, by `on_failure` and in `status`; the file keeps what it has.
+    full disk for one, ends the recording and is reported once, by `on_failure` and in `status`; the file stays.
 
     Raises:
         RecordingError: no format that can be cut off (.h5, .hdf5, .aedat4), `path` exists and `force` is not given,
@@ -121,7 +121,7 @@ class LiveRecorder:
             self._n_triggers += len(batch.triggers) - (lost[1] - dropped[1])
 
     def status(self) -> RecorderStatus:
-        """How it is now; may be asked from any thread."""
+        """The current status; may be called from any thread."""
         return RecorderStatus(self.path, self._n_events, self._n_triggers, *self._dropped, self._failure)
 
     def close(self) -> RecorderStatus:

@@ -10,12 +10,12 @@ import numpy as np
 from ..calibration import Calibration
 from ..errors import CalibrationError, RecordingError
 from ..events import TRIGGER_DTYPE, Batch, join
-from .door import Door, Repairs
-from .formats import recognise
+from ..formats.recordings import recognise
+from ..sources.chunks import Chunk, Header, Losses
+from ..sources.process import WorkerFailure, WorkerProcess
+from ..sources.ring import consume
+from ..sources.sanitizer import Repairs, Sanitizer
 from .hints import NO_HINTS, TableHints
-from .process import WorkerFailure, WorkerProcess
-from .ring import consume
-from .source import Chunk, Header, Losses
 from .trigger_file import read_trigger_file
 
 DEFAULT_STALL_TIMEOUT_S = 20.0
@@ -24,18 +24,21 @@ _LARGEST_SENSOR = 16_384  # pixels a side, as in the calibration
 
 
 class Recording:
-    """An opened recording; iterate over it for its batches, from the beginning each time.
+    """An opened recording; iterate over it for its batches, from the beginning each time. A context manager.
 
     Events and triggers come merged in time order, checked, in batches of at most 20 ms of sensor time. The file is
-    decoded in a process of its own, and never more of it is in memory than a few million events. Attributes:
+    decoded in a process of its own, and never more of it is in memory than a few million events.
 
-    - `path`, `format`: the file, and the name of its format.
-    - `width`, `height`: the sensor's size in pixels.
-    - `calibration`: the one given to `open_recording`, else the one stored in the file, else None.
-    - `first_us`, `last_us`: the time span in µs as the file's index has it, and `n_events`, the number of events it
-      claims; None where that is not cheaply known.
-    - `why`: how it was recognised and is read, in words; empty where the format says all.
-    - `repairs`: what was dropped so far in the latest iteration.
+    Attributes:
+        path: the file.
+        format: the name of its format.
+        width: of the sensor, in pixels.
+        height: of the sensor, in pixels.
+        calibration: the one given to `open_recording`, else the one stored in the file, else None.
+        first_us: sensor time in µs of the first event, as the file's index has it; None where that costs a read.
+        last_us: the same of the last event.
+        n_events: number of events that the file claims to have; None where that is not cheaply known.
+        why: how it was recognised and is read, in words; empty where the format says all.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Recording:
         if calibration is not None and hints.size is None:
             self._size = calibration.camera.width, calibration.camera.height
         self._stall_timeout_s = stall_timeout_s
-        self._door: Door | None = None
+        self._sanitizer: Sanitizer | None = None
         self._closed = False
         self._running: set[WorkerProcess] = set()
         self._waiting: WorkerProcess | None  # started on opening, for the first iteration
@@ -94,10 +97,13 @@ class Recording:
             self.close()
             raise
 
+    def __repr__(self) -> str:
+        return f"Recording({str(self.path)!r}, {self.format}, {self.width}×{self.height})"
+
     @property
     def repairs(self) -> Repairs:
         """What was dropped so far in the latest iteration, and what was noticed on opening."""
-        return Repairs(notes=self._notes) if self._door is None else self._door.repairs
+        return Repairs(notes=self._notes) if self._sanitizer is None else self._sanitizer.repairs
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches in time order.
@@ -109,27 +115,30 @@ class Recording:
             process, _ = self._start()
         else:
             process, self._waiting = self._waiting, None
-        door = self._door = Door(str(self.path), self.width, self.height, earliest_us=self._earliest_us)
-        door.notes = self._notes
+        sanitizer = self._sanitizer = Sanitizer(str(self.path), self.width, self.height, earliest_us=self._earliest_us)
+        sanitizer.notes = self._notes
         try:
-            chunks = _noted(consume(process), door)
+            chunks = _noted(consume(process), sanitizer)
             for chunk in chunks if self._triggers is None else self._triggers.merge(chunks):
-                yield from door.admit(chunk)
-            yield from door.finish()
+                yield from sanitizer.admit(chunk)
+            yield from sanitizer.finish()
         except WorkerFailure as failure:
-            yield from door.rest()
-            raise self._explain(failure, door) from failure
+            yield from sanitizer.rest()
+            raise self._explain(failure, sanitizer) from failure
         except RecordingError:
-            yield from door.rest()
+            yield from sanitizer.rest()
             raise
         finally:
             self._end(process)
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """The whole recording in memory: (N,) EVENT_DTYPE and (M,) TRIGGER_DTYPE.
+        """The whole recording in memory.
+
+        Returns:
+            Events, (N,) `EVENT_DTYPE`, and triggers, (M,) `TRIGGER_DTYPE`, both in time order.
 
         Raises:
-            RecordingError: as for iteration.
+            RecordingError: it cannot be read to its end.
         """
         batches = list(self)
         return join([b.events for b in batches]), join([b.triggers for b in batches], TRIGGER_DTYPE)
@@ -178,11 +187,11 @@ class Recording:
         process.close()
         self._running.discard(process)
 
-    def _explain(self, failure: WorkerFailure, door: Door | None) -> RecordingError:
+    def _explain(self, failure: WorkerFailure, sanitizer: Sanitizer | None) -> RecordingError:
         """The failure as one line: what happened, what was read until then, and the way out."""
         if self._closed:
             return RecordingError(f"{self.path}: was closed while it was being read")
-        n_events, last_us = (0, 0) if door is None else door.progress
+        n_events, last_us = (0, 0) if sanitizer is None else sanitizer.progress
         read = f" after {n_events:,} events up to {last_us} µs were read" if n_events else ""
         if failure.kind == "stalled":
             text = (
@@ -196,11 +205,11 @@ class Recording:
         return RecordingError(f"{self.path}: {text}")
 
 
-def _noted(chunks: Generator[Chunk, None, dict[str, Any] | None], door: Door) -> Iterator[Chunk]:
+def _noted(chunks: Generator[Chunk, None, dict[str, Any] | None], sanitizer: Sanitizer) -> Iterator[Chunk]:
     """The chunks; the losses that they end with are counted."""
     losses = yield from chunks
     if losses is not None:
-        door.add_losses(Losses(**losses))
+        sanitizer.add_losses(Losses(**losses))
 
 
 def open_recording(
@@ -211,19 +220,30 @@ def open_recording(
     triggers: str | Path | None = None,
     hints: TableHints = NO_HINTS,
 ) -> Recording:
-    """Open an event recording of any format in docs/formats.md.
+    """Open an event recording of any format in docs/formats.md; formats are recognised by content.
 
-    Formats are recognised by content. Where the file does not say how large the sensor is, `calibration.camera` does;
-    where a file of text or arrays does not say its columns or its unit of time, and they cannot be inferred, `hints`
-    do. The decoder may take `stall_timeout_s` for any single step before it is given up. `triggers` is a file of
-    triggers (`trigger_file`), which come in place of the recording's own; `hints.time_unit` holds for it, too.
+    Args:
+        path: of the file, or of the folder of a ROS 2 bag.
+        calibration: comes before the one that the file carries, and gives the size of the sensor where the file does
+            not.
+        stall_timeout_s: seconds that the decoder may take for any single step before it is given up.
+        triggers: a file of triggers, which come in place of the recording's own; see docs/formats.md.
+        hints: columns, unit of time and size for files of text or arrays that do not say them; `hints.time_unit` holds
+            for `triggers`, too.
 
-        with open_recording("sweep.aedat4") as recording:
-            for batch in recording:
-                print(batch.end_us, len(batch.events), len(batch.triggers))
+    Returns:
+        The recording, to be closed after use: it is a context manager.
 
     Raises:
         RecordingError: no such file, not a recording, damaged, its size unknown, or a library is missing.
         CalibrationError: the stored calibration is wrong, or the given one is for another size of sensor.
+
+    Examples:
+        >>> with open_recording("sweep.aedat4") as recording:
+        ...     print(recording)
+        ...     events, triggers = recording.read()
+        Recording('sweep.aedat4', AEDAT4, 240×180)
+        >>> events.dtype.names
+        ('timestamp', 'x', 'y', 'polarity')
     """
     return Recording(Path(path), calibration, stall_timeout_s, triggers, hints)

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..errors import RecordingError, one_line
 from ..events import FALLING, RISING, make_events, make_triggers
+from ..sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Losses, Source
 from .prophesee.raw import decode_packets
-from .source import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Losses, Source
 from .times import earliest_us
 
 WORD_DECODERS = {"evt2": partial(decode_packets, "EVT2"), "evt3": partial(decode_packets, "EVT3")}

@@ -17,10 +17,10 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import make_events
-from .columns import Places, infer_columns, named_columns, named_unit
+from ..formats.columns import Places, infer_columns, named_columns, named_unit
+from ..sources.chunks import CutShort, Header, Sink, Source, interleave
 from .hints import UNITS, TableHints
 from .numbers import WHITE, finest_power, read_lines, scale
-from .source import CutShort, Header, Sink, Source, interleave
 from .times import TimeEvidence, earliest_us, infer_unit
 
 _HEAD_BYTES = 1 << 16

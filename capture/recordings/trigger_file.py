@@ -16,7 +16,7 @@ import numpy as np
 from ..calibration import SweepSettings
 from ..errors import RecordingError, one_line
 from ..events import FALLING, RISING, TRIGGER_DTYPE, make_triggers
-from .source import NO_EVENTS, Chunk
+from ..sources.chunks import NO_EVENTS, Chunk
 
 UNITS_US = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": Decimal("0.001")}
 """Microseconds in each unit of time."""

@@ -11,14 +11,14 @@ from typing import Self
 import numpy as np
 from numba import njit
 
+from ..atomic import PartialFile
 from ..calibration import Calibration
 from ..errors import RecordingError
 from ..events import Batch
-from .atomic import PartialFile
-from .formats import for_writing
-from .process import WorkerFailure, WorkerProcess
-from .ring import Producer
-from .source import Chunk
+from ..formats.recordings import for_writing
+from ..sources.chunks import Chunk
+from ..sources.process import WorkerFailure, WorkerProcess
+from ..sources.ring import Producer
 
 WRITE_STALL_TIMEOUT_S = 60.0
 _FULL_DISK_BYTES = 1 << 20
@@ -30,9 +30,9 @@ class RecordingWriter:
 
     The file appears when the writer is closed, whole, or not at all: leaving the `with` block by an exception throws
     it away. HDF5 and NPZ hold everything, RAW all but the calibration, and AEDAT4 all but triggers of channels other
-    than its own (`aedat4.TRIGGER_KINDS`). DAT, ES and CSV have no place for triggers, ES none for the absolute time
-    (its clock starts with the first event), and writing what they cannot hold is an error unless `lossy`; then
-    `losses` says what was lost. The calibration is left out in any case where it has no place.
+    than its own (`formats.recordings.AEDAT4_TRIGGERS`). DAT, ES and CSV have no place for triggers, ES none for the
+    absolute time (its clock starts with the first event), and writing what they cannot hold is an error unless
+    `lossy`; then `losses` says what was lost. The calibration is left out in any case where it has no place.
 
     Raises:
         RecordingError: an unknown suffix, `path` exists and `force` is not given, it is a file of another kind, or it
@@ -201,7 +201,7 @@ class RecordingWriter:
             )
 
     def _explain(self, failure: WorkerFailure) -> RecordingError:
-        """One line, and nothing left behind."""
+        """The error in one line; the partial file is removed."""
         stat = os.statvfs(self.path.absolute().parent)
         full = stat.f_bavail * stat.f_frsize < _FULL_DISK_BYTES
         self.abort()
@@ -221,12 +221,28 @@ def write_recording(
     force: bool = False,
     lossy: bool = False,
 ) -> tuple[str, ...]:
-    """Write batches, a `Recording` for one, as a recording; returns what was lost, nothing as a rule.
+    """Write batches as a recording; the suffix picks the format.
 
-    The format follows the suffix: .h5, .hdf5, .npz, .aedat4, .raw (EVT2), .dat, .es, .csv, .txt. See `RecordingWriter`.
+    Args:
+        path: .h5, .hdf5, .npz, .aedat4, .raw (EVT2), .dat, .es, .csv or .txt.
+        batches: in time order, a `Recording` for one.
+        width: of the sensor, in pixels.
+        height: of the sensor, in pixels.
+        calibration: kept in the file where the format has room for one.
+        force: replace a recording that is there.
+        lossy: write although the format has no room for triggers, a calibration or absolute times.
+
+    Returns:
+        What was lost, a sentence each; usually nothing.
 
     Raises:
-        RecordingError: as for `RecordingWriter`; there is no file then.
+        RecordingError: as for `RecordingWriter`; no file is left then.
+
+    Examples:
+        >>> from sweepdepth import open_recording
+        >>> with open_recording("sweep.aedat4") as recording:
+        ...     write_recording("copy.h5", recording, recording.width, recording.height, recording.calibration)
+        ()
     """
     with RecordingWriter(path, width, height, calibration, force=force, lossy=lossy) as writer:
         for batch in batches:

@@ -55,10 +55,26 @@ def find_sweeps(
     first_direction: Direction | None = None,
     far_end_hint_us: int | None = None,
 ) -> list[Sweep]:
-    """The exact sweeps of a whole recording, in time order: those of which at least 90 % was recorded.
+    """The sweeps of a whole recording of which at least 90 % was recorded.
+
+    Args:
+        recording: its batches, in time order.
+        calibration: says how sweeps are synchronised, and their nominal frequency.
+        first_direction: of the first whole sweep, for `sync = "events"` where nothing else determines it.
+        far_end_hint_us: a sensor time in µs at which the lens is known to be at its far end.
+
+    Returns:
+        The sweeps, in time order.
 
     Raises:
         SyncError: no sweep can be timed, or its direction cannot be known; see `make_tracker`.
+
+    Examples:
+        >>> from sweepdepth import open_recording
+        >>> with open_recording("sweep.aedat4") as recording:
+        ...     sweeps = find_sweeps(recording, recording.calibration)
+        >>> [sweep.direction.name for sweep in sweeps[:2]]
+        ['FAR_TO_NEAR', 'NEAR_TO_FAR']
     """
     tracker = make_tracker(calibration, first_direction, far_end_hint_us)
     sweeps = [span.sweep for batch in recording for span in tracker.feed(batch) if span.closed]

@@ -44,5 +44,5 @@ class Alternation:
         return found
 
     def pause(self, length_us: float) -> None:
-        """The marks stay away; the next one says by its time which turning point it is."""
+        """Marks are missing; the time of the next one determines which turning point it is."""
         self._next, self._pause_length_us = None, length_us

@@ -34,7 +34,7 @@ class ClockTracker:
 
     @property
     def quality(self) -> float:
-        """1 always: the clock is taken at its word."""
+        """Always 1: the clock is assumed to be exact."""
         return 1.0
 
     @property

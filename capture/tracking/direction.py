@@ -1,4 +1,4 @@
-"""Which way the focus moves, told by lens breathing.
+"""The direction of the focus, determined from lens breathing.
 
 Blur is symmetric, so a reversed sweep looks like the mirrored scene. Breathing is not: the image grows or shrinks with
 the focus. Undone the right way round, the events of an edge stay on one place all through the sweep; undone the wrong

@@ -36,7 +36,7 @@ class LensTrigger:
         self._keepers: dict[int, Signal] = {}  # channels that keep the rhythm, while several are judged
         self._deadline_us: float | None = None  # when they will be
         self._refused: Callable[[], str] | None = None  # says why nothing can be decided
-        self._told: list[str] = []
+        self._warnings: list[str] = []
         self._rivals: set[int] = set()  # channels that were found to keep the rhythm, too, after the decision
         self._kinds = {"rising": (RISING,), "falling": (FALLING,)}.get(self._sweep.trigger_edges, (RISING, FALLING))
         self.channel: int | None = self._sweep.trigger_channel
@@ -70,7 +70,7 @@ class LensTrigger:
         rest = triggers[at:]
         if self.signal is not None:
             edges += self._lens_edges(rest)
-            self._watch_rivals(rest)
+            self._check_other_channels(rest)
             self._held.clear()
         self._forget(end_us)
         self.settled_us = min(self._held[0][0], end_us) if self._held else end_us
@@ -105,7 +105,7 @@ class LensTrigger:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was decided for the user, and what else is worth a sentence."""
-        notes = list(self._told)
+        notes = list(self._warnings)
         others = [c for c in self._channels if c != self.channel]
         if self.signal is not None and others and self._sweep.trigger_channel is None:
             notes.insert(
@@ -152,7 +152,7 @@ class LensTrigger:
         return self._channels.setdefault(channel, History(self._sweep.duration_us, self._period_us))
 
     def _consider(self, time_us: int, edge: int, channel: int) -> list[Edge]:
-        """Take in one trigger while nothing is decided."""
+        """Add a trigger while the channel is undecided."""
         if edge not in self._kinds or channel not in self._candidates():
             return []
         history = self._history(channel)
@@ -209,7 +209,7 @@ class LensTrigger:
         return self._decide(channel, signal)
 
     def _decide(self, channel: int, signal: Signal) -> list[Edge]:
-        """Take a channel for the lens's, and hand out what of it was held."""
+        """Choose a channel as the lens's, and return its held triggers."""
         if signal.alternates and self._sweep.trigger_pulses != "both":
             f = self._sweep.frequency_hz
             self._held.clear()
@@ -221,7 +221,7 @@ class LensTrigger:
         known = {kind: end for kind, end in signal.ends.items() if kind in self._kinds}
         self.channel, self.signal = channel, Signal(known, signal.note)
         if signal.note:
-            self._told.append(signal.note)
+            self._warnings.append(signal.note)
         return [
             Edge(time_us, known[edge] is not False)
             for time_us, edge, held_channel in self._held
@@ -236,7 +236,7 @@ class LensTrigger:
         pairs = zip(mine["timestamp"].tolist(), mine["edge"].tolist(), strict=True)
         return [Edge(time_us, ends[edge] is not False) for time_us, edge in pairs if edge in ends]
 
-    def _watch_rivals(self, triggers: np.ndarray) -> None:
+    def _check_other_channels(self, triggers: np.ndarray) -> None:
         """Notice other channels that turn out to keep the rhythm, too, where nobody chose the channel."""
         if self._sweep.trigger_channel is not None:
             return

@@ -9,7 +9,7 @@ are not mirror images, and a correlation of them comes out late.
 Every pair of events of one pixel with opposite signs at the same level votes for its middle. Votes pile up at the
 turning points; they also do where a plane comes into focus, since blur is symmetric about it, but planes at different
 depths do so at different times and, in alternating sweeps, at alternating distances from the turning points. So the
-lattice of equally spaced times with most votes is sought, and compared with the best lattice elsewhere.
+lattice of equally spaced times with most votes is searched for, and compared with the best lattice elsewhere.
 
 A sawtooth has no turning points. There the later of the two events votes: the return undoes a whole sweep at once.
 """
@@ -39,7 +39,7 @@ MAX_VOTERS = 1_000_000
 """Events that vote at once; of more, those of every second, third, … pixel do."""
 
 MIN_SPACING, MAX_SPACING = 0.765, 1.435
-"""Range of the spacing sought, in nominal sweeps: true frequencies from 30 % below to 30 % above the nominal one. It
+"""Search range of the spacing, in nominal sweeps: true frequencies from 30 % below to 30 % above the nominal one. It
 must stay under an octave, or half of the true spacing would fit as well."""
 
 EXCLUSION = 0.1
@@ -158,7 +158,7 @@ def count_votes(
 
 
 def vote_times(sample: Sample, off: int, longest_us: int, later: bool) -> np.ndarray:
-    """(V,) twice the times in µs at which pairs vote: the readable twin of `count_votes`.
+    """(V,) twice the times in µs at which pairs vote: the readable reference of `count_votes`.
 
     A pair is an event and one of the `DEPTH` before it at the same pixel, of opposite sign, at most `longest_us`
     earlier, that both reached the same level, to half an ON threshold.

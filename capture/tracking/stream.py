@@ -16,7 +16,7 @@ MIN_QUALITY = 0.25
 """Quality from which on a lattice of turning points is believed."""
 
 FIRST_SEARCH, LONGEST_SEARCH = 4.5, 7
-"""Nominal sweeps of events from which on the turning points are sought, and the most that are held for it."""
+"""Nominal sweeps of events before the search for turning points begins, and the most held for it."""
 
 FARTHEST_SWEEPS = 100
 """A known far end tells the direction of sweeps up to so many away: from four sweeps their spacing was seen to come out
@@ -112,8 +112,8 @@ class StreamTracker:
             cutter.mark(self._boundary_us(), None)
         return cutter.finish()
 
-    def know_far_end(self, at_us: int) -> None:
-        """Learn, or learn better, when the lens was at its far end; of no use once the timing is found."""
+    def set_far_end(self, at_us: int) -> None:
+        """Set or refine the time of a far end; ignored once the timing is found."""
         if self._lattice is None:
             self._far_end_us = at_us
 

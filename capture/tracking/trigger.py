@@ -39,7 +39,7 @@ QUALITY_MEMORY = 8
 """Expected edges that the quality looks back on."""
 
 SEARCH_EDGES = 8
-"""Edges among which a rhythm is sought: the latest so many, of `SEARCH_PERIODS` nominal periods."""
+"""Edges searched for a rhythm: the latest so many, of `SEARCH_PERIODS` nominal periods."""
 
 
 class TriggerTracker:
@@ -81,7 +81,7 @@ class TriggerTracker:
         self._bridged = 0  # turning points in a row without an edge
         self._missed = 0  # those of them that should have had one
         self._lengths: dict[Direction, deque[float]] = {}
-        self._told: tuple[str, ...] = ()
+        self._warnings: tuple[str, ...] = ()
         self._residuals: deque[float | None] = deque(maxlen=QUALITY_MEMORY)  # share of a sweep; None for a missed edge
 
     @property
@@ -114,9 +114,9 @@ class TriggerTracker:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was taken for granted of the trigger, and what its edges contradict."""
+        """Assumptions about the trigger, and contradictions to the calibration."""
         lost = (self._lost_direction(),) if self._alternation.is_lost else ()
-        return (*self._trigger.notes, *self._told, *lost)
+        return (*self._trigger.notes, *self._warnings, *lost)
 
     def finish(self) -> list[Span]:
         self._take(self._trigger.finish())
@@ -156,13 +156,13 @@ class TriggerTracker:
             # Nothing is waited for where no mark can come.
             deadline = end_us + (WINDOW * self._length_us() if self._is_marked() else 0)
             if self._edges and self._edges[0].at_us <= deadline:
-                self._meet(self._edges.popleft(), end_us)
+                self._use_edge(self._edges.popleft(), end_us)
             elif self._edges or known_us > deadline:
                 self._bridge(end_us)
             else:
                 return
 
-    def _meet(self, edge: Edge, end_us: int) -> None:
+    def _use_edge(self, edge: Edge, end_us: int) -> None:
         """Use an edge as the end of the open sweep, or say why not."""
         tally, length = self._cutter.tally, self._length_us()
         if self._last_edge is not None and edge.at_us - self._last_edge.at_us <= BOUNCE * length:
@@ -254,7 +254,7 @@ class TriggerTracker:
         self._residuals.append(0.0)
         self._bridged = self._missed = 0
         self._last_edge, self._was_locked = first, True
-        self._told = self._oddities(rhythm)
+        self._warnings = self._contradictions(rhythm)
         self._turn_over(first, real=True)
 
     def _begin_head(self, first: Edge) -> None:
@@ -311,21 +311,21 @@ class TriggerTracker:
         signal = self._trigger.signal
         return signal is None or signal.marks(far=self._next_is_far())
 
-    def _oddities(self, rhythm: Rhythm) -> tuple[str, ...]:
-        """What of a rhythm is not as the calibration says, in sentences."""
-        told: list[str] = []
+    def _contradictions(self, rhythm: Rhythm) -> tuple[str, ...]:
+        """Where a rhythm contradicts the calibration, a sentence each."""
+        warnings: list[str] = []
         if abs(rhythm.period_us / self._nominal_us - 1) > NEAR:
             found_hz = self._frequency_hz * self._nominal_us / rhythm.period_us
-            told.append(
+            warnings.append(
                 f"the trigger keeps a rhythm of {found_hz:.4g} Hz, and sweep.frequency_hz says "
                 f"{self._frequency_hz:g}: it is followed; correct the frequency in lens.toml"
             )
         if not ASKEW <= rhythm.near_share <= 1 - ASKEW and rhythm.near_share != 1:
-            told.append(
+            warnings.append(
                 f"the near end comes {100 * rhythm.near_share:.0f} % of the period after the far end, by the trigger: "
                 'where its edges are pulses, set sweep.trigger_pulses in lens.toml ("none" where this is right)'
             )
-        return tuple(told)
+        return tuple(warnings)
 
     def _lost_direction(self) -> str:
         return (
@@ -345,11 +345,11 @@ class TriggerTracker:
             return self._lost_direction()
         if why := self._trigger.why_not():
             return why
-        way_out = 'without usable edges, set sweep.sync = "events" (from the stream itself) or "clock" in lens.toml'
+        advice = 'without usable edges, set sweep.sync = "events" (from the stream itself) or "clock" in lens.toml'
         if not self._saw_edges:
-            return f'no trigger edge came, but sweep.sync is "trigger": connect the lens\'s trigger; {way_out}'
+            return f'no trigger edge came, but sweep.sync is "trigger": connect the lens\'s trigger; {advice}'
         slowest_hz, fastest_hz = self._frequency_hz / LONGEST, self._frequency_hz / SHORTEST
         return (
             f"the trigger edges keep no rhythm of {slowest_hz:.3g} to {fastest_hz:.3g} Hz around sweep.frequency_hz "
-            f"({self._frequency_hz:g}): correct it (edges came on {self._trigger.listed()}); {way_out}"
+            f"({self._frequency_hz:g}): correct it (edges came on {self._trigger.listed()}); {advice}"
         )

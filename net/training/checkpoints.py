@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
+from ...capture.atomic import PartialFile
 from ...capture.errors import SweepdepthError
-from ...capture.recordings.atomic import PartialFile
 
 _PARTS = {"pytorch-lightning_version", "state_dict", "callbacks", "optimizer_states", "lr_schedulers", "loops"}
 
@@ -19,7 +19,7 @@ class CheckpointError(SweepdepthError):
 
 
 class WholeCheckpoints(CheckpointIO):
-    """How Lightning saves and loads.
+    """Reads and writes checkpoints for Lightning, atomically.
 
     Lightning's own way leads through the system's folder for temporary files. Where that is another disk, files are
     copied from there piece by piece, and a run that is killed meanwhile has neither its old checkpoint nor a new one.

@@ -54,14 +54,14 @@ def load_cases(
     kept: list[Case] = []
     skipping = {} if on_skip is None else {"on_skip": on_skip}
     for done, source in enumerate(sources, 1):
-        kept += [_lean(case, representation) for case in cases_of([source], **skipping)]
+        kept += [_without_unused(case, representation) for case in cases_of([source], **skipping)]
         on_source(done)
     if not kept:
         raise RecordingError("none of the recordings could be used; each needs events, triggers and its true depth")
     return kept
 
 
-def _lean(case: Case, representation: AnyRepresentation) -> Case:
+def _without_unused(case: Case, representation: AnyRepresentation) -> Case:
     case = replace(case, aperture_pair=None, intensity=None)
     if representation.source == "events":
         return replace(case, frames=None, frame_diopters=None)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..architecture import EvidenceConfig
-from ..weights import BEGAN, load_network, make_network, open_weights, save_weights
+from ..weights import INITIAL_WEIGHTS, load_network, make_network, open_weights, save_weights
 from .allocation import keep_freed_memory
 from .augmentation import NONE, Augmentation
 from .checkpoints import WholeCheckpoints
@@ -26,7 +26,7 @@ from .data import EpochOrder, SweepSamples, SweepSource, split_scenes
 from .loss import distribution_loss, position_loss, read_distribution
 from .progress import Progress
 from .run_folder import prepare
-from .run_logs import make_loggers, told_once
+from .run_logs import make_loggers, report_log_errors_once
 from .samples import Sample
 
 NORMAL_SHARE, NORMAL_SHARE_OF_TWO = 0.6827, 0.9545  # of a normal distribution, within one and two deviations
@@ -39,7 +39,7 @@ Change = Callable[[Sample], Sample]
 
 
 class Regression(pl.LightningModule):
-    """What is done in a step."""
+    """The Lightning module: loss, validation and optimizer of a training run."""
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Regression(pl.LightningModule):
 
 
 class Samples(pl.LightningDataModule):
-    """The loaders of a run."""
+    """The data loaders of a run."""
 
     def __init__(
         self,
@@ -253,7 +253,7 @@ def train(
             enable_progress_bar=False,
         )
         data = Samples(training, validation, config, workers, change)
-        with told_once(out):
+        with report_log_errors_once(out):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         if not progress.ended and checkpoint is not None:  # then nothing has put the average in the network's place
             module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
@@ -269,7 +269,7 @@ def train(
             "augmentation": asdict(Augmentation()) if config.augmented else None,
             "validation": metrics if validation else {},
             "deviation": deviation,
-            **({} if config.init is None else {BEGAN: dict(open_weights(config.init).facts)}),
+            **({} if config.init is None else {INITIAL_WEIGHTS: dict(open_weights(config.init).facts)}),
             **(facts or {}),
         }
         save_weights(weights, module.network, about, force=True)

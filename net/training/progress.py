@@ -1,4 +1,4 @@
-"""How a training run goes: a line for every epoch."""
+"""Progress of a training run: a line for every epoch."""
 
 import time
 from collections.abc import Callable

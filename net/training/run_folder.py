@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ...capture.recordings.atomic import PartialFile
+from pydantic import ValidationError
+
+from ...capture.atomic import PartialFile
 from .config import LAST, SETTINGS, WEIGHTS, TrainingConfig, TrainingError
 
 _MAY_GROW = "steps"
@@ -25,7 +27,7 @@ def prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Pat
     if resume:
         if not settings.exists():
             raise TrainingError(f"{out}: holds no training run to resume; leave --resume out to start one")
-        _compare(out, _read(settings), json.loads(config.model_dump_json()))
+        _compare(out, _completed(_read(settings)), json.loads(config.model_dump_json()))
         _write(settings, config)
         return checkpoint if checkpoint.exists() else None
     if settings.exists() and not force:
@@ -34,6 +36,15 @@ def prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Pat
         stale.unlink(missing_ok=True)
     _write(settings, config)
     return None
+
+
+def _completed(known: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run that an earlier version started, with the defaults of keys that it did not have."""
+    try:
+        config = TrainingConfig.model_validate({key: value for key, value in known.items() if value is not None})
+    except ValidationError:
+        return known
+    return json.loads(config.model_dump_json())
 
 
 def _compare(out: Path, known: dict[str, Any], wanted: dict[str, Any]) -> None:

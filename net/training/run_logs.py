@@ -23,8 +23,8 @@ def make_loggers(run: Path) -> list[Logger]:
 
 
 @contextmanager
-def told_once(run: Path) -> Iterator[None]:
-    """Where logs are written: an error of that is one of ours, and told once.
+def report_log_errors_once(run: Path) -> Iterator[None]:
+    """While the logs of a run are written: report errors of writing them once, as a `LogError`.
 
     TensorBoard writes in a thread, which hands its error to whoever logs next, and has Python print it besides.
 

@@ -1,16 +1,15 @@
 """sweepdepth: dense metric depth from an event camera behind a focus-sweeping lens."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .capture.calibration import Calibration as Calibration
-    from .capture.dataset import open_dataset as open_dataset
-    from .capture.dataset import read_scene as read_scene
-    from .capture.depth_file import DepthFile as DepthFile
-    from .capture.depth_file import open_depth_file as open_depth_file
-    from .capture.depth_file import read_depth_file as read_depth_file
+    from .capture.files.dataset import open_dataset as open_dataset
+    from .capture.files.dataset import read_scene as read_scene
+    from .capture.files.depth_file import DepthFile as DepthFile
+    from .capture.files.depth_file import open_depth_file as open_depth_file
+    from .capture.files.depth_file import read_depth_file as read_depth_file
     from .capture.errors import CalibrationError as CalibrationError
     from .capture.errors import RecordingError as RecordingError
     from .capture.errors import SweepdepthError as SweepdepthError
@@ -26,20 +25,20 @@ if TYPE_CHECKING:
     from .net.fill import fill as fill
     from .net.polarity import estimate_depth as estimate_depth
     from .stream.frames import replay as replay
-    from .stream.publisher import Publisher as Publisher
-    from .stream.subscriber import Subscriber as Subscriber
+    from .stream.wire.publisher import Publisher as Publisher
+    from .stream.wire.subscriber import Subscriber as Subscriber
 
-__version__ = version("sweepdepth")
+    __version__: str
 
 _PUBLIC = {
     "Calibration": ".capture.calibration",
     "CalibrationError": ".capture.errors",
-    "DepthFile": ".capture.depth_file",
+    "DepthFile": ".capture.files.depth_file",
     "Direction": ".capture.sweeps",
     "EventFocalStack": ".capture.stack",
-    "Publisher": ".stream.publisher",
+    "Publisher": ".stream.wire.publisher",
     "RecordingError": ".capture.errors",
-    "Subscriber": ".stream.subscriber",
+    "Subscriber": ".stream.wire.subscriber",
     "Sweep": ".capture.sweeps",
     "SweepdepthError": ".capture.errors",
     "SyncError": ".capture.errors",
@@ -48,11 +47,11 @@ _PUBLIC = {
     "fill": ".net.fill",
     "find_sweeps": ".capture.tracking",
     "make_estimator": ".net.estimators",
-    "open_dataset": ".capture.dataset",
-    "open_depth_file": ".capture.depth_file",
+    "open_dataset": ".capture.files.dataset",
+    "open_depth_file": ".capture.files.depth_file",
     "open_recording": ".capture.recordings",
-    "read_depth_file": ".capture.depth_file",
-    "read_scene": ".capture.dataset",
+    "read_depth_file": ".capture.files.depth_file",
+    "read_scene": ".capture.files.dataset",
     "replay": ".stream.frames",
     "write_recording": ".capture.recordings",
 }
@@ -61,6 +60,8 @@ __all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAl
 
 def __getattr__(name: str) -> object:
     """Import public names when they are first asked for, so that `import sweepdepth` costs nothing."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("sweepdepth")
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,8 +3,8 @@
 import numpy as np
 import viser
 
-from ...capture.export import points
-from ..messages import DepthFrame, StreamInfo
+from ...capture.files.export import points
+from ..wire.messages import DepthFrame, StreamInfo
 
 MAX_POINTS = 80_000
 """More are thinned out: 15 bytes each go to the browser with every picture."""

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
 
-from ...capture.pictures import DEPTH_COLOURS, EVENT_COLOURS, depth_image
+from ...capture.reporting.figures import DEPTH_COLOURS, EVENT_COLOURS, depth_image
 
 DEPTH_MAPS = (DEPTH_COLOURS, "cividis", "inferno", "gray")
 DEVIATION_COLOURS = "cividis"

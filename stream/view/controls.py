@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import viser
 
-from ..messages import DepthFrame, StreamInfo
+from ..wire.messages import DepthFrame, StreamInfo
 from .colours import DEPTH_MAPS
 
 _FARTHEST_M = 1000.0

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..messages import DepthFrame, StackFrame, StatusFrame
-from ..subscriber import Subscriber
+from ..wire.messages import DepthFrame, StackFrame, StatusFrame
+from ..wire.subscriber import Subscriber
 
 _LOOK_S = 0.2
 _SILENCE_S = 3.0
@@ -24,8 +24,8 @@ _RECENT = 50
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What has come so far."""
+class StreamState:
+    """What was received so far."""
 
     depth: DepthFrame | None = None
     stack: StackFrame | None = None
@@ -48,7 +48,7 @@ class Heard:
 
     @property
     def live(self) -> bool:
-        """Whether depth is coming now: a publisher whose camera is gone goes on telling how it is."""
+        """Whether depth is coming now: a publisher without a camera goes on sending its status."""
         return self.connected and self.depthless_s < max(_SILENCE_S, _PATIENCE_SWEEPS * self._sweep_s)
 
     @property
@@ -56,27 +56,27 @@ class Heard:
         return 0.0 if self.depth is None else (self.depth.t_end_us - self.depth.t_start_us) * 1e-6
 
 
-def describe(heard: Heard, address: str) -> str:
-    """One sentence on how it is going."""
-    silence = f"for {heard.silent_s:.0f} s"
-    if heard.live:
+def describe(state: StreamState, address: str) -> str:
+    """One sentence on the state of the stream."""
+    silence = f"for {state.silent_s:.0f} s"
+    if state.live:
         text = f"Live from {address}."
-    elif heard.connected:
-        text = f"No depth from {address} for {heard.depthless_s:.0f} s, though its publisher is there"
-        old = "; the picture is old" if heard.depth is not None else ""
-        text += f"{old}: {_why_no_depth(heard.status)}."
-    elif heard.rejected and heard.streams == 0:
+    elif state.connected:
+        text = f"No depth from {address} for {state.depthless_s:.0f} s, though its publisher is there"
+        old = "; the picture is old" if state.depth is not None else ""
+        text += f"{old}: {_why_no_depth(state.status)}."
+    elif state.rejected and state.streams == 0:
         text = f"What comes from {address} does not follow the wire format; is it a sweepdepth publisher?"
-    elif heard.streams == 0:
+    elif state.streams == 0:
         text = f"Nothing has come from {address} {silence}; waiting for a publisher there."
-    elif heard.ended:
+    elif state.ended:
         text = f"The stream from {address} has ended; waiting for the publisher to start again."
     else:
         text = f"Nothing has come from {address} {silence}; the pictures are old. Waiting for the publisher."
-    if heard.trouble and not heard.live:
-        text += f" Connecting: {heard.trouble}."
-    if heard.restarted_at is not None:
-        text += f" The publisher restarted at {heard.restarted_at:%H:%M:%S}; this is its stream {heard.streams}."
+    if state.trouble and not state.live:
+        text += f" Connecting: {state.trouble}."
+    if state.restarted_at is not None:
+        text += f" The publisher restarted at {state.restarted_at:%H:%M:%S}; this is its stream {state.streams}."
     return text
 
 
@@ -107,18 +107,18 @@ class Feed:
     ) -> None:
         self._subscriber = Subscriber(address, topics, keys, server_key, receive_hwm=2, follow=True)
         self._lock = threading.Lock()
-        self._heard = Heard()
+        self._state = StreamState()
         self._wire_ms: deque[float] = deque(maxlen=_RECENT)
         self._last_word = self._last_depth = time.monotonic()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._receive, name="feed", daemon=True)
         self._thread.start()
 
-    def heard(self) -> Heard:
-        """What has come until now."""
+    def state(self) -> StreamState:
+        """The state now."""
         with self._lock:
             now = time.monotonic()
-            return replace(self._heard, silent_s=now - self._last_word, depthless_s=now - self._last_depth)
+            return replace(self._state, silent_s=now - self._last_word, depthless_s=now - self._last_depth)
 
     def close(self) -> None:
         """Stop listening."""
@@ -137,7 +137,7 @@ class Feed:
         with self._subscriber as subscriber:
             while not self._closing.is_set():
                 frame = subscriber.receive(_LOOK_S)
-                known = self._heard
+                known = self._state
                 news = {
                     "missed": subscriber.lost,
                     "rejected": subscriber.rejected,
@@ -153,7 +153,7 @@ class Feed:
                     self._wire_ms.append((time.time_ns() - frame.t_publish_ns) * 1e-6)
                     news |= {"n_depth": known.n_depth + 1, "wire_ms": statistics.median(self._wire_ms)}
                 with self._lock:
-                    self._heard = replace(known, **news)
+                    self._state = replace(known, **news)
                     if frame is not None:
                         self._last_word = time.monotonic()
                     if isinstance(frame, DepthFrame) or subscriber.streams > known.streams:

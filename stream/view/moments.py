@@ -11,14 +11,15 @@ from uuid import uuid4
 import numpy as np
 
 from ...capture.calibration import Calibration
-from ...capture.depth_file import DepthFrames, open_depth_file
 from ...capture.errors import RecordingError
+from ...capture.files.depth_file import DepthFrames, open_depth_file
+from ...capture.formats.kinds import is_depth_file
 from ...capture.recordings import open_recording
-from ...capture.recordings.kinds import is_depth_file
 from ...capture.stack import EventFocalStack
 from ...capture.sweeps import Direction, Sweep
-from ..messages import DepthFrame, StackFrame, StreamInfo
 from ..replay import replay
+from ..run_options import DEFAULT_OPTIONS, Callbacks, RunOptions
+from ..wire.messages import DepthFrame, StackFrame, StreamInfo
 
 STACK_BINS = 10
 
@@ -79,9 +80,8 @@ class Moments:
 def open_moments(
     path: str | Path,
     calibration: Calibration | None = None,
+    options: RunOptions = DEFAULT_OPTIONS,
     *,
-    estimator: str | None = None,
-    weights: str | Path | None = None,
     stop: threading.Event | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[Moments]:
@@ -89,7 +89,7 @@ def open_moments(
 
     Args:
         calibration: comes before the one that a recording carries; a depth file has its own.
-        estimator, weights: how a recording becomes depth; see `replay`.
+        options: how a recording becomes depth; see `replay`.
         stop: ends the replay early; what it has then is there.
         on_progress: hears the sensor time replayed, in seconds.
 
@@ -102,10 +102,10 @@ def open_moments(
         return
     with tempfile.TemporaryDirectory(prefix="sweepdepth-") as folder:
         out = Path(folder, "depth.h5")
-        replay(path, calibration, out=out, estimator=estimator, weights=weights, stop=stop, on_progress=on_progress)
-        if not out.exists():
-            raise RecordingError(f"{path}: stopped before there was any depth")
         with open_recording(path, calibration) as recording:
+            replay(recording, options, out=out, stop=stop, callbacks=Callbacks(on_progress=on_progress))
+            if not out.exists():
+                raise RecordingError(f"{path}: stopped before there was any depth")
             events, _ = recording.read()
         with open_depth_file(out) as frames:
             yield Moments(frames, events)

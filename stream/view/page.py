@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import viser
 
-from ...capture.export import SUFFIXES, export_depth
-from ..messages import DepthFrame, StackFrame
+from ...capture.files.export import SUFFIXES, export_depth
+from ..wire.messages import DepthFrame, StackFrame
 from . import colours
 from .cloud import Cloud
 from .controls import Controls, Settings
-from .feed import Heard, describe
+from .feed import StreamState, describe
 from .plots import History, Plots
 from .server import PageServer
 
@@ -58,15 +58,15 @@ class Page:
             panel.set_width(_SIDE_PX)
         self._cloud = Cloud(server)
 
-    def show_state(self, heard: Heard, settings: Settings, address: str) -> None:
+    def show_state(self, state: StreamState, settings: Settings, address: str) -> None:
         """Say how it is going."""
-        facts = [] if heard.depth is None else _facts(heard.depth)
-        if heard.status is not None:
-            facts += heard.status.warnings
-        if heard.rejected:
-            facts.append(f"{heard.rejected} messages did not follow the wire format")
-        mark = ("▮▮", "#d55e00") if settings.paused else ("●", "#009e73") if heard.live else ("○", "#d55e00")
-        self._say(mark, ("Paused. " if settings.paused else "") + describe(heard, address), facts)
+        facts = [] if state.depth is None else _facts(state.depth)
+        if state.status is not None:
+            facts += state.status.warnings
+        if state.rejected:
+            facts.append(f"{state.rejected} messages did not follow the wire format")
+        mark = ("▮▮", "#d55e00") if settings.paused else ("●", "#009e73") if state.live else ("○", "#d55e00")
+        self._say(mark, ("Paused. " if settings.paused else "") + describe(state, address), facts)
 
     def show_file(self, frame: DepthFrame, title: str, at_s: float) -> None:
         """Say which frame of a file is on show."""

@@ -9,7 +9,7 @@ import numpy as np
 import viser
 from viser import uplot
 
-from .feed import Heard
+from .feed import StreamState
 
 SPAN_S = 120
 """Seconds that the plots look back, one point a second."""
@@ -43,19 +43,19 @@ class History:
     _rows: deque[tuple[float, ...]] = field(default_factory=lambda: deque(maxlen=SPAN_S + 1))
     _counts: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RATE_OVER_S + 1))
 
-    def add(self, now_s: float, heard: Heard) -> None:
+    def add(self, now_s: float, state: StreamState) -> None:
         """Note how it is going at a time in seconds."""
-        self._counts.append((now_s, heard.n_depth))
+        self._counts.append((now_s, state.n_depth))
         seconds, frames = (new - old for new, old in zip(self._counts[-1], self._counts[0], strict=True))
-        status = heard.status if heard.connected else None
+        status = state.status if state.connected else None
         latency_ms = {} if status is None else {stage: p.p50 for stage, p in status.latency_ms.items()}
         values = (
             frames / seconds if seconds else 0.0,
             0.0 if status is None else status.events_per_s * 1e-6,
             *(latency_ms.get(stage, math.nan) for stage in ("bin", "queue", "estimate")),
-            heard.wire_ms,
-            heard.missed,
-            math.nan if heard.status is None else sum(heard.status.drops.values()),
+            state.wire_ms,
+            state.missed,
+            math.nan if state.status is None else sum(state.status.drops.values()),
         )
         # An unknown value stays as it was: the plots have no gaps.
         before = self._rows[-1][1:] if self._rows else (0.0,) * len(values)

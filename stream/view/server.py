@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...capture.errors import SweepdepthError
-from ..addresses import is_local
+from ..wire.addresses import is_local
 
 try:
     import viser
@@ -18,7 +18,7 @@ class PageServer(viser.ViserServer):
     """viser's server, on a loopback address; the next free port is taken if `port` is not.
 
     viser has no login, so whoever reaches it sees the page. A browser would also let any web site that it shows
-    connect to this machine: those are told by the `Origin` that they must send, and hung up on.
+    connect to this machine: those are recognised by the `Origin` header that browsers send, and disconnected.
 
     Raises:
         SweepdepthError: other machines could reach `host`.

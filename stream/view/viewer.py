@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..messages import DepthFrame, StackFrame
+from ..wire.messages import DepthFrame, StackFrame
 from .feed import Feed
 from .page import Page
 from .plots import History
@@ -50,11 +50,11 @@ def view(
         settings = page.controls.read()
         try:
             while not stop.wait(1 / settings.pictures_per_s):
-                now, heard, settings = time.monotonic(), feed.heard(), page.controls.read()
+                now, state, settings = time.monotonic(), feed.state(), page.controls.read()
                 watched = bool(server.get_clients())
                 if now - noted >= 1:
                     noted = now
-                    history.add(now, heard)
+                    history.add(now, state)
                     page.show_history(history)
                 # Stacks are large, and made only for those who ask, so nobody asks while nobody looks.
                 if (settings.receive_stack and watched) != (stacks is not None):
@@ -64,11 +64,11 @@ def view(
                         stacks.close()
                         stacks = None
                 if not settings.paused:
-                    depth = heard.depth
-                    stack = stacks.heard().stack if stacks is not None else stack
+                    depth = state.depth
+                    stack = stacks.state().stack if stacks is not None else stack
                 if not watched:
                     continue
-                page.show_state(heard, settings, address)
+                page.show_state(state, settings, address)
                 if depth is not None and (depth, settings) != depth_shown:
                     page.show_depth(depth, settings)
                     depth_shown = depth, settings

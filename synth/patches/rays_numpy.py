@@ -1,4 +1,4 @@
-"""What `rays.cast` computes, patch by patch, in words of NumPy."""
+"""What `rays.cast` computes, patch by patch, in plain NumPy."""
 
 import numpy as np
 
@@ -38,14 +38,14 @@ def cast_numpy(
     position, radiance = np.full(shape, BEHIND), np.zeros(shape)
     for patch, outline in zip(patches, outlines, strict=True):
         rx, ry = x - patch["x"], y - patch["y"]
-        at, qx, qy = _meet(patch, limits, rx, ry, reach_x, reach_y)
+        at, qx, qy = _intersect(patch, limits, rx, ry, reach_x, reach_y)
         nearer = (at > position) & _inside(patch, outline, textures, qx, qy)
         position = np.where(nearer, at, position)
         radiance = np.where(nearer, _look(patch, textures, limits[2], at, qx, qy), radiance)
     return position, radiance
 
 
-def _meet(
+def _intersect(
     patch: np.void, limits: np.ndarray, rx: np.ndarray, ry: np.ndarray, reach_x: float, reach_y: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Position where rays meet the patch's surface, and that place from its centre."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...capture.calibration import Calibration
 from ...capture.errors import SweepdepthError
-from ..lightfield import LightField, aperture_offsets, greatest_blur_px, grid_jitter, margin_for, views_for_blur
-from ..render import RenderSettings
+from ..optics.lightfield import LightField, aperture_offsets, greatest_blur_px, grid_jitter, margin_for, views_for_blur
+from ..optics.render_settings import RenderSettings
 from . import textures
 from .rays import cast, reach_boxes
 from .scene import PatchScene

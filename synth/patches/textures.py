@@ -10,7 +10,7 @@ import scipy.fft
 from numba import njit
 from scipy.special import ndtr
 
-from ..dice import Dice
+from ..scenes.random_source import RandomSource
 
 SIZE = 512
 LEVELS = 10
@@ -23,15 +23,15 @@ _DISC, _BOX = 0, 1  # further numbers: regular polygons of so many corners
 
 def texture(seed: int) -> np.ndarray:
     """A random texture, (SIZE, SIZE) float32 in [0, 1], row by row."""
-    dice = Dice(seed)
+    rng = RandomSource(seed)
     makers = {_noise: 4, _leaves: 5, _mixed: 4, _stripes: 1, _board: 1, _grid: 1, _strokes: 2, _marble: 1}
-    return dice.weighted(makers)(dice)
+    return rng.weighted(makers)(rng)
 
 
 def mask(seed: int) -> np.ndarray:
     """A smooth random texture of which about a part p lies above 1 − p, (SIZE, SIZE) float32."""
-    dice = Dice(seed)
-    return ndtr(_field(dice, dice.uniform(1.8, 3.0), dice.log_uniform(80.0, 400.0))).astype(np.float32)
+    rng = RandomSource(seed)
+    return ndtr(_field(rng, rng.uniform(1.8, 3.0), rng.log_uniform(80.0, 400.0))).astype(np.float32)
 
 
 def mip_chain(image: np.ndarray) -> np.ndarray:
@@ -51,59 +51,61 @@ def mip_chain(image: np.ndarray) -> np.ndarray:
     return np.concatenate(levels)
 
 
-def _field(dice: Dice, slope: float, largest: float) -> np.ndarray:
+def _field(rng: RandomSource, slope: float, largest: float) -> np.ndarray:
     """Gaussian noise of unit deviation whose amplitude falls as 1/f^slope from waves of `largest` texels on."""
     fy = np.fft.fftfreq(SIZE)[:, None]
     fx = np.fft.rfftfreq(SIZE)[None, :]
     size = np.hypot(fy, fx)
     amplitude = np.where(size > 0, np.maximum(size, 1 / largest), np.inf) ** -slope
     amplitude *= size >= 0.5 / largest
-    rng = np.random.default_rng(dice.seed())
-    noise = rng.standard_normal((2, *amplitude.shape), np.float32)
+    generator = np.random.default_rng(rng.seed())
+    noise = generator.standard_normal((2, *amplitude.shape), np.float32)
     spectrum = (noise[0] + 1j * noise[1]) * amplitude.astype(np.float32)
     field = np.asarray(scipy.fft.irfft2(spectrum, s=(SIZE, SIZE)))
     return field / field.std()
 
 
-def _noise(dice: Dice) -> np.ndarray:
+def _noise(rng: RandomSource) -> np.ndarray:
     """Clouds to spots with hard edges."""
-    field = _field(dice, dice.uniform(0.8, 1.6), dice.log_uniform(8.0, SIZE))
-    steepness = dice.log_uniform(0.25, 30.0)
-    return np.clip(0.5 + steepness * (field - dice.uniform(-1.0, 1.0) * min(1.0, steepness)), 0, 1, dtype=np.float32)
+    field = _field(rng, rng.uniform(0.8, 1.6), rng.log_uniform(8.0, SIZE))
+    steepness = rng.log_uniform(0.25, 30.0)
+    return np.clip(0.5 + steepness * (field - rng.uniform(-1.0, 1.0) * min(1.0, steepness)), 0, 1, dtype=np.float32)
 
 
-def _marble(dice: Dice) -> np.ndarray:
+def _marble(rng: RandomSource) -> np.ndarray:
     """Veins."""
-    field = np.abs(_field(dice, dice.uniform(1.2, 2.2), dice.log_uniform(30.0, SIZE)))
-    return np.clip(field * dice.log_uniform(0.5, 8.0), 0, 1, dtype=np.float32)
+    field = np.abs(_field(rng, rng.uniform(1.2, 2.2), rng.log_uniform(30.0, SIZE)))
+    return np.clip(field * rng.log_uniform(0.5, 8.0), 0, 1, dtype=np.float32)
 
 
-def _leaves(dice: Dice) -> np.ndarray:
+def _leaves(rng: RandomSource) -> np.ndarray:
     """Discs, boxes and polygons of all sizes that hide one another."""
-    rng = np.random.default_rng(dice.seed())
-    least, most = dice.log_uniform(1.0, 12.0), dice.log_uniform(40.0, SIZE / 2)
+    generator = np.random.default_rng(rng.seed())
+    least, most = rng.log_uniform(1.0, 12.0), rng.log_uniform(40.0, SIZE / 2)
     # Areas of all sizes alike: p(r) ~ r^-3, drawn by inversion.
     area = 2 * np.log(most / least) / (least**-2 - most**-2) * np.pi
-    count = min(int(dice.uniform(2.0, 4.0) * SIZE * SIZE / area) + 20, 20000)
-    radius = (least**-2 - rng.random(count) * (least**-2 - most**-2)) ** -0.5
-    shapes = [[_DISC], [_BOX], [3, 4, 5, 6], [_DISC, _BOX, 3, 5]][dice.integer(0, 3)]
-    values = rng.random(count) ** dice.log_uniform(0.5, 2.0)
+    count = min(int(rng.uniform(2.0, 4.0) * SIZE * SIZE / area) + 20, 20000)
+    radius = (least**-2 - generator.random(count) * (least**-2 - most**-2)) ** -0.5
+    shapes = [[_DISC], [_BOX], [3, 4, 5, 6], [_DISC, _BOX, 3, 5]][rng.integer(0, 3)]
+    values = generator.random(count) ** rng.log_uniform(0.5, 2.0)
     leaves = np.zeros((count, 7))
-    leaves[:, 0:2] = rng.uniform(0, SIZE, (count, 2))
+    leaves[:, 0:2] = generator.uniform(0, SIZE, (count, 2))
     leaves[:, 2] = radius
-    leaves[:, 3] = radius * rng.uniform(dice.log_uniform(0.05, 1.0), 1.0, count)
-    leaves[:, 4] = rng.uniform(0, np.pi, count) if dice.chance(0.7) else np.pi / 2 * rng.integers(0, 2, count)
-    leaves[:, 5] = rng.choice(shapes, count)
+    leaves[:, 3] = radius * generator.uniform(rng.log_uniform(0.05, 1.0), 1.0, count)
+    leaves[:, 4] = (
+        generator.uniform(0, np.pi, count) if rng.chance(0.7) else np.pi / 2 * generator.integers(0, 2, count)
+    )
+    leaves[:, 5] = generator.choice(shapes, count)
     leaves[:, 6] = values
     image = np.full((SIZE, SIZE), np.float32(0.5))
     paint(leaves, image)
     return image
 
 
-def _mixed(dice: Dice) -> np.ndarray:
+def _mixed(rng: RandomSource) -> np.ndarray:
     """Leaves with noise over them: surfaces with an albedo and a grain."""
-    grain = 1 + dice.log_uniform(0.02, 0.4) * _field(dice, dice.uniform(0.8, 1.4), dice.log_uniform(4.0, 200.0))
-    return np.clip((0.1 + 0.75 * _leaves(dice)) * grain, 0, 1, dtype=np.float32)
+    grain = 1 + rng.log_uniform(0.02, 0.4) * _field(rng, rng.uniform(0.8, 1.4), rng.log_uniform(4.0, 200.0))
+    return np.clip((0.1 + 0.75 * _leaves(rng)) * grain, 0, 1, dtype=np.float32)
 
 
 def _ramp(distance: np.ndarray) -> np.ndarray:
@@ -111,8 +113,8 @@ def _ramp(distance: np.ndarray) -> np.ndarray:
     return np.clip(0.5 + distance, 0, 1, dtype=np.float32)
 
 
-def _period(dice: Dice) -> float:
-    return SIZE / dice.pick([2, 4, 6, 10, 16, 24, 40, 64, 100, 128])
+def _period(rng: RandomSource) -> float:
+    return SIZE / rng.pick([2, 4, 6, 10, 16, 24, 40, 64, 100, 128])
 
 
 def _bars(period: float, solid: float) -> np.ndarray:
@@ -121,49 +123,51 @@ def _bars(period: float, solid: float) -> np.ndarray:
     return solid * period / 2 - np.abs(at - period / 2)
 
 
-def _stripes(dice: Dice) -> np.ndarray:
-    bars = _ramp(_bars(_period(dice), dice.uniform(0.1, 0.9)))
+def _stripes(rng: RandomSource) -> np.ndarray:
+    bars = _ramp(_bars(_period(rng), rng.uniform(0.1, 0.9)))
     return np.tile(bars, (SIZE, 1))
 
 
-def _board(dice: Dice) -> np.ndarray:
-    period = _period(dice)
+def _board(rng: RandomSource) -> np.ndarray:
+    period = _period(rng)
     bars = 2 * _ramp(_bars(period, 0.5)) - 1
-    return (
-        0.5 + 0.5 * bars * (bars if dice.chance(0.7) else 2 * _ramp(_bars(_period(dice), 0.5)) - 1)[:, None]
-    ).astype(np.float32)
+    return (0.5 + 0.5 * bars * (bars if rng.chance(0.7) else 2 * _ramp(_bars(_period(rng), 0.5)) - 1)[:, None]).astype(
+        np.float32
+    )
 
 
-def _grid(dice: Dice) -> np.ndarray:
+def _grid(rng: RandomSource) -> np.ndarray:
     """Lines across and down: tiles, bricks, nets."""
-    thin = dice.log_uniform(0.03, 0.3)
-    across, down = _period(dice), _period(dice)
-    if dice.chance(0.5):
+    thin = rng.log_uniform(0.03, 0.3)
+    across, down = _period(rng), _period(rng)
+    if rng.chance(0.5):
         down = across
     lines = np.maximum(_ramp(_bars(across, thin))[None, :], _ramp(_bars(down, thin))[:, None])
-    return 1 - lines if dice.chance(0.5) else lines
+    return 1 - lines if rng.chance(0.5) else lines
 
 
-def _strokes(dice: Dice) -> np.ndarray:
+def _strokes(rng: RandomSource) -> np.ndarray:
     """Rows of short strokes, as of print, or strokes anywhere, as of grass and scratches."""
-    rng = np.random.default_rng(dice.seed())
-    size = dice.log_uniform(6.0, 60.0)
-    printed = dice.chance(0.6)
-    count = int(min(dice.uniform(0.5, 4.0) * (SIZE / size) ** 2, 12000))
+    generator = np.random.default_rng(rng.seed())
+    size = rng.log_uniform(6.0, 60.0)
+    printed = rng.chance(0.6)
+    count = int(min(rng.uniform(0.5, 4.0) * (SIZE / size) ** 2, 12000))
     leaves = np.zeros((count, 7))
-    leaves[:, 0:2] = rng.uniform(0, SIZE, (count, 2))
-    leaves[:, 2] = size * rng.uniform(0.15, 0.5, count)
-    leaves[:, 3] = np.maximum(size * dice.uniform(0.03, 0.1), 0.4)
-    leaves[:, 4] = rng.uniform(0, np.pi, count)
+    leaves[:, 0:2] = generator.uniform(0, SIZE, (count, 2))
+    leaves[:, 2] = size * generator.uniform(0.15, 0.5, count)
+    leaves[:, 3] = np.maximum(size * rng.uniform(0.03, 0.1), 0.4)
+    leaves[:, 4] = generator.uniform(0, np.pi, count)
     if printed:
-        rows = max(1, int(SIZE / (dice.uniform(1.3, 2.5) * size)))
-        leaves[:, 1] = (rng.integers(0, rows, count) + 0.5) * SIZE / rows + rng.normal(0, 0.15 * size, count)
-        leaves[:, 4] = np.pi / 4 * rng.integers(0, 4, count)
+        rows = max(1, int(SIZE / (rng.uniform(1.3, 2.5) * size)))
+        leaves[:, 1] = (generator.integers(0, rows, count) + 0.5) * SIZE / rows + generator.normal(
+            0, 0.15 * size, count
+        )
+        leaves[:, 4] = np.pi / 4 * generator.integers(0, 4, count)
     leaves[:, 5] = _BOX
-    leaves[:, 6] = 1.0 if printed else rng.random(count)
+    leaves[:, 6] = 1.0 if printed else generator.random(count)
     image = np.zeros((SIZE, SIZE), np.float32)
     paint(leaves, image)
-    return 1 - image if dice.chance(0.6) else image
+    return 1 - image if rng.chance(0.6) else image
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")

@@ -7,18 +7,26 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration, CalibrationError
-from sweepdepth.capture.calibrating import Calibrated, Rest, Sighting, Target, calibrate, parse_target, save_calibration
-from sweepdepth.capture.calibrating.curve import fit_curve, recalibrated
-from sweepdepth.capture.calibrating.rest import find_hot, measure_rest
-from sweepdepth.capture.calibrating.sighting import sight
-from sweepdepth.capture.calibrating.spectra import cut_tiles, evidence, evidence_numpy
-from sweepdepth.capture.calibrating.targets import read_target
-from sweepdepth.capture.calibrating.turning import Lateness
 from sweepdepth.capture.events import Batch, make_events, make_triggers
 from sweepdepth.capture.optics import breathing_magnification
 from sweepdepth.capture.recordings import write_recording
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.capture.target_calibration import (
+    Calibrated,
+    Rest,
+    Sighting,
+    Target,
+    calibrate,
+    parse_target,
+    save_calibration,
+)
+from sweepdepth.capture.target_calibration.curve import fit_curve, recalibrated
+from sweepdepth.capture.target_calibration.rest import find_hot, measure_rest
+from sweepdepth.capture.target_calibration.sighting import sight
+from sweepdepth.capture.target_calibration.spectra import cut_tiles, evidence, evidence_numpy
+from sweepdepth.capture.target_calibration.targets import read_target
+from sweepdepth.capture.target_calibration.turning import Lateness
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 START_US = 1_763_000_000_000_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration, CalibrationError
-from sweepdepth.capture.description import describe_calibration
+from sweepdepth.capture.files.description import describe_calibration
 
 
 def test_the_designed_file_loads_and_comes_back_from_its_own_text(lens):

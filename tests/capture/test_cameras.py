@@ -138,7 +138,7 @@ def test_the_quickest_batch_tells_how_the_clocks_stand(lags, offset_us):
     clock = HostClock()
     assert clock.sensor_us(0) is None
     for k, lag_us in enumerate(lags):
-        clock.saw(10_000 * k + offset_us, 1000 * (10_000 * k + lag_us))
+        clock.observe(10_000 * k + offset_us, 1000 * (10_000 * k + lag_us))
     found = clock.sensor_us(5_000_000_000)
     assert found is not None
     assert found == 5_000_000 + offset_us - min(lags)

@@ -308,7 +308,8 @@ def test_a_source_process_that_is_killed_or_hangs_is_replaced(sender, number):
         collector = Collector(camera)
         sender.send(packed(steady(1000), complete_us=EPOCH_US + 1000))
         collector.wait(lambda: collector.n_events == 1000)
-        (worker,) = psutil.Process().children()
+        ours = [child for child in psutil.Process().children() if "sweepdepth.capture" in " ".join(child.cmdline())]
+        (worker,) = ours
         worker.send_signal(number)
         collector.wait(lambda: not camera.status().connected)
         collector.wait(lambda: not worker.is_running())  # until then it may have the pipe open

@@ -12,7 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from sweepdepth.capture.dataset import (
+from sweepdepth.capture.atomic import PartialFile
+from sweepdepth.capture.errors import RecordingError
+from sweepdepth.capture.events import FALLING, RISING, make_events, make_triggers
+from sweepdepth.capture.files.dataset import (
     AperturePair,
     DiskFullError,
     Manifest,
@@ -22,15 +25,12 @@ from sweepdepth.capture.dataset import (
     open_dataset,
     read_scene,
     read_truth,
-    remove_leavings,
+    remove_partial_scenes,
     scene_path,
     write_scene,
 )
-from sweepdepth.capture.description import describe
-from sweepdepth.capture.errors import RecordingError
-from sweepdepth.capture.events import FALLING, RISING, make_events, make_triggers
+from sweepdepth.capture.files.description import describe
 from sweepdepth.capture.recordings import open_recording
-from sweepdepth.capture.recordings.atomic import PartialFile
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_a_killed_writer_leaves_no_scene_and_its_leavings_can_be_removed(tmp_pat
     code = f"""
 import io, os
 from pathlib import Path
-from sweepdepth.capture import dataset
+from sweepdepth.capture.files import dataset
 dataset.io.BytesIO = lambda data: os.kill(os.getpid(), 9)
 scene = dataset.read_scene({str(tmp_path / "other.h5")!r})
 dataset.write_scene(Path({str(tmp_path / "scene_000000.h5")!r}), scene)
@@ -222,6 +222,6 @@ dataset.write_scene(Path({str(tmp_path / "scene_000000.h5")!r}), scene)
     assert not (tmp_path / "scene_000000.h5").exists()
     assert len(list(tmp_path.glob(".scene_000000*"))) == 1
     mine = PartialFile(tmp_path / "scene_000001.h5", force=True)
-    remove_leavings(tmp_path)
+    remove_partial_scenes(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [mine.path.name, "other.h5"]
     mine.discard()

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from sweepdepth import RecordingError
-from sweepdepth.capture.depth_file import DepthFile, open_depth_file, read_depth_file
+from sweepdepth.capture.files.depth_file import DepthFile, open_depth_file, read_depth_file
 
 WIDTH, HEIGHT = 96, 72
 START_US = 1_763_000_511_821_624
@@ -152,7 +152,7 @@ def test_a_full_disk_is_one_line_and_no_crash_at_exit(tmp_path, lens):
         "import sys, types\n"
         "import numpy as np\n"
         "from sweepdepth import Calibration, RecordingError\n"
-        "from sweepdepth.capture.depth_file import DepthFile\n"
+        "from sweepdepth.capture.files.depth_file import DepthFile\n"
         "noise = np.random.default_rng(0).random((72, 96))\n"
         "frame = types.SimpleNamespace(depth=noise, std=noise, t_start_us=0, t_end_us=1, direction=1, quality=0.5)\n"
         "try:\n"
@@ -174,7 +174,7 @@ def test_what_a_killed_run_left_behind_is_removed_by_the_next(tmp_path, calibrat
     script = (
         "import sys, time\n"
         "from sweepdepth import Calibration\n"
-        "from sweepdepth.capture.depth_file import DepthFile\n"
+        "from sweepdepth.capture.files.depth_file import DepthFile\n"
         "file = DepthFile(sys.argv[1], Calibration.parse(sys.argv[2]), 'polarity')\n"
         "print('ready', flush=True)\n"
         "time.sleep(60)\n"

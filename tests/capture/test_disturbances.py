@@ -15,9 +15,9 @@ from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, join, m
 from sweepdepth.capture.tracking import Span, make_tracker
 from sweepdepth.net.polarity import PolarityReversal
 from sweepdepth.stream.pipeline import Pipeline, Sinks
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
-from sweepdepth.synth.sensor import advance, expose_first
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.sensor import expose_sequence
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import Flicker, focus_steps, simulate_sweeps
 
 START = 1_763_000_000_000_000
@@ -129,21 +129,18 @@ def test_cleaned_batches_keep_the_promises_of_batches(lens_here, flickering):
 
 def test_motion_is_told_and_lowers_the_quality(lens_here):
     focus, texture = focus_steps(lens_here), make_texture("natural", 1, 0.6)
-    array, parts = None, []
+    passes = []
     for i in range(4):
         along = i + np.linspace(0, 1, len(focus))
         moved = []
         for at, phi in zip(along, focus if i % 2 == 0 else focus[::-1], strict=True):
             shift = texture.shift + 2 * np.pi * texture.frequency[:, 0] * 3.0 * at
             moved.append(plane_images(replace(texture, shift=shift), lens_here, [phi], DIOPTERS)[0])
-        times = START + along * 200_000
-        if array is None:
-            array = expose_first(PRESETS["clean"], moved[0], times[0])
-        parts.append(advance(array, np.array(moved[1:]), times[1:]))
+        passes.append((np.array(moved), START + along * 200_000))
     triggers = simulate_sweeps(
         np.zeros((2, HEIGHT, WIDTH), np.float32), lens_here, PRESETS["clean"], sweeps=4, seed=0, start_us=START
     ).triggers
-    watch, _, _ = watched(lens_here, batches(join(parts), triggers))
+    watch, _, _ = watched(lens_here, batches(expose_sequence(PRESETS["clean"], passes), triggers))
     assert any("changes during sweeps" in line for line in watch.warnings)
     assert watch.quality < 0.5
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, join, make_events
 from sweepdepth.capture.recordings import es
-from sweepdepth.capture.recordings.source import NO_TRIGGERS, CutShort
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS, CutShort
 
 WIDTH, HEIGHT = 96, 72
 

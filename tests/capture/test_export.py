@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from sweepdepth import RecordingError
-from sweepdepth.capture.conversion import convert_depth, convert_events, convert_recording
-from sweepdepth.capture.depth_file import DepthFile
-from sweepdepth.capture.export import to_millimetres
-from sweepdepth.capture.films import EVENT_FRAMES
-from sweepdepth.capture.recordings.kinds import kind_of
+from sweepdepth.capture.files.conversion import convert_depth, convert_events, convert_recording
+from sweepdepth.capture.files.depth_file import DepthFile
+from sweepdepth.capture.files.export import to_millimetres
+from sweepdepth.capture.files.films import EVENT_FRAMES
+from sweepdepth.capture.formats.kinds import kind_of
 from sweepdepth.stream.demo import recording_path
 
 HEIGHT, WIDTH = 72, 96

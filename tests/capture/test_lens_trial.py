@@ -30,7 +30,7 @@ def test_a_lens_moves_reports_and_rests(tmp_path, lens):
 def test_a_lens_on_a_bad_line_is_not_well(tmp_path, lens):
     peer = Peer(tmp_path / "lens")
     try:
-        peer.tell(corrupt=3)
+        peer.ask(corrupt=3)
         trial = try_lens(f"optotune:{peer.port}", Calibration.parse(lens + CURRENTS), 1.0)
     finally:
         peer.close()

@@ -51,7 +51,7 @@ class Peer:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def tell(self, **order: Any) -> dict[str, Any]:
+    def ask(self, **order: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -60,7 +60,7 @@ class Peer:
 
     def await_state(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 15.0) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
-        while not holds(state := self.tell(state=True)):
+        while not holds(state := self.ask(state=True)):
             assert time.monotonic() < deadline, state
             time.sleep(0.02)
         return state
@@ -148,9 +148,9 @@ def test_a_lens_sweeps_as_its_calibration_says_and_comes_to_rest(peer, calibrate
         assert lens.limits.max_current_ma == 292.84
         assert lens.limits.serial_number == "AB\r\nCD42"
         assert lens.limits.firmware == "A 1.11.2748.13"
-        assert peer.tell(state=True)["rests"]
+        assert peer.ask(state=True)["rests"]
         lens.start()
-        state = peer.tell(state=True)
+        state = peer.ask(state=True)
         assert (state["mode"], state["lower"], state["upper"]) == ("T", raw(40), raw(120))
         assert state["millihertz"] == 2500
         status = lens.status()
@@ -158,9 +158,9 @@ def test_a_lens_sweeps_as_its_calibration_says_and_comes_to_rest(peer, calibrate
         assert status.moving
         assert status.temperature_c == 26.5
         lens.stop()
-        assert peer.tell(state=True)["rests"]
+        assert peer.ask(state=True)["rests"]
         assert not lens.status().moving
-        assert peer.tell(state=True)["wrong_crcs"] == 0
+        assert peer.ask(state=True)["wrong_crcs"] == 0
 
 
 def test_neither_beginning_nor_stopping_jumps(peer, calibrated):
@@ -168,7 +168,7 @@ def test_neither_beginning_nor_stopping_jumps(peer, calibrated):
     with OptotuneLens(peer.port, calibrated) as lens:
         lens.start()
         lens.stop()
-    state = peer.tell(state=True)
+    state = peer.ask(state=True)
     assert raw(40) in state["currents"]
     assert biggest_jump(state["currents"]) < 10
     assert state["lower"] == state["upper"] == raw(40)
@@ -178,10 +178,10 @@ def test_the_sweep_can_be_a_sine_and_run_from_high_to_low_currents(peer, lens):
     text = lens.replace('"triangle"', '"sine"') + DRIVER + "far_ma = 150\nnear_ma = -20\n"
     with OptotuneLens(peer.port, Calibration.parse(text)) as optotune:
         optotune.start()
-        state = peer.tell(state=True)
+        state = peer.ask(state=True)
         assert (state["mode"], state["lower"], state["upper"]) == ("S", raw(-20), raw(150))
-    assert peer.tell(state=True)["rests"]
-    assert biggest_jump(peer.tell(state=True)["currents"]) < 15
+    assert peer.ask(state=True)["rests"]
+    assert biggest_jump(peer.ask(state=True)["currents"]) < 15
 
 
 @pytest.mark.parametrize("far_ma, near_ma, phase", [(40, 120, 0.0), (120, 40, 0.5)])
@@ -192,7 +192,7 @@ def test_the_time_of_the_last_far_end_is_known(peer, lens, far_ma, near_ma, phas
         assert optotune.status().far_end_ns is None
         before_s = time.monotonic()
         optotune.start()
-        began = peer.tell(state=True)["now"]
+        began = peer.ask(state=True)["now"]
         for _ in range(3):
             now_s = time.monotonic()
             far_end_ns = optotune.status().far_end_ns
@@ -214,10 +214,10 @@ def test_focal_power_is_led_step_by_step(tmp_path, lens, firmware_type):
         with OptotuneLens(peer.port, Calibration.parse(lens + POWERS)) as optotune:
             assert optotune.limits.focal_power_diopters == (-2.0, 3.0)
             optotune.start()
-            time.sleep(1.0)
+            peer.await_state(lambda s: len(s["powers"]) > 20 and s["powers"][-1][0] > s["powers"][0][0] + 0.8)
             far_end_s = (optotune.status().far_end_ns or 0) * 1e-9
             optotune.stop()
-        state = peer.tell(state=True)
+        state = peer.ask(state=True)
         assert state["rests"]
         times, powers = zip(*state["powers"], strict=True)
         assert min(powers) == pytest.approx(-1.0, abs=0.2)
@@ -236,22 +236,22 @@ def test_focal_power_is_led_step_by_step(tmp_path, lens, firmware_type):
 
 def test_corrupted_answers_are_asked_for_again_and_counted(peer, calibrated):
     with OptotuneLens(peer.port, calibrated) as lens:
-        peer.tell(corrupt=3)
+        peer.ask(corrupt=3)
         lens.start()
         assert await_status(lens, lambda s: s.crc_errors >= 3).reconnects == 0
         lens.stop()
-    assert peer.tell(state=True)["rests"]
+    assert peer.ask(state=True)["rests"]
 
 
 def test_garbled_commands_are_sent_again(peer, calibrated):
     with OptotuneLens(peer.port, calibrated) as lens:
-        peer.tell(garble=2)
+        peer.ask(garble=2)
         lens.start()
-        state = peer.tell(state=True)
+        state = peer.ask(state=True)
         assert (state["mode"], state["lower"], state["upper"]) == ("T", raw(40), raw(120))
-        peer.tell(garble=2)
+        peer.ask(garble=2)
         lens.stop()
-    state = peer.tell(state=True)
+    state = peer.ask(state=True)
     assert state["rests"]
     assert state["wrong_crcs"] > 0
 
@@ -259,48 +259,48 @@ def test_garbled_commands_are_sent_again(peer, calibrated):
 def test_firmware_that_answers_late_is_waited_for(peer, calibrated):
     """Later than the driver's first patience, so that questions are asked twice, and answered twice."""
     with OptotuneLens(peer.port, calibrated) as lens:
-        peer.tell(slow=0.5)
+        peer.ask(slow=0.5)
         lens.start()
-        state = peer.tell(state=True)
+        state = peer.ask(state=True)
         assert (state["mode"], state["lower"], state["upper"]) == ("T", raw(40), raw(120))
         status = lens.status()
         assert status.timeouts >= 1
         assert status.late_answers >= 1
         assert status.reconnects == 0
         lens.stop()
-        assert peer.tell(state=True)["rests"]
+        assert peer.ask(state=True)["rests"]
 
 
 def test_a_driver_that_falls_silent_is_taken_up_again(peer, calibrated):
     with OptotuneLens(peer.port, calibrated) as lens:
         lens.start()
-        peer.tell(mute=True)
+        peer.ask(mute=True)
         status = await_status(lens, lambda s: not s.connected)
         assert "no whole answer" in status.last_error or "no Lens Driver 4" in status.last_error
-        peer.tell(mute=False)
+        peer.ask(mute=False)
         status = await_status(lens, lambda s: s.moving)
         assert status.connected
         assert status.reconnects == 1
-    assert peer.tell(state=True)["rests"]
+    assert peer.ask(state=True)["rests"]
 
 
 @pytest.mark.parametrize("powered", [False, True], ids=["without power", "powered elsewhere"])
 def test_a_lens_that_was_unplugged_sweeps_again(peer, calibrated, powered):
     with OptotuneLens(peer.port, calibrated) as lens:
         lens.start()
-        peer.tell(unplug=True)
+        peer.ask(unplug=True)
         assert await_status(lens, lambda s: not s.connected).far_end_ns is None
-        peer.tell(plug=True, powered=powered)
+        peer.ask(plug=True, powered=powered)
         assert await_status(lens, lambda s: s.moving).reconnects == 1
         state = peer.await_state(lambda s: s["mode"] == "T")
         assert (state["lower"], state["upper"], state["millihertz"]) == (raw(40), raw(120), 2500)
-    assert peer.tell(state=True)["rests"]
+    assert peer.ask(state=True)["rests"]
 
 
 def test_a_lens_that_comes_back_when_it_should_rest_is_brought_to_rest(peer, calibrated):
     with OptotuneLens(peer.port, calibrated) as lens:
         lens.start()
-        peer.tell(unplug=True)
+        peer.ask(unplug=True)
         await_status(lens, lambda s: not s.connected)
         started = time.monotonic()
         with pytest.MonkeyPatch.context() as patch:
@@ -308,7 +308,7 @@ def test_a_lens_that_comes_back_when_it_should_rest_is_brought_to_rest(peer, cal
             with pytest.raises(LensError, match=r"does not confirm that it rests within 0\.5 s"):
                 lens.stop()
         assert time.monotonic() - started < 3
-        assert not peer.tell(plug=True, powered=True)["rests"]
+        assert not peer.ask(plug=True, powered=True)["rests"]
         peer.await_state(lambda s: s["rests"])
 
 
@@ -340,7 +340,7 @@ def owner(peer, tmp_path, lens) -> Iterator["subprocess.Popen[str]"]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSEGV])
 def test_the_lens_comes_to_rest_when_its_owner_dies(peer, owner, number):
     keeper = psutil.Process(int(owner.stdout.readline()))
-    assert peer.tell(state=True)["mode"] == "T"
+    assert peer.ask(state=True)["mode"] == "T"
     owner.send_signal(number)
     state = peer.await_state(lambda s: s["rests"])
     assert biggest_jump(state["currents"]) < 10
@@ -349,10 +349,10 @@ def test_the_lens_comes_to_rest_when_its_owner_dies(peer, owner, number):
 
 def test_the_lens_comes_to_rest_when_owner_and_line_die_together(peer, owner):
     keeper = psutil.Process(int(owner.stdout.readline()))
-    peer.tell(unplug=True)
+    peer.ask(unplug=True)
     owner.kill()
     time.sleep(0.5)
-    assert not peer.tell(plug=True, powered=True)["rests"]
+    assert not peer.ask(plug=True, powered=True)["rests"]
     peer.await_state(lambda s: s["rests"])
     assert psutil.wait_procs([keeper], timeout=5)[0] == [keeper]
 
@@ -372,14 +372,14 @@ def test_another_keeper_takes_over_from_one_that_was_killed(peer, calibrated):
         status = await_status(lens, lambda s: s.moving)
         assert status.reconnects == 1
         lens.stop()
-        assert peer.tell(state=True)["rests"]
+        assert peer.ask(state=True)["rests"]
 
 
 def test_a_sweep_left_by_a_driver_that_crashed_is_stopped_on_opening(peer, owner, calibrated):
     """Both the owner and its keeper were killed; the next to open the port finds the lens moving."""
     os.kill(int(owner.stdout.readline()), signal.SIGKILL)
     owner.kill()
-    assert peer.tell(state=True)["mode"] == "T"
+    assert peer.ask(state=True)["mode"] == "T"
     with OptotuneLens(peer.port, calibrated):
         peer.await_state(lambda s: s["rests"])
 
@@ -389,7 +389,7 @@ def test_the_lens_comes_to_rest_when_it_is_forgotten(peer, calibrated):
     lens.start()
     del lens
     gc.collect()
-    assert peer.tell(state=True)["rests"]
+    assert peer.ask(state=True)["rests"]
 
 
 # What is refused
@@ -410,7 +410,7 @@ def test_a_port_that_is_not_there_is_refused(tmp_path, calibrated):
 
 
 def test_a_port_on_which_nobody_answers_is_refused(peer, calibrated):
-    peer.tell(mute=True)
+    peer.ask(mute=True)
     with pytest.raises(LensError, match="cannot be opened: no Lens Driver 4 answers there"):
         OptotuneLens(peer.port, calibrated)
 

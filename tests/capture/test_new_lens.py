@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from sweepdepth import Calibration, CalibrationError
-from sweepdepth.capture.new_lens import lens_text
-from sweepdepth.capture.sensors import SENSORS
+from sweepdepth.capture.calibration.sensors import SENSORS
+from sweepdepth.capture.calibration.template import lens_text
 
 NUMBERS: dict[str, Any] = {"focal_length_mm": 12.0, "f_number": 1.4, "far_m": 2.0, "near_m": 0.4, "frequency_hz": 2.5}
 

@@ -7,9 +7,9 @@ import pytest
 
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import FALLING, RISING, TRIGGER_DTYPE, join
+from sweepdepth.capture.formats.recordings import AEDAT2, AEDAT3, recognise
 from sweepdepth.capture.recordings import caer, jaer
-from sweepdepth.capture.recordings.formats import AEDAT2, AEDAT3, recognise
-from sweepdepth.capture.recordings.source import CutShort
+from sweepdepth.capture.sources.chunks import CutShort
 
 EVENTS = [(320, 44, 71, 1), (779, 7, 4, 0), (779, 345, 259, 1), (1_148_000, 0, 0, 0)]
 DAVIS346 = "# AEChip: eu.seebetter.ini.chips.davis.Davis346red\r\n"

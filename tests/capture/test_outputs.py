@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration, RecordingError
-from sweepdepth.capture.conversion import convert_depth, convert_recording
-from sweepdepth.capture.depth_file import DepthFile, read_depth_file
+from sweepdepth.capture.atomic import refuse_inputs
 from sweepdepth.capture.events import Batch, make_events
-from sweepdepth.capture.pictures import save_figure
+from sweepdepth.capture.files.conversion import convert_depth, convert_recording
+from sweepdepth.capture.files.depth_file import DepthFile, read_depth_file
+from sweepdepth.capture.formats.kinds import kind_of
 from sweepdepth.capture.recordings import LiveRecorder, open_recording, write_recording
-from sweepdepth.capture.recordings.atomic import refuse_inputs
-from sweepdepth.capture.recordings.kinds import kind_of
-from sweepdepth.capture.recordings.source import NO_TRIGGERS
+from sweepdepth.capture.reporting.figures import save_figure
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 
 
 class Frame:

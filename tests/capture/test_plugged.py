@@ -43,8 +43,8 @@ def test_cameras_ports_and_rules_are_found_and_so_is_what_keeps_them_shut(tmp_pa
         ("udev rule", "ok"),
         ("serial port", "ok"),
     ]
-    assert found[0].told == "iniVation DVXplorer DXA00012 is plugged in; --camera dv:DXA00012"
-    assert "DAVIS346 00000336 is plugged in, but this user may not open" in found[1].told
+    assert found[0].message == "iniVation DVXplorer DXA00012 is plugged in; --camera dv:DXA00012"
+    assert "DAVIS346 00000336 is plugged in, but this user may not open" in found[1].message
     assert RULE in found[1].remedy
     assert "pipe" in found[2].remedy
-    assert "optotune:" in found[4].told
+    assert "optotune:" in found[4].message

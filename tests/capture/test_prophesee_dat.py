@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, join, make_events
-from sweepdepth.capture.recordings.formats import DAT, EVT, recognise
+from sweepdepth.capture.formats.recordings import DAT, EVT, recognise
 from sweepdepth.capture.recordings.prophesee import dat
 from sweepdepth.capture.recordings.prophesee.clock import CLOCK_32, PlainClock, new_state
 from sweepdepth.capture.recordings.prophesee.clock32 import extend_times, extend_times_plainly
-from sweepdepth.capture.recordings.source import NO_TRIGGERS, CutShort
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS, CutShort
 
 SIZE = (304, 240)
 HEADER = b"% Data file containing CD events.\n% Version 2\n% Date 2018-01-02 03:04:05\n"

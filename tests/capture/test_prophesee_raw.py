@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, FALLING, RISING, TRIGGER_DTYPE, join
 from sweepdepth.capture.recordings import Repairs, open_recording
-from sweepdepth.capture.recordings.door import Door
 from sweepdepth.capture.recordings.prophesee import evt2, evt3, evt21, raw, raw_writer
 from sweepdepth.capture.recordings.prophesee.clock import (
     EVT2_CLOCK,
@@ -20,7 +19,8 @@ from sweepdepth.capture.recordings.prophesee.clock import (
     accept_fall,
     new_state,
 )
-from sweepdepth.capture.recordings.source import CutShort
+from sweepdepth.capture.sources.chunks import CutShort
+from sweepdepth.capture.sources.sanitizer import Sanitizer
 
 WIDTH, HEIGHT = 96, 72
 OLD_HEADER = "% Date 2020-09-14 09:03:25\n% integrator_name Prophesee\n% geometry 96x72\n% evt {version}\n"
@@ -84,17 +84,17 @@ def written(path: Path, encoding: str, events: list[tuple[int, int, int, int]], 
 def read(path: Path) -> tuple[list, list, Repairs]:
     """Events, triggers and repairs, decoded in this process: it takes less time than to start another."""
     source = raw.decode(str(path), None)
-    door = Door(str(path), source.header.width, source.header.height)
+    sanitizer = Sanitizer(str(path), source.header.width, source.header.height)
     batches = []
     try:
         for chunk in source.chunks:
-            batches += door.admit(chunk)
+            batches += sanitizer.admit(chunk)
     except CutShort as cut:
         source.losses.notes.append(str(cut))
-    door.add_losses(source.losses)
-    batches += door.finish()
+    sanitizer.add_losses(source.losses)
+    batches += sanitizer.finish()
     events, triggers = join([b.events for b in batches]), join([b.triggers for b in batches], TRIGGER_DTYPE)
-    return events.tolist(), triggers.tolist(), door.repairs
+    return events.tolist(), triggers.tolist(), sanitizer.repairs
 
 
 def steady(n: int, start_us: int, step_us: int = 100) -> list[tuple[int, int, int, int]]:

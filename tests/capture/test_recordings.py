@@ -12,7 +12,7 @@ import pytest
 from sweepdepth import Calibration, CalibrationError, RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, make_events, make_triggers
 from sweepdepth.capture.recordings import open_recording, write_recording
-from sweepdepth.capture.recordings.source import interleave
+from sweepdepth.capture.sources.chunks import interleave
 
 WIDTH, HEIGHT = 96, 72  # of the `calibration` fixture
 START_US = 1_763_000_511_821_624
@@ -221,12 +221,16 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(tmp_path):
     content = write(tmp_path / "a.aedat4", some_events(), some_triggers()).read_bytes()
     (tmp_path / "a.aedat4").write_bytes(content[: len(content) * 3 // 4])
     script = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import sys\n"
         "from sweepdepth import open_recording, RecordingError\n"
-        "try: open_recording(sys.path[0] + '/a.aedat4')\n"
+        "try: open_recording(sys.argv[1])\n"
         "except RecordingError as error: print(error)\n"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.aedat4")],
+        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     assert "pip install 'sweepdepth[formats]'" in result.stdout
 
 

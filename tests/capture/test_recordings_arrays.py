@@ -16,8 +16,8 @@ from scipy.io import savemat
 
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import Batch, make_events, make_triggers
+from sweepdepth.capture.formats.columns import infer_columns, named_columns, named_unit
 from sweepdepth.capture.recordings import TableHints, open_recording, write_recording
-from sweepdepth.capture.recordings.columns import infer_columns, named_columns, named_unit
 from sweepdepth.capture.recordings.ecf import FILTER, decode_ecf, decode_plainly
 
 WIDTH, HEIGHT, N = 96, 72, 3000

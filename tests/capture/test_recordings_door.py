@@ -1,4 +1,4 @@
-"""The door: what it drops, what it lets pass, and when it gives up."""
+"""The sanitizer: what it drops, what it lets pass, and when it gives up."""
 
 import numpy as np
 import pytest
@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, FALLING, RISING, make_events, make_triggers
-from sweepdepth.capture.recordings.door import (
+from sweepdepth.capture.sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk
+from sweepdepth.capture.sources.sanitizer import (
     CLOCK_DTYPE,
     JUMP_US,
     WINDOW_US,
-    Door,
     Repairs,
+    Sanitizer,
     admit_events,
     admit_events_plainly,
 )
-from sweepdepth.capture.recordings.source import NO_EVENTS, NO_TRIGGERS, Chunk
 
 WIDTH, HEIGHT = 20, 10
 START_US = 1_763_000_511_821_624
@@ -34,8 +34,8 @@ def steady(n: int, start_us: int = START_US, step_us: int = 100) -> np.ndarray:
 
 def pass_through(*chunks: Chunk, earliest_us: int = 0) -> tuple[list[int], list[int], Repairs]:
     """Times of the events and triggers that come out, and what was repaired."""
-    door = Door("a.raw", WIDTH, HEIGHT, earliest_us=earliest_us)
-    batches = [batch for chunk in chunks for batch in door.admit(chunk)] + door.finish()
+    sanitizer = Sanitizer("a.raw", WIDTH, HEIGHT, earliest_us=earliest_us)
+    batches = [batch for chunk in chunks for batch in sanitizer.admit(chunk)] + sanitizer.finish()
     end_us = earliest_us
     for batch in batches:
         for array in (batch.events, batch.triggers):
@@ -43,7 +43,7 @@ def pass_through(*chunks: Chunk, earliest_us: int = 0) -> tuple[list[int], list[
             assert np.all((array["timestamp"] >= end_us) & (array["timestamp"] < batch.end_us))
         end_us = batch.end_us
     times = [[t for b in batches for t in getattr(b, name)["timestamp"].tolist()] for name in ("events", "triggers")]
-    return times[0], times[1], door.repairs
+    return times[0], times[1], sanitizer.repairs
 
 
 def passed(events: np.ndarray) -> tuple[list[int], Repairs]:
@@ -71,9 +71,9 @@ def test_events_off_the_sensor_are_dropped_and_counted(x, y):
 def test_any_positive_polarity_is_on():
     events = steady(4)
     events["polarity"] = [0, 1, -1, 7]
-    door = Door("a.raw", WIDTH, HEIGHT)
-    door.admit(Chunk(events, NO_TRIGGERS))
-    (batch,) = door.finish()
+    sanitizer = Sanitizer("a.raw", WIDTH, HEIGHT)
+    sanitizer.admit(Chunk(events, NO_TRIGGERS))
+    (batch,) = sanitizer.finish()
     assert batch.events["polarity"].tolist() == [0, 1, 0, 1]
 
 
@@ -96,8 +96,8 @@ def test_events_that_come_a_little_late_are_put_in_order_and_counted():
 def test_events_of_one_time_keep_their_order():
     events = events_at(START_US + np.repeat([0, 200, 100, 300], 5))
     events["x"] = np.arange(20)
-    door = Door("a.raw", WIDTH, HEIGHT)
-    (batch,) = [*door.admit(Chunk(events, NO_TRIGGERS)), *door.finish()]
+    sanitizer = Sanitizer("a.raw", WIDTH, HEIGHT)
+    (batch,) = [*sanitizer.admit(Chunk(events, NO_TRIGGERS)), *sanitizer.finish()]
     assert batch.events["x"].tolist() == [*range(5), *range(10, 15), *range(5, 10), *range(15, 20)]
 
 
@@ -121,8 +121,8 @@ def test_more_than_one_lost_event_in_a_hundred_is_a_warning():
 
 
 def test_late_events_of_a_live_source_wait_for_nothing():
-    door = Door("camera", WIDTH, HEIGHT, live=True)
-    (batch,) = door.admit(Chunk(events_at(START_US + np.array([*range(100), 50, 200])), NO_TRIGGERS))
+    sanitizer = Sanitizer("camera", WIDTH, HEIGHT, live=True)
+    (batch,) = sanitizer.admit(Chunk(events_at(START_US + np.array([*range(100), 50, 200])), NO_TRIGGERS))
     assert batch.events["timestamp"].tolist() == [START_US + t for t in (*range(50), 50, 50, *range(51, 100))]
     assert batch.end_us == START_US + 200
 
@@ -235,9 +235,9 @@ def test_exchanged_coordinates_are_named():
 def test_a_wrong_size_is_found_long_before_the_end():
     events = steady(100_000, step_us=1)
     events["y"] = HEIGHT
-    door = Door("a.raw", WIDTH, HEIGHT)
+    sanitizer = Sanitizer("a.raw", WIDTH, HEIGHT)
     with pytest.raises(RecordingError, match="lie off the sensor"):
-        door.admit(Chunk(events, NO_TRIGGERS))
+        sanitizer.admit(Chunk(events, NO_TRIGGERS))
 
 
 def test_more_events_at_one_instant_than_pixels_can_fire_are_an_error():
@@ -274,26 +274,26 @@ def test_triggers_pass_without_any_events():
 
 
 def test_a_live_source_can_say_that_nothing_more_will_come():
-    door = Door("camera", WIDTH, HEIGHT)
-    door.admit(Chunk(steady(100), NO_TRIGGERS))
+    sanitizer = Sanitizer("camera", WIDTH, HEIGHT)
+    sanitizer.admit(Chunk(steady(100), NO_TRIGGERS))
     edge = make_triggers(np.array([START_US + 30_000]), np.array([RISING]))
-    *_, batch = door.admit(Chunk(NO_EVENTS, edge, complete_us=START_US + 40_000))
+    *_, batch = sanitizer.admit(Chunk(NO_EVENTS, edge, complete_us=START_US + 40_000))
     assert batch.triggers.tolist() == edge.tolist()
     assert batch.end_us == START_US + 40_000
-    (empty,) = door.admit(Chunk(NO_EVENTS, NO_TRIGGERS, complete_us=START_US + 50_000))
+    (empty,) = sanitizer.admit(Chunk(NO_EVENTS, NO_TRIGGERS, complete_us=START_US + 50_000))
     assert (len(empty.events), len(empty.triggers), empty.end_us) == (0, 0, START_US + 50_000)
 
 
 def test_a_live_source_vouches_for_few_events_after_a_pause():
     """In the dark a camera sends an event now and then; they must not wait for more to confirm them."""
-    door = Door("camera", WIDTH, HEIGHT)
-    door.admit(Chunk(steady(100), NO_TRIGGERS))
+    sanitizer = Sanitizer("camera", WIDTH, HEIGHT)
+    sanitizer.admit(Chunk(steady(100), NO_TRIGGERS))
     late = events_at([START_US + 5_000_000, START_US + 6_000_000])
-    assert sum(len(batch.events) for batch in door.admit(Chunk(late, NO_TRIGGERS))) == 0
-    batches = door.admit(Chunk(NO_EVENTS, NO_TRIGGERS, complete_us=START_US + 7_000_000))
+    assert sum(len(batch.events) for batch in sanitizer.admit(Chunk(late, NO_TRIGGERS))) == 0
+    batches = sanitizer.admit(Chunk(NO_EVENTS, NO_TRIGGERS, complete_us=START_US + 7_000_000))
     assert [t for batch in batches for t in batch.events["timestamp"]][-2:] == late["timestamp"].tolist()
     assert batches[-1].end_us == START_US + 7_000_000
-    assert not door.repairs
+    assert not sanitizer.repairs
 
 
 # Times cluster around a few places far apart, so that jumps, falls, pauses and ties all happen.

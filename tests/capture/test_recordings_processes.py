@@ -15,9 +15,9 @@ import pytest
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import Batch, make_events
 from sweepdepth.capture.recordings import Recording, open_recording, write_recording
-from sweepdepth.capture.recordings.process import WorkerFailure, WorkerProcess
-from sweepdepth.capture.recordings.ring import SLOT_EVENTS, SLOTS, consume, ring_bytes
-from sweepdepth.capture.recordings.source import NO_TRIGGERS
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS
+from sweepdepth.capture.sources.process import WorkerFailure, WorkerProcess
+from sweepdepth.capture.sources.ring import SLOT_EVENTS, SLOTS, consume, ring_bytes
 
 WIDTH, HEIGHT = 96, 72
 START_US = 1_763_000_511_821_624
@@ -28,7 +28,7 @@ import os, signal, sys, time
 import numpy as np
 from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE
-from sweepdepth.capture.recordings.source import Chunk, CutShort, Header, NO_TRIGGERS, Source
+from sweepdepth.capture.sources.chunks import Chunk, CutShort, Header, NO_TRIGGERS, Source
 
 def decode(how):
     return Source(Header("test", 96, 72), chunks(how))
@@ -75,7 +75,7 @@ def misbehaving(tmp_path, monkeypatch):
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "recordings.worker" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "sources.worker" in " ".join(child.cmdline())]
 
 
 def read_all(worker: WorkerProcess) -> tuple[int, WorkerFailure | None]:
@@ -187,7 +187,6 @@ def test_a_slow_reader_is_no_stalled_decoder(long_recording):
 
 
 def test_nothing_is_left_of_an_iteration_that_is_broken_off(long_recording):
-    shared_memory = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     gc.collect()
     files = psutil.Process().num_fds()
     with open_recording(long_recording) as recording:
@@ -203,7 +202,8 @@ def test_nothing_is_left_of_an_iteration_that_is_broken_off(long_recording):
         next(iter(recording))
     gc.collect()
     assert psutil.Process().num_fds() == files
-    assert not os.path.isdir("/dev/shm") or set(os.listdir("/dev/shm")) <= shared_memory
+    if hasattr(psutil.Process, "memory_maps"):
+        assert [part.path for part in psutil.Process().memory_maps() if "memfd:sweepdepth" in part.path] == []
 
 
 def test_a_closed_recording_cannot_be_read(long_recording):
@@ -254,21 +254,21 @@ def test_a_decoder_dies_with_its_owner(tmp_path, long_recording, paused):
     """Even one that spins with the interpreter locked, and even when its owner had no chance to say goodbye."""
     (tmp_path / "misbehaving.py").write_text(MISBEHAVING)
     opening = (
-        "owner = Recording(__import__('pathlib').Path(sys.argv[2]), None, 1.0)\n"
+        "owner = Recording(__import__('pathlib').Path(sys.argv[1]), None, 1.0)\n"
         if paused
         else "owner = WorkerProcess('source', 'misbehaving:decode', {'how': 'spin'}, 1.0)\nowner.receive()\n"
     )
     script = (
         "import sys, time\n"
-        "sys.path.insert(0, sys.argv[1])\n"
         "from sweepdepth.capture.recordings import Recording\n"
-        "from sweepdepth.capture.recordings.process import WorkerProcess\n"
+        "from sweepdepth.capture.sources.process import WorkerProcess\n"
         f"{opening}"
         "print('ready', flush=True)\n"
         "time.sleep(60)\n"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), str(long_recording)]
-    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", script, str(long_recording)]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    owner = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     with owner, owner.stdout:
         assert owner.stdout.readline() == "ready\n"

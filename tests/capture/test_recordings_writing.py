@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 from sweepdepth import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, TRIGGER_DTYPE, Batch, join, make_events, make_triggers
+from sweepdepth.capture.formats.recordings import AEDAT4_TRIGGERS, for_writing
 from sweepdepth.capture.recordings import RecordingWriter, open_recording, write_recording
-from sweepdepth.capture.recordings.aedat4 import TRIGGER_KINDS
-from sweepdepth.capture.recordings.formats import for_writing
-from sweepdepth.capture.recordings.source import NO_EVENTS, NO_TRIGGERS, Sink, Source
+from sweepdepth.capture.sources.chunks import NO_EVENTS, NO_TRIGGERS, Sink, Source
 
 WIDTH, HEIGHT = 96, 72
 START_US = 1_763_000_511_821_624
@@ -53,7 +52,7 @@ rows = st.lists(
     min_size=1,
     max_size=100,
 )
-edges = st.lists(st.tuples(st.integers(0, 1_000_000), st.sampled_from(sorted(TRIGGER_KINDS))), max_size=20)
+edges = st.lists(st.tuples(st.integers(0, 1_000_000), st.sampled_from(sorted(AEDAT4_TRIGGERS.values()))), max_size=20)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -254,11 +253,16 @@ def test_paths_that_cannot_be_written_are_refused_at_once(tmp_path, path, messag
         RecordingWriter(tmp_path / path, WIDTH, HEIGHT)
 
 
+def encoders() -> list[psutil.Process]:
+    """The processes of this one that write recordings."""
+    return [child for child in psutil.Process().children() if "sweepdepth.capture" in " ".join(child.cmdline())]
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_that_may_not_grow_is_an_error_and_leaves_nothing(tmp_path, suffix):
     """Some encoders crash then: that is their process, not this one."""
     writer = RecordingWriter(tmp_path / f"a{suffix}", WIDTH, HEIGHT, lossy=True)
-    (encoder,) = psutil.Process().children()
+    (encoder,) = encoders()
     resource.prlimit(encoder.pid, resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
     with pytest.raises(RecordingError, match="cannot be written: "):
         write_all(writer, [Batch(steady(400_000), NO_TRIGGERS, 0)])
@@ -316,7 +320,7 @@ def test_what_a_killed_run_left_behind_is_removed_by_the_next(tmp_path):
 
 def test_a_killed_encoder_is_an_error(tmp_path):
     writer = RecordingWriter(tmp_path / "a.h5", WIDTH, HEIGHT)
-    (encoder,) = psutil.Process().children()
+    (encoder,) = encoders()
     encoder.kill()
     batches = [Batch(steady(100_000, START_US + i * 100_000), NO_TRIGGERS, 0) for i in range(20)]
     with pytest.raises(RecordingError, match=r"a\.h5: cannot be written: the encoder was ended by SIGKILL"):

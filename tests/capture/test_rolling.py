@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from sweepdepth import Calibration
 from sweepdepth.capture.events import make_events
-from sweepdepth.capture.rolling import RollingStack, bin_spans, count_renewed, renewal_times
 from sweepdepth.capture.stack import EventFocalStack
+from sweepdepth.capture.stack.rolling import RollingStack, bin_spans, count_renewed, renewal_times
 from sweepdepth.capture.sweeps import Direction, Sweep
 
 START = 1_763_000_000_000_000

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepdepth import Calibration, RecordingError
-from sweepdepth.capture import stack_kernel
 from sweepdepth.capture.events import EVENT_DTYPE, make_events
-from sweepdepth.capture.stack import EventFocalStack
+from sweepdepth.capture.stack import EventFocalStack, kernel
 from sweepdepth.capture.sweeps import Direction, Sweep
 
 START = 1_763_000_000_000_000
@@ -57,8 +56,8 @@ def test_the_kernel_says_what_its_numpy_twin_says(lens, sweep_of, waveform, brea
     events = random_events(sweep, 300, seed)
     events["timestamp"] += np.random.default_rng(seed).integers(-2, 3, 300) * (duration // 4)  # some outside the sweep
     fast, plain = (EventFocalStack.empty(sweep, bins, polarity) for _ in range(2))
-    fast._add(events, stack_kernel.accumulate)
-    plain._add(events, stack_kernel.accumulate_numpy)
+    fast._add(events, kernel.accumulate)
+    plain._add(events, kernel.accumulate_numpy)
     np.testing.assert_allclose(fast.data, plain.data, atol=1e-4)
     assert fast.n_off_sensor == plain.n_off_sensor
 
@@ -80,7 +79,7 @@ def test_the_interpolating_kernel_spreads_every_event_as_written(lens, sweep_of,
     for b, event in zip(position, events, strict=True):
         pixel = (int(event["x"]), int(event["y"]))
         sign = 2 * int(event["polarity"]) - 1
-        for b_from, b_to, amount in stack_kernel.interpolate_event(before.get(pixel), b, sign, first):
+        for b_from, b_to, amount in kernel.interpolate_event(before.get(pixel), b, sign, first):
             steps = int(2 * abs(b_to - b_from)) + 1
             for at in b_from + (b_to - b_from) * (np.arange(steps) + 0.5) / steps:
                 shrink = 1 / (1 + breathing * 2 / 7 * at)

@@ -8,7 +8,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from sweepdepth import Calibration
-from sweepdepth.capture.dataset import (
+from sweepdepth.capture.errors import RecordingError
+from sweepdepth.capture.events import make_events, make_triggers
+from sweepdepth.capture.files.dataset import (
     Manifest,
     SceneRecording,
     SceneTruth,
@@ -18,9 +20,7 @@ from sweepdepth.capture.dataset import (
     scene_path,
     write_scene,
 )
-from sweepdepth.capture.errors import RecordingError
-from sweepdepth.capture.events import make_events, make_triggers
-from sweepdepth.capture.stack_pack import StackPack, write_pack
+from sweepdepth.capture.files.stack_pack import StackPack, write_pack
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from sweepdepth import Calibration, EventFocalStack, RecordingError, find_sweeps, open_recording
 from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, make_events
-from sweepdepth.capture.pictures import recording_figure, save_figure
+from sweepdepth.capture.files.survey import Rates, survey
+from sweepdepth.capture.files.survey_figure import recording_figure
 from sweepdepth.capture.recordings import write_recording
-from sweepdepth.capture.survey import Rates, survey
+from sweepdepth.capture.reporting.figures import save_figure
 from sweepdepth.stream.demo import recording_path
 
 START = 1_763_000_000_000_000

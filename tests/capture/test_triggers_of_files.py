@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration, RecordingError
-from sweepdepth.capture.conversion import convert_recording
 from sweepdepth.capture.events import FALLING, RISING, TRIGGER_DTYPE, Batch, make_triggers
+from sweepdepth.capture.files.conversion import convert_recording
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.capture.tracking import find_sweeps
 

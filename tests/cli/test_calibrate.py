@@ -12,8 +12,8 @@ from sweepdepth import Calibration
 from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, make_events
 from sweepdepth.capture.optics import breathing_magnification
 from sweepdepth.capture.recordings import write_recording
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 START_US = 1_763_000_000_000_000

@@ -15,13 +15,13 @@ import typer
 from typer.core import TyperGroup
 
 from sweepdepth import Calibration
-from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join, make_triggers
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.cli.main import app
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.synth.planes import make_texture, plane_images
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.optics.planes import make_texture, plane_images
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import Flicker, focus_steps, simulate_sweeps
 
 COMMAND = Path(sys.executable).with_name("sweepdepth")
@@ -129,6 +129,34 @@ def test_flicker_is_averaged_away_unless_it_is_to_be_kept(tmp_path):
     assert "averaged away" not in told["--keep-flicker"]
     assert error["--suppress-flicker"] < 0.15
     assert error["--keep-flicker"] > 2 * error["--suppress-flicker"]
+
+
+def in_python(code: str, *arguments: object) -> list[str]:
+    """The lines that code prints last, after the command with these arguments ran in the same interpreter."""
+    whole = f"import sys\n{code}\nfrom sweepdepth.cli import main\ntry:\n    main()\nfinally:\n    report()\n"
+    words = [sys.executable, "-c", whole, *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stderr.splitlines()
+
+
+def test_replay_opens_its_recording_once(tmp_path):
+    """Opening starts a worker process, which takes most of a second."""
+    count = (
+        "started = []\n"
+        "def note(event, arguments):\n"
+        "    if event == 'subprocess.Popen' and '\"role\": \"source\"' in str(arguments[1][-1]):\n"
+        "        started.append(arguments)\n"
+        "sys.addaudithook(note)\n"
+        "def report():\n"
+        "    print(len(started), file=sys.stderr)"
+    )
+    lines = in_python(count, "replay", recording_path(), "--out", tmp_path / "depth.h5", "--estimator", "polarity")
+    assert lines[-1] == "1"
+
+
+def test_help_loads_nothing_heavy():
+    heavy = "{'numpy', 'pydantic', 'h5py', 'scipy'} & sys.modules.keys()"
+    names = f"def report():\n    print(*sorted({heavy}), file=sys.stderr)"
+    assert in_python(names, "--help") == [""]
 
 
 def test_replay_and_live_have_the_same_options_where_both_have_one():
@@ -375,5 +403,5 @@ def test_the_doctor_finds_this_installation_well():
     found = {line["what"]: line for line in map(json.loads, out.splitlines())}
     for part in ("python", "recordings", "compiled loops", "depth", "wire", "keys", "cameras", "disk"):
         assert found[part]["verdict"] == "ok", found[part]
-    assert "frames" in found["depth"]["told"]
+    assert "frames" in found["depth"]["message"]
     assert {name for name in found if name.startswith("extra ")} >= {"extra train", "extra view", "extra export"}

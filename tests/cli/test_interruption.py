@@ -11,9 +11,9 @@ from pathlib import Path
 import h5py
 import pytest
 
-from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.publisher import Publisher
 
 from ..stream.conftest import FrameMaker
 
@@ -92,6 +92,7 @@ def test_a_workers_sigterm_is_left_to_its_owner(tmp_path: Path):
         assert len(file["depth"]) >= 4  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.blender
 @pytest.mark.skipif(find_spec("bpy") is None, reason="Blender's Python module is not installed")
 def test_a_generation_that_is_told_to_end_says_how_far_it_is_and_prints_no_tracebacks(tmp_path: Path):
     """SIGTERM to all its processes, as a service manager sends it."""

@@ -22,6 +22,7 @@ def sweepdepth(*arguments, cwd, expect=0):
     return done.stdout, done.stderr
 
 
+@pytest.mark.blender
 @pytest.mark.skipif(find_spec("bpy") is None, reason="Blender's Python module is not installed")
 def test_a_rendered_dataset_is_described_and_replays(tmp_path):
     (tmp_path / "small.toml").write_text("sweeps = 2\n[camera]\nwidth = 64\nheight = 48\n")

@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration
-from sweepdepth.capture.dataset import Manifest, SceneRecording, SceneTruth, create_dataset, scene_path, write_scene
-from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.events import EVENT_DTYPE, FALLING, RISING, Batch, join, make_triggers
+from sweepdepth.capture.files.dataset import (
+    Manifest,
+    SceneRecording,
+    SceneTruth,
+    create_dataset,
+    scene_path,
+    write_scene,
+)
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.sweeps import Direction, Sweep
 

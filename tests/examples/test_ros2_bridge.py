@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import zmq
 
-from sweepdepth.capture.export import points
+from sweepdepth.capture.files.export import points
 from sweepdepth.capture.sweeps import Direction
-from sweepdepth.stream.messages import CameraInfo, DepthFrame, StreamInfo
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.messages import CameraInfo, DepthFrame, StreamInfo
+from sweepdepth.stream.wire.publisher import Publisher
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "ros2_bridge.py"
 WIDTH, HEIGHT = 32, 24

@@ -1,6 +1,6 @@
 """How often each fault is tried, and the table of what was seen.
 
-By default once or so, always in the same way. `./run bench faults ROUNDS` tries each many times at random moments, and
+By default once or so, always in the same way. `./run faults ROUNDS` tries each many times at random moments, and
 prints the table.
 """
 

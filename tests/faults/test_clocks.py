@@ -17,15 +17,16 @@ import pytest
 from sweepdepth import Calibration
 from sweepdepth.capture.cameras import Gap, open_camera
 from sweepdepth.capture.cameras.pipe import BATCH, HEADER, MAGIC
-from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.errors import SweepdepthError
 from sweepdepth.capture.events import Batch, make_events
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import LiveRecorder, open_recording
-from sweepdepth.capture.recordings.source import NO_TRIGGERS
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.messages import DepthFrame
 from sweepdepth.stream.replay import replay
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.run_options import RunOptions
+from sweepdepth.stream.wire.messages import DepthFrame
+from sweepdepth.stream.wire.subscriber import Subscriber
 
 from .processes import end, start
 from .table import rounds, saw
@@ -81,7 +82,8 @@ def test_the_hosts_clock_jumps(tmp_path: Path):
         frames = [frame for frame in subscriber if isinstance(frame, DepthFrame)]
     code, complaint = end(process)
     assert code == 0, complaint
-    replay(recording_path(), out=tmp_path / "quiet.h5", estimator="polarity")
+    with open_recording(recording_path()) as recording:
+        replay(recording, RunOptions("polarity"), out=tmp_path / "quiet.h5")
     expected = read_depth_file(tmp_path / "quiet.h5")
     got = read_depth_file(tmp_path / "depth.h5")
     assert len(frames) == len(got) >= 2  # a paced run passes over what a busy machine has no time for
@@ -118,7 +120,8 @@ def test_a_sensors_clock_jumps_in_a_recording(tmp_path: Path, chance: Random, wa
     jumped(path, chance.uniform(0.3, 0.7), by_us if way == "forward" else -by_us)
     message, summary = "", None
     try:
-        summary = replay(path, out=out, estimator="polarity")
+        with open_recording(path) as recording:
+            summary = replay(recording, RunOptions("polarity"), out=out)
     except SweepdepthError as error:
         message = str(error)
     if summary is None:
@@ -190,7 +193,7 @@ def test_a_sensors_clock_jumps_in_a_stream(tmp_path: Path, lens: str, chance: Ra
     saw(
         "the sensor's clock jumps in a live stream",
         "by 2 s to 2 hours, forward and then back, while it is recorded",
-        "told as a gap; time goes on; all of it is in the recording",
+        "reported as a gap; time goes on; all of it is in the recording",
     )
 
 

@@ -11,14 +11,15 @@ from random import Random
 import numpy as np
 import pytest
 
-from sweepdepth.capture.dataset import DiskFullError, open_dataset, read_scene
-from sweepdepth.capture.depth_file import DepthFile, read_depth_file
 from sweepdepth.capture.errors import RecordingError, SweepdepthError
 from sweepdepth.capture.events import Batch, make_events
+from sweepdepth.capture.files.dataset import DiskFullError, open_dataset, read_scene
+from sweepdepth.capture.files.depth_file import DepthFile, read_depth_file
 from sweepdepth.capture.recordings import LiveRecorder, open_recording, write_recording
-from sweepdepth.capture.recordings.source import NO_TRIGGERS
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replay import replay
+from sweepdepth.stream.run_options import RunOptions
 
 from ..stream.conftest import FrameMaker
 from .processes import one_line_error
@@ -47,7 +48,8 @@ def test_replay(small_disk: Disk, chance: Random, before: bool):
     if before:
         path.write_bytes(b"precious")
     try:
-        replay(recording_path(), out=path, estimator="polarity", force=before)
+        with open_recording(recording_path()) as recording:
+            replay(recording, RunOptions("polarity"), out=path, force=before)
     except SweepdepthError as error:
         message = str(error)
     else:
@@ -57,7 +59,8 @@ def test_replay(small_disk: Disk, chance: Random, before: bool):
     assert not before or path.read_bytes() == b"precious"
     assert [p.name for p in path.parent.iterdir()] == (["depth.h5"] if before else [])
     small_disk(20 * MB)
-    replay(recording_path(), out=path, estimator="polarity", force=before)
+    with open_recording(recording_path()) as recording:
+        replay(recording, RunOptions("polarity"), out=path, force=before)
     assert len(read_depth_file(path)) > 3
     told(
         "`replay --out`",

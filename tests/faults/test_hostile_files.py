@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from sweepdepth.capture.dataset import read_scene, read_truth
-from sweepdepth.capture.depth_file import read_depth_file
-from sweepdepth.capture.description import describe
 from sweepdepth.capture.errors import RecordingError, SweepdepthError
+from sweepdepth.capture.files.dataset import read_scene, read_truth
+from sweepdepth.capture.files.depth_file import read_depth_file
+from sweepdepth.capture.files.description import describe
 from sweepdepth.capture.recordings import open_recording
 from sweepdepth.capture.stack import EventFocalStack
 
@@ -95,9 +95,10 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path):
             WholeCheckpoints().load_checkpoint(path)
 
 
+@pytest.mark.blender
 def test_blender_files_with_scripts_and_drivers(tmp_path: Path):
     """A text block that registers itself on opening, and a driver whose expression is Python."""
-    blender = pytest.importorskip("sweepdepth.synth.blender")
+    blender = pytest.importorskip("sweepdepth.synth.blender.session")
     if not blender.is_installed():
         pytest.skip("Blender (bpy) is not installed")
     marks = [tmp_path / "script", tmp_path / "driver"]

@@ -16,15 +16,15 @@ import psutil
 import pytest
 
 from sweepdepth import Calibration
-from sweepdepth.capture.dataset import open_dataset, read_scene
-from sweepdepth.capture.depth_file import DepthFrames, read_depth_file
 from sweepdepth.capture.events import Batch, make_events
+from sweepdepth.capture.files.dataset import open_dataset, read_scene
+from sweepdepth.capture.files.depth_file import DepthFrames, read_depth_file
 from sweepdepth.capture.recordings import open_recording, write_recording
-from sweepdepth.capture.recordings.source import NO_TRIGGERS
+from sweepdepth.capture.sources.chunks import NO_TRIGGERS
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.messages import DepthFrame
-from sweepdepth.stream.publisher import Publisher
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.messages import DepthFrame
+from sweepdepth.stream.wire.publisher import Publisher
+from sweepdepth.stream.wire.subscriber import Subscriber
 
 from ..stream.conftest import FrameMaker
 from .processes import LIMIT_S, LONG_S, end, family, is_alive, one_line_error, run, start, wait_for
@@ -85,7 +85,7 @@ def test_the_process_that_decodes_is_killed(tmp_path: Path, chance: Random):
     process = start(*REPLAY, "--out", path, "--speed", "1")
     wait_for(lambda: (tmp_path.exists() and any(tmp_path.iterdir())) or process.poll() is not None)
     time.sleep(chance.uniform(0, 0.8))
-    helpers = family(process.pid, "recordings.worker")
+    helpers = family(process.pid, "sources.worker")
     end_all(helpers)
     code, complaint = end(process)
     if code == 0:
@@ -152,7 +152,7 @@ def test_a_live_recording_is_killed(tmp_path: Path, chance: Random):
     assert owner.stdout is not None
     assert owner.stdout.readline() == "recording\n"
     who = chance.choice(["both", "owner", "encoder"])
-    (encoder,) = family(owner.pid, "recordings.worker")
+    (encoder,) = family(owner.pid, "sources.worker")
     time.sleep(chance.uniform(1.5, 4))
     killed_us = time.monotonic_ns() // 1000
     end_all([encoder] if who != "owner" else [])
@@ -192,7 +192,7 @@ def test_live_or_one_of_its_processes_is_killed(tmp_path: Path, lens: str, chanc
         with Subscriber(f"ipc://{tmp_path}/depth", topics=("depth",)) as subscriber:
             assert subscriber.receive(120) is not None
             time.sleep(chance.uniform(0, 2))
-            helpers = family(live.pid, "recordings.worker")
+            helpers = family(live.pid, "sources.worker")
             reader = [p for p in helpers if '"camera"' in " ".join(p.cmdline())]
             writer = [p for p in helpers if '"recorder"' in " ".join(p.cmdline())]
             assert (len(reader), len(writer)) == (1, 1)
@@ -257,7 +257,7 @@ def test_a_generation_job_and_its_workers_are_killed(tmp_path: Path, whole_datas
     wait_for(lambda: family(process.pid, "worker_process") or process.poll() is not None)
     for _ in range(3):
         time.sleep(chance.uniform(0, 1.5))
-        scenes = family(process.pid, "sweepdepth.synth.worker_process")
+        scenes = family(process.pid, "sweepdepth.synth.generation.worker_process")
         workers = [w for w in family(process.pid, "spawn_main") if w not in scenes]
         who = chance.choice(list(killed))
         victims = {"a scene's process": scenes, "a worker": workers, "the job": []}[who]

@@ -19,11 +19,11 @@ import pytest
 import zmq
 
 from sweepdepth.capture.errors import WireError
-from sweepdepth.stream.keys import new_keys
-from sweepdepth.stream.messages import DepthFrame, StatusFrame, encode
-from sweepdepth.stream.peers import MAX_WORDS
-from sweepdepth.stream.publisher import Publisher
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.keys import new_keys
+from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame, encode
+from sweepdepth.stream.wire.peers import MAX_WORDS
+from sweepdepth.stream.wire.publisher import Publisher
+from sweepdepth.stream.wire.subscriber import Subscriber
 
 from ..stream.test_publisher import GREETING, READY, call, eventually, subscription, unharmed, was_hung_up_on
 from .table import rounds, saw
@@ -34,7 +34,7 @@ UNHARMED = "another subscriber lost nothing, the publisher's memory did not grow
 
 LISTEN = """
 import sys
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.subscriber import Subscriber
 with Subscriber(sys.argv[1], topics=("depth", "status", "stack")) as frames:
     for frame in frames:
         pass
@@ -112,12 +112,12 @@ def test_peers_with_other_keys_or_none(tmp_path: Path, make_frame: FrameMaker, c
         new_keys(name, tmp_path)
     (tmp_path / "clients").mkdir()
     (tmp_path / "alice.key").rename(tmp_path / "clients" / "alice.key")
-    strangers = [
+    intruders = [
         ("a client without keys", None, None, "hangs up: no publisher, or not with these keys"),
         ("a client that takes another for the publisher", "alice", "mallory", "not with these keys"),
         ("a client that is not on the list", "mallory", "server", "the publisher does not know our key"),
     ]
-    chance.shuffle(strangers)
+    chance.shuffle(intruders)
     with (
         Publisher(ANY_PORT, tmp_path / "server.key_secret", tmp_path / "clients") as publisher,
         Subscriber(
@@ -126,18 +126,18 @@ def test_peers_with_other_keys_or_none(tmp_path: Path, make_frame: FrameMaker, c
     ):
         assert publisher.wait_for_subscribers(1, timeout=30)
         with unharmed(publisher, alice, make_frame):
-            for what, name, server, why in strangers:
+            for what, name, server, why in intruders:
                 with Subscriber(
                     publisher.address,
                     keys=tmp_path / f"{name}.key_secret" if name else None,
                     server_key=tmp_path / f"{server}.key" if server else None,
-                ) as stranger:
+                ) as intruder:
                     until = time.monotonic() + 30
-                    while why not in stranger.trouble and time.monotonic() < until:
-                        assert stranger.receive(0.1) is None, what
-                    assert why in stranger.trouble, what
+                    while why not in intruder.trouble and time.monotonic() < until:
+                        assert intruder.receive(0.1) is None, what
+                    assert why in intruder.trouble, what
                 assert publisher.subscribers == 1
-                saw("wrong keys", "none, another server's key, a client that is not on the list", "told why in a line")
+                saw("wrong keys", "none, another server's key, a client that is not on the list", "a line says why")
 
 
 # Against subscribers
@@ -185,7 +185,7 @@ def test_messages_of_a_stream_that_another_has_followed_are_named(make_frame: Fr
 
 SUBSCRIBER = """
 import sys, time
-from sweepdepth.stream import subscriber
+from sweepdepth.stream.wire import subscriber
 subscriber.UNFINISHED_S = 1.0  # so that less memory is needed here
 with subscriber.Subscriber(sys.argv[1], max_message_bytes=1 << 20) as subscriber:
     until = time.monotonic() + 60
@@ -242,7 +242,11 @@ def test_parts_that_are_too_large(make_frame: FrameMaker):
             next(iter(subscriber))
         # The sender's copy is among it.
         assert psutil.Process().memory_info().rss - before < 250 << 20
-    saw("a message is too large", "one part of 200 MB to a subscriber that takes 1 kB", "never taken in, silence told")
+    saw(
+        "a message is too large",
+        "one part of 200 MB to a subscriber that takes 1 kB",
+        "never accepted; silence reported",
+    )
 
 
 # Against the publisher

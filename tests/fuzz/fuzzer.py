@@ -1,6 +1,6 @@
 """How many cases are tried, and the table of what became of them.
 
-By default a few hundred, always the same. `./run bench fuzz` tries many more, at random, and prints the table.
+By default a few hundred, always the same. `./run fuzz` tries many more, at random, and prints the table.
 """
 
 import os

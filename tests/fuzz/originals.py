@@ -8,15 +8,15 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
-from sweepdepth.capture import dataset
 from sweepdepth.capture.calibration import Calibration
-from sweepdepth.capture.depth_file import DepthFile
 from sweepdepth.capture.events import Batch, make_events, make_triggers
+from sweepdepth.capture.files import dataset
+from sweepdepth.capture.files.depth_file import DepthFile
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
-from sweepdepth.stream.keys import new_keys
-from sweepdepth.stream.messages import DepthFrame, Percentiles, StackFrame, StatusFrame, StreamInfo, encode
+from sweepdepth.stream.wire.keys import new_keys
+from sweepdepth.stream.wire.messages import DepthFrame, Percentiles, StackFrame, StatusFrame, StreamInfo, encode
 
 from .readers import HEIGHT, LENS, WIDTH
 

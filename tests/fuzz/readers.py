@@ -1,4 +1,4 @@
-"""What is fuzzed: every door through which something from outside comes in, and a process to try it in.
+"""What is fuzzed: every reader of files and messages from outside, and a process to try it in.
 
 Run as a program this file is that process: for each line `[reader, path]` on its standard input, in JSON, it answers
 with a line `[outcome, text]`. The outcomes are "result", "error" for one of our own errors, and "bug".
@@ -64,7 +64,7 @@ def read_lens(path: Path) -> None:
     import numpy as np
 
     from sweepdepth.capture.calibration import Calibration
-    from sweepdepth.capture.description import describe_calibration
+    from sweepdepth.capture.files.description import describe_calibration
     from sweepdepth.capture.sweeps import Direction, Sweep
     from sweepdepth.capture.tracking import make_tracker
 
@@ -80,7 +80,7 @@ def read_lens(path: Path) -> None:
 def read_message(path: Path) -> None:
     """A message of the wire: parts of a multipart message, as NumPy arrays of bytes in one file."""
     from sweepdepth.stream.listening import facts_of
-    from sweepdepth.stream.messages import decode, encode
+    from sweepdepth.stream.wire.messages import decode, encode
 
     content, parts = path.read_bytes(), []
     while content:
@@ -130,7 +130,7 @@ def read_triggers(path: Path) -> None:
 
 def read_scene(path: Path) -> None:
     """One scene of a dataset."""
-    from sweepdepth.capture import dataset
+    from sweepdepth.capture.files import dataset
 
     dataset.read_truth(path)
     scene = dataset.read_scene(path)
@@ -140,8 +140,8 @@ def read_scene(path: Path) -> None:
 
 def read_manifest(path: Path) -> None:
     """A dataset's `dataset.json`."""
-    from sweepdepth.capture import dataset
-    from sweepdepth.capture.description import describe
+    from sweepdepth.capture.files import dataset
+    from sweepdepth.capture.files.description import describe
 
     folder = path.with_suffix("")
     folder.mkdir(exist_ok=True)
@@ -152,8 +152,8 @@ def read_manifest(path: Path) -> None:
 
 def read_depth(path: Path) -> None:
     """A depth file, whole."""
-    from sweepdepth.capture.depth_file import read_depth_file
-    from sweepdepth.capture.description import describe
+    from sweepdepth.capture.files.depth_file import read_depth_file
+    from sweepdepth.capture.files.description import describe
 
     frames = read_depth_file(path)
     assert frames.depth.shape == frames.std.shape
@@ -171,7 +171,7 @@ def read_stack(path: Path) -> None:
 
 def read_keys(path: Path) -> None:
     """A key file."""
-    from sweepdepth.stream.keys import load_key_pair
+    from sweepdepth.stream.wire.keys import load_key_pair
 
     path.chmod(0o600)
     load_key_pair(path)

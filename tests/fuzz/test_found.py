@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from sweepdepth.capture.dataset import MANIFEST, open_dataset, read_scene
-from sweepdepth.capture.depth_file import open_depth_file, read_depth_file
 from sweepdepth.capture.errors import RecordingError
+from sweepdepth.capture.files.dataset import MANIFEST, open_dataset, read_scene
+from sweepdepth.capture.files.depth_file import open_depth_file, read_depth_file
 from sweepdepth.capture.stack import EventFocalStack
 
 from .mutations import spoil

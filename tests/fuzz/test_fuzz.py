@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepdepth.capture import dataset
+from sweepdepth.capture.files import dataset
 
 from .fuzzer import Fuzzer, cases
 from .mutations import damaged_bytes, damaged_json, damaged_toml, spoil, spoiled_objects

@@ -7,7 +7,8 @@ import numpy as np
 from scipy.special import j1
 
 from sweepdepth.capture.calibration import Calibration
-from sweepdepth.capture.dataset import (
+from sweepdepth.capture.events import FALLING, RISING, join, make_triggers
+from sweepdepth.capture.files.dataset import (
     AperturePair,
     Manifest,
     SceneRecording,
@@ -16,7 +17,6 @@ from sweepdepth.capture.dataset import (
     scene_path,
     write_scene,
 )
-from sweepdepth.capture.events import FALLING, RISING, join, make_triggers
 from sweepdepth.capture.optics import blur_diameter_px, breathing_magnification
 from sweepdepth.capture.sweeps import Direction, Sweep
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from sweepdepth.capture.calibration import Breathing
-from sweepdepth.capture.dataset import AperturePair
+from sweepdepth.capture.files.dataset import AperturePair
 from sweepdepth.capture.sweeps import Direction, Sweep
-from sweepdepth.net.baselines import Constant, CoupledDifferentiation, DepthFromFocus, fit_constant
-from sweepdepth.net.baselines.coupled import depth_from_coupled
-from sweepdepth.net.baselines.focus import depth_from_focus
 from sweepdepth.net.cases import Case, NotApplicable
+from sweepdepth.net.evaluation.baselines import Constant, CoupledDifferentiation, DepthFromFocus, fit_constant
+from sweepdepth.net.evaluation.baselines.coupled import depth_from_coupled
+from sweepdepth.net.evaluation.baselines.focus import depth_from_focus
 
 from .known_sweeps import Texture, strips
 

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from sweepdepth.capture.dataset import read_scene
 from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.events import Batch
+from sweepdepth.capture.files.dataset import read_scene
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.net.cases import NotApplicable, as_frames, find_cases, frames_at_30_fps

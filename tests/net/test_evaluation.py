@@ -10,15 +10,15 @@ import pytest
 from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.events import make_events
 from sweepdepth.capture.sweeps import Direction, Sweep
-from sweepdepth.net.anatomy import anatomy_of, classify, reliability_of, total_reliability
-from sweepdepth.net.baselines import Constant, CoupledDifferentiation
 from sweepdepth.net.cases import Case, find_cases, find_sources, load_case
 from sweepdepth.net.estimate import Estimate
 from sweepdepth.net.estimators import make_estimator
-from sweepdepth.net.evaluation import evaluate, light_level
-from sweepdepth.net.methods import EstimatorMethod, as_method
-from sweepdepth.net.report import ReportFolder, as_json, exemplars
-from sweepdepth.net.tables import reliability_table, tables
+from sweepdepth.net.evaluation.baselines import Constant, CoupledDifferentiation
+from sweepdepth.net.evaluation.breakdown import breakdown_of, classify, reliability_of, total_reliability
+from sweepdepth.net.evaluation.evaluate import evaluate, light_level
+from sweepdepth.net.evaluation.methods import EstimatorMethod, as_method
+from sweepdepth.net.evaluation.report import ReportFolder, as_json, example_recordings
+from sweepdepth.net.evaluation.tables import reliability_table, tables
 
 from .known_sweeps import make_dataset
 
@@ -136,10 +136,10 @@ def test_pixels_belong_to_one_class_each(calibration):
 def test_the_squared_error_is_shared_out_among_the_classes():
     classes = np.array([[0, 0, 1, 1, 2, 2]], np.uint8)
     error = np.array([[0.1, -0.1, 0.3, np.nan, 0.0, 0.0]])
-    anatomy = anatomy_of(error, classes)
-    assert anatomy.pixels == pytest.approx((0.4, 0.2, 0.4))
-    assert anatomy.mae_range == pytest.approx((0.1, 0.3, 0.0))
-    assert anatomy.squared == pytest.approx((2 / 11, 9 / 11, 0))
+    breakdown = breakdown_of(error, classes)
+    assert breakdown.pixels == pytest.approx((0.4, 0.2, 0.4))
+    assert breakdown.mae_range == pytest.approx((0.1, 0.3, 0.0))
+    assert breakdown.squared == pytest.approx((2 / 11, 9 / 11, 0))
 
 
 def test_normal_errors_of_the_stated_size_are_reliable_in_every_class():
@@ -174,7 +174,7 @@ def test_a_method_can_be_renamed(calibration):
 def test_best_median_and_worst_are_chosen_by_recording(calibration):
     depths = {"near miss": 1.1, "far off": 2.4, "right": 1.0, "off": 1.6}
     evaluation = evaluate([plane(calibration, d, name) for name, d in depths.items()], [Constant(position=0.25)])
-    chosen = {exemplar.place: exemplar.recording for exemplar in exemplars(evaluation)}
+    chosen = {example.place: example.recording for example in example_recordings(evaluation)}
     assert chosen == {"best": "right", "median": "off", "worst": "far off"}
 
 

@@ -8,6 +8,7 @@ from sweepdepth.capture.events import make_events
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net import metrics
+from sweepdepth.net.estimate import Estimate
 from sweepdepth.net.fill import fill
 from sweepdepth.net.polarity import PolarityReversal
 
@@ -121,3 +122,14 @@ def test_independent_recordings_come_out_within_a_small_part_of_the_range(shared
         results.append(metrics.score(estimate.depth, truth, calibration, estimate.std))
     assert metrics.mean(results).median_range < limit
     assert metrics.mean(results).coverage > 0.1
+
+
+def test_an_estimate_prints_in_a_line_and_is_a_picture_in_notebooks():
+    diopters = np.full((4, 6), 2.0, np.float32)
+    diopters[0] = np.nan
+    estimate = Estimate(diopters, 0.1 * diopters, 0.5)
+    assert repr(estimate) == "Estimate(6×4, 75 % known, median 0.5 m, quality 0.50)"
+    assert estimate._repr_png_().startswith(b"\x89PNG")
+    unknown = np.full((4, 6), np.nan, np.float32)
+    assert repr(Estimate(unknown, unknown, float("nan"))) == "Estimate(6×4, 0 % known, quality nan)"
+    assert Estimate(unknown, unknown, float("nan"))._repr_png_().startswith(b"\x89PNG")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sweepdepth.net.risk import PARTS, mean_risk, risk_of
+from sweepdepth.net.evaluation.risk import PARTS, mean_risk, risk_of
 
 
 def test_a_perfect_judge_has_no_area_between_the_curves():

@@ -10,7 +10,7 @@ pytest.importorskip("lightning")
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from sweepdepth.net.training.run_logs import LOGS, LogError, make_loggers, told_once
+from sweepdepth.net.training.run_logs import LOGS, LogError, make_loggers, report_log_errors_once
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_logs_that_cannot_be_written_are_told_once(tmp_path: Path, printed: list
     shutil.rmtree(tmp_path / LOGS)
 
     def log() -> None:
-        with told_once(tmp_path):
+        with report_log_errors_once(tmp_path):
             logger.log_metrics({"loss": 0.5}, 2)
             logger.experiment.flush()
 
@@ -39,7 +39,7 @@ def test_logs_that_cannot_be_written_are_told_once(tmp_path: Path, printed: list
 
 
 def test_what_else_fails_in_a_thread_is_printed(tmp_path: Path, printed: list[BaseException | None]):
-    with told_once(tmp_path):
+    with report_log_errors_once(tmp_path):
         thread = threading.Thread(target=lambda: 1 / 0)
         thread.start()
         thread.join()

@@ -24,8 +24,9 @@ from sweepdepth.net.training.loop import calibration_knots
 from sweepdepth.net.weights import describe_weights, load_network, open_weights
 from sweepdepth.synth.resimulate import IdealScene, resimulated
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import LENS, plane_events
+from ..conftest import LENS, plane_events
+
+ROOT = Path(__file__).parents[2]
 
 TINY = UNetConfig(representation=Representation(bins=5), widths=(8, 16))
 SMALL = EvidenceConfig(widths=(8, 8), blocks=(1, 1), reach=(3, 3), fine=4)
@@ -33,7 +34,7 @@ SMALL = EvidenceConfig(widths=(8, 8), blocks=(1, 1), reach=(3, 3), fine=4)
 RUN = """
 import sys
 from pathlib import Path
-from test_training import SMALL, make_cases, make_stacks, settings
+from tests.net.test_training import SMALL, make_cases, make_stacks, settings
 from sweepdepth.net.training import recorded, train
 stacks = "stacks" in sys.argv
 sources, config = (make_stacks(), settings(network=SMALL)) if stacks else (recorded(make_cases()), settings())
@@ -160,7 +161,7 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(tmp_path, what):
     steps agree to rounding, and so do the weights."""
     script = tmp_path / "run.py"
     script.write_text(RUN)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
     def start(*arguments):
         return subprocess.Popen(

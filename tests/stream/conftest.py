@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweepdepth.capture.sweeps import Direction
-from sweepdepth.stream.messages import CameraInfo, DepthFrame, StreamInfo
+from sweepdepth.stream.wire.messages import CameraInfo, DepthFrame, StreamInfo
 
 FrameMaker = Callable[..., DepthFrame]
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sweepdepth.stream.messages import DepthFrame
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.messages import DepthFrame
+from sweepdepth.stream.wire.publisher import Publisher
 
 FRAMES = 40
 WIRE = Path(__file__).parents[2] / "docs" / "wire.md"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import zmq
 
-from sweepdepth.stream.keys import new_keys
-from sweepdepth.stream.messages import DepthFrame, StatusFrame, encode
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.keys import new_keys
+from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame, encode
+from sweepdepth.stream.wire.publisher import Publisher
 
 from .newest import assert_newest, publish_slowly
 

@@ -11,10 +11,10 @@ import zmq
 from zmq.auth import load_certificate
 
 from sweepdepth.capture.errors import WireError
-from sweepdepth.stream.keys import load_clients, load_key_pair, load_public_key, new_keys
-from sweepdepth.stream.messages import DepthFrame
-from sweepdepth.stream.publisher import Publisher
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.keys import load_clients, load_key_pair, load_public_key, new_keys
+from sweepdepth.stream.wire.messages import DepthFrame
+from sweepdepth.stream.wire.publisher import Publisher
+from sweepdepth.stream.wire.subscriber import Subscriber
 
 FrameMaker = Callable[..., DepthFrame]
 

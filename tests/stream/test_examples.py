@@ -12,7 +12,7 @@ from sweepdepth import Calibration, RecordingError
 from sweepdepth.capture.recordings import open_recording
 from sweepdepth.net.cases import find_sources
 from sweepdepth.stream.examples import PHOTOGRAPHS, lay_out
-from sweepdepth.synth.config import GenerationConfig
+from sweepdepth.synth.generation.config import GenerationConfig
 from sweepdepth.synth.photographs import find_photographs, read_photograph
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("examples") / "here"
-    told = lay_out(path)
-    assert {entry.name for entry in path.iterdir()} == set(told)
+    contents = lay_out(path)
+    assert {entry.name for entry in path.iterdir()} == set(contents)
     return path
 
 

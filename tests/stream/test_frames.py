@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 import sweepdepth
-from sweepdepth import EventFocalStack, RecordingError, replay
-from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth import EventFocalStack, RecordingError, open_recording, replay
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replay import replay as replay_to_file
+from sweepdepth.stream.run_options import RunOptions
 
 
 def test_frames_are_those_of_a_replay_into_a_file(tmp_path):
-    replay_to_file(recording_path(), out=tmp_path / "d.h5", estimator="polarity")
+    with open_recording(recording_path()) as recording:
+        replay_to_file(recording, RunOptions("polarity"), out=tmp_path / "d.h5")
     whole = read_depth_file(tmp_path / "d.h5")
     frames = list(replay(recording_path(), estimator="polarity"))
     assert [frame.t_start_us for frame in frames] == whole.t_start_us.tolist()

@@ -23,17 +23,18 @@ import pytest
 from sweepdepth import Calibration, CalibrationError, Subscriber, SyncError, WireError
 from sweepdepth.capture.cameras import CameraSettings
 from sweepdepth.capture.cameras.pipe import BATCH, HEADER, MAGIC
-from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.errors import CameraError, LensError
 from sweepdepth.capture.events import TRIGGER_DTYPE, Batch
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.lenses.settings import optotune_settings
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.net import metrics
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.live import LiveSummary, live
 from sweepdepth.stream.loop import rounds
-from sweepdepth.stream.messages import DepthFrame, StatusFrame
 from sweepdepth.stream.outputs import Publishing
+from sweepdepth.stream.run_options import Callbacks, RunOptions
+from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame
 
 pytest.importorskip("serial")
 pytest.importorskip("dv_processing")
@@ -43,6 +44,7 @@ PEERS = ROOT / "tests" / "capture"
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 NODE = Path(sys.executable).with_name("node")
 NODE_CLIENT = ROOT / "examples" / "node" / "subscriber.mjs"
+POLARITY = RunOptions("polarity")
 EPOCH_US = 1_763_000_511_821_624
 PERIOD_US = 400_000
 WIDTH, HEIGHT = 100, 80
@@ -62,7 +64,7 @@ def nothing_is_left_behind() -> Iterator[None]:
     threads = threading.active_count()
     yield
     ours = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
-    assert [line for line in ours if "recordings.worker" in line or "lenses.keeper" in line] == []
+    assert [line for line in ours if "sources.worker" in line or "lenses.keeper" in line] == []
     assert threading.active_count() == threads
 
 
@@ -148,7 +150,7 @@ class LensPeer:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def tell(self, **order: Any) -> dict[str, Any]:
+    def ask(self, **order: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -156,7 +158,7 @@ class LensPeer:
         return json.loads(self._process.stdout.readline())
 
     def state(self) -> dict[str, Any]:
-        return self.tell(state=True)
+        return self.ask(state=True)
 
     @property
     def sweeps(self) -> bool:
@@ -256,13 +258,13 @@ def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, s
         assert "camera: reconnected once" in heard.warnings
 
         # The lens is unplugged: without it there is no depth, whatever the camera sees.
-        lens.tell(unplug=True)
+        lens.ask(unplug=True)
         wait_until(lambda: "lens disconnected" in heard.warnings)
         without_lens = len(heard.depth)
         n_status = len(heard.status)
         wait_until(lambda: len(heard.status) >= n_status + 2)
         assert len(heard.depth) <= without_lens + 2  # one that waited, and one under way
-        lens.tell(plug=True, powered=False)
+        lens.ask(plug=True, powered=False)
         wait_until(lambda: len(heard.depth) >= without_lens + 5)
         assert lens.sweeps
         assert "lens reconnected" in heard.warnings  # once, or twice where the machine is busy
@@ -372,9 +374,10 @@ class LiveRun:
         self.notices: list[str] = []
         self._stop = threading.Event()
         self._found: list[LiveSummary | BaseException] = []
-        options = {"estimator": "polarity", "stop": self._stop, **options}
-        options |= {"on_frame": self.frames.append, "on_status": self.statuses.append}
-        options |= {"on_notice": self.notices.append}
+        callbacks = Callbacks(
+            on_frame=self.frames.append, on_status=self.statuses.append, on_notice=self.notices.append
+        )
+        options |= {"options": POLARITY, "stop": self._stop, "callbacks": callbacks}
         self._thread = threading.Thread(target=self._run, args=(address, calibration, options))
         self._thread.start()
 
@@ -512,7 +515,7 @@ def processes_here(name: str) -> list[psutil.Process]:
 def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path, source, lens):
     """And the lens is at rest afterwards, and no empty recording there."""
     nobody = f"tcp://127.0.0.1:{free_ports()[0]}"
-    quick: dict[str, Any] = {"estimator": "polarity", "settings": CameraSettings(connect_timeout_s=0.3)}
+    quick: dict[str, Any] = {"options": POLARITY, "settings": CameraSettings(connect_timeout_s=0.3)}
     calibration, blind = source.calibration, source.with_sync("events")
     undriven = calibration.model_copy(update={"driver": None})
     with pytest.raises(CameraError, match="nobody listens there; start the sender, or correct the port"):

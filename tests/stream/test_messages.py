@@ -19,8 +19,8 @@ from hypothesis.extra.numpy import arrays
 from sweepdepth import Calibration
 from sweepdepth.capture.errors import WireError
 from sweepdepth.capture.sweeps import Direction
-from sweepdepth.stream import messages
-from sweepdepth.stream.messages import (
+from sweepdepth.stream.wire import messages
+from sweepdepth.stream.wire.messages import (
     MAX_HEADER_BYTES,
     AnyFrame,
     Buffer,
@@ -188,7 +188,7 @@ def test_the_header_says_all_that_a_receiver_needs(make_frame: FrameMaker) -> No
 
 def test_the_published_schema_is_the_one_of_the_code() -> None:
     assert json.loads(SCHEMA_FILE.read_text(encoding="utf-8")) == messages.json_schema(), (
-        "run: .venv/bin/python -m sweepdepth.stream.messages > stream/schema.json"
+        "run: .venv/bin/python -m sweepdepth.stream.wire.messages > stream/wire/schema.json"
     )
 
 

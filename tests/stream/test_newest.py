@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepdepth.stream.messages import DepthFrame
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.messages import DepthFrame
+from sweepdepth.stream.wire.publisher import Publisher
 
 from .newest import assert_newest, block_of_wire, publish_slowly
 

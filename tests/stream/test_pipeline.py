@@ -12,7 +12,8 @@ from sweepdepth.capture.events import Batch, make_triggers
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import make_tracker
 from sweepdepth.net.polarity import PolarityReversal
-from sweepdepth.stream.pipeline import MOST_GIVEN_UP, WAITING_STACKS, Pipeline, Sinks
+from sweepdepth.stream.overload import MOST_GIVEN_UP, WAITING_STACKS
+from sweepdepth.stream.pipeline import Pipeline, Sinks
 
 START = 1_763_000_000_000_000
 SWEEP_US = 200_000

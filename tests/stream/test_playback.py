@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.capture.files.depth_file import read_depth_file
+from sweepdepth.capture.recordings import open_recording
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replay import replay
+from sweepdepth.stream.run_options import RunOptions
 
 pytest.importorskip("viser")
 
@@ -26,14 +28,15 @@ COMMAND = Path(sys.executable).with_name("sweepdepth")
 
 @pytest.fixture(scope="module")
 def moments() -> Iterator[Moments]:
-    with open_moments(recording_path(), estimator="polarity") as opened:
+    with open_moments(recording_path(), options=RunOptions("polarity")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def depth_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("depth") / "depth.h5"
-    replay(recording_path(), out=path, estimator="polarity")
+    with open_recording(recording_path()) as recording:
+        replay(recording, RunOptions("polarity"), out=path)
     return path
 
 

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration, CalibrationError, Subscriber, SyncError, open_recording
-from sweepdepth.capture.depth_file import read_depth_file
 from sweepdepth.capture.events import Batch
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.net import metrics
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.messages import DepthFrame
-from sweepdepth.stream.replay import Publishing, replay
+from sweepdepth.stream.outputs import Publishing
+from sweepdepth.stream.replay import replay
+from sweepdepth.stream.run_options import RunOptions
+from sweepdepth.stream.wire.messages import DepthFrame
 
 NODE = Path(sys.executable).with_name("node")
 NODE_CLIENT = Path(__file__).parents[2] / "examples" / "node" / "subscriber.mjs"
@@ -59,13 +61,9 @@ def test_python_and_node_receive_what_the_depth_file_holds(tmp_path, request, na
 
     listener = threading.Thread(target=listen)
     listener.start()
-    summary = replay(
-        path,
-        calibration,
-        out=tmp_path / "depth.h5",
-        publishing=Publishing(address, wait_subscribers=2),
-        estimator="polarity",
-    )
+    with open_recording(path, calibration) as recording:
+        publishing = Publishing(address, wait_subscribers=2)
+        summary = replay(recording, RunOptions("polarity"), out=tmp_path / "depth.h5", publishing=publishing)
     listener.join(60)
     text, _ = node.communicate(timeout=60)
 
@@ -90,12 +88,16 @@ def test_the_stream_alone_gives_the_depth_that_its_triggers_gave(tmp_path):
     with open_recording(path) as recording:
         batches = [Batch(batch.events, batch.triggers[:0], batch.end_us) for batch in recording]
     write_recording(tmp_path / "bare.h5", batches, calibration.camera.width, calibration.camera.height)
-    with pytest.raises(SyncError, match="--first-direction"):
-        replay(tmp_path / "bare.h5", blind, out=tmp_path / "depth.h5")
+    with (
+        open_recording(tmp_path / "bare.h5", blind) as recording,
+        pytest.raises(SyncError, match="--first-direction"),
+    ):
+        replay(recording, out=tmp_path / "depth.h5")
     assert not (tmp_path / "depth.h5").exists()
 
     out, first = tmp_path / "depth.h5", Direction.FAR_TO_NEAR
-    replay(tmp_path / "bare.h5", blind, out=out, first_direction=first, estimator="polarity")
+    with open_recording(tmp_path / "bare.h5", blind) as recording:
+        replay(recording, RunOptions("polarity", first_direction=first), out=out)
     frames = read_depth_file(tmp_path / "depth.h5")
     assert len(frames) >= 3
     scores = [metrics.score(d, truth, calibration, s) for d, s in zip(frames.depth, frames.std, strict=True)]
@@ -104,7 +106,8 @@ def test_the_stream_alone_gives_the_depth_that_its_triggers_gave(tmp_path):
 
 def test_the_network_that_ships_answers_by_default_everywhere_and_better_than_a_guess(tmp_path):
     path, calibration, truth = bundled(tmp_path)
-    replay(path, out=tmp_path / "depth.h5")
+    with open_recording(path) as recording:
+        replay(recording, out=tmp_path / "depth.h5")
     frames = read_depth_file(tmp_path / "depth.h5")
     assert frames.estimator == "net"
     assert np.isfinite(frames.depth).all()
@@ -117,6 +120,6 @@ def test_without_any_calibration_there_is_no_depth(tmp_path):
     shutil.copy(recording_path(), tmp_path / "bare.h5")
     with h5py.File(tmp_path / "bare.h5", "a") as file:
         del file.attrs["lens_toml"]
-    with pytest.raises(CalibrationError, match="--lens"):
-        replay(tmp_path / "bare.h5", out=tmp_path / "depth.h5")
+    with open_recording(tmp_path / "bare.h5") as recording, pytest.raises(CalibrationError, match="--lens"):
+        replay(recording, out=tmp_path / "depth.h5")
     assert not (tmp_path / "depth.h5").exists()

@@ -5,9 +5,10 @@ import shutil
 import pytest
 
 from sweepdepth import RecordingError
-from sweepdepth.capture.depth_file import read_depth_file
+from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replays import find_recordings, is_many, replay_all
+from sweepdepth.stream.run_options import RunOptions
 
 
 def test_a_folder_is_replayed_and_what_fails_is_noted(tmp_path):
@@ -22,16 +23,16 @@ def test_a_folder_is_replayed_and_what_fails_is_noted(tmp_path):
     assert [path.name for path in found] == ["a.h5"]
     found = [folder / "a.h5", folder / "b.h5", folder / "missing.raw"]
     done: list[float] = []
-    outcomes = replay_all(found, out, estimator="polarity", on_progress=done.append)
+    outcomes = replay_all(found, out, options=RunOptions("polarity"), on_progress=done.append)
     assert [outcome.failure is None for outcome in outcomes] == [True, False, False]
     assert "b.h5" in str(outcomes[1].failure)
     assert done == [1, 2, 3]
     assert [path.name for path in out.iterdir()] == ["a.h5"]
     assert len(read_depth_file(out / "a.h5")) >= 4
-    again = replay_all(find_recordings([str(folder / "a*.h5")]), out, estimator="polarity")
+    again = replay_all(find_recordings([str(folder / "a*.h5")]), out, options=RunOptions("polarity"))
     assert "a.h5: exists; give --force" in str(again[0].failure)
     with pytest.raises(RecordingError, match="is read by this command"):
-        replay_all([folder / "a.h5"], folder, estimator="polarity", force=True)
+        replay_all([folder / "a.h5"], folder, force=True)
     with pytest.raises(RecordingError, match="holds no recordings"):
         find_recordings([str(out)])
     assert not is_many([str(folder / "a.h5")])

@@ -12,9 +12,9 @@ import pytest
 import zmq
 
 from sweepdepth.capture.errors import WireError
-from sweepdepth.stream.messages import AnyFrame, Buffer, DepthFrame, StatusFrame, encode
-from sweepdepth.stream.publisher import Publisher
-from sweepdepth.stream.subscriber import Subscriber
+from sweepdepth.stream.wire.messages import AnyFrame, Buffer, DepthFrame, StatusFrame, encode
+from sweepdepth.stream.wire.publisher import Publisher
+from sweepdepth.stream.wire.subscriber import Subscriber
 
 FrameMaker = Callable[..., DepthFrame]
 ANY_PORT = "tcp://127.0.0.1:*"

@@ -25,11 +25,11 @@ from sweepdepth.capture.errors import SweepdepthError
 from sweepdepth.capture.recordings import open_recording
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.loop import rounds
-from sweepdepth.stream.messages import DepthFrame, Percentiles, StackFrame, StatusFrame
-from sweepdepth.stream.publisher import Publisher
-from sweepdepth.stream.view.feed import Feed, Heard, describe
+from sweepdepth.stream.view.feed import Feed, StreamState, describe
 from sweepdepth.stream.view.plots import SPAN_S, History
 from sweepdepth.stream.view.server import PageServer, is_same_origin
+from sweepdepth.stream.wire.messages import DepthFrame, Percentiles, StackFrame, StatusFrame
+from sweepdepth.stream.wire.publisher import Publisher
 
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -75,16 +75,16 @@ def opened(browser: Any, url: str) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
     page.set_default_timeout(PATIENCE_MS)
     errors: list[str] = []
-    strangers: list[str] = []
+    requests: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda r: strangers.append(r.url) if r.url.startswith("http") and url not in r.url else None)
+    page.on("request", lambda r: requests.append(r.url) if r.url.startswith("http") and url not in r.url else None)
     page.goto(url)
     try:
         yield page
     finally:
         page.close()
     assert errors == []
-    assert strangers == []
+    assert requests == []
 
 
 class Sender(threading.Thread):
@@ -280,8 +280,8 @@ def test_a_publisher_that_was_killed_is_missed(make_frame, tmp_path):
     address = f"ipc://{tmp_path}/depth"
     code = f"""
 import time
-from sweepdepth.stream.messages import StatusFrame
-from sweepdepth.stream.publisher import Publisher
+from sweepdepth.stream.wire.messages import StatusFrame
+from sweepdepth.stream.wire.publisher import Publisher
 with Publisher({address!r}) as publisher:
     while True:
         publisher.publish(StatusFrame())
@@ -290,14 +290,14 @@ with Publisher({address!r}) as publisher:
     with Feed(address, ("depth", "status")) as feed:
         for stream in (1, 2):
             with subprocess.Popen([sys.executable, "-c", code]) as publisher:
-                wait_until(lambda stream=stream: feed.heard().live and feed.heard().streams == stream)
+                wait_until(lambda stream=stream: feed.state().live and feed.state().streams == stream)
                 publisher.kill()
-        assert "this is its stream 2" in describe(feed.heard(), address)
-        wait_until(lambda: not feed.heard().live)
+        assert "this is its stream 2" in describe(feed.state(), address)
+        wait_until(lambda: not feed.state().live)
         assert re.match(
             f"Nothing has come from {address} for 3 s; the pictures are old. Waiting for the publisher. The publisher "
             r"restarted at \d\d:\d\d:\d\d; this is its stream 2.$",
-            describe(feed.heard(), address),
+            describe(feed.state(), address),
         )
 
 
@@ -314,30 +314,30 @@ def test_a_publisher_without_depth_is_not_live(make_frame):
     with Publisher("tcp://127.0.0.1:*") as publisher, Feed(publisher.address, ("depth", "status")) as feed:
         assert publisher.wait_for_subscribers(1, timeout=60)
         publisher.publish(make_frame(0, WIDTH, HEIGHT))
-        wait_until(lambda: feed.heard().live)
+        wait_until(lambda: feed.state().live)
         deadline = time.monotonic() + 60
-        while feed.heard().live and time.monotonic() < deadline:
+        while feed.state().live and time.monotonic() < deadline:
             publisher.publish(StatusFrame(0.0, 0.0, warnings=(gone,)))
             time.sleep(0.2)
-        heard = feed.heard()
-        assert heard.connected
-        assert not heard.live
-        assert f"though its publisher is there; the picture is old: {gone}" in describe(heard, publisher.address)
+        state = feed.state()
+        assert state.connected
+        assert not state.live
+        assert f"though its publisher is there; the picture is old: {gone}" in describe(state, publisher.address)
         publisher.publish(make_frame(1, WIDTH, HEIGHT))
-        wait_until(lambda: feed.heard().live)
+        wait_until(lambda: feed.state().live)
 
 
 def test_a_feed_keeps_the_latest_and_nothing_else(make_frame):
     with Sender(make_frame, rate=200) as sender, Feed(sender.address, ("depth",)) as feed:
-        wait_until(lambda: feed.heard().n_depth >= 100)
+        wait_until(lambda: feed.state().n_depth >= 100)
         sender.stop()
-        wait_until(lambda: feed.heard().ended)
-        heard = feed.heard()
-    assert heard.depth is not None
-    assert heard.depth.seq >= 99  # what came later may have been lost on a busy machine
-    np.testing.assert_array_equal(heard.depth.depth, sender.sent[heard.depth.seq].depth)
-    assert heard.stack is None
-    assert 0 < heard.wire_ms < 1000
+        wait_until(lambda: feed.state().ended)
+        state = feed.state()
+    assert state.depth is not None
+    assert state.depth.seq >= 99  # what came later may have been lost on a busy machine
+    np.testing.assert_array_equal(state.depth.depth, sender.sent[state.depth.seq].depth)
+    assert state.stack is None
+    assert 0 < state.wire_ms < 1000
 
 
 def test_the_plots_look_back_two_minutes_and_bridge_what_is_unknown(make_frame):
@@ -345,7 +345,7 @@ def test_the_plots_look_back_two_minutes_and_bridge_what_is_unknown(make_frame):
     latency = {"bin": Percentiles(p50=1.5, p99=2.0)}
     for second in range(500):
         status = StatusFrame(3e6, 5.0, latency if second < 490 else {}, drops={"outbox": 2, "slow_subscriber": 3})
-        history.add(float(second), Heard(status=status, n_depth=5 * second, missed=7, streams=1, wire_ms=0.5))
+        history.add(float(second), StreamState(status=status, n_depth=5 * second, missed=7, streams=1, wire_ms=0.5))
     seconds, *lines = history.columns(("frames/s", "M events/s", "bin", "wire", "lost on the way"))
     assert len(seconds) == SPAN_S + 1
     assert (seconds[0], seconds[-1]) == (-SPAN_S, 0)

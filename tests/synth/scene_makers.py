@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sweepdepth.synth.config import GenerationConfig, sample_calibration
-from sweepdepth.synth.generation import sweep_light_field, write_recordings
-from sweepdepth.synth.job import generate
-from sweepdepth.synth.lightfield import LightField, aperture_offsets, margin_for
+from sweepdepth.synth.generation.config import GenerationConfig
+from sweepdepth.synth.generation.draws import sample_calibration
+from sweepdepth.synth.generation.job import generate
+from sweepdepth.synth.generation.make_scene import sweep_light_field, write_recordings
+from sweepdepth.synth.optics.lightfield import LightField, aperture_offsets, margin_for
 
 VIEWS = 12
 TINY = GenerationConfig.parse(

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from sweepdepth.synth.config import ConfigError, GenerationConfig, sample_calibration, sample_sensor, sample_window
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.generation.config import ConfigError, GenerationConfig
+from sweepdepth.synth.generation.draws import sample_calibration, sample_sensor, sample_window
+from sweepdepth.synth.sensor.presets import PRESETS
 
 DEFAULT = GenerationConfig()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sweepdepth.synth.conventional import (
+from sweepdepth.synth.optics.conventional import (
     FULL_WELL_ELECTRONS,
     READ_NOISE_ELECTRONS,
     photograph,

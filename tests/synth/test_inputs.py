@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from sweepdepth.synth.config import ConfigError, GenerationConfig
-from sweepdepth.synth.inputs import check_inputs
-from sweepdepth.synth.job import generate
+from sweepdepth.synth.generation.config import ConfigError, GenerationConfig
+from sweepdepth.synth.generation.inputs import check_inputs
+from sweepdepth.synth.generation.job import generate
 
 CASES = [
     ("kitchen.blend", b"no Blender", r"kitchen\.blend: is not a Blender file"),

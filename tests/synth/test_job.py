@@ -15,14 +15,15 @@ import numpy as np
 import psutil
 import pytest
 
-from sweepdepth.capture.dataset import DiskFullError, Manifest, create_dataset, open_dataset, read_scene
 from sweepdepth.capture.errors import RecordingError, SweepdepthError
-from sweepdepth.capture.pictures import save_figure
+from sweepdepth.capture.files.dataset import DiskFullError, Manifest, create_dataset, open_dataset, read_scene
 from sweepdepth.capture.recordings import open_recording
-from sweepdepth.synth import blender, generation, job
-from sweepdepth.synth.config import ConfigError, GenerationConfig
-from sweepdepth.synth.contact_sheet import contact_sheet
-from sweepdepth.synth.job import generate
+from sweepdepth.capture.reporting.figures import save_figure
+from sweepdepth.synth.blender import session
+from sweepdepth.synth.generation import job, make_scene
+from sweepdepth.synth.generation.config import ConfigError, GenerationConfig
+from sweepdepth.synth.generation.contact_sheet import contact_sheet
+from sweepdepth.synth.generation.job import generate
 from sweepdepth.synth.sensor import Sensor
 
 from .scene_makers import TINY, make, notes, run
@@ -60,7 +61,7 @@ def scene_processes(owner=None):
     found = []
     for process in psutil.Process(owner).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if "sweepdepth.synth.worker_process" in process.cmdline():
+            if "sweepdepth.synth.generation.worker_process" in process.cmdline():
                 found.append(process)
     return found
 
@@ -121,8 +122,9 @@ def test_two_workers_make_the_same_bytes_as_one_and_every_file_replays(tmp_path)
     assert light[0] != light[1]
 
 
+@pytest.mark.blender
 def test_blender_makes_a_dataset_and_a_contact_sheet_shows_it(tmp_path):
-    if not blender.is_installed():
+    if not session.is_installed():
         pytest.skip("Blender is not installed")
     rendering = {"min_views": 6, "max_views": 6, "intensity_samples": 1}
     config = GenerationConfig.parse(
@@ -235,7 +237,7 @@ def test_ctrl_c_ends_a_job_and_all_its_processes(tmp_path):
 
 def test_the_scene_itself_is_written_after_its_variants(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(generation, "write_scene", lambda path, scene: written.append(path.name))
+    monkeypatch.setattr(make_scene, "write_scene", lambda path, scene: written.append(path.name))
     config = TINY.model_copy(update={"variants": 3})
     make({"folder": str(tmp_path / "data"), "seed": 0, "config": config.model_dump(), "threads": 1}, 4)
     assert written == ["scene_000004_v2.h5", "scene_000004_v1.h5", "scene_000004.h5"]

@@ -8,21 +8,22 @@ import pytest
 from scipy.ndimage import map_coordinates, minimum_filter
 
 from sweepdepth import Calibration
-from sweepdepth.capture.dataset import open_dataset, read_scene
 from sweepdepth.capture.errors import SweepdepthError
-from sweepdepth.synth import blender
-from sweepdepth.synth.config import ConfigError, GenerationConfig, sample_calibration, sample_window
-from sweepdepth.synth.dice import Dice
-from sweepdepth.synth.job import generate
-from sweepdepth.synth.lightfield import aperture_offsets, grid_jitter
+from sweepdepth.capture.files.dataset import open_dataset, read_scene
+from sweepdepth.synth.blender import session
+from sweepdepth.synth.generation.config import ConfigError, GenerationConfig
+from sweepdepth.synth.generation.draws import sample_calibration, sample_window
+from sweepdepth.synth.generation.job import generate
+from sweepdepth.synth.optics.lightfield import aperture_offsets, grid_jitter
+from sweepdepth.synth.optics.planes import Texture, plane_images
+from sweepdepth.synth.optics.refocus import refocus_sweep
+from sweepdepth.synth.optics.render_settings import RenderSettings
 from sweepdepth.synth.patches import outlines, render_patches, sample_patches, textures
 from sweepdepth.synth.patches.rays_numpy import cast_numpy
 from sweepdepth.synth.patches.render import Caster
 from sweepdepth.synth.patches.sampling import KINDS
 from sweepdepth.synth.patches.scene import OUTLINE_STEPS, Patch, PatchScene, diamond_angle, outline_directions
-from sweepdepth.synth.planes import Texture, plane_images
-from sweepdepth.synth.refocus import refocus_sweep
-from sweepdepth.synth.render import RenderSettings
+from sweepdepth.synth.scenes.random_source import RandomSource
 
 FAR, NEAR = 0.5, 2.5
 SMALL = GenerationConfig.parse(
@@ -235,7 +236,7 @@ def test_textures_have_the_spectra_of_photographs():
     slopes = []
     frequency = np.hypot(np.fft.fftfreq(textures.SIZE)[:, None], np.fft.rfftfreq(textures.SIZE))
     for seed in range(12):
-        image = textures._leaves(Dice(seed))
+        image = textures._leaves(RandomSource(seed))
         assert image.min() >= 0
         assert image.max() <= 1
         power = np.abs(np.fft.rfft2(image - image.mean())) ** 2
@@ -251,14 +252,14 @@ def test_outlines_close_and_directions_are_those_of_the_diamond():
         diamond_angle(np.cos(angle[:-1]), np.sin(angle[:-1])), 4 * np.arange(OUTLINE_STEPS) / OUTLINE_STEPS, atol=1e-9
     )
     for seed in range(50):
-        shape = outlines.outline(Dice(seed))
+        shape = outlines.outline(RandomSource(seed))
         assert shape.min() > 0.1
         assert shape.max() < 4
         assert shape[0] == pytest.approx(shape[-1], abs=1e-4)
 
 
 def test_a_dataset_of_patch_scenes_needs_no_blender(tmp_path, monkeypatch):
-    monkeypatch.setattr(blender, "is_installed", lambda: False)
+    monkeypatch.setattr(session, "is_installed", lambda: False)
     report = generate(tmp_path / "data", 2, 7, SMALL, workers=1)
     assert (report.made, report.skipped) == (2, ())
     truth = read_scene(open_dataset(tmp_path / "data").scenes[0]).truth

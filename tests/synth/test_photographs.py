@@ -16,7 +16,7 @@ from sweepdepth.synth.photographs import (
     read_photograph,
     simulate_photographs,
 )
-from sweepdepth.synth.presets import PRESETS
+from sweepdepth.synth.sensor.presets import PRESETS
 
 BOARD = Path(__file__).parents[2].parent / "shared" / "data" / "focal_stacks" / "circuit_board"
 

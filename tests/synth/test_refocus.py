@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
 from sweepdepth import Calibration
-from sweepdepth.synth.lightfield import (
+from sweepdepth.synth.optics.lightfield import (
     LightField,
     aperture_offsets,
     greatest_blur_px,
@@ -16,7 +16,7 @@ from sweepdepth.synth.lightfield import (
     view_weights,
     views_for_blur,
 )
-from sweepdepth.synth.refocus import refocus, refocus_sweep, shift_and_add, shift_and_add_numpy
+from sweepdepth.synth.optics.refocus import refocus, refocus_sweep, shift_and_add, shift_and_add_numpy
 
 FAR, NEAR = 0.5, 2.5
 

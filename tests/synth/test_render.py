@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration
-from sweepdepth.synth.blender import RenderError, is_installed
-from sweepdepth.synth.config import GenerationConfig, sample_calibration, sample_window
-from sweepdepth.synth.lightfield import LightField
-from sweepdepth.synth.presets import PRESETS
-from sweepdepth.synth.refocus import refocus, refocus_sweep
-from sweepdepth.synth.render import RenderSettings, Stage, render_lightfield
-from sweepdepth.synth.sampling import SceneConfig, sample_scene
-from sweepdepth.synth.scene import Material, Scene, Shape, Sky, Texture, Thing
+from sweepdepth.synth.blender.session import RenderError, is_installed
+from sweepdepth.synth.blender.stage import Stage, render_lightfield
+from sweepdepth.synth.generation.config import GenerationConfig
+from sweepdepth.synth.generation.draws import sample_calibration, sample_window
+from sweepdepth.synth.optics.lightfield import LightField
+from sweepdepth.synth.optics.refocus import refocus, refocus_sweep
+from sweepdepth.synth.optics.render_settings import RenderSettings
+from sweepdepth.synth.scenes.layouts import SceneConfig, sample_scene
+from sweepdepth.synth.scenes.scene import Material, Scene, Shape, Sky, Texture, Thing
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="Blender (bpy) is not installed")
@@ -229,8 +231,9 @@ DIGEST = """
 import hashlib, sys
 import json
 from sweepdepth import Calibration
-from sweepdepth.synth.render import RenderSettings, render_lightfield
-from sweepdepth.synth.scene import Scene
+from sweepdepth.synth.blender.stage import render_lightfield
+from sweepdepth.synth.optics.render_settings import RenderSettings
+from sweepdepth.synth.scenes.scene import Scene
 order = json.loads(sys.stdin.read())
 field = render_lightfield(
     Scene.model_validate_json(order["scene"]), Calibration.parse(order["lens"]),

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from sweepdepth import Calibration
-from sweepdepth.synth.blender import RenderError, empty_file, is_installed, quiet
-from sweepdepth.synth.render import RenderSettings, Stage, render_lightfield
-from sweepdepth.synth.sampling import SceneConfig, find_assets, sample_scene
-from sweepdepth.synth.scene import Asset, Scene, Sky, Thing
+from sweepdepth.synth.blender.session import RenderError, empty_file, is_installed, quiet
+from sweepdepth.synth.blender.stage import Stage, render_lightfield
+from sweepdepth.synth.optics.render_settings import RenderSettings
+from sweepdepth.synth.scenes.layouts import SceneConfig, find_assets, sample_scene
+from sweepdepth.synth.scenes.scene import Asset, Scene, Sky, Thing
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="Blender (bpy) is not installed")
 

@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 
 from sweepdepth.capture.calibration import Breathing
-from sweepdepth.capture.dataset import Manifest, SceneRecording, SceneTruth, create_dataset, scene_path, write_scene
 from sweepdepth.capture.events import EVENT_DTYPE, make_triggers
+from sweepdepth.capture.files.dataset import (
+    Manifest,
+    SceneRecording,
+    SceneTruth,
+    create_dataset,
+    scene_path,
+    write_scene,
+)
 from sweepdepth.capture.optics import breathing_magnification
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.net.polarity import estimate_depth
-from sweepdepth.synth.config import LightRange, SensorRange
-from sweepdepth.synth.planes import make_texture, plane_images
+from sweepdepth.synth.generation.config import LightRange, SensorRange
+from sweepdepth.synth.optics.planes import make_texture, plane_images
 from sweepdepth.synth.resimulate import (
     Conditions,
     IdealScene,

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from sweepdepth import Calibration
 from sweepdepth.capture.errors import SweepdepthError
-from sweepdepth.synth.frustum import Frustum
-from sweepdepth.synth.meshes import shape_mesh
-from sweepdepth.synth.sampling import SceneConfig, find_assets, sample_scene
-from sweepdepth.synth.scene import Asset, Scene, Shape, Thing
+from sweepdepth.synth.blender.meshes import shape_mesh
+from sweepdepth.synth.scenes.frustum import Frustum
+from sweepdepth.synth.scenes.layouts import SceneConfig, find_assets, sample_scene
+from sweepdepth.synth.scenes.scene import Asset, Scene, Shape, Thing
 
 LENS = """
 camera = { width = 346, height = 260, pixel_pitch_um = 18.5, fx = 648.6, fy = 648.6, cx = 173.0, cy = 130.0 }

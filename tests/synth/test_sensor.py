@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepdepth.capture.events import EVENT_DTYPE, join
-from sweepdepth.synth.presets import PRESETS
-from sweepdepth.synth.sensor import Sensor, advance, advance_numpy, expose_first, finish
-from sweepdepth.synth.sensor_kernel import MAX_PIXELS, TIME_SHIFT, unpack
-from sweepdepth.synth.sensor_twin import unpack_numpy
+from sweepdepth.synth.sensor import Sensor, advance, advance_numpy, expose_first, expose_sequence, finish
+from sweepdepth.synth.sensor.kernel import MAX_PIXELS, TIME_SHIFT, unpack
+from sweepdepth.synth.sensor.presets import PRESETS
+from sweepdepth.synth.sensor.reference import unpack_numpy
 
 IDEAL = Sensor(on_threshold=0.2, off_threshold=0.2, dark_level=1e-9)
 SECOND = 1_000_000
@@ -68,6 +68,17 @@ def test_contrast_is_measured_over_dark_current_and_stray_light():
     # Stray light dims with the light, dark current does not.
     dim = record(sensor, black_to_white, [0, 1000], light=0.1)
     assert len(dim) == math.floor(math.log((0.1 * 1.04 + 0.01) / (0.1 * 0.04 + 0.01)) / 0.2)
+
+
+def test_a_sequence_of_blocks_shows_the_image_at_which_the_lens_turns_once():
+    frames = np.exp(np.random.default_rng(3).uniform(-1, 1, (9, 4, 5))).astype(np.float32)
+    times = np.arange(9) * 1000.0
+    blocks = [(frames[:1], times[:1]), (frames[:5], times[:5]), (frames[4:], times[4:])]
+    expected = record(IDEAL, frames, times, just_reset=False)
+    assert len(expected) > 100
+    np.testing.assert_array_equal(expose_sequence(IDEAL, blocks, seed=1), expected)
+    with pytest.raises(ValueError, match="no images"):
+        expose_sequence(IDEAL, [])
 
 
 def test_thresholds_differ_between_pixels_as_asked():

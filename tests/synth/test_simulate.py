@@ -8,8 +8,8 @@ from scipy.special import j1
 
 from sweepdepth.capture.calibration import Calibration
 from sweepdepth.capture.events import FALLING, RISING
-from sweepdepth.synth.presets import PRESETS
 from sweepdepth.synth.sensor import Sensor
+from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 IDEAL = Sensor(on_threshold=0.1, off_threshold=0.1, dark_level=1e-3)

@@ -10,7 +10,7 @@ from numba import njit, types
 
 from ...errors import RecordingError
 from ...events import EVENT_DTYPE, make_events
-from ..source import NO_TRIGGERS, Chunk, CutShort, Header, Losses, Sink, Source
+from ...sources.chunks import NO_TRIGGERS, Chunk, CutShort, Header, Losses, Sink, Source
 from .clock import CLOCK_32, new_state
 from .clock32 import extend_times
 from .header import TextHeader, read_header

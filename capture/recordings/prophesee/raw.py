@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import RecordingError, one_line
 from ...events import EVENT_DTYPE, TRIGGER_DTYPE
-from ..source import Chunk, CutShort, Header, Losses, Source
+from ...sources.chunks import Chunk, CutShort, Header, Losses, Source
 from . import evt2, evt3, evt21
 from .clock import EVT2_CLOCK, EVT3_CLOCK, LOOKAHEAD_WORDS, Clock, accept_fall, new_state
 from .header import TextHeader, read_header

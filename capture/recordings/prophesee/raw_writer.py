@@ -1,13 +1,13 @@
 """Prophesee RAW files, written in EVT2 with their triggers.
 
-Not EVT3: its clock has 24 bits and overflows every 17 seconds, so that pauses could not be told by other programs.
+Not EVT3: its clock has 24 bits and overflows every 17 seconds, so that other programs could not recognise pauses.
 """
 
 import numpy as np
 from numba import from_dtype, njit, types
 
 from ...events import EVENT_DTYPE, RISING, TRIGGER_DTYPE, join
-from ..source import NO_EVENTS, NO_TRIGGERS, Sink
+from ...sources.chunks import NO_EVENTS, NO_TRIGGERS, Sink
 from .clock import EVT2_CLOCK
 
 _STEP_US = EVT2_CLOCK.step_us

@@ -1,0 +1,161 @@
+"""Files that appear whole or not at all, and what they may not be written over."""
+
+import os
+import platform
+import re
+import time
+from itertools import count
+from pathlib import Path
+
+from .errors import RecordingError
+from .formats.kinds import Kind, kind_of
+
+_ABANDONED_AFTER_S = 86_400.0
+_counter = count()
+_open: set[Path] = set()
+
+
+class PartialFile:
+    """A file under a temporary name beside its target, which it replaces on `commit`.
+
+    The name, `.TARGET.HOST-PID-N.partial.SUFFIX`, identifies its owner: what a killed run left behind is removed by the
+    next one that writes the same target. Folders that are missing on the way to the target are made.
+
+    Args:
+        force: replace a file that is there.
+        kind: what the file will be; one of another kind is not replaced, `force` or not.
+
+    Raises:
+        RecordingError: the target exists and may not be replaced, or its folder cannot be made or written.
+    """
+
+    def __init__(self, target: str | Path, force: bool, kind: Kind | None = None) -> None:
+        self.target = Path(target)
+        refuse_replacing(self.target, force, kind)
+        make_folder(self.target.parent)
+        self.path = self.target.with_name(
+            f".{self.target.name}.{_host()}-{os.getpid()}-{next(_counter)}.partial{self.target.suffix}"
+        )
+        try:
+            _remove_abandoned(self.target)
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except OSError as error:
+            raise RecordingError(f"{self.target}: cannot be written: {error.strerror or error}") from error
+        _open.add(self.path)
+
+    def commit(self) -> None:
+        """Put the file, complete and closed, in its target's place.
+
+        Raises:
+            RecordingError: the system refuses; the file is gone then, too.
+        """
+        try:
+            for path in (self.path, self.path.parent):
+                fd = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            os.replace(self.path, self.target)
+        except OSError as error:
+            raise RecordingError(f"{self.target}: cannot be written: {error.strerror or error}") from error
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the file, if it is still there."""
+        self.path.unlink(missing_ok=True)
+        _open.discard(self.path)
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Make a folder for outputs, and those above it, unless it is there.
+
+    Raises:
+        RecordingError: it cannot be made, or nothing can be written in it.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordingError(f"{folder}: the folder cannot be made: {error.strerror or error}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RecordingError(f"{folder}: nothing can be written in this folder; choose another, or change its rights")
+    return folder
+
+
+def refuse_replacing(target: str | Path, force: bool, kind: Kind | None = None) -> None:
+    """Make sure that a target may be written: that it is free or, with `force`, holds a file of the same kind, or of
+    none that is known.
+
+    Raises:
+        RecordingError: it may not.
+    """
+    target = Path(target)
+    if target.is_dir():
+        raise RecordingError(f"{target}: is a folder; give the name of a file")
+    if not target.exists():
+        return
+    found = None if kind is None else kind_of(target)
+    if found not in (None, kind):
+        raise RecordingError(
+            f"{target}: holds a {found}, and would be replaced by a {kind}; choose another name, or delete it yourself"
+        )
+    if not force:
+        raise RecordingError(f"{target}: exists; give --force to replace it, or another name")
+
+
+def refuse_inputs(target: str | Path, *inputs: str | Path | None) -> None:
+    """Make sure that a target is none of the files that are read, under whatever spelling or link.
+
+    Raises:
+        RecordingError: it is one of them.
+    """
+    for path in inputs:
+        if path is not None and _is_same(Path(target), Path(path)):
+            also = "" if str(target) == str(path) else f" (it is the same file as {path})"
+            raise RecordingError(f"{target}: is read by this command{also}; choose another name to write to")
+
+
+def check_target(target: str | Path, kind: Kind, *inputs: str | Path | None, force: bool) -> None:
+    """Find out whether a file can be written, before the work that fills it; see `PartialFile` and `refuse_inputs`.
+
+    Raises:
+        RecordingError: it cannot.
+    """
+    refuse_inputs(target, *inputs)
+    PartialFile(target, force, kind).discard()
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:  # one of them is not there
+        return False
+
+
+def _remove_abandoned(target: Path) -> None:
+    name = re.compile(rf"\.{re.escape(target.name)}\.(.*)-(\d+)-\d+\.partial{re.escape(target.suffix)}")
+    for path in target.parent.iterdir():
+        match = name.fullmatch(path.name)
+        if match and path not in _open and _is_abandoned(path, match[1], int(match[2])):
+            path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path, host: str, pid: int) -> bool:
+    """Whether its writer is gone: the process ended or, on another machine, a day passed without a write."""
+    if host != _host():
+        return time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _host() -> str:
+    return re.sub(r"[^\w.]", "", platform.node())[:40] or "host"

@@ -1,0 +1,1 @@
+"""Files other than recordings, what a file holds, and turning one kind into another."""

@@ -1,0 +1,173 @@
+"""One depth map in other formats: pictures, images of numbers, point clouds, arrays."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..atomic import PartialFile
+from ..errors import RecordingError
+from ..formats.kinds import Kind
+from ..optics import undistorted
+
+_KINDS: dict[str, Kind] = {
+    ".png": "picture",
+    ".tif": "picture",
+    ".tiff": "picture",
+    ".exr": "picture",
+    ".ply": "point cloud",
+    ".npy": "array",
+}
+STILL_SUFFIXES = tuple(_KINDS)
+SUFFIXES = (".png", ".ply", ".npy")
+"""What the live page offers."""
+
+MOST_MILLIMETRES = 65_535
+
+
+class Pinhole(Protocol):
+    """What points need of a camera: a calibration has it, and so has the header of a frame."""
+
+    @property
+    def fx(self) -> float: ...
+    @property
+    def fy(self) -> float: ...
+    @property
+    def cx(self) -> float: ...  # pixel centres lie at +0.5
+    @property
+    def cy(self) -> float: ...
+    @property
+    def distortion(self) -> tuple[float, ...] | None: ...  # k1, k2, p1, p2, k3
+
+
+def export_depth(
+    path: str | Path,
+    depth: np.ndarray,  # (H, W) metres, NaN where unknown
+    camera: Pinhole,
+    far_diopters: float,
+    near_diopters: float,
+    colour_map: str | None = None,
+    *,
+    millimetres: bool = False,
+) -> None:
+    """Write one depth map; the suffix picks the format.
+
+    PNG is a picture, coloured evenly in diopters, or, with `millimetres`, the depth itself in 16 bits, 0 where it is
+    unknown (as ROS has it, REP 118); TIFF and EXR (channel Z) hold metres in 32-bit floating point, NaN where unknown;
+    PLY is a binary point cloud in metres (x right, y down, z forward, as OpenCV and ROS's optical frames have it) with
+    the colours of the picture; NPY the array itself.
+
+    Args:
+        path: .png, .tif, .tiff, .exr, .ply or .npy.
+        depth: (H, W) metres, NaN where unknown.
+        camera: `fx`, `fy`, `cx`, `cy` in pixels and `distortion`: a `Calibration`'s camera, or that of a frame.
+        far_diopters: 1/m at the far end of the colours.
+        near_diopters: 1/m at the near end of the colours.
+        colour_map: name of a colour map of matplotlib; that of all our pictures unless given.
+        millimetres: write a PNG of 16-bit numbers.
+
+    Raises:
+        RecordingError: the suffix is none of these, the file cannot be written, or what writes it is not installed.
+
+    Examples:
+        >>> from sweepdepth import read_depth_file
+        >>> frames = read_depth_file("depth.h5")
+        >>> sweep = frames.calibration.sweep
+        >>> camera = frames.calibration.camera
+        >>> export_depth("depth.png", frames.depth[0], camera, sweep.far_diopters, sweep.near_diopters)
+    """
+    from ..reporting.figures import DEPTH_COLOURS, depth_image
+
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _KINDS:
+        raise RecordingError(
+            f"{path}: one depth map can be written as {', '.join(STILL_SUFFIXES)}, not as {suffix or 'no suffix'}"
+        )
+    if millimetres and suffix != ".png":
+        raise RecordingError(f"{path}: millimetres are for .png, whose numbers are whole; {suffix} holds metres")
+
+    def fill(partial: Path) -> None:
+        if suffix == ".exr":
+            _write_exr(partial, depth)
+            return
+        with partial.open("wb") as file:
+            if suffix in (".tif", ".tiff"):
+                _image(np.asarray(depth, np.float32)).save(file, format="TIFF")
+            elif suffix == ".npy":
+                np.save(file, depth)
+            elif millimetres:
+                _image(to_millimetres(depth)).save(file, format="PNG")
+            else:
+                colours = depth_image(depth, far_diopters, near_diopters, colour_map or DEPTH_COLOURS)
+                if suffix == ".png":
+                    _image(colours).save(file, format="PNG")
+                else:
+                    file.write(_ply(points(depth, camera), colours[np.isfinite(depth)]))
+
+    write_whole(path, _KINDS[suffix], fill)
+
+
+def write_whole(path: Path, kind: Kind, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a file under another name, and give it its own when it is complete; it replaces one of its kind.
+
+    Raises:
+        RecordingError: it cannot be written.
+    """
+    partial = PartialFile(path, force=True, kind=kind)
+    try:
+        fill(partial.path)
+        partial.commit()
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.discard()
+
+
+def to_millimetres(depth: np.ndarray) -> np.ndarray:
+    """Metres as whole millimetres, same shape, uint16: 0 where unknown, and 65535 where that far or farther."""
+    rounded = np.rint(1000 * np.nan_to_num(np.asarray(depth, np.float64), nan=0.0))
+    return np.clip(rounded, 0, MOST_MILLIMETRES).astype(np.uint16)
+
+
+def points(
+    depth: np.ndarray,  # (H, W) metres along Z, NaN where unknown
+    camera: Pinhole,
+) -> np.ndarray:
+    """(N, 3) float32 points in metres of the known pixels, in row order.
+
+    The ray of pixel (x, y) is ((x + ½ − cx)/fx, (y + ½ − cy)/fy, 1), with the lens's distortion undone.
+    """
+    y, x = np.nonzero(np.isfinite(depth))
+    z = depth[y, x]
+    ray_x, ray_y = undistorted((x + 0.5 - camera.cx) / camera.fx, (y + 0.5 - camera.cy) / camera.fy, camera.distortion)
+    return np.stack((ray_x * z, ray_y * z, z), axis=1).astype(np.float32)
+
+
+def _image(values: np.ndarray) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(values)
+
+
+def _write_exr(path: Path, depth: np.ndarray) -> None:
+    try:
+        import OpenEXR
+    except ModuleNotFoundError as error:
+        raise RecordingError("EXR needs OpenEXR: pip install 'sweepdepth[export]'") from error
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    with OpenEXR.File(header, {"Z": np.ascontiguousarray(depth, np.float32)}) as file:
+        file.write(str(path))
+
+
+def _ply(
+    xyz: np.ndarray,  # (N, 3) float32
+    colours: np.ndarray,  # (N, 4) uint8
+) -> bytes:
+    vertex = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
+    data = np.empty(len(xyz), vertex)
+    data["xyz"], data["rgb"] = xyz, colours[:, :3]
+    names = [f"property float {axis}" for axis in "xyz"] + [f"property uchar {c}" for c in ("red", "green", "blue")]
+    head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(xyz)}", *names, "end_header", ""]
+    return "\n".join(head).encode() + data.tobytes()

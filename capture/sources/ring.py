@@ -1,0 +1,183 @@
+"""A ring of slots in shared memory, and the two ends that pass chunks through it.
+
+One process produces, the other consumes; either may be the worker. The memory is an anonymous file that lives as long
+as somebody has it open, so nothing is left behind however a process ends. Small JSON messages say which slot is full
+and which is free again; nothing is ever unpickled. What must not wait for messages stands in the ring's `vitals`.
+"""
+
+import mmap
+import os
+import time
+from collections import deque
+from collections.abc import Generator
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..events import EVENT_DTYPE, TRIGGER_DTYPE
+from .chunks import Chunk
+
+SLOTS = 8
+LIVE_SLOTS = 32
+"""A camera does not wait: its ring holds 4 million events, the most that the busiest of them makes in a fifth of a
+second. Memory that is never written to is never taken."""
+
+SLOT_EVENTS = 1 << 17
+SLOT_TRIGGERS = 1 << 12
+_EVENT_BYTES = SLOT_EVENTS * EVENT_DTYPE.itemsize
+_SLOT_BYTES = _EVENT_BYTES + SLOT_TRIGGERS * TRIGGER_DTYPE.itemsize
+_VITALS_DTYPE = np.dtype([("alive_ns", "<i8"), ("dropped_events", "<i8"), ("dropped_triggers", "<i8")])
+_VITALS_BYTES = mmap.PAGESIZE
+
+
+class Port(Protocol):
+    """One end of the ring with its control messages. `receive` waits as long as this end is willing to."""
+
+    @property
+    def ring(self) -> "Ring": ...
+
+    def send(self, message: dict[str, Any]) -> None: ...
+
+    def receive(self) -> dict[str, Any]: ...
+
+    def poll(self, timeout_s: float) -> bool:
+        """Whether a message is there to be received, now or within a time."""
+        ...
+
+
+def ring_bytes(slots: int) -> int:
+    """Size of the file of a ring."""
+    return _VITALS_BYTES + slots * _SLOT_BYTES
+
+
+class Ring:
+    """Slots of `SLOT_EVENTS` events and `SLOT_TRIGGERS` triggers, mapped from a file of `ring_bytes(slots)`.
+
+    `vitals` is one record that the producer keeps: `alive_ns`, the host's monotonic clock when it was last seen to
+    work, and how many events and triggers it dropped because no slot was free.
+    """
+
+    def __init__(self, fd: int) -> None:
+        whole = np.frombuffer(mmap.mmap(fd, os.fstat(fd).st_size), np.uint8)
+        self.vitals = whole[: _VITALS_DTYPE.itemsize].view(_VITALS_DTYPE)
+        memory = whole[_VITALS_BYTES:].reshape(-1, _SLOT_BYTES)
+        self.slots = len(memory)
+        self._events = memory[:, :_EVENT_BYTES].view(EVENT_DTYPE)
+        self._triggers = memory[:, _EVENT_BYTES:].view(TRIGGER_DTYPE)
+
+    def events(self, slot: int) -> np.ndarray:
+        """(SLOT_EVENTS,) EVENT_DTYPE, the slot's own memory."""
+        return self._events[slot]
+
+    def triggers(self, slot: int) -> np.ndarray:
+        """(SLOT_TRIGGERS,) TRIGGER_DTYPE, the slot's own memory."""
+        return self._triggers[slot]
+
+
+class Producer:
+    """Packs chunks into slots, and sends a slot when it is full or `flush_s` after its first event came.
+
+    When no slot is free it waits for one; a `live` one never waits: it fills the slot it has, and drops and counts
+    what does not fit.
+    """
+
+    def __init__(self, port: Port, flush_s: float, *, live: bool = False) -> None:
+        self._port = port
+        self._flush_s = flush_s
+        self._live = live
+        self._free = deque(range(port.ring.slots))
+        self._slot: int | None = None
+        self._n_events = self._n_triggers = 0
+        self._complete_us: int | None = None
+        self._since = 0.0
+
+    def put(self, chunk: Chunk) -> None:
+        """Add a chunk of any length; returns once all of it is in the ring, or dropped."""
+        events, triggers = self._fitting(chunk) if self._live else (chunk.events, chunk.triggers)
+        at = trigger_at = 0
+        while at < len(events) or trigger_at < len(triggers):
+            slot = self._claim()
+            # Triggers go first, so that none comes after an event that it precedes.
+            n = min(SLOT_TRIGGERS - self._n_triggers, len(triggers) - trigger_at)
+            _copy(self._port.ring.triggers(slot), self._n_triggers, triggers[trigger_at : trigger_at + n])
+            self._n_triggers += n
+            trigger_at += n
+            if trigger_at == len(triggers):
+                n = min(SLOT_EVENTS - self._n_events, len(events) - at)
+                _copy(self._port.ring.events(slot), self._n_events, events[at : at + n])
+                self._n_events += n
+                at += n
+            if self._n_events == SLOT_EVENTS or self._n_triggers == SLOT_TRIGGERS:
+                self.flush()
+        if chunk.complete_us is not None and (not self._live or self._slot is not None or self._free):
+            self._claim()
+            self._complete_us = chunk.complete_us
+        # With no other slot to go on with, a live one is better filled up.
+        may_flush = self._slot is not None and (not self._live or self._free)
+        if may_flush and time.monotonic() - self._since >= self._flush_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is waiting."""
+        if self._slot is None:
+            return
+        self._port.send(
+            {
+                "slot": self._slot,
+                "events": self._n_events,
+                "triggers": self._n_triggers,
+                "complete_us": self._complete_us,
+                "at_ns": time.monotonic_ns(),
+                "dropped": int(self._port.ring.vitals["dropped_events"][0]),  # up to its end
+            }
+        )
+        self._slot = self._complete_us = None
+        self._n_events = self._n_triggers = 0
+
+    def _fitting(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+        """What of a chunk there is room for: all of it, or its triggers alone, which are few and matter more."""
+        while self._port.poll(0):
+            self._free.append(self._port.receive()["free"])
+        events, triggers = chunk.events, chunk.triggers
+        dropped = self._port.ring.vitals
+        if not self._has_room(len(events), len(triggers)):
+            dropped["dropped_events"] += len(events)
+            events = events[:0]
+        if not self._has_room(0, len(triggers)):
+            dropped["dropped_triggers"] += len(triggers)
+            triggers = triggers[:0]
+        return events, triggers
+
+    def _has_room(self, n_events: int, n_triggers: int) -> bool:
+        full = (self._n_events + n_events) // SLOT_EVENTS + (self._n_triggers + n_triggers) // SLOT_TRIGGERS
+        return full < len(self._free) + (self._slot is not None)
+
+    def _claim(self) -> int:
+        if self._slot is None:
+            while not self._free:
+                self._free.append(self._port.receive()["free"])
+            self._slot = self._free.popleft()
+            self._since = time.monotonic()
+        return self._slot
+
+
+def consume(port: Port) -> Generator[Chunk, None, dict[str, Any] | None]:
+    """Chunks from the other end until it says that there are no more; returns a file's `Losses`, as a dictionary.
+
+    A chunk is the slot's own memory: it goes back to the other end when the next one is asked for.
+    """
+    while "end" not in (message := port.receive()):
+        slot = message["slot"]
+        yield Chunk(
+            port.ring.events(slot)[: message["events"]],
+            port.ring.triggers(slot)[: message["triggers"]],
+            message["complete_us"],
+        )
+        port.send({"free": slot})
+    return message["end"]
+
+
+def _copy(target: np.ndarray, at: int, source: np.ndarray) -> None:
+    """`target[at:at + len(source)] = source`, as 16 plain bytes an item: NumPy takes far longer field by field."""
+    source = np.ascontiguousarray(source, target.dtype)
+    target[at : at + len(source)].view("V16")[:] = source.view("V16")

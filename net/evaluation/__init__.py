@@ -1,0 +1,1 @@
+"""Depth against truth: methods, baselines, how errors are broken down, tables and the report."""

@@ -1,0 +1,34 @@
+"""Holding a recording to its own clock."""
+
+import threading
+import time
+
+from ..capture.events import Batch
+
+
+class Pacer:
+    """Holds a recording to its own clock. `behind_s` is by how much it was late at most.
+
+    Args:
+        speed: times real time; None: as fast as it goes.
+        stopping: ends every wait when it is set.
+    """
+
+    def __init__(self, speed: float | None, stopping: threading.Event) -> None:
+        self._speed = speed
+        self._stopping = stopping
+        self.behind_s = 0.0
+        self._origin: tuple[float, int] | None = None  # host time in s, sensor time in µs
+
+    def wait(self, batch: Batch) -> None:
+        """Return when the batch would have been complete at a live camera, or when the run is stopped."""
+        if self._speed is None:
+            return
+        if self._origin is None:
+            times = [int(part["timestamp"][0]) for part in (batch.events, batch.triggers) if len(part)]
+            self._origin = time.monotonic(), min(times, default=batch.end_us)
+        start, first_us = self._origin
+        due = start + (batch.end_us - first_us) * 1e-6 / self._speed
+        early_s = due - time.monotonic()
+        self.behind_s = max(self.behind_s, -early_s)
+        self._stopping.wait(max(0.0, early_s))

@@ -1,0 +1,117 @@
+"""What a run counts and says of itself: rates, latencies, drops and warnings."""
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..capture.tracking import Tracker
+from .wire.messages import Percentiles, StatusFrame
+
+OUTSIDE_SHARE = 0.25
+"""Events in no sweep that are worth a warning; fewer lie before the first and after the last turning point."""
+
+RECENT_FRAMES = 1000
+"""Frames whose latencies the percentiles of a status are taken from."""
+
+_NATURAL = {"sweeps", "partial_sweeps", "events_outside"}
+"""Counts of a tracker that no warning is needed of: every recording begins and ends somewhere in a sweep."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    n_frames: int
+    n_events: int
+    seconds: float
+    stopped: bool  # by request, before the source ended
+    latency_ms: Mapping[str, Percentiles]
+    drops: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+
+class Telemetry:
+    """The counts of one run. Each is written by one thread only, and may be read by all.
+
+    Args:
+        losses: counts of the source, which are added to the drops whenever these are asked for.
+    """
+
+    def __init__(self, losses: Callable[[], Mapping[str, int]] = dict) -> None:
+        self.n_events = 0
+        self.n_frames = 0
+        self.drops: Counter[str] = Counter()
+        self._losses = losses
+        self._latencies: dict[str, deque[float]] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Rates count from now on."""
+        self._began = time.monotonic()
+        self._before = self._began, 0, 0  # of the last status: host clock, events, frames
+
+    def add_latencies(self, latency_ms: Mapping[str, float]) -> None:
+        """Take in the latencies of one frame, by stage."""
+        for stage, ms in latency_ms.items():
+            self._latencies.setdefault(stage, deque(maxlen=RECENT_FRAMES)).append(ms)
+
+    def status(self, waiting: int, sync_quality: float, warnings: tuple[str, ...], *, end: bool = False) -> StatusFrame:
+        """A status with the rates since the one before; the last has those of the whole run."""
+        since_s, since_events, since_frames = (self._began, 0, 0) if end else self._before
+        now_s, n_events, n_frames = self._before = time.monotonic(), self.n_events, self.n_frames
+        seconds = max(now_s - since_s, 1e-9)
+        return StatusFrame(
+            (n_events - since_events) / seconds,
+            (n_frames - since_frames) / seconds,
+            self._percentiles(),
+            {"stacks": waiting},
+            {**self.drops, **self._losses()},
+            warnings,
+            end,
+            sync_quality=sync_quality,
+        )
+
+    def summary(self, stopped: bool, warnings: tuple[str, ...]) -> Summary:
+        """What the run did until now."""
+        return Summary(
+            self.n_frames,
+            self.n_events,
+            time.monotonic() - self._began,
+            stopped,
+            self._percentiles(),
+            {**self.drops, **self._losses()},
+            warnings,
+        )
+
+    def _percentiles(self) -> dict[str, Percentiles]:
+        return {
+            stage: Percentiles(p50=float(np.percentile(list(values), 50)), p99=float(np.percentile(list(values), 99)))
+            for stage, values in list(self._latencies.items())
+        }
+
+
+def timing_warnings(tracker: Tracker, n_events: int) -> list[str]:
+    """What a tracker had to cope with, a line each.
+
+    Args:
+        n_events: events that came so far.
+    """
+    counts = vars(tracker.counts)
+    lines = [_counted(counts[name], name) for name in counts if counts[name] and name not in _NATURAL]
+    outside = counts["events_outside"]
+    if outside > OUTSIDE_SHARE * n_events:
+        lines.append(f"{100 * outside / n_events:.0f} % of the events lie in no sweep")
+    quality = tracker.quality
+    if math.isfinite(quality) and quality < 0.5:
+        lines.append(f"sweep timing is uncertain (quality {quality:.2f})")
+    return lines
+
+
+def _counted(n: int, name: str) -> str:
+    """A count of `Counts` in words."""
+    words = name.replace("_", " ")
+    return f"{n:,} {words.removesuffix('s') if n == 1 else words}"

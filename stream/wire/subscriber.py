@@ -1,0 +1,290 @@
+"""The receiving end of the wire: an iterator of checked frames."""
+
+import contextlib
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from ...capture.errors import WireError
+from .addresses import check_address
+from .keys import load_key_pair, load_public_key
+from .messages import MAX_ARRAYS, TOPICS, AnyFrame, Buffer, StatusFrame, decode
+from .peers import TCP_KEEPALIVE, bytes_received, hang_up
+
+_OPTIONS = {
+    zmq.LINGER: 0,
+    zmq.RECONNECT_IVL: 100,
+    zmq.RECONNECT_IVL_MAX: 2_000,
+    zmq.HANDSHAKE_IVL: 5_000,
+    # Not libzmq's heartbeats: libzmq 4.3 aborts when the connection breaks while our queue is full and they are on.
+    **TCP_KEEPALIVE,
+}
+_TROUBLES = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the publisher does not know our key",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what answers there is no publisher, or only one side has keys",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "what answers there hangs up: no publisher, or not with these keys",
+}
+_EVENTS = (
+    *_TROUBLES,
+    zmq.EVENT_CONNECTED,
+    zmq.EVENT_HANDSHAKE_SUCCEEDED,
+    zmq.EVENT_DISCONNECTED,
+    zmq.EVENT_CONNECT_RETRIED,
+)
+_GIVEN_UP_S = 1.0
+_LOOK_S = 0.1  # how often it is looked whether to stop
+
+UNFINISHED_S, UNFINISHED_BYTES = 5.0, 65_536
+"""A message of which so much has come, and whose end has not for so long, is given up. libzmq keeps the parts of a
+message until its last one comes, however many there are, and no high-water mark counts them. One that is larger than
+two of the largest arrays is given up at once."""
+
+_PAST_STREAMS = 64
+
+
+class Subscriber:
+    """Receives the frames of a publisher; iterate over it. A context manager.
+
+    It connects as soon as there is a publisher, and again whenever the connection breaks, while it is being read.
+    Messages that do not follow the wire format are counted and skipped. For use by one thread.
+
+        with Subscriber("tcp://127.0.0.1:5560") as frames:
+            for frame in frames:
+                print(frame)
+
+    Attributes:
+        address: what it connects to.
+        lost: messages missed so far, in all topics asked for; each frame's own `lost` says how many before it.
+        rejected: messages that did not follow the wire format.
+        last_rejection: what was wrong with the last of them.
+        streams: number of streams seen; a publisher that restarts begins a new one, with new `stream` and `seq`.
+        ended: whether the newest stream has said that it is over.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        topics: Sequence[str] = ("depth", "status"),
+        keys: str | Path | None = None,
+        server_key: str | Path | None = None,
+        receive_hwm: int = 8,
+        max_message_bytes: int = 64 << 20,
+        timeout: float | None = None,
+        follow: bool = False,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Connect to a publisher.
+
+        Iterating yields `DepthFrame`, `StatusFrame` and `StackFrame` as they come, and stops at the end of the stream.
+        It raises `WireError` after `timeout` seconds of silence.
+
+        Args:
+            address: `tcp://HOST:PORT` or `ipc://PATH`.
+            topics: of "depth", "status" and "stack".
+            keys: our `.key_secret` file, whose `.key` the publisher knows; where the publisher has keys.
+            server_key: the publisher's `.key` file; goes with `keys`.
+            receive_hwm: messages that may wait when this side is slow; those that come then are lost.
+            max_message_bytes: largest array that is accepted.
+            timeout: seconds of silence after which iterating fails; None waits for ever.
+            follow: go on to the publisher's next stream when one ends.
+            stop: ends the iteration at once when it is set.
+
+        Raises:
+            WireError: address, topic or keys are unusable.
+        """
+        check_address(address)
+        for topic in topics:
+            if topic not in TOPICS:
+                raise WireError(f"topic {topic!r}: is unknown; expected {', '.join(TOPICS)}")
+        if (keys is None) != (server_key is None):
+            raise WireError(f"{address}: keys and server_key go together; give our key file and the publisher's .key")
+        pair = None if keys is None else load_key_pair(keys)
+        server = None if server_key is None else load_public_key(server_key)
+
+        self.address = address
+        self.lost = 0
+        self.rejected = 0
+        self.last_rejection = ""
+        self.streams = 0
+        self.ended = False
+        self._topics = frozenset(topics)
+        self._most_unfinished_bytes = 2 * max_message_bytes + UNFINISHED_BYTES
+        self._timeout = timeout
+        self._follow = follow
+        self._stop = stop or threading.Event()
+        self._longest_poll_s = _GIVEN_UP_S / 4 if stop is None else _LOOK_S
+        self._stream: UUID | None = None
+        self._next_seq: dict[str, int] = {}
+        self._past_streams: deque[UUID] = deque(maxlen=_PAST_STREAMS)
+
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._monitor = self._context.socket(zmq.PAIR)
+        self._trouble = ""
+        self._dropped_at: float | None = None  # when the connection broke, until libzmq tries again
+        self._descriptor: int | None = None  # of the connection, as libzmq has it
+        self._whole_bytes = 0  # had come on it when the last whole message was taken
+        self._unfinished_since: float | None = None
+        try:
+            for option, value in _OPTIONS.items():
+                self._socket.setsockopt(option, value)
+            self._socket.setsockopt(zmq.RCVHWM, receive_hwm)
+            self._socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
+            self._socket.setsockopt(zmq.IPV6, int("[" in address))
+            if pair is not None and server is not None:
+                self._socket.setsockopt(zmq.CURVE_SERVERKEY, server)
+                self._socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
+                self._socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+            self._socket.monitor("inproc://monitor", sum(_EVENTS))
+            self._monitor.setsockopt(zmq.RCVHWM, 0)  # else libzmq would wait for us to read it
+            self._monitor.connect("inproc://monitor")
+            # The end of a stream is said in its status, so that is listened to in any case.
+            for topic in self._topics | {StatusFrame.topic}:
+                self._socket.subscribe(topic)
+            self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise WireError(f"{address}: cannot be connected to: {str(error).lower()}") from error
+
+    def __repr__(self) -> str:
+        return f"Subscriber({self.address!r}, {', '.join(sorted(self._topics))}, {self.lost} lost)"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[AnyFrame]:
+        while (self._follow or not self.ended) and not self._stop.is_set():
+            frame = self.receive(self._timeout)
+            if frame is not None:
+                yield frame
+            elif (self._follow or not self.ended) and not self._stop.is_set():
+                why = self._trouble or "is it published there?"
+                if self.rejected:
+                    why = f"{self.rejected} bad messages, the last one: {self.last_rejection}"
+                raise WireError(f"{self.address}: nothing came for {self._timeout:g} s; {why}")
+
+    def receive(self, timeout: float | None = None) -> AnyFrame | None:
+        """The next frame.
+
+        Args:
+            timeout: seconds to wait; None waits for ever.
+
+        Returns:
+            The frame. None when `timeout` passes before one comes, when the stream ends and `status` is not among the
+            topics, or when `stop` is set.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            self._check_connection()
+            left_s = deadline - time.monotonic()
+            if not self._socket.poll(round(1e3 * max(0.0, min(left_s, self._longest_poll_s)))):
+                self._check_unfinished()
+            else:
+                frame = self._checked(self._parts())
+                if frame is not None and frame.topic in self._topics:
+                    return frame
+                if frame is not None and self.ended and not self._follow:
+                    return None
+            if time.monotonic() >= deadline or self._stop.is_set():
+                return None
+
+    @property
+    def trouble(self) -> str:
+        """Why the last try to connect failed, if it did, in words."""
+        return self._trouble
+
+    def close(self) -> None:
+        """Disconnect; what was not received yet is gone."""
+        self._socket.disable_monitor()
+        self._monitor.close()
+        self._socket.close()
+        self._context.term()
+
+    def _check_connection(self) -> None:
+        """Connect anew where libzmq would not: when it did not understand the publisher, or its keys were refused."""
+        with contextlib.suppress(zmq.Again):
+            while True:
+                message = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
+                event = zmq.Event(message["event"])
+                if event in (zmq.EVENT_CONNECTED, zmq.EVENT_DISCONNECTED):
+                    self._descriptor = int(message["value"]) if event == zmq.EVENT_CONNECTED else None
+                    self._whole_bytes, self._unfinished_since = 0, None
+                if event in _TROUBLES or event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                    self._trouble = _TROUBLES.get(event, "")
+                self._dropped_at = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None
+        if self._dropped_at is not None and time.monotonic() - self._dropped_at > _GIVEN_UP_S:
+            self._dropped_at = None
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.disconnect(self.address)
+            self._socket.connect(self.address)
+
+    def _check_unfinished(self) -> None:
+        """Hang up on a message that does not end; called when there is no whole one."""
+        if self._descriptor is None:
+            return
+        n_bytes = bytes_received(self._descriptor) - self._whole_bytes
+        if n_bytes < UNFINISHED_BYTES:
+            self._unfinished_since = None
+            return
+        if self._unfinished_since is None:
+            self._unfinished_since = time.monotonic()
+        lasted_s = time.monotonic() - self._unfinished_since
+        if lasted_s > UNFINISHED_S or n_bytes > self._most_unfinished_bytes:
+            hang_up(self._descriptor)
+            self._descriptor = None
+            self.rejected += 1
+            self.last_rejection = f"message: has not ended after {n_bytes:,} bytes and {lasted_s:.0f} s; hung up"
+
+    def _parts(self) -> list[Buffer]:
+        """One whole message; of one with too many parts only so many that it is refused."""
+        parts: list[Buffer] = []
+        more = True
+        while more:
+            part = self._socket.recv(copy=False)
+            more = part.more
+            if len(parts) < 3 + MAX_ARRAYS:
+                parts.append(part.buffer)
+        if self._descriptor is not None:
+            self._whole_bytes, self._unfinished_since = bytes_received(self._descriptor), None
+        return parts
+
+    def _checked(self, parts: list[Buffer]) -> AnyFrame | None:
+        """The message as a frame that knows what was lost before it, or None when it is to be skipped."""
+        try:
+            frame = decode(parts)
+            if frame.stream == self._stream and frame.seq < self._next_seq.get(frame.topic, 0):
+                raise WireError(f"{frame.topic} message: seq {frame.seq} came after {self._next_seq[frame.topic] - 1}")
+            if frame.stream in self._past_streams:
+                raise WireError(f"{frame.topic} message: is of stream {frame.stream}, which another one has followed")
+        except WireError as error:
+            self.rejected += 1
+            self.last_rejection = str(error)
+            return None
+        if frame.stream != self._stream:
+            if self._stream is not None:
+                self._past_streams.append(self._stream)
+            self._stream = frame.stream
+            self._next_seq.clear()
+            self.streams += 1
+            self.ended = False
+        lost = frame.seq - self._next_seq.get(frame.topic, frame.seq)
+        self._next_seq[frame.topic] = frame.seq + 1
+        if frame.topic in self._topics:
+            self.lost += lost
+        self.ended = self.ended or (isinstance(frame, StatusFrame) and frame.end)
+        return replace(frame, lost=lost)

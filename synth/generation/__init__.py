@@ -1,0 +1,1 @@
+"""Datasets: their configuration, the parameters drawn for each scene, and the generation job."""

@@ -1,0 +1,229 @@
+"""What a dataset is made of: the generation configuration. `draws` samples one scene's parameters from it.
+
+A configuration is a TOML file; every key has a default. Numbers with two values are ranges: each scene draws its own
+value from them.
+
+    sweeps = 4
+    variants = 1
+
+    [camera]
+    width = 346
+    height = 260
+    pixel_pitch_um = 18.5
+
+    [lens]
+    focal_length_mm = [8, 16]
+    f_number = [1.2, 2.0]
+
+    [sensor]
+    preset = "davis346"
+    on_threshold = [0.1, 0.2]
+"""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ...capture.calibration import Waveform
+from ...capture.errors import SweepdepthError
+from ..optics.render_settings import RenderSettings
+from ..scenes.layouts import SceneConfig
+from ..sensor.presets import PRESETS
+from ..simulate import DEFAULT_BLUR_STEP_PX
+
+
+class ConfigError(SweepdepthError):
+    """A generation configuration that is missing, unreadable or impossible."""
+
+
+def _as_pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Range = Annotated[tuple[Finite, Finite], BeforeValidator(_as_pair)]
+"""A value, or [lowest, highest]."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name, value in self:
+            if isinstance(value, tuple) and value[1] < value[0]:
+                raise ValueError(f"{name}: the range {list(value)} must go from the lowest value to the highest")
+        return self
+
+
+class Window(_Section):
+    """A part of the sensor."""
+
+    width: Annotated[int, Field(ge=16)]
+    height: Annotated[int, Field(ge=16)]
+
+
+class CameraRange(_Section):
+    """The sensor's size; fx follows from the focal length and the pitch."""
+
+    width: Annotated[int, Field(ge=16, le=4096)] = 346
+    height: Annotated[int, Field(ge=16, le=4096)] = 260
+    pixel_pitch_um: Range = (9.0, 18.5)
+    window: Window | None = None
+    """What is rendered of it, elsewhere in each scene; None: all. Small frames that hold what large ones do, wherever:
+    surfaces larger than the frame, and motion by breathing far from the middle."""
+
+    @model_validator(mode="after")
+    def _window_within(self) -> Self:
+        if self.window is not None and (self.window.width > self.width or self.window.height > self.height):
+            raise ValueError(
+                f"window: {self.window.width}×{self.window.height} must lie within {self.width}×{self.height}"
+            )
+        return self
+
+
+class LensRange(_Section):
+    """Lenses; those whose greatest blur over the sweep is out of `blur_px` are drawn again."""
+
+    focal_length_mm: Range = (6.0, 16.0)
+    f_number: Range = (1.2, 4.0)
+    blur_px: Range = (3.0, 30.0)
+
+
+class SweepRange(_Section):
+    """How the focus moves. Frequencies are drawn evenly in their logarithm."""
+
+    waveform: Waveform = "triangle"
+    frequency_hz: Range = (1.0, 5.0)
+    far_diopters: Range = (0.2, 0.8)
+    range_diopters: Range = (1.0, 3.0)
+    breathing_per_diopter: Range = (-0.012, 0.012)
+    breathing_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The part of lenses that breathe at all; where many do, image motion drowns the focus (docs/training.md)."""
+    delay_us: Range = (0.0, 0.0)
+
+
+class SensorRange(_Section):
+    """Sensors: a preset, or without one anything that is sold; each key given here comes instead.
+
+    Times, rates and the dark level are drawn evenly in their logarithm; 0 is only possible alone.
+    """
+
+    preset: str | None = None
+    on_threshold: Range | None = None
+    off_threshold: Range | None = None
+    threshold_sigma: Range | None = None
+    dark_level: Range | None = None
+    stray_light: Range | None = None
+    bandwidth_hz: Range | None = None
+    refractory_us: Range | None = None
+    leak_hz: Range | None = None
+    shot_noise_hz: Range | None = None
+    hot_fraction: Range | None = None
+    hot_hz: Range | None = None
+    delay_us: Range | None = None
+    resolution_us: Range | None = None
+
+    @model_validator(mode="after")
+    def _known_preset(self) -> Self:
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(f"preset: there is no sensor {self.preset!r}; there are {', '.join(PRESETS)}")
+        return self
+
+
+class LightRange(_Section):
+    """Illumination of the scene in lux, drawn evenly in its logarithm; white is then that of a white sheet in it."""
+
+    illuminance_lux: Range = (100.0, 2000.0)
+
+
+class IntensityRange(_Section):
+    """A conventional camera behind the same lens."""
+
+    frames: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Images of the first sweep that go into `focal_stack`; 0: none."""
+    noise: bool = True
+    """Whether they are a real camera's; otherwise ideal images of instants, from which `train` simulates anew."""
+    aperture_pair: bool = False
+    """Whether four images for coupled optical differentiation are made."""
+
+
+class GenerationConfig(_Section):
+    """Everything that a scene depends on besides the seed and its number."""
+
+    sweeps: Annotated[int, Field(ge=1, le=1000)] = 4
+    variants: Annotated[int, Field(ge=1, le=100)] = 1
+    """Recordings of each scene, with their own light and sensor: scene_000042.h5, scene_000042_v1.h5, …"""
+    render: Literal["lightfield", "dof", "patches"] = "lightfield"
+    """Blender's light field or its own depth of field, or patch scenes, which need no Blender."""
+    blur_step_px: Annotated[float, Field(gt=0, le=10)] = DEFAULT_BLUR_STEP_PX
+    camera: CameraRange = CameraRange()
+    lens: LensRange = LensRange()
+    sweep: SweepRange = SweepRange()
+    sensor: SensorRange = SensorRange()
+    light: LightRange = LightRange()
+    intensity: IntensityRange = IntensityRange()
+    scene: SceneConfig = SceneConfig()
+    rendering: RenderSettings = RenderSettings()
+
+    @model_validator(mode="after")
+    def _stops_down(self) -> Self:
+        if self.intensity.aperture_pair and self.render == "dof":
+            raise ValueError(
+                'intensity.aperture_pair: other apertures come from a light field; set render = "lightfield"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _draws_models(self) -> Self:
+        if self.render == "patches" and (self.scene.blend is not None or self.scene.assets):
+            key = "blend" if self.scene.blend is not None else "assets"
+            raise ValueError(f'scene.{key}: patch scenes have no models; set render = "lightfield", or leave it out')
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path, **overrides: Any) -> Self:
+        """Read and check a configuration file; `overrides` replace its keys, `scene={"blend": …}` those in a section.
+
+        Raises:
+            ConfigError: missing, unreadable or wrong; the message names file, key, value and what was expected.
+        """
+        path = Path(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+        for key, value in overrides.items():
+            values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
+        return cls.parse(values, name=str(path))
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], name: str = "configuration") -> Self:
+        """Check values as a configuration file has them; `name` is what errors call it."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            key = ".".join(map(str, fault["loc"])) or "configuration"
+            message = fault["msg"].removeprefix("Value error, ")
+            what = f"{key}: {message}" if fault["type"] == "value_error" else f"{key} ({fault['input']!r}): {message}"
+            raise ConfigError(f"{name}: {what}") from error
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All values that scenes depend on, as JSON has them, and the content of the user's files."""
+        files = [*self.scene.assets, *([] if self.scene.blend is None else [self.scene.blend])]
+        values = self.model_dump(mode="json", exclude={"rendering": {"threads"}})
+        return values | {"sha256": {str(path): _digest(path) for path in files}}
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error

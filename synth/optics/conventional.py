@@ -1,0 +1,111 @@
+"""A conventional camera behind the same lens: what it would have seen during the same sweep.
+
+The pixel grid is the event camera's. Each photosite is one of a Sony IMX250, a common machine vision sensor: 10 500
+electrons full, 2.3 electrons of read noise, quantum efficiency 0.6 (published EMVA 1288 measurements, rounded). A
+Lambertian white surface under E lux lights the chip with E / (4 N²) lux, and one lux at 555 nm is 4.09·10¹⁵ photons a
+second and square metre (683 lm/W). The exposure fills the wells with white, or lasts as long as there is time.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ...capture.calibration import Calibration
+from ...capture.files.dataset import AperturePair
+
+FULL_WELL_ELECTRONS = 10_500.0
+READ_NOISE_ELECTRONS = 2.3
+QUANTUM_EFFICIENCY = 0.6
+PHOTONS_PER_LUX = 4.09e15  # 1/(s m²)
+
+_COUPLED_BLUR_PX = 1.0  # difference of blur between the two images of a pair in focus
+_COUPLED_APERTURES = (1.0, 0.8)  # of the lens's diameter
+_SAMPLES = 64  # instants that one exposure is averaged over
+
+
+def white_electrons(calibration: Calibration, illuminance_lux: float, time_us: float) -> tuple[float, float]:
+    """Electrons that white makes in a pixel in the time there is, and the exposure in µs."""
+    chip_lux = illuminance_lux / (4 * calibration.lens.f_number**2)
+    area_m2 = (calibration.camera.pixel_pitch_um * 1e-6) ** 2
+    per_us = QUANTUM_EFFICIENCY * PHOTONS_PER_LUX * chip_lux * area_m2 * 1e-6
+    exposure = min(time_us, FULL_WELL_ELECTRONS / per_us)
+    return per_us * exposure, exposure
+
+
+def photograph(
+    radiance: np.ndarray,  # (…) linear, mean over the exposure
+    electrons: float,  # that radiance 1 makes
+    random: np.random.Generator,
+) -> np.ndarray:  # (…) float32, linear radiance
+    """Photon noise, read noise and saturation."""
+    counted = random.poisson(radiance * electrons) + random.normal(0, READ_NOISE_ELECTRONS, radiance.shape)
+    return (np.minimum(counted, FULL_WELL_ELECTRONS) / electrons).astype(np.float32)
+
+
+def photograph_sweep(
+    stack: np.ndarray,  # (S + 1, H, W) linear radiance, even in time, far to near
+    calibration: Calibration,
+    illuminance_lux: float,
+    count: int,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`count` frames of one far→near sweep, (count, H, W) float32, and their focus in 1/m at mid-exposure, (count,).
+
+    Frames follow each other without a gap; the focus moves on during each exposure.
+    """
+    frame_us = calibration.sweep.duration_us / count
+    electrons, exposure_us = white_electrons(calibration, illuminance_lux, frame_us)
+    middles = (np.arange(count) + 0.5) / count
+    open_for = exposure_us / calibration.sweep.duration_us
+    images = []
+    for middle in middles:
+        instants = middle + open_for * ((np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5)
+        at = np.clip(instants, 0, 1) * (len(stack) - 1)
+        low = np.minimum(at.astype(int), len(stack) - 2)
+        weights = np.bincount(low, 1 - (at - low), len(stack)) + np.bincount(low + 1, at - low, len(stack))
+        used = np.flatnonzero(weights)
+        mean = np.tensordot(weights[used] / _SAMPLES, stack[used], axes=1)
+        images.append(photograph(mean, electrons, random))
+    return np.array(images), calibration.focus_at(middles)
+
+
+def sample_sweep(
+    stack: np.ndarray,  # (S + 1, H, W) linear radiance, even in time, far to near
+    calibration: Calibration,
+    count: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What an ideal camera sees, without noise or motion: `count` instants of one far→near sweep, ends included.
+
+    Images (count, H, W) float32 and their focus in 1/m (count,). From them the sweep can be simulated again.
+    """
+    instants = np.linspace(0, 1, count)
+    at = instants * (len(stack) - 1)
+    low = np.minimum(at.astype(int), len(stack) - 2)
+    share = (at - low).astype(np.float32)[:, None, None]
+    return stack[low] * (1 - share) + stack[low + 1] * share, calibration.focus_at(instants)
+
+
+def photograph_coupled(
+    image_at: Callable[[float, float], np.ndarray],  # (focus in 1/m, aperture scale) → (H, W) linear radiance
+    calibration: Calibration,
+    illuminance_lux: float,
+    random: np.random.Generator,
+) -> AperturePair:
+    """Four images about the middle of the sweep: focus nearer and farther, then aperture larger and smaller.
+
+    The images in focus differ by one pixel of blur, both at the mean of the two apertures; each is exposed for at most
+    a quarter of a sweep. A smaller aperture lets less light in, and its image has more noise.
+    """
+    sweep = calibration.sweep
+    large, small = _COUPLED_APERTURES
+    mean = (large + small) / 2
+    middle = (sweep.far_diopters + sweep.near_diopters) / 2
+    half = _COUPLED_BLUR_PX / 2 / (calibration.camera.fx * calibration.lens.aperture_m * mean)
+    diopters = np.array([middle + half, middle - half, middle, middle])
+    scales = np.array([mean, mean, large, small])
+    electrons, _ = white_electrons(calibration, illuminance_lux, sweep.duration_us / 4)
+    images = [
+        photograph(image_at(float(focus), float(scale)), electrons * scale**2, random)
+        for focus, scale in zip(diopters, scales, strict=True)
+    ]
+    return AperturePair(np.array(images), diopters, scales)

@@ -1,0 +1,1 @@
+"""What is in a scene, and how scenes are sampled."""
