@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .help import STREAM
 from .interruption import until_interrupted
 from .options import (
     ClientsOption,
@@ -62,7 +63,9 @@ def replay(
     publish: PublishOption = None,
     keys: KeysOption = None,
     clients: ClientsOption = None,
-    wait_subscribers: Annotated[int, typer.Option(min=0, help="Start when this many subscribers are there.")] = 0,
+    wait_subscribers: Annotated[
+        int, typer.Option(min=0, rich_help_panel=STREAM, help="Start when this many subscribers are there.")
+    ] = 0,
     speed: Annotated[str, typer.Option("--speed", help="max, or times real time: 1 is as recorded.")] = "max",
     estimator: EstimatorOption = None,
     weights: WeightsOption = None,

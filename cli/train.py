@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .extras import require
 from .interruption import until_interrupted
 from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, progress_bar, say
@@ -119,12 +120,7 @@ def train(
     debug: DebugOption = False,
 ) -> None:
     """Train a network on labelled sweeps. Ctrl-C and SIGTERM save the run at the very step; --resume goes on."""
-    from importlib.util import find_spec
-
-    from ..capture.errors import SweepdepthError
-
-    if find_spec("torch") is None or find_spec("lightning") is None:
-        raise SweepdepthError("training needs torch and lightning: pip install 'sweepdepth[train]'")
+    require("train", "torch", "lightning", "safetensors", "tensorboard")
     from ..capture.recordings.atomic import make_folder
     from ..net.architecture import PRESETS
     from ..net.training import TrainingConfig, TrainingStopped, train

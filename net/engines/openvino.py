@@ -21,6 +21,7 @@ import openvino  # noqa: E402
 
 from ..architecture import EvidenceConfig  # noqa: E402
 from ..weights import WeightsFile, load_network, read_parameters  # noqa: E402
+from . import EngineError  # noqa: E402
 
 _KEPT = 64  # exports in the cache, each as large as the weights
 
@@ -47,7 +48,12 @@ def make_model(core: openvino.Core, file: WeightsFile, height: int, width: int) 
 
     Raises:
         WeightsError: the parameters are damaged or do not fit the configuration.
+        EngineError: torch is needed, and not installed.
     """
+    if file.size is not None:
+        from .exported import read_graph
+
+        return read_graph(file.path)
     if isinstance(file.config, EvidenceConfig):
         from .evidence_graph import build_graph
 
@@ -56,8 +62,12 @@ def make_model(core: openvino.Core, file: WeightsFile, height: int, width: int) 
 
 
 def _export(file: WeightsFile, height: int, width: int) -> openvino.Model:
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"{file.path}: U-Nets need torch where they first run: pip install 'sweepdepth[train]'"
+        ) from error
     example = torch.zeros(1, file.config.representation.channels, height, width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: the shape is meant to be fixed
