@@ -24,6 +24,20 @@ class Estimate:
         """(H, W) float32, metres along Z, NaN where unknown."""
         return to_metres(self.diopters)
 
+    def __repr__(self) -> str:
+        height, width = self.diopters.shape
+        known = np.isfinite(self.diopters)
+        middle = f", median {1 / np.median(self.diopters[known]):.3g} m" if known.any() else ""
+        return f"Estimate({width}×{height}, {100 * known.mean():.0f} % known{middle}, quality {self.quality:.2f})"
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show: depth and its deviation, in the colours of what was found."""
+        from ..capture.pictures import estimate_figure, figure_png
+
+        known = self.diopters[np.isfinite(self.diopters)]
+        far, near = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        return figure_png(estimate_figure(self.depth, self.std, far, max(near, far + 1e-3)))
+
 
 class Estimator(Protocol):
     """Turns the stack of one sweep into depth; `bins` and `polarity` say which stack it wants."""
