@@ -1,12 +1,12 @@
 """The reference of the command line is what the commands say of themselves, and fits a terminal of 80 columns."""
 
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
-from commands import PAGE, commands, help_of, reference
+_writer = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "commands.py"))
+PAGE, commands, help_of, reference = (_writer[name] for name in ("PAGE", "commands", "help_of", "reference"))
 
 
 def test_the_page_is_what_help_prints():

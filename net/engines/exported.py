@@ -94,7 +94,7 @@ def _write_onnx(file: WeightsFile, out: Path, width: int, height: int, about: st
 
 
 def _as_onnx(file: WeightsFile, width: int, height: int, about: str) -> bytes:
-    import onnx
+    import onnx  # pyright: ignore[reportMissingImports]
     import torch
 
     from .openvino import make_model, openvino

@@ -19,7 +19,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgu
 
 import openvino  # noqa: E402
 
-from ..architecture import EvidenceConfig  # noqa: E402
+from ..architecture import EvidenceConfig, UNetConfig  # noqa: E402
 from ..weights import WeightsFile, load_network, read_parameters  # noqa: E402
 from . import EngineError  # noqa: E402
 
@@ -68,6 +68,7 @@ def _export(file: WeightsFile, height: int, width: int) -> openvino.Model:
         raise EngineError(
             f"{file.path}: U-Nets need torch where they first run: pip install 'sweepdepth[train]'"
         ) from error
+    assert isinstance(file.config, UNetConfig)
     example = torch.zeros(1, file.config.representation.channels, height, width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: the shape is meant to be fixed

@@ -333,10 +333,10 @@ def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, floa
     if not module.config.network.probabilistic:
         return metrics, {"constant": rmse}
     deviation = np.concatenate(stated)
-    found: dict[str, Any] = {"scale": float(np.quantile(error / deviation, NORMAL_SHARE))}
+    calibrated: dict[str, Any] = {"scale": float(np.quantile(error / deviation, NORMAL_SHARE))}
     if isinstance(module.config.network, EvidenceConfig):
-        found["knots"] = calibration_knots(error, deviation)
-    return metrics, found
+        calibrated["knots"] = calibration_knots(error, deviation)
+    return metrics, calibrated
 
 
 def calibration_knots(error: np.ndarray, stated: np.ndarray) -> tuple[list[float], list[float]]:

@@ -48,6 +48,7 @@ def test_a_stack_prints_in_a_line_and_shows_itself(sweep, textured_planes, calib
 def test_recordings_scenes_and_estimates_print_in_a_line_and_show_themselves(tmp_path):
     with open_recording(recording_path()) as recording:
         events, _ = recording.read()
+        assert recording.calibration is not None
         sweep = find_sweeps(recording, recording.calibration)[0]
         assert re.fullmatch(
             r"Recording\(demo_recording\.h5, HDF5.*, \d+×\d+, .* events in .* s, calibrated\)", repr(recording)
