@@ -142,16 +142,13 @@ def _each_once(methods: "list[Method]") -> "list[Method]":
 
 
 def _network(path: Path | None, label: str | None = None) -> "Method":
-    from ..capture.errors import SweepdepthError
+    from ..net.engines import require_engine
     from ..net.methods import as_method
+    from ..net.network import load_network
 
-    try:
-        from ..net.network import load_network
-    except ModuleNotFoundError as error:
-        raise SweepdepthError(
-            f"the network needs the module {error.name}, which is not installed; use --estimator polarity"
-        ) from error
-    return as_method(load_network(path), label)
+    network = load_network(path)
+    require_engine()
+    return as_method(network, label)
 
 
 def _print(found: "list[Table]") -> None:

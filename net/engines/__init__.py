@@ -31,6 +31,16 @@ def installed() -> bool:
     return find_spec("safetensors") is not None and _any("openvino", "torch")
 
 
+def require_engine() -> None:
+    """Find out whether a network can be run, before anything else is done.
+
+    Raises:
+        EngineError: it cannot.
+    """
+    if not installed():
+        raise EngineError("the network needs OpenVINO (or torch) and safetensors: pip install 'sweepdepth[openvino]'")
+
+
 def make_engine(file: WeightsFile, height: int, width: int, name: str = "auto") -> Engine:
     """Compile a network for frames of a size. "auto": torch on a GPU, else OpenVINO, else torch on the CPU; OpenVINO
     for exported networks.
@@ -43,8 +53,7 @@ def make_engine(file: WeightsFile, height: int, width: int, name: str = "auto") 
         raise EngineError(f"engine {name!r} is unknown; choose one of {', '.join(NAMES)}")
     if file.size is not None:
         return _exported(file, height, width, name)
-    if not installed():
-        raise EngineError("the network needs OpenVINO (or torch) and safetensors: pip install 'sweepdepth[openvino]'")
+    require_engine()
     if name != "auto" and find_spec(name) is None:
         extra = "openvino" if name == "openvino" else "train"
         raise EngineError(f"engine {name!r} is not installed: pip install 'sweepdepth[{extra}]'")
