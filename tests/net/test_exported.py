@@ -41,7 +41,8 @@ def stack(sweep, textured_planes, calibration):
     return EventFocalStack.build(events, sweep, make_estimator("net").bins, make_estimator("net").polarity)
 
 
-@pytest.mark.parametrize("name,tolerance", [("robot_openvino", 1e-6), ("robot.onnx", 0.02)])
+# The same graph gives the same numbers; another one of the same network rounds elsewhere, to 8 bits in bfloat16.
+@pytest.mark.parametrize("name,tolerance", [("robot_openvino", 1e-6), ("robot.onnx", 0.06)])
 def test_an_exported_network_gives_the_same_depth_and_deviation(weights, stack, tmp_path, name, tolerance):
     if name.endswith("onnx"):
         pytest.importorskip("onnx")
@@ -50,6 +51,7 @@ def test_an_exported_network_gives_the_same_depth_and_deviation(weights, stack, 
     expected, got = make_estimator(weights=weights)(stack), make_estimator(weights=out)(stack)
     np.testing.assert_allclose(got.diopters, expected.diopters, atol=tolerance)
     np.testing.assert_allclose(got.std, expected.std, atol=tolerance)
+    assert np.abs(got.diopters - expected.diopters).mean() <= tolerance / 10
     assert expected.diopters.std() > 0.05
     file = open_weights(out)
     assert (file.temperature, file.deviation, file.facts) == (1.7, (1.5, 0.29), FACTS)
