@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .extras import require
 from .interruption import until_interrupted
 from .options import DebugOption, JsonOption
 from .output import print_json, print_tables, progress_bar
@@ -22,6 +23,8 @@ def demo(
     debug: DebugOption = False,
 ) -> None:
     """Run the bundled recording through the whole runtime, events in, depth out, and compare with the truth."""
+    if live:
+        require("view", "viser")
     from ..stream.demo import recording_path, run_demo
 
     if live:

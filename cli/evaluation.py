@@ -35,13 +35,14 @@ class EstimatorName(StrEnum):
 def evaluate(
     data: Annotated[Path, typer.Option("--data", help="A dataset, a folder of recordings with depth, or one file.")],
     weights: Annotated[
-        list[Path] | None, typer.Option("--weights", help="Weights of a network; may be given several times.")
+        list[Path] | None,
+        typer.Option("--weights", metavar="FILE|NAME", help="Weights of a network; may be given several times."),
     ] = None,
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Polarity reversal, depth from focus, coupled, and a constant, too.")
     ] = False,
     estimator: Annotated[
-        EstimatorName | None, typer.Option(help="How events become depth; net if it is there.")
+        EstimatorName | None, typer.Option(help="How events become depth, beside --weights; net if it is there.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for evaluation.json and evaluation.html.")] = None,
     limit: Annotated[
@@ -106,19 +107,15 @@ def _methods(weights: list[Path], baselines: bool, estimator: EstimatorName | No
     from ..net.evaluation.baselines import Constant, CoupledDifferentiation, DepthFromFocus
     from ..net.evaluation.methods import EstimatorMethod
 
-    if weights and estimator == EstimatorName.POLARITY:
-        raise typer.BadParameter("--weights are of a network: leave out --estimator polarity")
     polarity = EstimatorMethod(make_estimator("polarity"))
-    methods: list[Method] = []
-    if weights:
-        stems = [path.stem for path in weights]
-        labels = [path.stem if stems.count(path.stem) == 1 else str(path) for path in weights]
-        methods += [_network(path, label) for path, label in zip(weights, labels, strict=True)]
-    elif estimator == EstimatorName.NET:
+    stems = [path.stem for path in weights]
+    labels = [path.stem if stems.count(path.stem) == 1 else str(path) for path in weights]
+    methods = [_network(path, label) for path, label in zip(weights, labels, strict=True)]
+    if estimator == EstimatorName.NET:
         methods.append(_network(None))
     elif estimator == EstimatorName.POLARITY:
         methods.append(polarity)
-    else:
+    elif not weights:
         try:
             methods.append(_network(None))
         except SweepdepthError as error:
@@ -126,20 +123,32 @@ def _methods(weights: list[Path], baselines: bool, estimator: EstimatorName | No
             methods.append(polarity)
     if baselines:
         methods += [polarity, DepthFromFocus(), DepthFromFocus(BASELINE_FRAMES), CoupledDifferentiation(), Constant()]
-    return list({method.name: method for method in methods}.values())
+    return _each_once(methods)
+
+
+def _each_once(methods: "list[Method]") -> "list[Method]":
+    """Each method once, under a name of its own: weights may be called like another method."""
+    from ..net.evaluation.methods import Renamed
+
+    found: dict[str, Method] = {}
+    for method in methods:
+        name, number = method.name, 2
+        if method in found.values():
+            continue
+        while name in found:
+            name, number = f"{method.name} ({number})", number + 1
+        found[name] = method if name == method.name else Renamed(method, name)
+    return list(found.values())
 
 
 def _network(path: Path | None, label: str | None = None) -> "Method":
-    from ..capture.errors import SweepdepthError
+    from ..net.engines import require_engine
     from ..net.evaluation.methods import as_method
+    from ..net.network import load_network
 
-    try:
-        from ..net.network import load_network
-    except ModuleNotFoundError as error:
-        raise SweepdepthError(
-            f"the network needs the module {error.name}, which is not installed; use --estimator polarity"
-        ) from error
-    return as_method(load_network(path), label)
+    network = load_network(path)
+    require_engine()
+    return as_method(network, label)
 
 
 def _print(found: "list[Table]") -> None:

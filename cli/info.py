@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="A recording, dataset, depth, calibration or weights file.")],
+    path: Annotated[
+        Path, typer.Argument(help="A recording, dataset, depth, calibration or weights file, or a name of weights.")
+    ],
     lens: LensOption = None,
     picture: Annotated[
         Path | None,
@@ -44,6 +46,7 @@ def info(
     """Show what is in a file."""
     from ..capture.calibration import Calibration
     from ..capture.files.description import describe
+    from ..capture.files.facts import as_numbers
 
     calibration = None if lens is None else Calibration.load(lens)
     hints = hints_of(columns, time_unit, size)
@@ -51,9 +54,9 @@ def info(
         from ..capture.reporting.figures import check_figure
 
         check_figure(picture, path, lens)
-    if path.suffix == ".safetensors":
-        from ..net.weights import describe_weights
+    from ..net.weights import describe_weights, is_weights
 
+    if is_weights(path):
         facts = describe_weights(path)
     else:
         with progress_bar(path.name, None, "events") as advance:
@@ -63,7 +66,7 @@ def info(
     if picture is not None:
         _draw(path, picture, calibration, trigger_channel, triggers, hints, drawable="recording" in facts)
     if as_json:
-        print_json(facts)
+        print_json(as_numbers(facts))
     else:
         print_tables(facts)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .help import STREAM
 from .interruption import until_interrupted
 from .options import DebugOption, ForceOption, JsonOption, ServerKeyOption
 from .output import print_json, say
@@ -19,7 +20,7 @@ def listen(
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after this many depth frames.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on when the stream ends and a new one begins.")] = False,
     timeout: Annotated[float | None, typer.Option(min=0.1, help="Give up after so many seconds of silence.")] = None,
-    keys: Annotated[Path | None, typer.Option("--keys", help="Your NAME.key_secret.")] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", rich_help_panel=STREAM, help="Your NAME.key_secret.")] = None,
     server_key: ServerKeyOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .help import DEPTH, GENERAL, READING, STREAM, SWEEPS
+
 if TYPE_CHECKING:
     from ..capture.recordings import TableHints
     from ..capture.sweeps import Direction
@@ -79,20 +81,28 @@ def hints_of(columns: str | None, time_unit: TimeUnit | None, size: str | None =
     """What --columns, --time-unit and --size say."""
     from ..capture.recordings import TableHints
 
-    sides = None
-    if size is not None:
-        match = re.fullmatch(r"([1-9]\d{0,4})[xX×]([1-9]\d{0,4})", size)
-        if match is None:
-            raise typer.BadParameter(f"--size {size}: expected width and height in pixels, such as 1280x720")
-        sides = int(match[1]), int(match[2])
+    sides = None if size is None else size_of(size)
     return TableHints(columns, None if time_unit is None else time_unit.value, sides)
 
 
+def size_of(text: str) -> tuple[int, int]:
+    """Width and height that --size says."""
+    match = re.fullmatch(r"([1-9]\d{0,4})[xX×]([1-9]\d{0,4})", text)
+    if match is None:
+        raise typer.BadParameter(f"--size {text}: expected width and height in pixels, such as 1280x720")
+    return int(match[1]), int(match[2])
+
+
 DebugOption = Annotated[
-    bool, typer.Option("--debug", callback=_set_debug, is_eager=True, help="Show the traceback of an error.")
+    bool,
+    typer.Option(
+        "--debug", callback=_set_debug, is_eager=True, rich_help_panel=GENERAL, help="Show the traceback of an error."
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON, one object a line.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", rich_help_panel=GENERAL, help="Print results as JSON, one object a line.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", rich_help_panel=GENERAL, help="Replace an existing output.")]
 LensOption = Annotated[
     Path | None,
     typer.Option("--lens", help="Calibration file (lens.toml). Not needed where the recording carries one."),
@@ -102,46 +112,89 @@ ColumnsOption = Annotated[
     typer.Option(
         "--columns",
         metavar="t,x,y,p",
+        rich_help_panel=READING,
         help="Order of columns of text or arrays that do not say it; - for one that is not needed.",
     ),
 ]
 SizeOption = Annotated[
     str | None,
-    typer.Option("--size", metavar="WxH", help="Size of the sensor in pixels, where neither file nor --lens says it."),
+    typer.Option(
+        "--size",
+        metavar="WxH",
+        rich_help_panel=READING,
+        help="Size of the sensor in pixels, where neither file nor --lens says it.",
+    ),
 ]
 TimeUnitOption = Annotated[
     TimeUnit | None,
-    typer.Option("--time-unit", help="Unit of the times in text or arrays that do not say it.", show_default=False),
+    typer.Option(
+        "--time-unit",
+        rich_help_panel=READING,
+        help="Unit of the times in text or arrays that do not say it.",
+        show_default=False,
+    ),
 ]
 ServerKeyOption = Annotated[
-    Path | None, typer.Option("--server-key", help="The publisher's NAME.key, when it asks for keys.")
+    Path | None,
+    typer.Option("--server-key", rich_help_panel=STREAM, help="The publisher's NAME.key, when it asks for keys."),
 ]
 PublishOption = Annotated[
-    str | None, typer.Option("--publish", help="Address to publish depth on: tcp://127.0.0.1:5560.")
+    str | None,
+    typer.Option("--publish", rich_help_panel=STREAM, help="Address to publish depth on: tcp://127.0.0.1:5560."),
 ]
-KeysOption = Annotated[Path | None, typer.Option("--keys", help="The publisher's NAME.key_secret.")]
-ClientsOption = Annotated[Path | None, typer.Option("--clients", help="Folder with the NAME.key of allowed clients.")]
-RateOption = Annotated[Rate, typer.Option("--rate", help="A depth each sweep, or each time the lens has passed a bin.")]
+KeysOption = Annotated[
+    Path | None, typer.Option("--keys", rich_help_panel=STREAM, help="The publisher's NAME.key_secret.")
+]
+ClientsOption = Annotated[
+    Path | None, typer.Option("--clients", rich_help_panel=STREAM, help="Folder with the NAME.key of allowed clients.")
+]
+RateOption = Annotated[
+    Rate,
+    typer.Option("--rate", rich_help_panel=DEPTH, help="A depth each sweep, or each time the lens has passed a bin."),
+]
 EstimatorOption = Annotated[
     EstimatorName | None,
-    typer.Option("--estimator", help="How events become depth; net unless it is not installed.", show_default=False),
+    typer.Option(
+        "--estimator",
+        rich_help_panel=DEPTH,
+        help="How events become depth; net unless it is not installed.",
+        show_default=False,
+    ),
 ]
-WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Weights for the network, instead of its own.")]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE|NAME",
+        rich_help_panel=DEPTH,
+        help="Weights for the network; `sweepdepth weights` lists names.",
+    ),
+]
 FuseOption = Annotated[
     str | None,
-    typer.Option("--fuse", metavar="N|auto", help="Answer so many sweeps together, or as many as motion allows."),
+    typer.Option(
+        "--fuse",
+        metavar="N|auto",
+        rich_help_panel=DEPTH,
+        help="Answer so many sweeps together, or as many as motion allows.",
+    ),
 ]
-FillOption = Annotated[bool, typer.Option("--fill", help="Fill pixels without evidence.")]
+FillOption = Annotated[bool, typer.Option("--fill", rich_help_panel=DEPTH, help="Fill pixels without evidence.")]
 FlickerOption = Annotated[
     bool,
     typer.Option(
-        "--suppress-flicker/--keep-flicker", help="Average flickering light away, where the events show much of it."
+        "--suppress-flicker/--keep-flicker",
+        show_default=False,
+        rich_help_panel=DEPTH,
+        help="Average flickering light away, where the events show much of it, or not.",
     ),
 ]
 FirstDirectionOption = Annotated[
     FirstDirection | None,
     typer.Option(
-        "--first-direction", help='Direction of the first whole sweep, for sync = "events" where nothing else tells it.'
+        "--first-direction",
+        rich_help_panel=SWEEPS,
+        help='Direction of the first whole sweep, for sync = "events" where nothing else tells it.',
     ),
 ]
 TriggerChannelOption = Annotated[
@@ -150,12 +203,17 @@ TriggerChannelOption = Annotated[
         "--trigger-channel",
         min=0,
         max=255,
+        rich_help_panel=SWEEPS,
         help="Camera input that the lens's trigger is on; without it, the one that keeps the lens's rhythm.",
     ),
 ]
 TriggersOption = Annotated[
     Path | None,
-    typer.Option("--triggers", help="Triggers in a file of their own: CSV with time and edge; see docs/formats.md."),
+    typer.Option(
+        "--triggers",
+        rich_help_panel=SWEEPS,
+        help="Triggers in a file of their own: CSV with time and edge; see docs/formats.md.",
+    ),
 ]
 
 

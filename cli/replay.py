@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .help import STREAM
 from .interruption import until_interrupted
 from .options import (
     ColumnsOption,
@@ -56,7 +57,9 @@ def replay(
     ] = None,
     *,
     publishing: "Callable[[], Publishing | None]",
-    wait_subscribers: Annotated[int, typer.Option(min=0, help="Start when this many subscribers are there.")] = 0,
+    wait_subscribers: Annotated[
+        int, typer.Option(min=0, rich_help_panel=STREAM, help="Start when this many subscribers are there.")
+    ] = 0,
     speed: Annotated[str, typer.Option("--speed", help="max, or times real time: 1 is as recorded.")] = "max",
     options: "Callable[[], RunOptions]",
     triggers: TriggersOption = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .extras import require
 from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, print_tables, progress_bar, say
 
@@ -37,6 +38,7 @@ def render(
     debug: DebugOption = False,
 ) -> None:
     """Make a dataset: scenes of Blender or of patches, focal sweeps through a real lens, events, and the truth."""
+    require("cluster", "distributed")
     from ..capture.files.dataset import open_dataset
     from ..synth.generation.config import GenerationConfig
     from ..synth.generation.job import JobProgress, generate

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .extras import require
+from .interruption import until_interrupted
 from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from ..net.training import SweepSource, TrainingConfig
+
+
+_SEEN, _LENGTH, _COMPUTING = "What it learns from", "How long", "Computing"
 
 
 class Preset(StrEnum):
@@ -37,51 +42,88 @@ def train(
     data: Annotated[
         list[Path],
         typer.Option(
-            "--data", help="Dataset, or folder of recordings with depth; one given twice is seen twice as often."
+            "--data",
+            rich_help_panel=_SEEN,
+            help="Dataset, or folder of recordings with depth; one given twice is seen twice as often.",
         ),
     ],
     preset: Annotated[
         Preset,
         typer.Option(
-            help="default: ours; paper: WACV 2025; frames, frames30: ours on conventional images; unet: on counts."
+            rich_help_panel=_SEEN,
+            help="default: ours; paper: WACV 2025; frames, frames30: ours on conventional images; unet: on counts.",
         ),
     ] = Preset.DEFAULT,
     init: Annotated[
-        Path | None, typer.Option("--init", help="Weights to start from (fine-tuning), instead of a preset.")
+        Path | None,
+        typer.Option(
+            "--init",
+            metavar="FILE|NAME",
+            rich_help_panel=_SEEN,
+            help="Weights to start from (fine-tuning), instead of a preset.",
+        ),
     ] = None,
     keep: Annotated[
         float,
-        typer.Option(min=0.0, max=0.99, help="Share of --init in the result: keeps what fine-tuning forgets."),
+        typer.Option(
+            min=0.0,
+            max=0.99,
+            rich_help_panel=_SEEN,
+            help="Share of --init in the result: keeps what fine-tuning forgets.",
+        ),
     ] = 0.0,
-    steps: Annotated[int, typer.Option(min=1, help="Optimisation steps.")] = 10_000,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long, if not after --steps.")] = None,
+    steps: Annotated[int, typer.Option(min=1, rich_help_panel=_LENGTH, help="Optimisation steps.")] = 10_000,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, rich_help_panel=_LENGTH, help="End after so long, if not after --steps.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=1, rich_help_panel=_LENGTH, help="End after so many epochs without a lower RMSE of validation."
+        ),
+    ] = None,
     as_recorded: Annotated[
         bool,
-        typer.Option("--as-recorded", help="Train on a dataset's recordings even where sweeps can be simulated anew."),
+        typer.Option(
+            "--as-recorded",
+            rich_help_panel=_SEEN,
+            help="Train on a dataset's recordings even where sweeps can be simulated anew.",
+        ),
     ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Samples a step, over all devices.")] = 16,
-    learning_rate: Annotated[float | None, typer.Option(help="At its highest; 0.002, or 0.0001 with --init.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    augment: Annotated[bool, typer.Option(help="Augment events: loss, noise, flips, motion, lag, …")] = True,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it was saved.")] = False,
-    devices: Annotated[int, typer.Option(min=1, help="Processes to share each step (DDP).")] = 1,
-    accelerator: Annotated[Accelerator, typer.Option(help="What computes.")] = Accelerator.AUTO,
-    workers: Annotated[int, typer.Option(min=0, help="Loader processes for each device.")] = 1,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each process.")] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Samples a step, over all devices.")
+    ] = 16,
+    learning_rate: Annotated[
+        float | None, typer.Option(rich_help_panel=_COMPUTING, help="At its highest; 0.002, or 0.0001 with --init.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_COMPUTING, help="Of everything random.")] = 0,
+    augment: Annotated[
+        bool, typer.Option(rich_help_panel=_SEEN, help="Augment events: loss, noise, flips, motion, lag, …")
+    ] = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", rich_help_panel=_LENGTH, help="Go on with the run in --out where it was saved.")
+    ] = False,
+    devices: Annotated[
+        int, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Processes to share each step (DDP).")
+    ] = 1,
+    accelerator: Annotated[
+        Accelerator, typer.Option(rich_help_panel=_COMPUTING, help="What computes.")
+    ] = Accelerator.AUTO,
+    workers: Annotated[
+        int, typer.Option(min=0, rich_help_panel=_COMPUTING, help="Loader processes for each device.")
+    ] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Threads of each process.")
+    ] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train a network on labelled sweeps. A run that was stopped or killed goes on with --resume."""
-    from importlib.util import find_spec
-
-    from ..capture.errors import SweepdepthError
-
-    if find_spec("torch") is None or find_spec("lightning") is None:
-        raise SweepdepthError("training needs torch and lightning: pip install 'sweepdepth[train]'")
+    """Train a network on labelled sweeps. Ctrl-C and SIGTERM save the run at the very step; --resume goes on."""
+    require("train", "torch", "lightning", "safetensors", "tensorboard")
     from ..capture.atomic import make_folder
     from ..net.architecture import PRESETS
-    from ..net.training import TrainingConfig, train
+    from ..net.training import TrainingConfig, TrainingStopped, train
     from ..net.weights import open_weights
 
     if devices > 1 and minutes is not None:  # each process would have its own clock
@@ -100,21 +142,33 @@ def train(
         seed=seed,
         augmented=augment,
         minutes=minutes,
+        patience=patience,
     )
     make_folder(out)
-    weights = train(
-        _sources(config, data, as_recorded),
-        config,
-        out,
-        resume=resume,
-        force=force,
-        devices=devices,
-        accelerator=accelerator.value,
-        workers=workers,
-        threads=threads,
-        facts={"datasets": _datasets(data)},
-        say=say,
-    )
+    sources = _sources(config, data, as_recorded)
+    stop = until_interrupted()
+    try:
+        with progress_bar("training", 1.0, "steps") as advance:
+            weights = train(
+                sources,
+                config,
+                out,
+                resume=resume,
+                force=force,
+                devices=devices,
+                accelerator=accelerator.value,
+                workers=workers,
+                threads=threads,
+                facts={"datasets": _datasets(data)},
+                say=say,
+                on_progress=advance,
+                stop=stop,
+            )
+    except TrainingStopped as stopped:
+        if as_json:
+            print_json({"weights": None, "stopped": stopped.step})
+        say(str(stopped))
+        raise typer.Exit(130) from None
     if as_json:
         print_json({"weights": str(weights), "facts": dict(open_weights(weights).facts)})
     else:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .extras import require
+from .help import STREAM
 from .interruption import until_interrupted
 from .options import DebugOption, EstimatorOption, LensOption, ServerKeyOption, WeightsOption
 from .output import progress_bar, say
@@ -23,7 +25,7 @@ def view(
     ],
     host: Annotated[str, typer.Option("--host", help="Address of the page; loopback only.")] = "127.0.0.1",
     port: PortOption = 8080,
-    keys: Annotated[Path | None, typer.Option("--keys", help="Your NAME.key_secret.")] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", rich_help_panel=STREAM, help="Your NAME.key_secret.")] = None,
     server_key: ServerKeyOption = None,
     lens: LensOption = None,
     estimator: EstimatorOption = None,
@@ -34,6 +36,7 @@ def view(
 
     A file comes with a time slider, play and step; a recording is replayed first.
     """
+    require("view", "viser")
     stop = until_interrupted()
     if "://" in source:
         from ..stream.view.viewer import view

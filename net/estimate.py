@@ -26,24 +26,24 @@ class Estimate:
     quality: float  # 0 to 1: how well the events fit a focal sweep over a static scene; NaN without evidence
     distribution: Distribution | None = None  # over candidate distances, where the estimator has one
 
+    @property
+    def depth(self) -> np.ndarray:
+        """(H, W) float32, metres along Z, NaN where unknown."""
+        return to_metres(self.diopters)
+
     def __repr__(self) -> str:
         height, width = self.diopters.shape
         known = np.isfinite(self.diopters)
-        middle = f", median {np.median(self.depth[known]):.3g} m" if known.any() else ""
+        middle = f", median {1 / np.median(self.diopters[known]):.3g} m" if known.any() else ""
         return f"Estimate({width}×{height}, {100 * known.mean():.0f} % known{middle}, quality {self.quality:.2f})"
 
     def _repr_png_(self) -> bytes:
-        """What notebooks show."""
+        """What notebooks show: depth and its deviation, in the colours of what was found."""
         from ..capture.reporting.figures import estimate_figure, figure_png
 
         known = self.diopters[np.isfinite(self.diopters)]
         far, near = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         return figure_png(estimate_figure(self.depth, self.std, far, max(near, far + 1e-3)))
-
-    @property
-    def depth(self) -> np.ndarray:
-        """(H, W) float32, metres along Z, NaN where unknown."""
-        return to_metres(self.diopters)
 
 
 class Estimator(Protocol):

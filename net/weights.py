@@ -13,9 +13,11 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from ..capture.atomic import PartialFile
-from ..capture.errors import SweepdepthError, one_line
+from ..capture.errors import one_line
+from ..capture.files.facts import Facts, Measured
 from .architecture import EvidenceConfig, NetworkConfig, parameter_shapes
 from .evidence import CANDIDATES
+from .exported_graph import LARGEST_BYTES, WeightsError, is_exported, parts_of, read_about
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,19 +26,15 @@ FORMAT = "sweepdepth-weights/1"
 INITIAL_WEIGHTS = "began with"
 """Among the facts: those of the weights that training started from."""
 _MOST_GENERATIONS = 8
-SHIPPED = Path(__file__).with_name("weights") / "default.safetensors"
-"""The weights that come with the package."""
+SUFFIX = ".safetensors"
+SHIPPED = Path(__file__).with_name("weights") / f"default{SUFFIX}"
+"""The weights that come with the package and are used unless others are given."""
 
 _CONFIG: TypeAdapter[NetworkConfig] = TypeAdapter(NetworkConfig)
-_LARGEST_BYTES = 1 << 30
 _LONGEST_HEADER = 1 << 24
 _COUNTER = "num_batches_tracked"  # of batch normalisation; nothing depends on it
 _STATISTICS = "running_mean", "running_var"
 """Variances may be beyond what 16 bits hold."""
-
-
-class WeightsError(SweepdepthError):
-    """A weights file that is missing, damaged or of another kind."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class WeightsFile:
     config: NetworkConfig
     facts: Mapping[str, Any] = field(default_factory=dict)  # training, metrics, …: JSON values
     digest: str = ""  # SHA-256 of the file
+    size: tuple[int, int] | None = None  # height and width in pixels, of an exported network: it is for these alone
 
     @property
     def deviation(self) -> tuple[float, float]:
@@ -69,6 +68,11 @@ class WeightsFile:
         return float(self.facts.get("deviation", {}).get("temperature", 1.0))
 
 
+def weights_metadata(config: NetworkConfig, facts: Mapping[str, Any]) -> dict[str, str]:
+    """What weights say of themselves; `parse_weights` reads it."""
+    return {"format": FORMAT, "network": _CONFIG.dump_json(config).decode(), "facts": json.dumps(dict(facts))}
+
+
 def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any], *, force: bool = False) -> None:
     """Write a network's parameters, in 16 bits, and batch statistics; the file appears whole, or not at all.
 
@@ -82,11 +86,7 @@ def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any
         name: (value.float() if name.rpartition(".")[2] in _STATISTICS else value.half()).detach().cpu().contiguous()
         for name, value in network.state_dict().items()
     }
-    metadata = {
-        "format": FORMAT,
-        "network": _CONFIG.dump_json(config).decode(),
-        "facts": json.dumps(dict(facts)),
-    }
+    metadata = weights_metadata(config, facts)
     content = save({n: t for n, t in tensors.items() if not n.endswith(_COUNTER)}, metadata)
     partial = PartialFile(path, force, "weights file")
     try:
@@ -96,22 +96,76 @@ def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any
         partial.discard()
 
 
+def shipped_weights() -> dict[str, Path]:
+    """The weights that come with the package, by name; `default` comes first."""
+    found = {path.stem: path for path in sorted(SHIPPED.parent.glob(f"*{SUFFIX}"))}
+    return {SHIPPED.stem: SHIPPED, **found} if SHIPPED.exists() else found
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a path looks like weights: by its name, its suffix, or as a folder that `export` wrote."""
+    named = not path.exists() and str(path) in shipped_weights()
+    return named or path.suffix == SUFFIX or is_exported(path)
+
+
+def find_weights(path: str | Path) -> Path:
+    """The file of weights that come with the package, where their name is given; else the path as it is.
+
+    Raises:
+        WeightsError: it is neither a name nor the path of anything.
+    """
+    named = shipped_weights()
+    if str(path) in named:
+        return named[str(path)]
+    path = Path(path)
+    if not path.suffix and not path.exists():
+        raise WeightsError(f"{path}: there are no weights of this name, and no such file; names: {', '.join(named)}")
+    return path
+
+
 def open_weights(path: str | Path) -> WeightsFile:
     """Read what a weights file says of itself.
+
+    Args:
+        path: of the file, a name of `shipped_weights`, or what `export` wrote.
 
     Raises:
         WeightsError: missing, damaged, or no weights of a network of ours.
     """
-    path = Path(path)
+    path = find_weights(path)
+    if is_exported(path):
+        return parse_weights(path, *read_about(path))
     try:
         size = path.stat().st_size
-        if size > _LARGEST_BYTES:
+        if size > LARGEST_BYTES:
             raise WeightsError(f"{path}: is too large to be weights of sweepdepth ({size:,} bytes)")
         content = path.read_bytes()
         (length,) = struct.unpack("<Q", content[:8])
         if length > min(size, _LONGEST_HEADER):
             raise ValueError("no safetensors header")
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (struct.error, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: is damaged, or no weights file: {one_line(error)}") from error
+    return parse_weights(path, metadata, hashlib.sha256(content).hexdigest())
+
+
+def parse_weights(
+    path: Path, metadata: Mapping[str, Any], digest: str, size: tuple[int, int] | None = None
+) -> WeightsFile:
+    """What the metadata of weights says, checked.
+
+    Args:
+        path: of the weights.
+        metadata: `format`, and as JSON texts `network` and `facts`.
+        digest: SHA-256 of the file.
+        size: height and width in pixels, where they are for these alone.
+
+    Raises:
+        WeightsError: damaged, or no weights of a network of ours.
+    """
+    try:
         if metadata.get("format") != FORMAT:
             raise WeightsError(
                 f"{path}: holds no weights of sweepdepth (format {metadata.get('format')!r:.80}, expected {FORMAT!r})"
@@ -120,18 +174,15 @@ def open_weights(path: str | Path) -> WeightsFile:
         facts = json.loads(metadata["facts"])
         if not isinstance(facts, dict):
             raise ValueError("its facts are no JSON object")
-        file = WeightsFile(path, config, facts, hashlib.sha256(content).hexdigest())
+        file = WeightsFile(path, config, facts, digest, size)
         if not all(0 < number < math.inf for number in (*file.deviation, file.temperature)):
             raise ValueError(f"its deviations are {file.deviation}, its temperature is {file.temperature}")
         if not (
             np.isfinite(calibrated := file.calibrated(np.array([0.0, 0.1, 0.5]))).all() and (calibrated >= 0).all()
         ):
             raise ValueError("its deviations are not numbers")
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (
         ValidationError,
-        struct.error,
         KeyError,
         ValueError,
         TypeError,
@@ -158,8 +209,10 @@ def read_parameters(file: WeightsFile) -> dict[str, np.ndarray]:
     """Parameters and batch statistics by name, float32, without torch. Nothing in the file is run, whatever it holds.
 
     Raises:
-        WeightsError: they are damaged, or not those that the configuration asks for.
+        WeightsError: they are damaged, or not those that the configuration asks for; or the network was exported.
     """
+    if file.size is not None:
+        raise WeightsError(f"{file.path}: is an exported network, which is only run; give the weights it was made of")
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -206,7 +259,7 @@ def _compare(file: WeightsFile, found: Mapping[str, Any], expected: Mapping[str,
             )
 
 
-def describe_weights(path: str | Path) -> dict[str, dict[str, Any]]:
+def describe_weights(path: str | Path) -> Facts:
     """Sections of facts about a weights file, for `sweepdepth info`.
 
     Raises:
@@ -220,15 +273,24 @@ def describe_weights(path: str | Path) -> dict[str, dict[str, Any]]:
         channels = file.config.representation.channels
         sees = f"{channels} channels: {shown.bins} bins of {shown.source}"
         sees += f", {shown.polarity}" if shown.source == "events" else ""
+    size = sum(part.stat().st_size for part in parts_of(file.path))
     network = {
         "preset": file.config.name,
         "sees": sees,
-        "widths": ", ".join(map(str, file.config.widths)),
-        "states its deviation": "yes" if file.config.probabilistic else "no, a constant stands in",
-        "size": f"{file.path.stat().st_size / 1e6:.2f} MB",
+        "widths": Measured(", ".join(map(str, file.config.widths)), widths=list(file.config.widths)),
+        "states its deviation": Measured(
+            "yes" if file.config.probabilistic else "no, a constant stands in",
+            states_its_deviation=file.config.probabilistic,
+        ),
+        **({} if file.size is None else {"exported for": _exported_for(*file.size)}),
+        "size": Measured(f"{size / 1e6:.2f} MB", bytes=size),
         "SHA-256": file.digest,
     }
     return {"network": network} | _sections(file.facts)
+
+
+def _exported_for(height: int, width: int) -> Measured:
+    return Measured(f"{width}×{height} pixels", width=width, height=height)
 
 
 def _sections(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, dict[str, Any]]:

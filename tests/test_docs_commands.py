@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -43,6 +44,9 @@ OUT_OF_REACH = {
     "./run": "sets up the checkout itself",
     "ssh": "another machine",
     "sudo": "the system's packages",
+    "pip install": "packages of others",
+    "python3 -m venv": "an environment of its own",
+    "docker": "Docker",
     "dask": "other machines",
     "source /opt/ros": "ROS 2",
     "python3 examples/ros2_bridge.py": "ROS 2",
@@ -165,10 +169,36 @@ def read_only(words: list[str]) -> None:
         case ["python3", script, *rest]:
             for option in (word for word in rest if word.startswith("--")):
                 assert f'"{option}"' in (ROOT / script).read_text(), f"{script} {option}"
+        case ["pip", "install", *rest]:
+            for named in re.findall(r"^(?:sweepdepth|\.)\[([\w,]+)\]", "\n".join(rest), re.MULTILINE):
+                assert set(named.split(",")) <= extras().keys(), named
+        case ["python3", "-m", "venv", _]:
+            pass
+        case ["docker", *rest]:
+            read_docker(rest)
         case ["ssh" | "sudo" | "source", *_]:
             pass
         case _:
             raise AssertionError(f"{shlex.join(words)}: nobody knows how to check this")
+
+
+def extras() -> dict[str, list[str]]:
+    """The extras of the package, and what each asks for."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def read_docker(words: list[str]) -> None:
+    """The files that a docker command names are there, and what it has the container run is a command of ours."""
+    if "-f" in words:
+        assert (ROOT / words[words.index("-f") + 1]).is_file(), words
+    match words:
+        case ["run", *rest]:
+            image = next(k for k, word in enumerate(rest) if word.partition(":")[0] == "sweepdepth")
+            read_only(["sweepdepth", *rest[image + 1 :]])
+        case ["build", *_] | ["compose", *_]:
+            pass
+        case _:
+            raise AssertionError(f"docker {shlex.join(words)}: nobody knows how to check this")
 
 
 def check_bench(words: list[str]) -> None:
@@ -498,6 +528,32 @@ def test_a_misspelt_command_that_is_only_read_is_noticed(command):
 def test_a_misspelt_command_that_is_run_is_noticed(readers):
     with pytest.raises(AssertionError, match="No such option"):
         readers(ROOT / "README.md").do("sweepdepth info lens.toml --pictrue lens.png")
+
+
+def test_containers_are_made_of_extras_that_exist_and_run_commands_that_exist():
+    yaml = pytest.importorskip("yaml")
+    run, libraries = (ROOT / "run").read_text(), re.compile(r"\blib[\w.+-]+\b")
+    for name in ("Dockerfile", "Dockerfile.all"):
+        text = (ROOT / "docker" / name).read_text()
+        (named,) = re.findall(r"\.whl\)\[([\w,]+)\]", text)
+        assert set(named.split(",")) <= extras().keys()
+        installed = libraries.findall(re.findall(r"apt-get install (.*?)&&", text, re.DOTALL)[0])
+        wanted = libraries.findall(re.findall(r'^SYSTEM_PACKAGES="(.*)"', run, re.MULTILINE)[0])
+        assert set(installed) == (set(wanted) if name == "Dockerfile.all" else {"libatomic1"})
+        for line in re.findall(r"^#     (docker .*)", text, re.MULTILINE):
+            read_only(shlex.split(line))
+    text = (ROOT / "docker" / "compose.yaml").read_text()
+    services = yaml.safe_load(text)["services"]
+    assert (ROOT / "docker" / services["depth"]["build"]["dockerfile"].removeprefix("docker/")).is_file()
+    commented = re.findall(r"# command: (.*)", text)
+    for command in [service["command"] for service in services.values()] + commented:
+        read_only(["sweepdepth", *shlex.split(command)])
+
+
+def test_the_install_page_knows_every_extra():
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert rows == extras().keys() - {"test", "docs"}
 
 
 def test_python_blocks_of_pages_are_python():

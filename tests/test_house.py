@@ -31,15 +31,15 @@ LAYERS = {
         "resimulate",
     ),
     "net": (
-        "blur breathing evidence_kernel metrics",
+        "blur breathing evidence_kernel exported_graph metrics",
         "evidence",
         "distribution representation",
         "architecture estimate",
         "cases evidence_net fill polarity unet",
         "evaluation weights",
-        "engines training",
+        "engines",
         "network",
-        "fusion",
+        "fusion training",
         "estimators",
     ),
     "stream": (
@@ -53,8 +53,10 @@ LAYERS = {
         "examples installation",
     ),
     "cli": (
-        "interruption options output",
-        "calibrate convert doctor evaluation examples info keys lens listen live new_lens replay synth train view",
+        "extras help interruption output",
+        "options",
+        "calibrate convert doctor evaluation examples info keys lens listen live new_lens replay",
+        "synth train view weights",
         "demo",
         "main",
     ),
@@ -81,6 +83,8 @@ def imported(name: str, path: Path, *, at_run_time: bool = False) -> Iterator[st
     waiting: list[ast.AST] = [ast.parse(path.read_text())]
     while waiting:
         node = waiting.pop()
+        if isinstance(node, ast.FunctionDef) and node.name == "_repr_png_":
+            continue  # what a notebook shows is drawn by who draws it, and imported when it is shown
         if at_run_time and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         waiting += ast.iter_child_nodes(node)

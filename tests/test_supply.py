@@ -71,8 +71,9 @@ def test_every_direct_dependency_says_why():
     direct = [*project["dependencies"], *(n for extra, names in extras.items() if extra != "all" for n in names)]
     lines = {line for line in text.splitlines() if not line.startswith("all =")}
     for requirement in direct:
-        (line,) = (line for line in lines if f'"{requirement}"' in line)
-        assert re.search(r"#\s*\w+.{4,}$", line), f"{requirement} has no reason beside it"
+        found = [line for line in lines if f'"{requirement}"' in line]
+        assert found
+        assert all(re.search(r"#\s*\w+.{4,}$", line) for line in found), f"{requirement} has no reason beside it"
 
 
 def test_the_audit_asks_about_exactly_what_is_pinned():

@@ -77,6 +77,20 @@ class SceneTruth:
     aperture_pair: AperturePair | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)  # text and numbers; JSON where it has structure
 
+    def __repr__(self) -> str:
+        height, width = self.depth.shape
+        images = 0 if self.focal_stack is None else len(self.focal_stack)
+        return f"SceneTruth({width}×{height}, {np.nanmin(self.depth):.3g} to {np.nanmax(self.depth):.3g} m" + (
+            f", focal stack of {images} images)" if images else ")"
+        )
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show: the scene in focus, and its depth."""
+        from .pictures import figure_png, scene_figure
+
+        sweep = self.calibration.sweep
+        return figure_png(scene_figure(self.intensity, self.depth, sweep.far_diopters, sweep.near_diopters))
+
 
 @dataclass(frozen=True)
 class SceneRecording:
@@ -93,11 +107,11 @@ class SceneRecording:
     truth: SceneTruth
 
     def __repr__(self) -> str:
-        camera = self.truth.calibration.camera
-        return (
-            f"SceneRecording({camera.width}×{camera.height}, {len(self.events):,} events, "
-            f"{len(self.triggers)} triggers)"
-        )
+        return f"SceneRecording({len(self.events):,} events, {len(self.triggers):,} triggers, {self.truth!r})"
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show."""
+        return self.truth._repr_png_()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -20,8 +19,7 @@ from ..sweeps import Sweep
 from ..tracking import make_tracker
 from .dataset import open_dataset, read_truth
 from .depth_file import open_depth_file
-
-Facts = dict[str, dict[str, Any]]
+from .facts import Facts, Measured
 
 
 def describe(
@@ -62,32 +60,61 @@ def describe_calibration(calibration: Calibration) -> Facts:
     camera, lens, sweep = calibration.camera, calibration.lens, calibration.sweep
     blur = float(blur_diameter_px(sweep.near_diopters, sweep.far_diopters, camera.fx, lens.aperture_m))
     far = f"{1 / sweep.far_diopters:.3g} m" if sweep.far_diopters else "infinity"
+    view = float(2 * np.degrees(np.arctan(camera.width / 2 / camera.fx)))
     facts: Facts = {
         "camera": {
-            "sensor": f"{camera.width}×{camera.height} pixels of {camera.pixel_pitch_um:g} µm",
-            "focal length": f"{camera.fx:g}, {camera.fy:g} px",
-            "principal point": f"{camera.cx:g}, {camera.cy:g} px",
-            "field of view": f"{2 * np.degrees(np.arctan(camera.width / 2 / camera.fx)):.1f}° across",
-            "hot pixels": len(camera.hot_pixels),
+            "sensor": Measured(
+                f"{camera.width}×{camera.height} pixels of {camera.pixel_pitch_um:g} µm",
+                width=camera.width,
+                height=camera.height,
+                pixel_pitch_um=camera.pixel_pitch_um,
+            ),
+            "focal length": Measured(f"{camera.fx:g}, {camera.fy:g} px", fx_px=camera.fx, fy_px=camera.fy),
+            "principal point": Measured(f"{camera.cx:g}, {camera.cy:g} px", cx_px=camera.cx, cy_px=camera.cy),
+            "field of view": Measured(f"{view:.1f}° across", field_of_view_deg=view),
+            "hot pixels": Measured(f"{len(camera.hot_pixels):,}", hot_pixels=len(camera.hot_pixels)),
         },
         "lens": {
-            "focal length": f"{lens.focal_length_mm:g} mm, f/{lens.f_number:g}",
-            "aperture": f"{lens.aperture_m * 1e3:.2f} mm",
-            "largest blur": f"{blur:.1f} px (focus at one end, surface at the other)",
+            "focal length": Measured(
+                f"{lens.focal_length_mm:g} mm, f/{lens.f_number:g}",
+                focal_length_mm=lens.focal_length_mm,
+                f_number=lens.f_number,
+            ),
+            "aperture": Measured(f"{lens.aperture_m * 1e3:.2f} mm", aperture_mm=lens.aperture_m * 1e3),
+            "largest blur": Measured(
+                f"{blur:.1f} px (focus at one end, surface at the other)", largest_blur_px=abs(blur)
+            ),
         },
         "sweep": {
-            "range": f"{far} to {1 / sweep.near_diopters:.3g} m",
-            "focus": f"{sweep.far_diopters:g} to {sweep.near_diopters:g} 1/m",
-            "waveform": f"{sweep.waveform}, {sweep.frequency_hz:g} Hz, {sweep.duration_us / 1e3:g} ms a sweep",
-            "timing": _timing(sweep),
-            "measured curve": "yes" if calibration.focus_curve else "no",
+            "range": Measured(
+                f"{far} to {1 / sweep.near_diopters:.3g} m",
+                far_m=1 / sweep.far_diopters if sweep.far_diopters else None,
+                near_m=1 / sweep.near_diopters,
+            ),
+            "focus": Measured(
+                f"{sweep.far_diopters:g} to {sweep.near_diopters:g} 1/m",
+                far_diopters=sweep.far_diopters,
+                near_diopters=sweep.near_diopters,
+            ),
+            "waveform": Measured(
+                f"{sweep.waveform}, {sweep.frequency_hz:g} Hz, {sweep.duration_us / 1e3:g} ms a sweep",
+                waveform=sweep.waveform,
+                frequency_hz=sweep.frequency_hz,
+                duration_ms=sweep.duration_us / 1e3,
+            ),
+            "timing": Measured(_timing(sweep), sync=sweep.sync, delay_us=sweep.delay_us),
+            "measured curve": Measured(
+                "yes" if calibration.focus_curve else "no", measured_curve=calibration.focus_curve is not None
+            ),
         },
     }
     if calibration.doubts:
         facts["doubts"] = {"what hardly can be": list(calibration.doubts)}
     if calibration.breathing and calibration.breathing.scale_per_diopter:
         change = calibration.breathing.scale_per_diopter * sweep.range_diopters
-        facts["sweep"]["breathing"] = f"{100 * change:+.2f} % magnification over the sweep"
+        facts["sweep"]["breathing"] = Measured(
+            f"{100 * change:+.2f} % magnification over the sweep", breathing_share=change
+        )
     return facts
 
 
@@ -120,10 +147,15 @@ def _describe_dataset(path: Path, on_progress: Callable[[float], None] | None) -
         ranges.append((sweep.far_diopters, sweep.near_diopters))
         if on_progress:
             on_progress(sum(counts))
+    size = sum(p.stat().st_size for p in dataset.scenes)
     facts: Facts = {
         "dataset": {
-            "folder": f"{path} ({sum(p.stat().st_size for p in dataset.scenes) / 1e6:.1f} MB)",
-            "scenes": f"{len(dataset.indices)}, in {len(dataset.scenes)} recordings",
+            "folder": Measured(f"{path} ({size / 1e6:.1f} MB)", folder=str(path), bytes=size),
+            "scenes": Measured(
+                f"{len(dataset.indices)}, in {len(dataset.scenes)} recordings",
+                scenes=len(dataset.indices),
+                recordings=len(dataset.scenes),
+            ),
             "seed": dataset.manifest.seed,
             "versions": ", ".join(f"{name} {version}" for name, version in dataset.manifest.versions.items()),
         }
@@ -131,11 +163,26 @@ def _describe_dataset(path: Path, on_progress: Callable[[float], None] | None) -
     if counts:
         far, near = np.array(ranges).T
         facts["dataset"] |= {
-            "sensor": ", ".join(sorted(sizes)) + " pixels",
+            "sensor": Measured(
+                ", ".join(sorted(sizes)) + " pixels", sizes=[list(map(int, size.split("×"))) for size in sorted(sizes)]
+            ),
             "events": sum(counts),
-            "events a recording": f"{min(counts):,} to {max(counts):,}, median {int(np.median(counts)):,}",
-            "sweeps": f"{far.min():.2f}…{far.max():.2f} to {near.min():.2f}…{near.max():.2f} 1/m",
-            "depth inside the sweep": f"{100 * float(np.mean(inside)):.0f} % of the pixels",
+            "events a recording": Measured(
+                f"{min(counts):,} to {max(counts):,}, median {int(np.median(counts)):,}",
+                events_a_recording_min=min(counts),
+                events_a_recording_max=max(counts),
+                events_a_recording_median=int(np.median(counts)),
+            ),
+            "sweeps": Measured(
+                f"{far.min():.2f}…{far.max():.2f} to {near.min():.2f}…{near.max():.2f} 1/m",
+                far_diopters_min=float(far.min()),
+                far_diopters_max=float(far.max()),
+                near_diopters_min=float(near.min()),
+                near_diopters_max=float(near.max()),
+            ),
+            "depth inside the sweep": Measured(
+                f"{100 * float(np.mean(inside)):.0f} % of the pixels", depth_inside_share=float(np.mean(inside))
+            ),
         }
     return facts
 
@@ -155,10 +202,15 @@ class _Channel:
         self.first_us = int(triggers["timestamp"][0]) if self.first_us is None else self.first_us
         self.last_us = int(triggers["timestamp"][-1])
 
+    @property
+    def edges_per_s(self) -> float | None:
+        """None where there are too few to tell."""
+        n, span_us = self.rising + self.falling, self.last_us - (self.first_us or 0)
+        return (n - 1) / span_us * 1e6 if n > 1 and span_us else None
+
     def __str__(self) -> str:
         text = f"{self.rising:,} rising, {self.falling:,} falling"
-        n, span_us = self.rising + self.falling, self.last_us - (self.first_us or 0)
-        return f"{text}, {(n - 1) / span_us * 1e6:.4g} edges a second" if n > 1 and span_us else text
+        return text if self.edges_per_s is None else f"{text}, {self.edges_per_s:.4g} edges a second"
 
 
 def _describe_recording(
@@ -212,34 +264,60 @@ def _describe_recording(
         repairs, stored = recording.repairs, recording.calibration
         facts: Facts = {
             "recording": {
-                "file": f"{path} ({_bytes_of(path) / 1e6:.2f} MB)",
+                "file": _file(path),
                 "format": recording.format,
                 **({"recognised": recording.why} if recording.why else {}),
-                "sensor": f"{recording.width}×{recording.height} pixels",
+                "sensor": Measured(
+                    f"{recording.width}×{recording.height} pixels", width=recording.width, height=recording.height
+                ),
                 "events": n_events,
                 "ON share": n_on / n_events if n_events else float("nan"),
                 "triggers": sum(c.rising + c.falling for c in channels.values()),
-                **({"trigger channels": [f"{n}: {c}" for n, c in sorted(channels.items())]} if channels else {}),
+                **({"trigger channels": _trigger_channels(channels)} if channels else {}),
                 "repairs": str(repairs),
             }
         }
     if first is not None and last is not None:
         seconds = max(last - first, 1) * 1e-6
         facts["recording"] |= {
-            "first event": f"{first} µs",
-            "duration": f"{seconds:.6g} s",
-            "event rate": f"{n_events / seconds / 1e6:.3g} million a second",
+            "first event": Measured(f"{first} µs", first_us=first),
+            "duration": Measured(f"{seconds:.6g} s", duration_s=seconds),
+            "event rate": Measured(f"{n_events / seconds / 1e6:.3g} million a second", events_per_s=n_events / seconds),
         }
     if stored is not None:
         directions = ", ".join(s.direction.name.lower().replace("_to_", "→") for s in sweeps[:6])
         facts["sweeps"] = {
-            "found": f"{len(sweeps)}" + (f" ({directions}{', …' if len(sweeps) > 6 else ''})" if sweeps else ""),
-            **({"events a sweep": f"{min(per_sweep):,} to {max(per_sweep):,}"} if per_sweep else {}),
+            "found": Measured(
+                f"{len(sweeps)}" + (f" ({directions}{', …' if len(sweeps) > 6 else ''})" if sweeps else ""),
+                found=len(sweeps),
+                directions=[s.direction.name.lower() for s in sweeps],
+            ),
+            **({"events a sweep": _events_a_sweep(per_sweep)} if per_sweep else {}),
             **({"notes": list(tracker.notes)} if tracker and tracker.notes else {}),
             **({"trouble": trouble} if trouble else {}),
         }
         facts |= describe_calibration(stored)
     return facts
+
+
+def _trigger_channels(channels: dict[int, _Channel]) -> Measured:
+    found = sorted(channels.items())
+    return Measured(
+        "\n".join(f"{number}: {channel}" for number, channel in found),
+        trigger_channels={
+            str(n): {"rising": c.rising, "falling": c.falling, "edges_per_s": c.edges_per_s} for n, c in found
+        },
+    )
+
+
+def _events_a_sweep(counts: list[int]) -> Measured:
+    low, high = min(counts), max(counts)
+    return Measured(f"{low:,} to {high:,}", events_a_sweep_min=low, events_a_sweep_max=high)
+
+
+def _file(path: Path) -> Measured:
+    size = _bytes_of(path)
+    return Measured(f"{path} ({size / 1e6:.2f} MB)", file=str(path), bytes=size)
 
 
 def _bytes_of(path: Path) -> int:
@@ -259,16 +337,35 @@ def _describe_depth_file(path: Path) -> Facts:
         height, width = frames.depth.shape[1:]
         facts: Facts = {
             "depth": {
-                "file": f"{path} ({path.stat().st_size / 1e6:.2f} MB)",
+                "file": _file(path),
                 "frames": len(frames),
-                "size": f"{width}×{height} pixels",
+                "size": Measured(f"{width}×{height} pixels", width=width, height=height),
                 "estimator": frames.estimator,
-                "time": f"{frames.t_start_us[0]} to {frames.t_end_us[-1]} µs",
-                "coverage": f"{100 * float(np.mean(covered)):.1f} % of the pixels",
-                "median deviation": f"{np.mean(deviations):.3g} 1/m" if deviations else "unknown",
-                "quality": f"{np.nanmin(frames.quality):.2f} to {np.nanmax(frames.quality):.2f}"
-                if np.isfinite(frames.quality).any()
-                else "unknown",
+                "time": Measured(
+                    f"{frames.t_start_us[0]} to {frames.t_end_us[-1]} µs",
+                    t_start_us=int(frames.t_start_us[0]),
+                    t_end_us=int(frames.t_end_us[-1]),
+                ),
+                "coverage": Measured(
+                    f"{100 * float(np.mean(covered)):.1f} % of the pixels", coverage=float(np.mean(covered))
+                ),
+                "median deviation": _deviation(deviations),
+                "quality": _quality(frames.quality),
             }
         }
         return facts | describe_calibration(frames.calibration)
+
+
+def _deviation(medians: list[float]) -> Measured:
+    if not medians:
+        return Measured("unknown", median_deviation_diopters=None)
+    mean = float(np.mean(medians))
+    return Measured(f"{mean:.3g} 1/m", median_deviation_diopters=mean)
+
+
+def _quality(quality: np.ndarray) -> Measured:
+    known = quality[np.isfinite(quality)]
+    if not known.size:
+        return Measured("unknown", quality_min=None, quality_max=None)
+    low, high = float(known.min()), float(known.max())
+    return Measured(f"{low:.2f} to {high:.2f}", quality_min=low, quality_max=high)

@@ -53,7 +53,7 @@ class Recording:
             raise RecordingError(f"stall_timeout_s ({stall_timeout_s}) must be above 0 and at most a day, in seconds")
         self.path = path
         self._format = recognise(path)
-        self._hints = hints
+        self._hints, self._trigger_file = hints, triggers
         if not self._format.takes_hints:
             self._refuse_hints(self._format.name, triggers is not None)
         self._size = hints.size
@@ -96,9 +96,6 @@ class Recording:
         except BaseException:
             self.close()
             raise
-
-    def __repr__(self) -> str:
-        return f"Recording({str(self.path)!r}, {self.format}, {self.width}×{self.height})"
 
     @property
     def repairs(self) -> Repairs:
@@ -149,6 +146,24 @@ class Recording:
         self._waiting = None
         for process in tuple(self._running):
             self._end(process)
+
+    def __repr__(self) -> str:
+        counted = "" if self.n_events is None else f", {self.n_events:,} events"
+        if self.first_us is not None and self.last_us is not None:
+            counted += f" in {(self.last_us - self.first_us) * 1e-6:.3g} s"
+        lens = "no calibration" if self.calibration is None else "calibrated"
+        return f"Recording({self.path.name}, {self.format}, {self.width}×{self.height}{counted}, {lens})"
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show: event rates, sweeps and the first event focal stack, for which all of it is read."""
+        from ..files.survey import survey
+        from ..files.survey_figure import recording_figure
+        from ..reporting.figures import figure_png
+
+        calibration = self.calibration
+        return figure_png(
+            recording_figure(survey(self.path, calibration, triggers=self._trigger_file, hints=self._hints))
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -197,19 +197,47 @@ def estimate_figure(
     near_diopters: float,
 ) -> Figure:
     """A depth map and its deviation side by side."""
-    height, width = depth.shape
-    figure = Figure(figsize=(9, 4.5 * height / width + 1), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    bar = figure.colorbar(draw_depth(left, depth, far_diopters, near_diopters), ax=left, location="bottom")
-    ticks = np.linspace(far_diopters, near_diopters, 5)
-    bar.set_ticks(ticks.tolist(), labels=[f"{1 / d:.2f}" if d > 0 else "∞" for d in ticks])
-    bar.set_label("depth (m), spaced evenly in 1/m")
+    figure, left, right = _side_by_side(depth)
+    _draw_scaled_depth(figure, left, depth, far_diopters, near_diopters)
     right.set_facecolor(UNKNOWN)
     bare(right)
     figure.colorbar(right.imshow(std, cmap=ACTIVITY_COLOURS, vmin=0), ax=right, location="bottom").set_label(
         "one standard deviation (1/m)"
     )
     return figure
+
+
+def scene_figure(
+    intensity: np.ndarray,  # (H, W) linear radiance
+    depth: np.ndarray,  # (H, W) metres
+    far_diopters: float,
+    near_diopters: float,
+) -> Figure:
+    """A scene all in focus, and its depth."""
+    figure, left, right = _side_by_side(depth)
+    white = max(float(np.quantile(intensity, 0.99)), 1e-9)
+    image = left.imshow((intensity / white).clip(0, 1) ** (1 / 2.2), cmap="gray", vmin=0, vmax=1)
+    bare(left)
+    figure.colorbar(image, ax=left, location="bottom").set_label("brightness, all in focus")
+    _draw_scaled_depth(figure, right, depth, far_diopters, near_diopters)
+    return figure
+
+
+def _side_by_side(image: np.ndarray) -> tuple[Figure, Axes, Axes]:
+    height, width = image.shape
+    figure = Figure(figsize=(9, 4.5 * height / width + 1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    return figure, left, right
+
+
+def _draw_scaled_depth(
+    figure: Figure, axis: Axes, depth: np.ndarray, far_diopters: float, near_diopters: float
+) -> None:
+    """A depth map and its scale below it."""
+    bar = figure.colorbar(draw_depth(axis, depth, far_diopters, near_diopters), ax=axis, location="bottom")
+    ticks = np.linspace(far_diopters, near_diopters, 5)
+    bar.set_ticks(ticks.tolist(), labels=[f"{1 / d:.2f}" if d > 0 else "∞" for d in ticks])
+    bar.set_label("depth (m), spaced evenly in 1/m")
 
 
 def focus_text(diopters: float) -> str:

@@ -6,7 +6,6 @@ torch, which takes seconds to import.
 """
 
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-# OpenVINO's converter reports its use to Google Analytics wherever this package can be imported; here it cannot.
-sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+from ..architecture import EvidenceConfig, UNetConfig
+from ..exported_graph import EngineError, import_openvino, read_graph
+from ..weights import WeightsFile, load_network, read_parameters
 
-import openvino  # noqa: E402
-
-from ..architecture import EvidenceConfig  # noqa: E402
-from ..weights import WeightsFile, load_network, read_parameters  # noqa: E402
+openvino = import_openvino()
 
 _KEPT = 64  # exports in the cache, each as large as the weights
 
@@ -47,7 +44,10 @@ def make_model(core: openvino.Core, file: WeightsFile, height: int, width: int) 
 
     Raises:
         WeightsError: the parameters are damaged or do not fit the configuration.
+        EngineError: torch is needed, and not installed.
     """
+    if file.size is not None:
+        return read_graph(file.path)
     if isinstance(file.config, EvidenceConfig):
         from .evidence_graph import build_graph
 
@@ -56,8 +56,13 @@ def make_model(core: openvino.Core, file: WeightsFile, height: int, width: int) 
 
 
 def _export(file: WeightsFile, height: int, width: int) -> openvino.Model:
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"{file.path}: U-Nets need torch where they first run: pip install 'sweepdepth[train]'"
+        ) from error
+    assert isinstance(file.config, UNetConfig)
     example = torch.zeros(1, file.config.representation.channels, height, width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: the shape is meant to be fixed

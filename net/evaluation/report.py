@@ -129,14 +129,10 @@ class ReportFolder:
 
 
 def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple[ExampleRecording, bytes]]) -> str:
-    """The whole page as HTML; pictures are inside it."""
+    """The whole page as HTML, pictures inside it: the chart, the pictures, the tables."""
     recordings = len({score.recording for score in evaluation.scores})
     facts = [*(f"{name}: {value}" for name, value in about.items()), f"recordings: {recordings}"]
     parts = [html.paragraph(" · ".join(facts)), html.picture("Error of the surest pixels", risk_picture(evaluation))]
-    for table in (*tables(evaluation), reliability_table(evaluation)):
-        parts.append(html.table(table.columns, table.rows, table.title, table.note, table.labels))
-    if evaluation.skipped:
-        parts += [html.heading("Skipped"), html.listing([f"{name}: {why}" for name, why in evaluation.skipped])]
     parts.append(html.heading("Best, median and worst"))
     parts.append(html.paragraph("By RMSE everywhere, mean over the recording's sweeps."))
     for example, png in pictures:
@@ -145,6 +141,10 @@ def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple
             f"(RMSE {100 * example.rmse_range:.1f} % of the sweep range)"
         )
         parts.append(html.picture(title, png))
+    for table in (*tables(evaluation), reliability_table(evaluation)):
+        parts.append(html.table(table.columns, table.rows, table.title, table.note, table.labels))
+    if evaluation.skipped:
+        parts += [html.heading("Skipped"), html.listing([f"{name}: {why}" for name, why in evaluation.skipped])]
     return html.page("Depth against truth", parts)
 
 

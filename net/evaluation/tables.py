@@ -72,10 +72,11 @@ OVERVIEW = (
 
 def _overview(evaluation: Evaluation) -> Table:
     rows = [(method, *overview_row(summary)) for method, summary in _summaries(evaluation)]
+    columns = ("method", *OVERVIEW)
     return Table(
         "How right, and how well that is known",
-        ("method", *OVERVIEW),
-        tuple(rows),
+        columns,
+        (*rows, *_unanswered(evaluation, columns)),
         "Errors in % of the sweep range, gaps filled: root mean square everywhere, then means; surest by the stated "
         f"deviation σ. Of normal errors {_percent(NORMAL_WITHIN[0], 0)} and {_percent(NORMAL_WITHIN[1], 0)} lie within "
         "1 and 2 σ; calibration: stated against actual error, mean difference; AUSE: area between the curve of the "
@@ -102,7 +103,7 @@ def _everywhere(evaluation: Evaluation) -> Table:
     return Table(
         "Everywhere",
         columns,
-        tuple(rows),
+        (*rows, *_unanswered(evaluation, columns)),
         "Every pixel whose true depth lies inside the sweep range; gaps are filled from what surrounds them. RMSE and "
         "MAE in % of the sweep range unless in 1/m, AbsRel of metres; means over sweeps, then recordings. ms: median "
         "time from events or frames to the answer, before filling.",
@@ -127,10 +128,11 @@ def _where_events_are(evaluation: Evaluation) -> Table:
     ]
     columns = ("method", "AbsRel", "RMSE", "MAE", "MAE 1/m")
     own = ("answers", "own AbsRel", "own RMSE", "own MAE", "own median")
+    columns += own
     return Table(
         "At event pixels, and where the method itself answers",
-        (*columns, *own),
-        tuple(rows),
+        columns,
+        (*rows, *_unanswered(evaluation, columns)),
         "Left: pixels with at least one event in the sweep. Right (own): the pixels that the method answered without "
         "filling, and how many of all these are.",
     )
@@ -207,6 +209,11 @@ def _summaries(evaluation: Evaluation, light: str | None = None) -> list[tuple[s
     """Each method that had anything to work on, with its summary."""
     names = [method for method in evaluation.methods if evaluation.scores_of(method, light)]
     return [(name, evaluation.summary(name, light)) for name in names]
+
+
+def _unanswered(evaluation: Evaluation, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Rows of the methods that had nothing to work on, so that every method that was asked for is there."""
+    return [(m, *("–",) * (len(columns) - 1)) for m in evaluation.methods if not evaluation.scores_of(m)]
 
 
 def _number(value: float, digits: int = 3) -> str:

@@ -3,5 +3,6 @@
 from .config import TrainingConfig, TrainingError
 from .data import SweepSource, load_cases, recorded
 from .loop import train
+from .stopping import TrainingStopped
 
-__all__ = ["SweepSource", "TrainingConfig", "TrainingError", "load_cases", "recorded", "train"]
+__all__ = ["SweepSource", "TrainingConfig", "TrainingError", "TrainingStopped", "load_cases", "recorded", "train"]

@@ -46,3 +46,5 @@ class TrainingConfig(BaseModel):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     minutes: Annotated[float, Field(gt=0)] | None = None
     """If given, training ends after so long, if not after `steps`; the learning rate follows the clock."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """If given, training ends after so many epochs without a lower RMSE of validation."""

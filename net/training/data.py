@@ -74,14 +74,16 @@ def split_scenes(sources: Sequence[SweepSource], share: float) -> tuple[list[Swe
 
     Args:
         sources: all of them.
-        share: of the scenes that may validate which are kept for it; at least one where there are two, unless it is 0.
+        share: of the scenes that may validate (all, where none of them may) which are kept for it; unless it is 0, at
+            least one where there are two scenes, and two where there are eight.
 
     Raises:
         RecordingError: there is no scene left to train on.
     """
     all_scenes = {source.scene for source in sources}
-    scenes = sorted({source.scene for source in sources if source.validates})
-    count = min(max(1, round(share * len(scenes))), len(all_scenes) - 1) if share and scenes else 0
+    scenes = sorted({source.scene for source in sources if source.validates} or all_scenes)
+    least = 1 if len(scenes) < 8 else 2
+    count = min(max(least, round(share * len(scenes))), len(all_scenes) - 1) if share else 0
     kept = set(scenes[len(scenes) - count :])
     training = [source for source in sources if source.scene not in kept]
     if not training:
@@ -117,33 +119,38 @@ class SweepSamples(Dataset):
         return len(self.sources)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        round_, number = key
-        random = np.random.default_rng([self.seed, _AUGMENTATION, round_, number])
-        labelled = self.sources[number].draw(random)
+        labelled, random = self.draw(*key)
         sample = make_sample(labelled, self.representation, self.augmentation, random, self.crop)
         return sample if self.change is None else self.change(sample)
+
+    def draw(self, round_: int, number: int) -> tuple[LabelledSweep, np.random.Generator]:
+        """The sweep of an address, and the generator that what is done to it then goes on with."""
+        random = np.random.default_rng([self.seed, _AUGMENTATION, round_, number])
+        return self.sources[number].draw(random), random
 
 
 class EpochOrder(Sampler):
     """The order of an epoch: (round, number) pairs, a share of them for each of several processes.
 
-    An epoch has a set number of items; the whole set is gone through in a new order each round. `epoch` is asked
-    which one it is whenever an iteration begins, so that a resumed run goes on with the samples that come next.
+    An epoch has a set number of items; the whole set is gone through in a new order each round. `done` is asked how
+    many items of the run are done whenever an iteration begins, which leads to the end of the epoch from there; so a
+    resumed run goes on with the samples that come next, wherever it was stopped.
     """
 
     def __init__(
-        self, size: int, length: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1
+        self, size: int, length: int, seed: int, done: Callable[[], int], rank: int = 0, world: int = 1
     ) -> None:
-        self._size, self._length, self._seed, self._epoch = size, length, seed, epoch
+        self._size, self._length, self._seed, self._done = size, length, seed, done
         self._rank, self._world = rank, world
 
     def __len__(self) -> int:
         return self._length // self._world
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        first = self._epoch() * self._length
+        done = self._done()
+        end = (done // self._length) * self._length + len(self) * self._world
         order, known = np.empty(0, int), -1
-        for at in range(first + self._rank, first + len(self) * self._world, self._world):
+        for at in range(done + self._rank, end, self._world):
             round_, position = divmod(at, self._size)
             if round_ != known:
                 order, known = np.random.default_rng([self._seed, _ORDER, round_]).permutation(self._size), round_

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -21,13 +22,15 @@ from ..weights import INITIAL_WEIGHTS, load_network, make_network, open_weights,
 from .allocation import keep_freed_memory
 from .augmentation import NONE, Augmentation
 from .checkpoints import WholeCheckpoints
+from .comparison import rmse_of_shipped
 from .config import WEIGHTS, TrainingConfig, TrainingError
 from .data import EpochOrder, SweepSamples, SweepSource, split_scenes
 from .loss import distribution_loss, position_loss, read_distribution
 from .progress import Progress
-from .run_folder import prepare
+from .run_folder import is_first_process, prepare
 from .run_logs import make_loggers, report_log_errors_once
 from .samples import Sample
+from .stopping import Stopping, TrainingStopped, leave_signals_to_the_owner
 
 NORMAL_SHARE, NORMAL_SHARE_OF_TWO = 0.6827, 0.9545  # of a normal distribution, within one and two deviations
 KNOTS = 12  # of the curve from stated to actual deviations
@@ -57,8 +60,8 @@ class Regression(pl.LightningModule):
         self.log("loss", loss, prog_bar=True)
         if self._begun is None:
             self._begun = time.monotonic()
-        if self._clock() >= 1:
-            self.trainer.should_stop = True
+        if self.clock() >= 1 or self.trainer.global_step + 1 >= self.config.steps:
+            self.trainer.should_stop = True  # after a validation, also in the middle of an epoch
         return loss
 
     def _loss(self, out: Tensor, position: Tensor, weight: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ class Regression(pl.LightningModule):
             return read_distribution(out, size)
         return out[:, 0].clamp(0, 1), (0.5 * out[:, 1]).exp() if out.shape[1] > 1 else None
 
-    def _clock(self) -> float:
+    def clock(self) -> float:
         """How much of the time there is has passed."""
         if self.config.minutes is None or self._begun is None:
             return 0.0
@@ -98,7 +101,7 @@ class Regression(pl.LightningModule):
         )
 
         def rate(step: int) -> float:
-            done = max(step / config.steps, self._clock())
+            done = max(step / config.steps, self.clock())
             if done < config.warm_up:
                 return max(done, 1 / config.steps) / config.warm_up
             return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - config.warm_up) / (1 - config.warm_up)))) + 1e-3
@@ -137,7 +140,7 @@ class Samples(pl.LightningDataModule):
             len(samples),
             length,
             config.seed,
-            lambda: trainer.global_step // config.steps_per_epoch,
+            lambda: trainer.global_step * config.batch,
             trainer.global_rank,
             world,
         )
@@ -146,6 +149,7 @@ class Samples(pl.LightningDataModule):
             config.batch // world,
             sampler=order,
             num_workers=self._workers,
+            worker_init_fn=leave_signals_to_the_owner,
             persistent_workers=self._workers > 0,
             prefetch_factor=4 if self._workers else None,
             pin_memory=torch.cuda.is_available(),
@@ -174,12 +178,14 @@ def train(
     facts: Mapping[str, Any] | None = None,
     change: Change | None = None,
     say: Callable[[str], None] = print,
+    on_progress: Callable[[float], None] = lambda share: None,
+    stop: threading.Event | None = None,
 ) -> Path:
     """Train a network on labelled sweeps.
 
-    `out` also gets `last.ckpt`, from which `resume` goes on, `settings.json`, and logs for CSV and TensorBoard readers.
-    The same seed, sources and machine give the same run: what is random about a sample depends on seed, round and
-    number.
+    `out` also gets `last.ckpt`, from which `resume` goes on, `settings.json`, `curves.png`, and logs for CSV and
+    TensorBoard readers. The same seed, sources and machine give the same run: what is random about a sample depends on
+    seed, round and number.
 
     Args:
         sources: what samples are drawn from.
@@ -195,12 +201,16 @@ def train(
         change: done to every sample before the network sees it, also to those that judge it; ablations take inputs
             away with it.
         say: called with a line for every epoch.
+        on_progress: called after every step with the share of the run that is done.
+        stop: when it is set, the run is saved at the next step, and ends.
 
     Returns:
         The path of its weights, `out`/weights.safetensors.
 
     Raises:
-        TrainingError: `out` holds another run, or none to resume.
+        TrainingError: `out` holds another run, or none to resume; or patience needs a validation, and one scene alone
+            gives none.
+        TrainingStopped: `stop` was set.
         RecordingError: there are no sweeps to train on.
         WeightsError: `config.init` cannot be read.
         CheckpointError, LogError: the run's folder cannot be written.
@@ -213,15 +223,24 @@ def train(
         start = load_network(open_weights(config.init))
         config = config.model_copy(update={"network": start.config})
     training, validation = split_scenes(sources, config.validated)
+    if config.patience is not None and not validation:
+        raise TrainingError("patience waits for a lower error of validation, and there is no scene to validate with")
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = prepare(out, config, resume, force)
+    stop = stop or threading.Event()
+    shipped = rmse_of_shipped(validation, config, stop) if is_first_process() else None
+    if is_first_process():
+        say(_validation_line(training, validation, shipped))
+    if stop.is_set():
+        raise TrainingStopped(out, 0, config.steps)
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = Regression(config)
     if start is not None:
         module.network.load_state_dict(start.state_dict())
-    progress = Progress(say)
+    progress = Progress(say, on_progress, out, shipped)
+    patience = [] if config.patience is None else [_patience(config.patience)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
@@ -247,6 +266,8 @@ def train(
                 ),
                 EMAWeightAveraging(decay=config.averaging, update_starting_at_step=min(200, config.steps // 4)),
                 progress,
+                Stopping(stop, out),
+                *patience,
             ],
             plugins=[WholeCheckpoints()],
             enable_model_summary=False,
@@ -255,6 +276,8 @@ def train(
         data = Samples(training, validation, config, workers, change)
         with report_log_errors_once(out):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        if patience and patience[0].stopped_epoch and is_first_process():
+            say(f"no lower RMSE for {config.patience} epochs: ended at step {trainer.global_step:,}")
         if not progress.ended and checkpoint is not None:  # then nothing has put the average in the network's place
             module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
         if start is not None and config.keep:
@@ -274,6 +297,19 @@ def train(
         }
         save_weights(weights, module.network, about, force=True)
     return weights
+
+
+def _validation_line(training: list[SweepSource], validation: list[SweepSource], shipped: float | None) -> str:
+    """What a run is judged by."""
+    if not validation:
+        return "one scene alone: nothing to validate with, so how good the network becomes is not known"
+    scenes = len({source.scene for source in training})
+    line = f"{scenes:,} scenes to train on, {len(validation):,} to validate with"
+    return line if shipped is None else f"{line}; RMSE of the shipped weights there {shipped:.4f}"
+
+
+def _patience(epochs: int) -> EarlyStopping:
+    return EarlyStopping("val_rmse", mode="min", patience=epochs, check_on_train_epoch_end=False)
 
 
 def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
@@ -298,24 +334,25 @@ def _batches(sources: Sequence[SweepSource], config: TrainingConfig, change: Cha
 def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, Any]]:
     """Errors in parts of the range, over all pixels inside it; and what makes the stated deviations true."""
     module.eval().cpu()
-    errors, stated = [], []
+    errors, stated, constants = [], [], []
     for inputs, position, weight in batches:
         found, deviation = module.answer(module(inputs), (position.shape[-2], position.shape[-1]))
         inside = (weight > 0) & (position >= 0) & (position <= 1)
         errors.append((found - position).abs()[inside].numpy())
+        constants.append((position[inside] - 0.5).numpy())
         stated.append(np.ones(int(inside.sum())) if deviation is None else deviation[inside].numpy())
     error = np.concatenate(errors) if errors else np.empty(0)
     if not error.size:
         return {}, {}
-    rmse = float(np.sqrt(np.mean(error**2)))
-    metrics = {"val_rmse": rmse, "val_mae": float(error.mean())}
+    rmse, constant = (float(np.sqrt(np.mean(e**2))) for e in (error, np.concatenate(constants)))
+    metrics = {"val_rmse": rmse, "val_mae": float(error.mean()), "val_constant": constant}
     if not module.config.network.probabilistic:
         return metrics, {"constant": rmse}
     deviation = np.concatenate(stated)
-    found: dict[str, Any] = {"scale": float(np.quantile(error / deviation, NORMAL_SHARE))}
+    calibrated: dict[str, Any] = {"scale": float(np.quantile(error / deviation, NORMAL_SHARE))}
     if isinstance(module.config.network, EvidenceConfig):
-        found["knots"] = calibration_knots(error, deviation)
-    return metrics, found
+        calibrated["knots"] = calibration_knots(error, deviation)
+    return metrics, calibrated
 
 
 def calibration_knots(error: np.ndarray, stated: np.ndarray) -> tuple[list[float], list[float]]:

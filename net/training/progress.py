@@ -1,7 +1,8 @@
-"""Progress of a training run: a line for every epoch."""
+"""How a training run goes: a line and curves for every epoch."""
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,56 +10,88 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from .curves import write_curves
+
+_ERRORS = {
+    "val_rmse": "RMSE",
+    "val_constant": "of a constant",
+    "val_shipped": "of the shipped weights",
+    "val_mae_events": "at events",
+}
+
 
 class Progress(Callback):
-    """A line for every epoch: losses, speed, how long the devices waited for the loader, and the time left."""
+    """A line for every epoch: losses, errors beside those that are easily had, speed, how long the devices waited for
+    the loader, and the time left."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        on_progress: Callable[[float], None],  # hears which share of the run is done
+        run: Path,
+        shipped_rmse: float | None,  # of the shipped weights on the validation sweeps
+    ) -> None:
+        self._say, self._on_progress, self._run, self._shipped_rmse = say, on_progress, run, shipped_rmse
         self._begun = self._ready = 0.0
-        self._waited, self._losses = 0.0, list[Tensor]()
+        self._waited, self._steps, self._losses = 0.0, 0, list[Tensor]()
         self.history: list[dict[str, float]] = []
         self.ended = False  # a run that was at its end when it was resumed does not begin, nor end
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history}
+        losses = torch.stack(self._losses).tolist() if self._losses else []
+        return {"history": self.history, "losses": losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = state_dict["history"]
+        self._losses = [torch.tensor(loss) for loss in state_dict.get("losses", [])]  # of an epoch that is not over
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._begun = self._ready = time.monotonic()
+        self._losses = [loss.to(pl_module.device) for loss in self._losses]
+        self._on_progress(trainer.global_step / pl_module.config.steps)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.ended = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begun = self._ready = time.monotonic()
-        self._waited, self._losses = 0.0, []
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._waited += time.monotonic() - self._ready
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._losses.append(outputs["loss"].detach())  # reading it would wait for the device
+        self._steps += 1
+        self._on_progress(max(trainer.global_step / pl_module.config.steps, pl_module.clock()))
         self._ready = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if not self._losses:  # resumed at the end of an epoch, which is ended once more
+        steps, losses, waited = self._steps, self._losses, self._waited
+        self._waited, self._steps, self._losses = 0.0, 0, []
+        if not steps:  # resumed at the end of an epoch, which is ended once more
             return
         config = pl_module.config
-        loss = float(torch.stack(self._losses).mean())
         seconds = time.monotonic() - self._begun
         row = {
             "step": trainer.global_step,
-            "loss": loss,
+            "loss": float(torch.stack(losses).mean()),
             **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")},
-            "samples_per_s": len(self._losses) * config.batch / seconds,
-            "loader_share": self._waited / seconds,
+            "samples_per_s": steps * config.batch / seconds,
+            "loader_share": waited / seconds,
         }
+        if self._shipped_rmse is not None:
+            row["val_shipped"] = self._shipped_rmse
         self.history.append(row)
-        left = (config.steps - trainer.global_step) * seconds / len(self._losses)
-        names = {"val_rmse": "RMSE", "val_constant": "of a constant", "val_mae_events": "at events"}
-        seen = "".join(f", {shown} {row[name]:.4f}" for name, shown in names.items() if name in row)
+        if trainer.is_global_zero:
+            self._report(row, (config.steps - trainer.global_step) * seconds / steps, config.steps)
+            write_curves(self.history, self._run)
+
+    def _report(self, row: dict[str, float], left_s: float, steps: int) -> None:
+        seen = "".join(f", {shown} {row[name]:.4f}" for name, shown in _ERRORS.items() if name in row)
         self._say(
-            f"step {row['step']} of {config.steps}: loss {row['loss']:.4f}{seen}; "
+            f"step {row['step']} of {steps}: loss {row['loss']:.4f}{seen}; "
             f"{row['samples_per_s']:.0f} samples/s, {100 * row['loader_share']:.0f} % of the time waiting for them; "
-            f"{left / 60:.0f} min left"
+            f"{left_s / 60:.0f} min left"
         )
+        if "val_rmse" in row and row["val_rmse"] >= row["val_constant"]:
+            self._say("warning: so far the network is no better than a constant on the validation sweeps")

@@ -13,6 +13,11 @@ from .config import LAST, SETTINGS, WEIGHTS, TrainingConfig, TrainingError
 _MAY_GROW = "steps"
 
 
+def is_first_process() -> bool:
+    """Whether this is the process that writes and speaks, of those that share each step."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+
 def prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Path | None:
     """The checkpoint to go on from, if any; the run's settings are written, or compared with those that are there.
 
@@ -22,7 +27,7 @@ def prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Pat
         TrainingError: the folder holds another run, or none to resume.
     """
     settings, checkpoint = out / SETTINGS, out / LAST
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process of several has seen to it
+    if not is_first_process():  # the first process of several has seen to it
         return checkpoint if resume and checkpoint.exists() else None
     if resume:
         if not settings.exists():

@@ -189,17 +189,28 @@ def test_an_interrupted_replay_keeps_what_it_computed_and_exits_130(tmp_path, de
 def test_info_tells_what_is_in_a_recording_and_a_calibration(demo_lens):
     facts = json.loads(sweepdepth("info", recording_path(), "--json")[0])
     assert facts["recording"]["events"] > 10_000
-    assert facts["sweeps"]["found"].startswith(("4", "5", "6", "7", "8"))
+    assert 4 <= facts["sweeps"]["found"] == len(facts["sweeps"]["directions"]) <= 8
+    assert facts["recording"]["bytes"] == recording_path().stat().st_size
+    assert 0.5 < facts["recording"]["duration_s"] < 5
+    assert facts["recording"]["events_per_s"] == pytest.approx(
+        facts["recording"]["events"] / facts["recording"]["duration_s"]
+    )
     calibration = Calibration.load(demo_lens)
     facts = json.loads(sweepdepth("info", demo_lens, "--json")[0])
-    assert f"{calibration.camera.width}×{calibration.camera.height}" in facts["camera"]["sensor"]
+    camera, lens, sweep = calibration.camera, calibration.lens, calibration.sweep
+    assert (facts["camera"]["width"], facts["camera"]["height"]) == (camera.width, camera.height)
+    assert facts["lens"]["aperture_mm"] == pytest.approx(1e3 * lens.aperture_m)
+    assert facts["sweep"]["near_m"] == pytest.approx(1 / sweep.near_diopters)
+    assert facts["sweep"]["frequency_hz"] == sweep.frequency_hz
+    text, _ = sweepdepth("info", demo_lens)
+    assert f"{camera.width}×{camera.height} pixels" in text
 
 
 def test_info_takes_the_size_of_a_sensor_that_the_file_does_not_say(tmp_path):
     (tmp_path / "a.csv").write_text("t_us,x,y,p\n" + "".join(f"{k * 10},{k % 96},{k % 72},1\n" for k in range(500)))
     assert "does not say how large" in sweepdepth("info", tmp_path / "a.csv", expect=1)[1]
     facts = json.loads(sweepdepth("info", tmp_path / "a.csv", "--size", "96x72", "--json")[0])
-    assert facts["recording"]["sensor"] == "96×72 pixels"
+    assert (facts["recording"]["width"], facts["recording"]["height"]) == (96, 72)
     assert facts["recording"]["events"] == 500
     assert "expected width and height" in sweepdepth("info", tmp_path / "a.csv", "--size", "96", expect=2)[1]
     assert "leave out --size" in sweepdepth("info", recording_path(), "--size", "96x72", expect=1)[1]
@@ -244,14 +255,16 @@ def test_the_lens_is_found_beside_a_loopback_and_it_is_said(tmp_path, depth_file
 
 def test_the_channel_can_be_chosen_and_info_lists_them(with_loopback):
     facts = json.loads(sweepdepth("info", with_loopback / "both.h5", "--json")[0])
-    lens, loopback = facts["recording"]["trigger channels"]
-    assert lens == "0: 3 rising, 2 falling, 5 edges a second"
-    assert loopback.startswith("6: ")
-    assert loopback.endswith(" 2000 edges a second")
-    assert facts["sweeps"]["found"].startswith("4 ")
+    channels = facts["recording"]["trigger_channels"]
+    assert list(channels) == ["0", "6"]
+    assert channels["0"] == {"rising": 3, "falling": 2, "edges_per_s": pytest.approx(5, rel=1e-3)}
+    assert channels["6"]["edges_per_s"] == pytest.approx(2000, rel=1e-3)
+    assert facts["sweeps"]["found"] == 4
+    text, _ = sweepdepth("info", with_loopback / "both.h5")
+    assert "0: 3 rising, 2 falling, 5 edges a second" in text
     assert "channel 0 keeps the lens's rhythm" in facts["sweeps"]["notes"][0]
     chosen = json.loads(sweepdepth("info", with_loopback / "both.h5", "--json", "--trigger-channel", "6")[0])
-    assert chosen["sweeps"]["found"] == "0"
+    assert chosen["sweeps"]["found"] == 0
     assert "the trigger edges keep no rhythm" in chosen["sweeps"]["trouble"]
     assert ", 2000 a second)" in chosen["sweeps"]["trouble"]
     _, err = sweepdepth("replay", with_loopback / "both.h5", "--out", "x.h5", "--trigger-channel", "3", expect=1)
@@ -263,7 +276,7 @@ def test_triggers_in_a_file_of_their_own(tmp_path, depth_file, with_loopback):
     sweepdepth("replay", with_loopback / "loopback.h5", "--out", tmp_path / "depth.h5", *edges)
     np.testing.assert_array_equal(read_depth_file(tmp_path / "depth.h5").depth, read_depth_file(depth_file).depth)
     facts = json.loads(sweepdepth("info", with_loopback / "loopback.h5", "--json", *edges)[0])
-    assert facts["recording"]["trigger channels"] == ["0: 3 rising, 2 falling, 5 edges a second"]
+    assert facts["recording"]["trigger_channels"].keys() == {"0"}
     sweepdepth("convert", with_loopback / "loopback.h5", tmp_path / "whole.aedat4", *edges)
     with open_recording(tmp_path / "whole.aedat4") as recording:
         assert recording.read()[1]["channel"].tolist() == [0] * 5
@@ -274,6 +287,17 @@ def test_triggers_in_a_file_of_their_own(tmp_path, depth_file, with_loopback):
 def test_a_whole_recording_is_replayed_without_a_warning(tmp_path):
     out, _ = sweepdepth("replay", recording_path(), "--out", tmp_path / "depth.h5", "--json")
     assert json.loads(out)["warnings"] == []
+
+
+def test_weights_are_listed_by_names_that_stand_for_them(tmp_path):
+    out, _ = sweepdepth("weights", cwd=tmp_path)
+    assert out.startswith("default")
+    assert "validation RMSE" in out
+    out, _ = sweepdepth("weights", "--json", cwd=tmp_path)
+    listed = json.loads(out.splitlines()[0])
+    assert listed["facts"]["validation"]["val_rmse"] > 0
+    named, _ = sweepdepth("info", "default", "--json", cwd=tmp_path)
+    assert named == sweepdepth("info", listed["path"], "--json")[0]
 
 
 def test_new_keys_are_written_once(tmp_path):

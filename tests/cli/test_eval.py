@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import pytest
 
 from ..net.known_sweeps import make_dataset
@@ -61,6 +62,18 @@ def test_json_goes_to_standard_output_in_one_line(dataset):
     assert values["methods"]["polarity"]["all"]["recordings"] == 1
 
 
+def test_weights_by_name_stand_beside_an_estimator_and_a_method_that_has_nothing_to_work_on(dataset, tmp_path):
+    for path in dataset.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with h5py.File(tmp_path / "scene_000000.h5", "r+") as file:
+        del file["aperture_pair"]
+    line = ("--data", tmp_path, "--weights", "default", "--estimator", "polarity", "--baselines", "--limit", 1)
+    out, _ = run_eval(*line)
+    for table in ("How right", "Everywhere"):
+        rows = [line.strip().split("  ")[0] for line in out[out.index(table) :].splitlines()]
+        assert {"default", "polarity", "coupled", "constant"} <= set(rows)
+
+
 def test_a_damaged_scene_is_named_and_ends_in_exit_status_3(dataset, tmp_path):
     for path in dataset.iterdir():
         content = path.read_bytes()
@@ -74,7 +87,8 @@ def test_wrong_use_is_told_in_one_line(dataset, tmp_path):
     _, error = run_eval("--data", tmp_path, "--estimator", "polarity", expect=1)
     assert error.startswith(f"error: {tmp_path}")
     assert error.count("\n") == 1
-    run_eval("--data", dataset, "--estimator", "polarity", "--weights", "some.safetensors", expect=2)
+    _, error = run_eval("--data", dataset, "--estimator", "polarity", "--weights", "some.safetensors", expect=1)
+    assert error == "error: some.safetensors: cannot be read: No such file or directory\n"
 
 
 def test_an_interruption_leaves_no_half_report(dataset, tmp_path):

@@ -1,12 +1,18 @@
 """From labelled recordings to a network in use, by the command line alone."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+import torch
 
 from sweepdepth import Calibration
 from sweepdepth.capture.events import EVENT_DTYPE, FALLING, RISING, Batch, join, make_triggers
@@ -99,6 +105,30 @@ def test_training_ends_when_its_time_is_up(labelled, tmp_path):
     line = ["train", "--data", labelled, "--out", tmp_path, "--steps", 100_000, "--minutes", 0.05, "--batch", 2]
     out, _ = sweepdepth(*line, "--workers", 0, "--threads", 1, "--json")
     assert 1 <= json.loads(out)["facts"]["steps"] < 100_000
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_so(labelled, tmp_path, number):
+    """As a terminal or a service manager sends it: to the loader's processes, too."""
+    line = ["train", "--data", labelled, "--out", tmp_path, "--steps", 100_000, "--batch", 2, "--threads", 1]
+    command = [str(COMMAND), *map(str, line)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    loaders, deadline = [], time.monotonic() + 250
+    while not (loaders and list(tmp_path.glob("logs/tensorboard/events*"))) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        loaders = psutil.Process(process.pid).children()
+        time.sleep(0.2)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 130, said
+    found = re.search(r"stopped at step ([\d,]+) of 100,000: saved in .*last\.ckpt; the same line with --resume", said)
+    assert found is not None, said
+    assert "Traceback" not in said
+    step = int(found[1].replace(",", ""))
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == step > 0
+    assert not any(loader.is_running() for loader in loaders)
 
 
 def test_sweeps_are_simulated_anew_from_ideal_focal_stacks(tmp_path, lens):

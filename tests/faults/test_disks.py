@@ -147,12 +147,12 @@ import sys
 from pathlib import Path
 from sweepdepth.capture.errors import SweepdepthError
 from test_training import make_cases, settings
-from sweepdepth.net.training import train
+from sweepdepth.net.training import recorded, train
 if __name__ == "__main__":
     try:
         resume = len(sys.argv) > 2
         config = settings(steps=8, steps_per_epoch=2)
-        train(make_cases(2), config, Path(sys.argv[1]), resume=resume, threads=1, workers=0)
+        train(recorded(make_cases(2)), config, Path(sys.argv[1]), resume=resume, threads=1, workers=0)
     except (SweepdepthError, OSError) as error:  # as the command does
         sys.exit(f"error: {error}")
 """

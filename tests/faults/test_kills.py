@@ -287,10 +287,10 @@ TRAINING = """
 import sys
 from pathlib import Path
 from test_training import make_cases, settings
-from sweepdepth.net.training import train
+from sweepdepth.net.training import recorded, train
 if __name__ == "__main__":
-    resume = "resume" in sys.argv
-    train(make_cases(3), settings(steps=12, steps_per_epoch=2), Path(sys.argv[1]), resume=resume, threads=1, workers=0)
+    sources, resume = recorded(make_cases(3)), "resume" in sys.argv
+    train(sources, settings(steps=12, steps_per_epoch=2), Path(sys.argv[1]), resume=resume, threads=1, workers=0)
 """
 
 
@@ -327,6 +327,7 @@ def test_a_training_run_is_killed(tmp_path: Path, whole_training: Path, chance: 
         process = training(tmp_path, out, *(["resume"] if (out / "settings.json").exists() else []))
         assert process.stdout is not None
         if kills < (chance.randint(1, 3) if kills else 1):
+            process.stdout.readline()  # what there is to train on
             first = process.stdout.readline()  # said at the end of an epoch, about when the checkpoint is written
             time.sleep(chance.uniform(0, 0.5))
             process.kill()

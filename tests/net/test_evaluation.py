@@ -112,7 +112,11 @@ def test_a_method_that_does_not_apply_is_left_out_and_the_reason_told(calibratio
     assert count == 2
     assert "aperture_pair" in reason
     assert evaluation.scores_of("coupled") == []
-    assert [table.title for table in tables(evaluation)][-1] == "Left out"
+    overview, everywhere, *_, left_out = tables(evaluation)
+    assert left_out.title == "Left out"
+    for table in (overview, everywhere):
+        assert [row[0] for row in table.rows] == ["off", "coupled"]
+        assert set(table.rows[1][1:]) == {"–"}
 
 
 def test_methods_must_have_names_of_their_own(calibration):
@@ -206,6 +210,7 @@ def test_the_report_is_strict_json_and_a_page_that_needs_nothing_else(tmp_path, 
 
     page = folder.html_path.read_text()
     assert page.count("<figure>") == 7  # the curves, and six frames
+    assert page.rindex("<figure>") < page.index("<table")
     assert re.findall(r'(?:src|href)="(?!data:image/png;base64,)', page) == []
     assert "&lt;damaged&gt; &amp; gone" in page
     for table in (*tables(evaluation), reliability_table(evaluation)):

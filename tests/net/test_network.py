@@ -15,7 +15,7 @@ from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.net.representation import Representation
 from sweepdepth.net.training.loss import position_loss
 from sweepdepth.net.unet import LOG_VARIANCE, DepthNet
-from sweepdepth.net.weights import WeightsError, open_weights, save_weights
+from sweepdepth.net.weights import SHIPPED, WeightsError, open_weights, save_weights, shipped_weights
 from sweepdepth.net.weights import load_network as load_parameters
 
 UNETS = [name for name, config in PRESETS.items() if isinstance(config, UNetConfig)]
@@ -109,6 +109,16 @@ def test_damaged_and_foreign_weights_are_refused_in_a_sentence(weights, damage, 
     with pytest.raises(WeightsError, match=r"small\.safetensors: \w+"):
         load_parameters(open_weights(weights.path))
     assert not (tmp_path / "hacked").exists()
+
+
+def test_weights_that_ship_have_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert next(iter(shipped_weights())) == "default"
+    for name, path in shipped_weights().items():
+        assert open_weights(name).path == path
+    assert load_network("default").network.file.path == SHIPPED
+    with pytest.raises(WeightsError, match=r"defualt: there are no weights of this name.*names: default"):
+        open_weights("defualt")
 
 
 def test_missing_weights_are_named(tmp_path):

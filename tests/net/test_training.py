@@ -2,22 +2,28 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sweepdepth import Calibration
+from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.architecture import EvidenceConfig, UNetConfig
 from sweepdepth.net.cases import Case
+from sweepdepth.net.network import EventNetwork
+from sweepdepth.net.network import load_network as load_estimator
 from sweepdepth.net.representation import Representation
-from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, recorded, train
+from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, TrainingStopped, recorded, train
 from sweepdepth.net.training.augmentation import Augmentation
 from sweepdepth.net.training.data import EpochOrder, SweepSamples, split_scenes
 from sweepdepth.net.training.loop import calibration_knots
@@ -84,7 +90,14 @@ def cases():
 
 
 def said(lines):
-    return [float(line.split("loss ")[1].split(",")[0].split(";")[0]) for line in lines]
+    return [float(line.split("loss ")[1].split(",")[0].split(";")[0]) for line in lines if line.startswith("step ")]
+
+
+def estimate_with_shipped(labelled):
+    """What `replay` would answer for a sweep."""
+    estimator = load_estimator()
+    assert isinstance(estimator, EventNetwork)
+    return estimator(EventFocalStack.build(labelled.events, labelled.sweep, estimator.bins, estimator.polarity))
 
 
 def test_variants_of_a_scene_stay_on_one_side(cases):
@@ -101,13 +114,23 @@ def test_scenes_that_are_no_measure_are_never_kept_for_validation(cases):
     assert len(training) == 6 + len(drawn)
 
 
+@pytest.mark.parametrize("scenes,kept", [(1, 0), (2, 1), (7, 1), (8, 2), (60, 3)])
+def test_something_is_kept_to_validate_with_wherever_there_are_two_scenes(cases, scenes, kept):
+    for validates in (True, False):
+        some = [SweepSource(f"{number:02}", cases[0].draw, validates) for number in range(scenes)]
+        training, validation = split_scenes(some, 0.05)
+        assert (len(training), len(validation)) == (scenes - kept, kept)
+
+
 def test_an_epoch_goes_through_everything_and_is_shared_without_overlap():
-    epoch = 0
-    orders = [EpochOrder(10, 20, 3, lambda: epoch, rank, 2) for rank in range(2)]
+    done = 0
+    orders = [EpochOrder(10, 20, 3, lambda: done, rank, 2) for rank in range(2)]
     seen = [list(order) for order in orders]
     assert sorted(seen[0] + seen[1]) == [(r, n) for r in range(2) for n in range(10)]
-    epoch = 1
-    assert {epoch for epoch, _ in orders[0]} == {2, 3}
+    done = 6  # stopped there, and resumed
+    assert [list(order) for order in orders] == [items[3:] for items in seen]
+    done = 20
+    assert {round_ for round_, _ in orders[0]} == {2, 3}
     assert list(orders[0]) != seen[0]
 
 
@@ -170,6 +193,7 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(tmp_path, what):
 
     whole, killed = start(str(tmp_path / "whole")), start(str(tmp_path / "killed"))
     assert killed.stdout is not None
+    assert "to train on" in killed.stdout.readline()
     assert "step 4 of 12" in killed.stdout.readline()
     deadline = time.monotonic() + 60
     while not (tmp_path / "killed" / "last.ckpt").exists():
@@ -186,6 +210,65 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(tmp_path, what):
     facts = [open_weights(tmp_path / name / "weights.safetensors").facts for name in ("whole", "killed")]
     assert facts[0]["validation"] == pytest.approx(facts[1]["validation"], abs=1e-3)
     assert facts[0]["deviation"]["scale"] == pytest.approx(facts[1]["deviation"]["scale"], rel=1e-2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_that_is_told_to_stop_loses_no_step(tmp_path, workers):
+    """It is saved in the middle of an epoch, and what comes after it is resumed is as if it had not been stopped."""
+    sources, lines = make_stacks(), {"whole": [], "stopped": []}
+    config = settings(network=SMALL, steps=9)
+    train(sources, config, tmp_path / "whole", threads=1, workers=workers, say=lines["whole"].append)
+    stop = threading.Event()
+
+    def stop_at_six(share):
+        if share >= 6 / 9:
+            stop.set()
+
+    arguments = {"threads": 1, "workers": workers, "say": lines["stopped"].append}
+    with pytest.raises(TrainingStopped, match=r"stopped at step 6 of 9: saved in .*last\.ckpt.*--resume goes on"):
+        train(sources, config, tmp_path / "stopped", stop=stop, on_progress=stop_at_six, **arguments)
+    checkpoint = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 6
+    shares = []
+    train(sources, config, tmp_path / "stopped", resume=True, on_progress=shares.append, **arguments)
+    assert shares == pytest.approx([6 / 9, 7 / 9, 8 / 9, 1])
+    expected, got = ([line for line in said_ if "loss" in line] for said_ in lines.values())
+    assert [line.split(":")[0] for line in got] == ["step 4 of 9", "step 8 of 9", "step 9 of 9"]
+    assert said(got) == pytest.approx(said(expected), abs=2e-4)
+    whole, stopped = (load_network(open_weights(tmp_path / run / "weights.safetensors")) for run in lines)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(stopped.state_dict()[name], value, atol=2e-3, rtol=2e-2)
+
+
+def test_every_line_stands_beside_a_constant_and_the_shipped_weights_and_curves_are_drawn(tmp_path):
+    lines = []
+    config = settings(network=SMALL, steps=6, learning_rate=1e-7)  # so slow that it is no better than a constant
+    weights = train(make_stacks(), config, tmp_path, threads=1, workers=0, say=lines.append)
+    reports = [line for line in lines if line.startswith("step ")]
+    assert [line.split(":")[0] for line in reports] == ["step 4 of 6", "step 6 of 6"]
+    shipped = lines[0].split("RMSE of the shipped weights there ")[1]
+    assert lines[0].startswith("5 scenes to train on, 1 to validate with; ")
+    for line in reports:
+        assert re.search(rf"RMSE 0\.\d+, of a constant 0\.\d+, of the shipped weights {shipped}, ", line)
+    assert sum(line.startswith("warning: so far the network is no better than a constant") for line in lines) == 2
+    with Image.open(tmp_path / "curves.png") as curves:
+        assert curves.size == (640, 560)
+    found = {s.scene: s for s in make_stacks()}["scene_000005"].draw(np.random.default_rng([0, 21, 0, 0]))
+    estimate = estimate_with_shipped(found)
+    error = (estimate.diopters - 1 / found.truth) / found.calibration.sweep.range_diopters
+    assert float(shipped) == pytest.approx(float(np.sqrt(np.mean(error**2))), abs=1e-3)
+    assert open_weights(weights).facts["validation"]["val_constant"] > 0
+
+
+def test_a_run_that_learns_nothing_ends_when_patience_does(cases, tmp_path):
+    config = settings(steps=400, learning_rate=1e-9, averaging=0.0, patience=2)
+    lines = []
+    train(cases, config, tmp_path, threads=1, workers=0, say=lines.append)
+    steps = [line.split(":")[0] for line in lines if line.startswith("step ")]
+    assert 3 <= len(steps) <= 10
+    assert any("no lower RMSE for 2 epochs" in line for line in lines)
+    with pytest.raises(TrainingError, match="no scene to validate with"):
+        train(cases[:1], config, tmp_path / "one", threads=1, workers=0)
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_as_another(cases, tmp_path):

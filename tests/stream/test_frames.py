@@ -1,13 +1,16 @@
 """Depth of a recording as an iterator, and what notebooks show."""
 
+import re
 import threading
 
 import numpy as np
 import pytest
 
 import sweepdepth
-from sweepdepth import EventFocalStack, RecordingError, open_recording, replay
+from sweepdepth import EventFocalStack, RecordingError, estimate_depth, find_sweeps, open_recording, replay
+from sweepdepth.capture.files.dataset import SceneRecording, SceneTruth
 from sweepdepth.capture.files.depth_file import read_depth_file
+from sweepdepth.net.estimate import Estimate
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.replay import replay as replay_to_file
 from sweepdepth.stream.run_options import RunOptions
@@ -42,6 +45,29 @@ def test_a_stack_prints_in_a_line_and_shows_itself(sweep, textured_planes, calib
         "far→near)" if sweep.direction > 0 else "near→far)"
     )
     assert stack._repr_png_().startswith(b"\x89PNG")
+
+
+def test_recordings_scenes_and_estimates_print_in_a_line_and_show_themselves(tmp_path):
+    with open_recording(recording_path()) as recording:
+        events, _ = recording.read()
+        assert recording.calibration is not None
+        sweep = find_sweeps(recording, recording.calibration)[0]
+        assert re.fullmatch(
+            r"Recording\(demo_recording\.h5, HDF5.*, \d+×\d+, .* events in .* s, calibrated\)", repr(recording)
+        )
+        shown = [recording._repr_png_()]
+    inside = events[(events["timestamp"] >= sweep.start_us) & (events["timestamp"] < sweep.end_us)]
+    estimate = estimate_depth(inside, sweep)
+    assert re.fullmatch(r"Estimate\(\d+×\d+, \d+ % known, median [\d.]+ m, quality 0\.\d+\)", repr(estimate))
+    height, width = estimate.depth.shape
+    truth = SceneTruth(sweep.calibration, np.full((height, width), 0.5), np.ones((height, width)))
+    assert repr(truth) == f"SceneTruth({width}×{height}, 0.5 to 0.5 m)"
+    scene = SceneRecording(inside, events[:0], truth)
+    assert repr(scene) == f"SceneRecording({len(inside):,} events, 0 triggers, {truth!r})"
+    unknown = Estimate(np.full((4, 6), np.nan, np.float32), np.full((4, 6), np.nan, np.float32), float("nan"))
+    assert repr(unknown) == "Estimate(6×4, 0 % known, quality nan)"
+    shown += [shows._repr_png_() for shows in (estimate, truth, scene, unknown)]
+    assert all(png.startswith(b"\x89PNG") for png in shown)
 
 
 def test_every_public_name_can_be_imported():

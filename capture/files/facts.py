@@ -1,0 +1,32 @@
+"""Facts about files: words for people, and the numbers in them for programs."""
+
+from typing import Any, Self
+
+Facts = dict[str, dict[str, Any]]
+"""Sections of names and values."""
+
+
+class Measured(str):
+    """A fact in words that also knows its numbers, by names that say their units: `Measured("1.2 s", duration_s=1.2)`.
+
+    Numbers that are not known are None or NaN.
+    """
+
+    numbers: dict[str, Any]
+
+    def __new__(cls, text: str, **numbers: Any) -> Self:
+        fact = super().__new__(cls, text)
+        fact.numbers = numbers
+        return fact
+
+
+def as_numbers(facts: Facts) -> Facts:
+    """The same facts for programs: in place of words, the numbers that they were made of."""
+    return {
+        section: {
+            key: number
+            for name, value in rows.items()
+            for key, number in (value.numbers.items() if isinstance(value, Measured) else [(name, value)])
+        }
+        for section, rows in facts.items()
+    }

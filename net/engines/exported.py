@@ -1,0 +1,102 @@
+"""Exported networks: graph, parameters and calibration for one size of frame, run without torch and without ours.
+
+Their form is that of `exported_graph`, which reads them.
+"""
+
+import json
+import os
+import tempfile
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+from ...capture.atomic import PartialFile, make_folder
+from ...capture.errors import RecordingError
+from ..exported_graph import IR, KEY, ONNX, EngineError, WeightsError, import_openvino, parts_of
+from ..weights import WeightsFile, load_network, open_weights, weights_metadata
+
+_FOLDER = "_openvino"
+
+
+def export(weights: str | Path, out: str | Path, width: int, height: int, *, force: bool = False) -> Path:
+    """Write a network for frames of one size, whole or not at all.
+
+    Args:
+        weights: a file, or a name of weights that ship.
+        out: NAME.onnx, or a folder NAME_openvino.
+        width: of the frames, pixels.
+        height: of the frames, pixels.
+        force: replace what is there.
+
+    Returns:
+        `out`.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or exported already; or `out` is of neither form.
+        EngineError: what is needed to export is not installed.
+        RecordingError: `out` exists and `force` is not given, or it cannot be written.
+    """
+    out, file = Path(out), open_weights(weights)
+    if out.suffix != ONNX and not out.name.endswith(_FOLDER):
+        raise WeightsError(f"{out}: networks are exported to NAME{ONNX}, or to a folder NAME{_FOLDER}")
+    if file.size is not None:
+        raise WeightsError(f"{weights}: is exported already; give the weights it was made of")
+    needed = ("openvino", "torch", "onnx", "onnxscript") if out.suffix == ONNX else ("openvino",)
+    missing = [module for module in needed if find_spec(module) is None]
+    if missing:
+        extras = "onnx,openvino,train" if out.suffix == ONNX else "openvino"
+        raise EngineError(f"exporting needs {', '.join(missing)}: pip install 'sweepdepth[{extras}]'")
+    about = json.dumps({**weights_metadata(file.config, file.facts), "size": [width, height]})
+    if out.suffix == ONNX:
+        _write_onnx(file, out, width, height, about, force)
+    else:
+        _write_ir(file, out, width, height, about, force)
+    return out
+
+
+def _write_ir(file: WeightsFile, out: Path, width: int, height: int, about: str, force: bool) -> None:
+    from .openvino import make_model
+
+    if (out.exists() or out.is_symlink()) and not force:
+        raise RecordingError(f"{out}: exists; give --force to replace it")
+    model = make_model(import_openvino().Core(), file, height, width)
+    model.set_rt_info(about, KEY)
+    make_folder(out)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        written = Path(folder) / IR
+        import_openvino().save_model(model, written, compress_to_fp16=False)
+        for part in reversed(parts_of(Path(folder))):
+            os.replace(part, out / part.name)
+
+
+def _write_onnx(file: WeightsFile, out: Path, width: int, height: int, about: str, force: bool) -> None:
+    partial = PartialFile(out, force, "weights file")
+    try:
+        partial.path.write_bytes(_as_onnx(file, width, height, about))
+        partial.commit()
+    finally:
+        partial.discard()
+
+
+def _as_onnx(file: WeightsFile, width: int, height: int, about: str) -> bytes:
+    import onnx  # pyright: ignore[reportMissingImports]
+    import torch
+
+    from .openvino import make_model
+
+    shapes = [tuple(part.shape) for part in make_model(import_openvino().Core(), file, height, width).inputs]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing: the shape is meant to be fixed
+        path = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            load_network(file),
+            tuple(torch.zeros(shape) for shape in shapes),
+            path,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        model = onnx.load(path)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, about
+    return model.SerializeToString()
