@@ -61,7 +61,8 @@ def test_weights_come_back_as_they_were_to_half_precision(network, weights):
     again = load_parameters(weights).state_dict()
     for name, value in network.state_dict().items():
         if value.is_floating_point():
-            assert torch.equal(again[name], value.half().float())
+            kept = value if name.endswith(("running_mean", "running_var")) else value.half().float()
+            assert torch.equal(again[name], kept)
 
 
 def test_weights_are_not_overwritten_unasked(network, weights):

@@ -27,7 +27,7 @@ from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, 
 from sweepdepth.net.training.augmentation import Augmentation
 from sweepdepth.net.training.data import EpochOrder, SweepSamples, split_scenes
 from sweepdepth.net.training.loop import calibration_knots
-from sweepdepth.net.weights import describe_weights, load_network, open_weights
+from sweepdepth.net.weights import describe_weights, load_network, make_network, open_weights, save_weights
 from sweepdepth.synth.resimulate import IdealScene, resimulated
 
 from ..conftest import LENS, plane_events
@@ -242,8 +242,15 @@ def test_a_run_that_is_told_to_stop_loses_no_step(tmp_path, workers):
 
 def test_every_line_stands_beside_a_constant_and_the_shipped_weights_and_curves_are_drawn(tmp_path):
     lines = []
-    config = settings(network=SMALL, steps=6, learning_rate=1e-7)  # so slow that it is no better than a constant
-    weights = train(make_stacks(), config, tmp_path, threads=1, workers=0, say=lines.append)
+    torch.manual_seed(0)
+    guessing = make_network(SMALL)
+    for parameter in guessing.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    save_weights(tmp_path / "guessing.safetensors", guessing, {})
+    config = settings(  # so slow that it stays worse than a constant
+        network=SMALL, init=str(tmp_path / "guessing.safetensors"), steps=6, learning_rate=1e-7
+    )
+    weights = train(make_stacks(), config, tmp_path, force=True, threads=1, workers=0, say=lines.append)
     reports = [line for line in lines if line.startswith("step ")]
     assert [line.split(":")[0] for line in reports] == ["step 4 of 6", "step 6 of 6"]
     shipped = lines[0].split("RMSE of the shipped weights there ")[1]
