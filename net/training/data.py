@@ -17,6 +17,8 @@ from .augmentation import Augmentation
 from .samples import Sample, make_sample
 
 _AUGMENTATION, _ORDER = 21, 22  # streams of random numbers
+CALIBRATED = 10
+"""With fewer scenes deviations are not calibrated, but with those that validate."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,28 @@ def split_scenes(sources: Sequence[SweepSource], share: float) -> tuple[list[Swe
     if not training:
         raise RecordingError("there are no sweeps to train on")
     return training, list({source.scene: source for source in sources if source.scene in kept}.values())
+
+
+def hold_back(training: list[SweepSource], share: float) -> tuple[list[SweepSource], list[SweepSource]]:
+    """Patch scenes that are kept from training, to calibrate deviations with.
+
+    Rendered scenes resemble one another, and errors on those that validate are smaller than what a network meets
+    elsewhere; no two patch scenes are alike.
+
+    Args:
+        training: what `split_scenes` left to train on.
+        share: of the scenes that may not validate which are held back; none where they are fewer than `CALIBRATED`.
+
+    Returns:
+        What is trained on, and what is held back: a source for each scene.
+    """
+    scenes = sorted({source.scene for source in training if not source.validates})
+    count = round(share * len(scenes))
+    if count < CALIBRATED:
+        return training, []
+    held = set(scenes[-count:])
+    rest = [source for source in training if source.scene not in held]
+    return rest, list({source.scene: source for source in training if source.scene in held}.values())
 
 
 def _scene_of(recording: str) -> str:

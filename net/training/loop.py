@@ -24,7 +24,7 @@ from .augmentation import NONE, Augmentation
 from .checkpoints import WholeCheckpoints
 from .comparison import rmse_of_shipped
 from .config import WEIGHTS, TrainingConfig, TrainingError
-from .data import EpochOrder, SweepSamples, SweepSource, split_scenes
+from .data import EpochOrder, SweepSamples, SweepSource, hold_back, split_scenes
 from .loss import distribution_loss, position_loss, read_distribution
 from .progress import Progress
 from .run_folder import is_first_process, prepare
@@ -223,6 +223,7 @@ def train(
         start = load_network(open_weights(config.init))
         config = config.model_copy(update={"network": start.config})
     training, validation = split_scenes(sources, config.validated)
+    training, calibrating = hold_back(training, config.validated)
     if config.patience is not None and not validation:
         raise TrainingError("patience waits for a lower error of validation, and there is no scene to validate with")
     out.mkdir(parents=True, exist_ok=True)
@@ -284,7 +285,10 @@ def train(
             _average(module.network, start, config.keep)
     weights = out / WEIGHTS
     if trainer.is_global_zero:
-        metrics, deviation = _judge(module, _batches(validation or training[:50], config, change))
+        judging = validation or training[:50]
+        metrics, _ = _judge(module, _batches(judging, config, NONE, change))
+        amount = Augmentation() if config.augmented else NONE
+        _, deviation = _judge(module, _batches(calibrating or judging, config, amount, change))
         about = {
             "training": config.model_dump(mode="json"),
             "steps": trainer.global_step,
@@ -322,9 +326,11 @@ def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
     network.load_state_dict(mixed)
 
 
-def _batches(sources: Sequence[SweepSource], config: TrainingConfig, change: Change | None) -> Iterable[Batch]:
-    """Sweeps of the sources as they are, each as a batch of its own: of each one, or several where they are renewed."""
-    samples = SweepSamples(sources, config.network.representation, NONE, None, config.seed, change)
+def _batches(
+    sources: Sequence[SweepSource], config: TrainingConfig, amount: Augmentation, change: Change | None
+) -> Iterable[Batch]:
+    """Sweeps of the sources, whole, each as a batch of its own: of each one, or several where they are renewed."""
+    samples = SweepSamples(sources, config.network.representation, amount, None, config.seed, change)
     rounds = max(1, JUDGED_SWEEPS // len(samples)) if all(source.renewed for source in sources) else 1
     order = [(round_, number) for round_ in range(rounds) for number in range(len(samples))]
     return DataLoader(samples, 1, sampler=order)  # pyright: ignore[reportArgumentType]

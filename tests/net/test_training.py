@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from sweepdepth.net.network import load_network as load_estimator
 from sweepdepth.net.representation import Representation
 from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, TrainingStopped, recorded, train
 from sweepdepth.net.training.augmentation import Augmentation
-from sweepdepth.net.training.data import EpochOrder, SweepSamples, split_scenes
+from sweepdepth.net.training.data import EpochOrder, SweepSamples, hold_back, split_scenes
 from sweepdepth.net.training.loop import calibration_knots
 from sweepdepth.net.weights import describe_weights, load_network, make_network, open_weights, save_weights
 from sweepdepth.synth.resimulate import IdealScene, resimulated
@@ -120,6 +121,16 @@ def test_something_is_kept_to_validate_with_wherever_there_are_two_scenes(cases,
         some = [SweepSource(f"{number:02}", cases[0].draw, validates) for number in range(scenes)]
         training, validation = split_scenes(some, 0.05)
         assert (len(training), len(validation)) == (scenes - kept, kept)
+
+
+def test_patch_scenes_are_held_back_to_calibrate_with_where_there_are_many():
+    rendered = [SweepSource(f"r{n}", lambda random: None) for n in range(3)]  # pyright: ignore[reportArgumentType]
+    patches = [replace(source, scene=f"p{n:03}", validates=False) for n in range(100) for source in rendered[:2]]
+    training, held = hold_back(rendered + patches, 0.1)
+    assert [source.scene for source in held] == [f"p{n:03}" for n in range(90, 100)]
+    assert len(training) == 3 + 2 * 90
+    assert not {source.scene for source in training} & {source.scene for source in held}
+    assert hold_back(rendered + patches, 0.05) == (rendered + patches, [])
 
 
 def test_an_epoch_goes_through_everything_and_is_shared_without_overlap():
