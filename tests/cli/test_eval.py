@@ -92,7 +92,8 @@ def test_wrong_use_is_told_in_one_line(dataset, tmp_path):
 
 
 def test_an_interruption_leaves_no_half_report(dataset, tmp_path):
-    command = [COMMAND, "eval", "--data", dataset, "--estimator", "polarity", "--baselines", "--out", tmp_path]
+    again = 8 * ["--data", dataset]  # long enough to be interrupted on a busy machine
+    command = [COMMAND, "eval", *again, "--estimator", "polarity", "--baselines", "--out", tmp_path]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob(".evaluation.*")) and time.monotonic() < deadline:
