@@ -86,7 +86,7 @@ class SceneTruth:
 
     def _repr_png_(self) -> bytes:
         """What notebooks show: the scene in focus, and its depth."""
-        from .pictures import figure_png, scene_figure
+        from ..reporting.figures import figure_png, scene_figure
 
         sweep = self.calibration.sweep
         return figure_png(scene_figure(self.intensity, self.depth, sweep.far_diopters, sweep.near_diopters))
@@ -188,7 +188,7 @@ def open_dataset(folder: str | Path) -> Dataset:
         >>> dataset
         Dataset('dataset', 1 scenes in 1 recordings, seed 0)
         >>> read_scene(dataset.scenes[0])
-        SceneRecording(48×36, 323 events, 3 triggers)
+        SceneRecording(323 events, 3 triggers, SceneTruth(48×36, 0.533 to 2.51 m, focal stack of 3 images))
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)

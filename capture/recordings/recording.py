@@ -257,7 +257,7 @@ def open_recording(
         >>> with open_recording("sweep.aedat4") as recording:
         ...     print(recording)
         ...     events, triggers = recording.read()
-        Recording('sweep.aedat4', AEDAT4, 240×180)
+        Recording(sweep.aedat4, AEDAT4, 240×180 in 0.8 s, calibrated)
         >>> events.dtype.names
         ('timestamp', 'x', 'y', 'polarity')
     """
