@@ -223,19 +223,19 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(tmp_path, what):
     assert facts[0]["deviation"]["scale"] == pytest.approx(facts[1]["deviation"]["scale"], rel=1e-2)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_run_that_is_told_to_stop_loses_no_step(tmp_path, workers):
-    """It is saved in the middle of an epoch, and what comes after it is resumed is as if it had not been stopped."""
+def test_a_run_that_is_told_to_stop_loses_no_step(tmp_path):
+    """It is saved in the middle of an epoch, and what comes after it is resumed is as if it had not been stopped; with
+    loader processes: tests/cli/test_train.py."""
     sources, lines = make_stacks(), {"whole": [], "stopped": []}
     config = settings(network=SMALL, steps=9)
-    train(sources, config, tmp_path / "whole", threads=1, workers=workers, say=lines["whole"].append)
+    train(sources, config, tmp_path / "whole", threads=1, workers=0, say=lines["whole"].append)
     stop = threading.Event()
 
     def stop_at_six(share):
         if share >= 6 / 9:
             stop.set()
 
-    arguments = {"threads": 1, "workers": workers, "say": lines["stopped"].append}
+    arguments = {"threads": 1, "workers": 0, "say": lines["stopped"].append}
     with pytest.raises(TrainingStopped, match=r"stopped at step 6 of 9: saved in .*last\.ckpt.*--resume goes on"):
         train(sources, config, tmp_path / "stopped", stop=stop, on_progress=stop_at_six, **arguments)
     checkpoint = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
