@@ -16,6 +16,7 @@ from sweepdepth.net import evidence_kernel as kernel
 from sweepdepth.net.architecture import PRESETS, EvidenceConfig, parameter_shapes
 from sweepdepth.net.distribution import Distribution, normalised
 from sweepdepth.net.engines import make_engine
+from sweepdepth.net.engines.evidence_graph import build_graph
 from sweepdepth.net.evidence import (
     BINS,
     CANDIDATES,
@@ -27,6 +28,7 @@ from sweepdepth.net.evidence import (
     motion_px,
     rate_weights,
 )
+from sweepdepth.net.exported_graph import import_openvino
 from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.net.training.loss import distribution_loss, read_distribution
 from sweepdepth.net.weights import WeightsError, make_network, open_weights, read_parameters, save_weights
@@ -183,6 +185,15 @@ def test_openvino_runs_the_graph_that_torch_runs(network, weights, size: tuple[i
     assert np.ptp(expected) > 0.5
     assert np.abs(ours - expected).max() < 0.01 * np.ptp(expected)
     assert np.abs(theirs - expected).max() < 0.03 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (43, 61)])
+def test_the_graph_computes_what_torch_does_to_the_last_digits_in_single_precision(weights, size: tuple[int, int]):
+    shown = inputs(*size)
+    graph = build_graph(weights.config, read_parameters(weights), *size)
+    compiled = import_openvino().Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected = make_engine(weights, *size, "torch")(shown)
+    assert np.abs(compiled([part[None] for part in shown])[0][0] - expected).max() < 1e-4 * np.ptp(expected)
 
 
 @pytest.mark.parametrize("config", [SMALL, PRESETS["default"]], ids=["small", "default"])
