@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what they may not be written over."""
+"""Atomic output files, and checks against overwriting other files."""
 
 import os
 import platform
@@ -18,8 +18,8 @@ _open: set[Path] = set()
 class PartialFile:
     """A file under a temporary name beside its target, which it replaces on `commit`.
 
-    The name, `.TARGET.HOST-PID-N.partial.SUFFIX`, identifies its owner: what a killed run left behind is removed by the
-    next one that writes the same target. Folders that are missing on the way to the target are made.
+    The name, `.TARGET.HOST-PID-N.partial.SUFFIX`, identifies the writing process, so the next run that writes the same
+    target can delete what a killed run left behind. Missing parent folders are created.
 
     Args:
         force: replace a file that is there.
@@ -44,10 +44,10 @@ class PartialFile:
         _open.add(self.path)
 
     def commit(self) -> None:
-        """Put the file, complete and closed, in its target's place.
+        """Rename the complete, closed file to its target.
 
         Raises:
-            RecordingError: the system refuses; the file is gone then, too.
+            RecordingError: renaming fails; the temporary file is deleted then, too.
         """
         try:
             for path in (self.path, self.path.parent):
@@ -69,10 +69,10 @@ class PartialFile:
 
 
 def make_folder(folder: str | Path) -> Path:
-    """Make a folder for outputs, and those above it, unless it is there.
+    """Create an output folder and its parents unless they exist.
 
     Raises:
-        RecordingError: it cannot be made, or nothing can be written in it.
+        RecordingError: it cannot be created, or is not writable.
     """
     folder = Path(folder)
     try:
@@ -85,8 +85,8 @@ def make_folder(folder: str | Path) -> Path:
 
 
 def refuse_replacing(target: str | Path, force: bool, kind: Kind | None = None) -> None:
-    """Make sure that a target may be written: that it is free or, with `force`, holds a file of the same kind, or of
-    none that is known.
+    """Check that a target may be written: it does not exist or, with `force`, is a file of the same or of an unknown
+    kind.
 
     Raises:
         RecordingError: it may not.
@@ -106,7 +106,7 @@ def refuse_replacing(target: str | Path, force: bool, kind: Kind | None = None) 
 
 
 def refuse_inputs(target: str | Path, *inputs: str | Path | None) -> None:
-    """Make sure that a target is none of the files that are read, under whatever spelling or link.
+    """Check that a target is not one of the input files, also through links or another spelling of the path.
 
     Raises:
         RecordingError: it is one of them.
@@ -118,7 +118,7 @@ def refuse_inputs(target: str | Path, *inputs: str | Path | None) -> None:
 
 
 def check_target(target: str | Path, kind: Kind, *inputs: str | Path | None, force: bool) -> None:
-    """Find out whether a file can be written, before the work that fills it; see `PartialFile` and `refuse_inputs`.
+    """Check that a file can be written before doing the work that fills it; see `PartialFile` and `refuse_inputs`.
 
     Raises:
         RecordingError: it cannot.
@@ -143,7 +143,7 @@ def _remove_abandoned(target: Path) -> None:
 
 
 def _is_abandoned(path: Path, host: str, pid: int) -> bool:
-    """Whether its writer is gone: the process ended or, on another machine, a day passed without a write."""
+    """Whether the writer has ended; on another machine, whether the file has not been written to for a day."""
     if host != _host():
         return time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
     if pid == os.getpid():

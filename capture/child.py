@@ -1,7 +1,7 @@
-"""One owned child process: started with one end of a socket, spoken to in JSON, and always ended.
+"""An owned child process that exchanges JSON messages over a socket and is always ended.
 
-What may hang, crash or leak runs in a process of its own: decoders, cameras, lenses, Blender. `Child` is its owner's
-side, `take_job` where it begins.
+Code that may hang, crash or leak runs in its own process: decoders, cameras, lenses, Blender. `Child` is the owner's
+side; the child begins with `take_job`.
 """
 
 import json
@@ -18,25 +18,25 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""Variables for a child whose memory is limited, or which does nothing that threads would help with."""
+"""Environment of a child whose memory is limited, or that gains nothing from threads."""
 
 _LOG_TAIL_BYTES = 4000
 
 
 class Child:
-    """A process that runs `python -m module`, and this side's end of the socket between.
+    """A process that runs `python -m module`, and the owner's end of the socket to it.
 
-    It finds the modules that this process finds. Ctrl-C is for its owner. What it prints is kept in memory, and
-    `log_tail` reads the end of it. Owning it is owning a process: call `close`, which may be repeated; it is also ended
-    when it is garbage-collected, and at exit.
+    It has the module path of this process, and Ctrl-C does not reach it. Its output is kept in memory; `log_tail`
+    returns the end of it. Call `close` when done (repeated calls do nothing); garbage collection and exit end the
+    process, too.
 
     Args:
-        module: what it runs; it begins with `take_job`.
-        job: what it is to do, JSON values.
-        pass_fds: file descriptors that it inherits, under the same numbers.
-        environment: variables to set for it besides those of this process.
-        patience_s: how long it may take to end by itself once it is hung up on; after that it goes on alone. 0: it is
-            killed at once.
+        module: the module to run; it begins with `take_job`.
+        job: the child's task, as JSON values.
+        pass_fds: file descriptors that it inherits, with the same numbers.
+        environment: variables set in addition to those of this process.
+        patience_s: how long `close` waits for it to end by itself after the socket is closed; after that it runs on
+            unattended. 0: it is killed at once.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Child:
                 stdout=self._log_fd,
                 stderr=self._log_fd,
                 pass_fds=(theirs.fileno(), *pass_fds),
-                process_group=0,  # Ctrl-C is for the owner, which may want to finish what it has
+                process_group=0,  # Ctrl-C goes to the owner only, which may want to finish its work
                 env={**os.environ, **(environment or {}), "PYTHONPATH": _module_path()},
             )
         except BaseException:
@@ -80,35 +80,35 @@ class Child:
         return not self.close.alive
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one message. That the child is gone shows in `receive`, after all that it still had to say."""
+        """Send one message. If the child has ended, `receive` reports it after the child's remaining messages."""
         with suppress(OSError):
             self._connection.send_bytes(json.dumps(message).encode())
 
     def poll(self, timeout_s: float) -> bool:
-        """Whether a message, or the news that the child is gone, comes within a time."""
+        """Whether a message or the child's end arrives within a time."""
         try:
             return self.is_closed or self._connection.poll(timeout_s)
         except OSError:
             return True
 
     def receive(self) -> dict[str, Any]:
-        """The next message; waits for it.
+        """Wait for the next message.
 
         Raises:
-            EOFError, OSError: the child is gone.
+            EOFError, OSError: the child has ended.
         """
         return json.loads(self._connection.recv_bytes())
 
     def wait(self, timeout_s: float | None = None) -> int:
-        """The status that the child ended with, negative for a signal.
+        """Wait for the child's end; returns its exit status, negative for a signal.
 
         Raises:
-            subprocess.TimeoutExpired: it goes on for longer than that.
+            subprocess.TimeoutExpired: it has not ended by then.
         """
         return self._process.wait(timeout_s)
 
     def log_tail(self) -> str:
-        """The end of what it printed; nothing once it is closed."""
+        """The end of its output; empty once it is closed."""
         if self.is_closed:
             return ""
         try:
@@ -120,18 +120,18 @@ class Child:
 
 
 def take_job() -> tuple[dict[str, Any], Connection]:
-    """For the child: its job, and its end of the socket to the owner."""
+    """Called by the child: its job, and its end of the socket to the owner."""
     job = json.loads(sys.argv[1])
     return job, Connection(job["control_fd"])
 
 
 def describe_end(status: int) -> str:
-    """How a process ended, by its status."""
+    """Describe an exit status in words."""
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 def anonymous_file(size: int = 0) -> int:
-    """A file descriptor of a file without a name, `size` bytes long, in memory where the system has such files."""
+    """File descriptor of an anonymous file of `size` bytes, in memory where the system supports it."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("sweepdepth")
     else:
@@ -142,7 +142,7 @@ def anonymous_file(size: int = 0) -> int:
 
 
 def _module_path() -> str:
-    """Where this process finds modules, and where its environment says that its children do."""
+    """PYTHONPATH for the child: this process's module path, and PYTHONPATH of its environment."""
     path = [entry or os.getcwd() for entry in sys.path]
     path += [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in ("", *path)]
     return os.pathsep.join(path)
@@ -157,5 +157,5 @@ def _end(owner: int, process: subprocess.Popen[bytes], connection: Connection, l
             process.kill()
         process.wait(patience_s or None)
     except subprocess.TimeoutExpired:
-        process.returncode = 0  # it goes on; nobody is to wait for it, nor to warn of it
+        process.returncode = 0  # it runs on; suppresses the ResourceWarning about it
     os.close(log_fd)

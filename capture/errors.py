@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each message is one line that names the thing, the value and the remedy."""
+"""The errors that users can meet. Each message is one line that names the object, the value and the remedy."""
 
 
 class SweepdepthError(Exception):
@@ -22,7 +22,7 @@ class WireError(SweepdepthError):
 
 
 class CameraError(SweepdepthError):
-    """A camera, network stream or pipe that cannot be opened, or that sends what cannot be used."""
+    """A camera, network stream or pipe that cannot be opened, or that sends invalid data."""
 
 
 class LensError(SweepdepthError):
@@ -30,7 +30,7 @@ class LensError(SweepdepthError):
 
 
 def one_line(strange: object) -> str:
-    """A foreign exception, or a value from a file, as text for an error message.
+    """Turn a library's exception, or a value from a file, into text for an error message.
 
     Args:
         strange: an exception, or any other object.

@@ -1,4 +1,4 @@
-"""Events, triggers, and the batches that carry both through the house."""
+"""Event and trigger dtypes, and the batches that carry both between modules."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ EVENT_DTYPE = np.dtype(
 
 RISING, FALLING = 1, 2
 TRIGGER_DTYPE = np.dtype([("timestamp", "<i8"), ("edge", "u1"), ("channel", "u1")], align=True)
-"""One external edge: sensor time in µs, RISING or FALLING, and the camera's trigger input that saw it (0 where a format
-has one input only). 16 bytes."""
+"""One external edge: sensor time in µs, RISING or FALLING, and the number of the camera's trigger input (0 in formats
+with only one input). 16 bytes."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Events and triggers of one span of sensor time.
+    """Events and triggers of one interval of sensor time.
 
-    Invariant: both arrays are sorted by timestamp, lie in [end of the batch before, `end_us`), and every event lies
-    on the sensor. So whoever holds a batch knows all that happened before `end_us`.
+    Invariant: both arrays are sorted by timestamp and lie in [end of the previous batch, `end_us`), and every event
+        lies on the sensor. So after a batch, everything before `end_us` is known.
 
     Attributes:
         events: (N,) `EVENT_DTYPE`.
         triggers: (M,) `TRIGGER_DTYPE`.
-        end_us: end of the span, sensor time in µs; no later batch has anything before it.
+        end_us: end of the interval, sensor time in µs; later batches have nothing before it.
     """
 
     events: np.ndarray  # (N,) EVENT_DTYPE

@@ -1,4 +1,4 @@
-"""Findings about the machine: a sentence with a verdict, and a remedy where there is one."""
+"""Findings about the machine: a verdict, a sentence, and a remedy where there is one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Verdict = Literal["ok", "missing", "failed"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: "missing" is what only some jobs need, "failed" what should work and does not."""
+    """Result of one check: "missing" is something that only some tasks need, "failed" something that should work."""
 
     what: str
     verdict: Verdict

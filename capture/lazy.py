@@ -1,7 +1,6 @@
-"""Public names of a package that are imported when they are first asked for.
+"""Lazy imports: public names of a package that are imported on first use.
 
-A worker process imports one module of `cameras`, `lenses` or `recordings` and needs none of the others, so it starts
-sooner.
+A worker process needs only one module of `cameras`, `lenses` or `recordings`, and starts faster without the others.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +10,13 @@ from importlib import import_module
 def lazily(
     package: str, names: Mapping[str, str]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package.
+    """Make `__getattr__`, `__dir__` and `__all__` of a package.
 
         __getattr__, __dir__, __all__ = lazily(__name__, {"Camera": ".camera"})
 
     Args:
-        package: its name.
-        names: the public names, and the module of each, relative to the package.
+        package: its full name.
+        names: public names, each with its module relative to the package.
     """
 
     def find(name: str) -> object:

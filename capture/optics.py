@@ -1,8 +1,8 @@
-"""Thin-lens optics in diopters: the working coordinate of the whole house.
+"""Thin-lens optics in diopters, the working coordinate of the whole project.
 
-Everything is linear there: a surface at inverse depth 1/z, seen with the focus at φ, is blurred over a disc of
-diameter `fx · A · |φ − 1/z|` pixels, where A is the diameter of the entrance pupil in metres. That is the thin-lens
-circle of confusion (Hecht, Optics, 5th ed., §5.2–5.3) with the image-side distance held at `fx` pixels.
+Blur is linear in diopters: a surface at inverse depth 1/z, with the focus at φ, is blurred over a disc of diameter `fx
+· A · |φ − 1/z|` pixels, where A is the diameter of the entrance pupil in metres. This is the thin-lens circle of
+confusion (Hecht, Optics, 5th ed., §5.2–5.3) with the image distance held at `fx` pixels.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 UNDISTORTING_STEPS = 30
-"""Each takes off at least half of the error where distortion moves a ray by less than half of what it moves."""
+"""Each step at least halves the error where the distortion's slope is below one half."""
 
 
 def aperture_m(focal_length_mm: float, f_number: float) -> float:
@@ -119,7 +119,7 @@ def distorted(
     y: np.ndarray,  # y/z
     distortion: Sequence[float],  # k1, k2, p1, p2, k3
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where a distorting lens shows a ray, by the model of Brown (1966) as OpenCV writes it.
+    """Image position of a ray through a lens with distortion, by Brown's model (1966) in OpenCV's form.
 
     Args:
         x: x/z of rays, any shape.
@@ -127,7 +127,7 @@ def distorted(
         distortion: k1, k2, p1, p2, k3.
 
     Returns:
-        (px − cx)/fx and (py − cy)/fy of the pixels that show them, same shape.
+        (px − cx)/fx and (py − cy)/fy of their pixels, same shape.
     """
     k1, k2, p1, p2, k3 = distortion
     r2 = x * x + y * y
@@ -143,10 +143,9 @@ def undistorted(
     y: np.ndarray,  # (py − cy)/fy
     distortion: Sequence[float] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ray that a distorting lens shows at a place: the inverse of `distorted`, by fixed-point iteration.
+    """Ray of an image position: the inverse of `distorted`, by fixed-point iteration.
 
-    It converges wherever the distortion is a map one to one with a slope below 2, as that of real lenses is in the
-    image.
+    It converges where the distortion is injective with a slope below 2, which holds inside the image of real lenses.
 
     Args:
         x: (px − cx)/fx of pixels, any shape.

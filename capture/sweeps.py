@@ -1,4 +1,4 @@
-"""Sweeps: monotone passes of the focus, and where the focus is at any sensor time."""
+"""Sweeps: monotone passes of the focus, and the focus at any sensor time."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -9,7 +9,7 @@ from .calibration import Calibration
 
 
 class Direction(IntEnum):
-    """Which way the focus moves; the values are those of the depth file and the wire.
+    """Direction of the focus; the values are those in depth files and on the wire.
 
     Examples:
         >>> Direction.FAR_TO_NEAR.reversed.name
@@ -34,8 +34,8 @@ class Sweep:
     Attributes:
         start_us: when it begins, sensor time in µs.
         end_us: when it ends, sensor time in µs.
-        direction: which way the focus moves.
-        calibration: of the camera and lens; it has the range and the curve of the focus.
+        direction: direction of the focus.
+        calibration: of the camera and lens, with the range and the curve of the focus.
 
     Examples:
         >>> sweep = Sweep(0, 200_000, Direction.FAR_TO_NEAR, Calibration.load("lens.toml"))

@@ -1,4 +1,4 @@
-"""Error messages for invalid settings: all faults at once, each with its key, value and remedy."""
+"""Error messages for invalid settings: all errors at once, each with its key, value and remedy."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -33,11 +33,11 @@ _LONGEST_VALUE = 60
 
 
 def explain_invalid(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """All faults in one line, `key (value) what was expected` each.
+    """List all errors in one line, each as `key (value) what was expected`.
 
     Args:
-        error: what pydantic found.
-        model: what the settings should have been; its keys are suggested for misspelt ones.
+        error: pydantic's error.
+        model: the settings' model; its keys are suggested for misspelt ones.
     """
     faults = error.errors(include_url=False)
     guesses: dict[tuple, str] = {}
@@ -47,7 +47,7 @@ def explain_invalid(error: ValidationError, model: type[BaseModel] | None = None
             if guess:
                 guesses[fault["loc"]] = guess
     meant = {(*loc[:-1], guess) for loc, guess in guesses.items()}
-    # A key that is missing because it is misspelt is named once.
+    # Report a key that is missing because it is misspelt only once.
     texts = [
         _explain(fault, guesses.get(fault["loc"]))
         for fault in faults
@@ -86,7 +86,7 @@ def _shown(value: Any) -> str:
 
 
 def _guess(loc: Sequence[int | str], model: type[BaseModel] | None) -> str | None:
-    """The key that was probably meant by an unknown one."""
+    """The most similar known key."""
     for part in loc[:-1]:
         if model is None or part not in model.model_fields:
             return None
@@ -98,7 +98,7 @@ def _guess(loc: Sequence[int | str], model: type[BaseModel] | None) -> str | Non
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a key holds, if it holds one."""
+    """The model of a key that is a section, else None."""
     if get_origin(annotation) is UnionType or get_args(annotation):
         return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -1,20 +1,20 @@
-"""Real photographs as a focal stack: a folder of images at different focus → linear radiance over a whole sweep.
+"""Real photographs as a focal stack: from a folder of images at different focus to events of a whole sweep.
 
-Images are taken in the order of their names, numbers in them counted as numbers; the first is the far end of the
-sweep, the last the near end, and the others lie evenly between in diopters. Where that is not so, a file `focus.toml`
-beside them names the focus of each in 1/m, and which images there are:
+Images are used in natural order of their names; the first is the far end of the sweep, the last the near end, and the
+others are evenly spaced in diopters between. Otherwise, a file `focus.toml` beside them lists the images and the focus
+of each in 1/m:
 
     [diopters]
     "board_a.jpg" = 0.5
     "board_b.jpg" = 1.1
 
-Eight-bit images are taken as sRGB (IEC 61966-2-1) and decoded to linear light, of which the Rec. 709 luminance counts;
-a 16-bit or floating-point one-channel image is linear already, white being its greatest possible value, or 1.
+Eight-bit images are taken as sRGB (IEC 61966-2-1), decoded to linear light and converted to Rec. 709 luminance.
+One-channel 16-bit and floating-point images are taken as linear, with white at the largest possible value, or 1.
 
-Between the planes each pixel's logarithm is interpolated by a monotone cubic (Fritsch and Butland 1984) over diopters.
-It is smooth, so no plane shows as a burst of events; it has no extremum but at a plane, where a pixel is at its
-sharpest and the event rate has its valley; and in the logarithm because that is what the sensor answers to. What
-happens between two planes remains a guess: a detail that is sharp between them was photographed by neither.
+Between the planes, each pixel's log radiance is interpolated over diopters by a monotone cubic (Fritsch and Butland
+1984): log radiance because the sensor responds to it; smooth, so that planes cause no bursts of events; monotone, so
+that extrema occur only at planes, where a pixel is sharpest and the event rate has a minimum. Details that are sharp
+only between two planes are not reproduced.
 """
 
 import re
@@ -33,16 +33,16 @@ from .simulate import SimulatedRecording, focus_steps, simulate_sweeps
 
 SIDECAR = "focus.toml"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-_STEPS_PER_PLANE = 16  # at least so many images between two photographs, however small the blur
-_BLACK = 1e-3  # of white; below it eight-bit sRGB has no steps left, and logarithms would make much of nothing
+_STEPS_PER_PLANE = 16  # least number of images between two photographs
+_BLACK = 1e-3  # lower bound relative to white, about one step of eight-bit sRGB, for the logarithm
 _BAND_ROWS = 32
 
 
 def find_photographs(folder: str | Path) -> list[Path]:
-    """The images of a folder in the order of focus: those of its `focus.toml`, or all by name.
+    """The images of a folder in order of focus: those in its `focus.toml`, or else all by name.
 
     Raises:
-        RecordingError: no folder, or fewer than two images in it.
+        RecordingError: it is not a folder, or has fewer than two images.
     """
     folder = Path(folder)
     named = _read_sidecar(folder)
@@ -63,7 +63,7 @@ def find_photographs(folder: str | Path) -> list[Path]:
 
 
 def plane_diopters(photographs: Sequence[str | Path], calibration: Calibration) -> np.ndarray:
-    """Focus of each photograph in 1/m, (N,): from `focus.toml` beside the first, or even over the sweep.
+    """Focus of each photograph in 1/m, (N,): from `focus.toml` beside the first, or else evenly spaced over the sweep.
 
     Raises:
         RecordingError: the file does not name a photograph, or its planes do not cover the sweep.
@@ -90,7 +90,8 @@ def plane_diopters(photographs: Sequence[str | Path], calibration: Calibration) 
 
 
 def read_photograph(path: str | Path, width: int, height: int) -> np.ndarray:
-    """One image, (height, width) float32 linear luminance: cropped about its middle to the shape, then averaged down.
+    """Read an image as (height, width) float32 linear luminance, cropped at the centre to the aspect ratio and
+    downsampled.
 
     Raises:
         RecordingError: it cannot be read, or is smaller than the sensor.
@@ -118,10 +119,10 @@ def interpolate_planes(
     plane_focus: np.ndarray,  # (N,) 1/m, rising
     focus: np.ndarray,  # (S,) 1/m, within the planes
 ) -> np.ndarray:  # (S, H, W) float32, linear
-    """Images between the planes; see the module."""
+    """Interpolate images between the planes; see the module."""
     logarithm = np.log(np.maximum(planes, _BLACK))
     out = np.empty((len(focus), *planes.shape[1:]), np.float32)
-    for row in range(0, planes.shape[1], _BAND_ROWS):  # float64 of a whole stack would not fit everywhere
+    for row in range(0, planes.shape[1], _BAND_ROWS):  # in bands, to limit memory
         band = PchipInterpolator(plane_focus, logarithm[:, row : row + _BAND_ROWS], axis=0)(focus)
         out[:, row : row + _BAND_ROWS] = np.exp(band)
     return out
@@ -136,21 +137,21 @@ def simulate_photographs(
     seed: int = 0,
     light: float = 1.0,
 ) -> SimulatedRecording:
-    """The event recording of a sweep through a focal stack of photographs.
+    """Simulate the event recording of a sweep through a focal stack of photographs.
 
     Args:
-        photographs: paths of images, from far to near; a `focus.toml` beside the first may say their focus in 1/m.
+        photographs: paths of images, from far to near; a `focus.toml` beside the first may give their focus in 1/m.
         calibration: of the camera and lens; images are cropped and scaled to its sensor.
         sensor: constants of the event sensor.
         sweeps: number of passes to record.
-        seed: of the noise and of the mismatch of pixels.
+        seed: of noise and pixel mismatch.
         light: light on the chip, relative to full light.
 
     Returns:
         The events and triggers of the recording.
 
     Raises:
-        RecordingError: a photograph or `focus.toml` cannot be used.
+        RecordingError: a photograph or `focus.toml` is invalid.
     """
     camera = calibration.camera
     focus_of_planes = plane_diopters(photographs, calibration)
@@ -177,7 +178,7 @@ def _read_sidecar(folder: Path) -> dict[str, float] | None:
 
 
 def _luminance(image: Any) -> np.ndarray:
-    """(H, W) float32, linear, white is 1."""
+    """Convert an image to luminance, (H, W) float32, linear, white is 1."""
     if image.mode.startswith("I"):
         return np.asarray(image, np.float32) / np.float32(65535)
     if image.mode == "F":

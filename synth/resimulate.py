@@ -1,7 +1,7 @@
-"""Sweeps simulated anew: from a scene's ideal focal stack, another sensor, light, speed and range for every number.
+"""Resimulation: new sweeps over a scene's ideal focal stack, each with its own sensor, light, speed and range.
 
-A rendered scene costs seconds, a sweep over it milliseconds; so a network need never see the same events twice. The
-stack is ideal images of instants (`[intensity] noise = false`), and everything else is the ordinary sensor model.
+Rendering a scene takes seconds, simulating a sweep over it milliseconds, so a network can train on new events every
+time. The stack consists of ideal images of instants (`[intensity] noise = false`); the sensor model is the usual one.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,18 +25,18 @@ from .scenes.random_source import RandomSource
 from .simulate import simulate_sweeps
 
 _DARKEST = 0.02
-"""Of the mean radiance: what is darker changes without meaning."""
+"""Lower bound on radiance, relative to the mean, for measuring changes in log brightness."""
 
 
 class Conditions(BaseModel):
-    """Sensors, lights and speeds."""
+    """Ranges of sensors, light and sweep duration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sensor: SensorRange = SensorRange()
     light: LightRange = LightRange(illuminance_lux=(200.0, 3000.0))
     sweep_s: tuple[Annotated[float, Field(gt=0)], float] = (0.03, 2.0)
-    """Duration of a sweep, drawn evenly in its logarithm."""
+    """Duration of a sweep, drawn log-uniformly."""
 
 
 ORDINARY = Conditions(
@@ -44,38 +44,38 @@ ORDINARY = Conditions(
     light=LightRange(illuminance_lux=(300.0, 3000.0)),
     sweep_s=(0.08, 0.6),
 )
-"""What laboratories have; there is more to learn from a sweep than with high thresholds, in the dark or in a hurry."""
+"""Laboratory conditions: low thresholds, good light and slow sweeps, which give more events to learn from."""
 
 
 class ResimulationConfig(BaseModel):
-    """What is drawn anew for every sweep."""
+    """Distributions of the random parameters of each sweep."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     anything: Conditions = Conditions()
     ordinary: Conditions = ORDINARY
     ordinary_share: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """The part of sweeps under ordinary conditions; the others are under any."""
+    """Fraction of sweeps under ordinary conditions; the others use the full ranges."""
     whole: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """The part of sweeps that span the whole range of the stack."""
+    """Fraction of sweeps that span the whole range of the stack."""
     shortest: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """The others span this much of it at least: less blur, and surfaces beyond the ends."""
+    """Least fraction of the range spanned by the others, which have less blur, and surfaces beyond the ends."""
     least_events: Annotated[float, Field(ge=0)] = 0.15
-    """Sweeps with fewer events a pixel are drawn once more, in other conditions."""
+    """Sweeps with fewer events per pixel are redrawn once, under other conditions."""
 
 
 @dataclass(frozen=True)
 class IdealScene:
-    """A scene as a lens sweeps over it, without noise."""
+    """Noise-free images of a scene over a sweep, with its depth."""
 
     name: str
-    stack: np.ndarray  # (S, H, W) float16, linear radiance, far to near, even in diopters, as the lens breathes
+    stack: np.ndarray  # (S, H, W) float16, linear radiance, far to near, evenly spaced in diopters, with breathing
     depth: np.ndarray  # (H, W) float32, metres, in the geometry of the far end
     calibration: Calibration
 
     @property
     def change(self) -> float:
-        """Total change of the logarithm of brightness over the sweep, mean over (a quarter of) the pixels."""
+        """Total variation of log brightness over the sweep, averaged over (a quarter of) the pixels."""
         light = self.stack[:, ::2, ::2].astype(np.float32)
         light = np.log(light + _DARKEST * light.mean() + 1e-9)
         return float(np.abs(np.diff(light, axis=0)).sum(axis=0).mean())
@@ -83,35 +83,35 @@ class IdealScene:
 
 @dataclass(frozen=True)
 class SimulatedSweep:
-    """One sweep and its truth."""
+    """One simulated sweep with its ground truth."""
 
     recording: str  # name of the scene
     events: np.ndarray  # (N,) EVENT_DTYPE, in time order
     sweep: Sweep
     truth: np.ndarray  # (H, W) float32, metres, in the geometry of the sweep's far end
-    frames: np.ndarray | None  # (F, H, W) float32, what a conventional camera saw of it, far to near
+    frames: np.ndarray | None  # (F, H, W) float32, frames of a conventional camera, far to near
     frame_diopters: np.ndarray | None  # (F,)
 
     @property
     def calibration(self) -> Calibration:
-        """Of the sweep."""
+        """The sweep's calibration."""
         return self.sweep.calibration
 
     @property
     def seconds(self) -> float:
-        """How long the sweep takes."""
+        """Duration of the sweep."""
         return (self.sweep.end_us - self.sweep.start_us) * 1e-6
 
 
 def load_ideal_scenes(folder: Path, on_scene: Callable[[int], None] = lambda done: None) -> list[IdealScene]:
-    """The ideal focal stacks of a dataset; scenes without one are left out.
+    """Load the ideal focal stacks of a dataset; scenes without one are skipped.
 
     Args:
         folder: of a dataset rendered with `[intensity] noise = false`.
-        on_scene: called with how many scenes have been read.
+        on_scene: called with the number of scenes read so far.
 
     Raises:
-        RecordingError: the folder is no dataset, or a file of it is damaged.
+        RecordingError: the folder is not a dataset, or one of its files is damaged.
     """
     scenes = []
     for number, path in enumerate(open_dataset(folder).first_variants, 1):
@@ -122,15 +122,16 @@ def load_ideal_scenes(folder: Path, on_scene: Callable[[int], None] = lambda don
 
 
 def lively(scenes: list[IdealScene], least_change: float = 0.1, keep_every: int = 5) -> list[IdealScene]:
-    """The scenes that there is something to learn from, and a few of the others.
+    """Drop most scenes whose brightness hardly changes over the sweep.
 
-    Where brightness hardly changes over the sweep there are hardly any events, whatever the sensor, and depth cannot
-    be told. Among scenes that chance made, half can be like that.
+    Such scenes cause hardly any events with any sensor, so they carry no information on depth; they can be half of all
+    random scenes.
 
     Args:
-        scenes: any.
-        least_change: total change of the logarithm of brightness over the sweep, mean over the pixels.
-        keep_every: of the scenes that change less, one in so many is kept.
+        scenes: the scenes to choose from.
+        least_change: total variation of log brightness over the sweep, averaged over the pixels, from which scenes are
+            kept.
+        keep_every: one in this many of the other scenes is kept.
     """
     changing = [scene for scene in scenes if scene.change >= least_change]
     still = [scene for scene in scenes if scene.change < least_change]
@@ -138,7 +139,7 @@ def lively(scenes: list[IdealScene], least_change: float = 0.1, keep_every: int 
 
 
 def ideal_scene(name: str, truth: SceneTruth) -> IdealScene | None:
-    """The scene of a dataset file; None where its stack is missing, or does not span the sweep evenly."""
+    """The scene of a dataset file; None if its stack is missing, or not evenly spaced over the whole sweep."""
     stack, diopters, sweep = truth.focal_stack, truth.focal_stack_diopters, truth.calibration.sweep
     if stack is None or diopters is None or len(stack) < 2:
         return None
@@ -151,17 +152,16 @@ def ideal_scene(name: str, truth: SceneTruth) -> IdealScene | None:
 def resimulate(
     scene: IdealScene, random: np.random.Generator, config: ResimulationConfig | None = None, frames: int | None = None
 ) -> SimulatedSweep:
-    """A new sweep over a scene, in either direction; the same generator state gives the same sweep.
+    """Simulate a new sweep over a scene, in a random direction; reproducible from the generator's state.
 
     Args:
-        scene: what is swept over.
-        random: source of all that is drawn.
-        config: ranges to draw from.
-        frames: if given, so many images of a conventional camera come with it, in the same light; 0 stands for 30 a
-            second.
+        scene: the scene.
+        random: source of all random choices.
+        config: distributions to draw from.
+        frames: number of images of a conventional camera, in the same light, to add; 0: 30 per second; None: no images.
 
     Raises:
-        RecordingError: the stack is not of the size that its calibration says.
+        RecordingError: the stack's size differs from its calibration's.
     """
     config = config or ResimulationConfig()
     rng = RandomSource(int(random.integers(2**62)))
@@ -200,14 +200,14 @@ def _simulated(
 def resimulated(
     scenes: Iterable[IdealScene], config: ResimulationConfig | None = None, frames: int | None = None
 ) -> list[Callable[[np.random.Generator], SimulatedSweep]]:
-    """Each scene as a source of sweeps without end, as training wants them."""
+    """Make a function per scene that simulates a new sweep on each call, as training takes them."""
     return [lambda random, scene=scene: resimulate(scene, random, config, frames) for scene in scenes]
 
 
 def _part(
     scene: IdealScene, rng: RandomSource, config: ResimulationConfig
 ) -> tuple[np.ndarray, Calibration, np.ndarray]:
-    """All images of a stack, or successive ones, with the calibration and depth of a lens that sweeps over them."""
+    """Choose the full range of a stack or a part of it; returns images, calibration and depth for a sweep over it."""
     count = len(scene.stack)
     if rng.chance(config.whole):
         return scene.stack.astype(np.float32), scene.calibration, scene.depth
@@ -228,7 +228,7 @@ def _part(
 
 
 def magnified(image: np.ndarray, magnification: float, centre: tuple[float, float]) -> np.ndarray:
-    """An image (H, W) grown about a point (x, y in pixels), by nearest pixels; borders are repeated."""
+    """Magnify an image (H, W) about a point (x, y in pixels), by nearest neighbours, repeating the border."""
     y, x = (
         np.floor(middle + (np.arange(size) + 0.5 - middle) / magnification).astype(int).clip(0, size - 1)
         for size, middle in zip(image.shape, centre[::-1], strict=True)

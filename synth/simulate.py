@@ -1,4 +1,4 @@
-"""A focal sweep in front of the sensor: from images by focus to an event recording with triggers."""
+"""Simulates focal sweeps: from images by focus to an event recording with triggers."""
 
 import math
 from collections.abc import Iterator
@@ -11,36 +11,36 @@ from ..capture.events import FALLING, RISING, make_triggers
 from .sensor import Sensor, expose_sequence
 
 DEFAULT_BLUR_STEP_PX = 0.25
-"""Greatest change of any pixel's blur diameter between two images. Against steps eight times finer, events of a
-textured plane then move by 0.05 % of the sweep on average, and one in a hundred by more than 0.1 %."""
+"""Largest change of blur diameter between two images. Compared with steps eight times finer, events of a textured plane
+are shifted by 0.05 % of the sweep on average, and 1 % of them by more than 0.1 %."""
 
 FLICKER_STEPS = 24
-"""Images in each cycle of flickering light: between two of them brightness runs straight, off the sine by 0.9 % of its
-depth at most."""
+"""Images per cycle of flickering light: linear interpolation between them deviates from the sine by at most 0.9 % of
+its depth."""
 
 _BLOCK_FRAMES = 64
-_RETURN_US = 1.0  # a sawtooth's instantaneous return, as the shortest time that timestamps resolve
+_RETURN_US = 1.0  # a sawtooth's instantaneous return, at the resolution of timestamps
 
 
 @dataclass(frozen=True)
 class Flicker:
-    """Light that brightens and dims as a sine, as lamps on the mains do at twice the frequency of those."""
+    """Sinusoidal flicker, as of mains lamps at twice the mains frequency."""
 
     hz: float
-    depth: float  # amplitude over the mean, 0 to 1: some 0.1 of an incandescent lamp, up to 1 of a cheap LED
+    depth: float  # amplitude relative to the mean, 0 to 1: about 0.1 for incandescent lamps, up to 1 for cheap LEDs
 
     def at(self, time_us: np.ndarray) -> np.ndarray:
-        """Light over its mean."""
+        """Light relative to its mean."""
         return 1 + self.depth * np.cos(2e-6 * np.pi * self.hz * time_us)
 
 
 @dataclass(frozen=True)
 class SimulatedRecording:
-    """What a camera behind the sweeping lens would have recorded.
+    """A simulated recording of a camera behind the sweeping lens.
 
     Attributes:
         calibration: of the camera and lens.
-        events: (N,) `EVENT_DTYPE`, by time.
+        events: (N,) `EVENT_DTYPE`, in time order.
         triggers: (M,) `TRIGGER_DTYPE`, empty unless the calibration's sync is "trigger".
     """
 
@@ -50,10 +50,10 @@ class SimulatedRecording:
 
 
 def focus_steps(calibration: Calibration, blur_step_px: float = DEFAULT_BLUR_STEP_PX) -> np.ndarray:
-    """Focus in 1/m of the images that a far→near sweep needs, (S + 1,), ends included, even in time.
+    """Focus in 1/m of the images for a far→near sweep, (S + 1,), ends included, evenly spaced in time.
 
-    Blur is fx · A · |φ − 1/z|, so one step of Δφ changes no pixel's blur by more than fx · A · Δφ, whatever the scene;
-    breathing moves the image's corner by |s| · r · Δφ. Neither exceeds `blur_step_px`.
+    Blur is fx · A · |φ − 1/z|, so for any scene one step of Δφ changes a pixel's blur by at most fx · A · Δφ; breathing
+    moves the image's corner by |s| · r · Δφ. Neither exceeds `blur_step_px`.
 
     Raises:
         ValueError: the step is not positive.
@@ -73,7 +73,7 @@ def focus_steps(calibration: Calibration, blur_step_px: float = DEFAULT_BLUR_STE
 
 
 def simulate_sweeps(
-    stack: np.ndarray,  # (S + 1, H, W) float32, linear radiance, finite, not negative; even in time, far to near
+    stack: np.ndarray,  # (S + 1, H, W) float32, linear radiance, finite, not negative; far to near
     calibration: Calibration,
     sensor: Sensor,
     *,
@@ -83,27 +83,27 @@ def simulate_sweeps(
     start_us: int = 0,
     flicker: Flicker | None = None,
 ) -> SimulatedRecording:
-    """Sweep the focus over a still scene: far→near first, then back and forth.
+    """Simulate sweeps of the focus over a static scene: far→near first, then back and forth.
 
-    One pass before `start_us` brings the sensor into its steady state; its events are not recorded. With
-    `sync = "clock"` the recording starts at the calibration's own start.
+    A sweep before `start_us` brings the sensor into its steady state; its events are not recorded. With `sync =
+    "clock"` the recording starts at the calibration's `start_us`.
 
     Args:
-        stack: (S + 1, H, W) float32, linear radiance, finite, not negative: the scene at S + 1 focus positions, even in
-            time, far to near; `focus_steps` says which.
+        stack: (S + 1, H, W) float32, linear radiance, finite, not negative: images at S + 1 focus positions, evenly
+            spaced in time, far to near, as given by `focus_steps`.
         calibration: of the camera and lens.
         sensor: constants of the event sensor; `presets` has real ones.
         sweeps: number of passes to record, at least 1.
-        seed: of the noise and of the mismatch of pixels.
+        seed: of noise and pixel mismatch.
         light: light on the chip, relative to full light.
         start_us: sensor time in µs at which the first sweep begins.
-        flicker: of the light, if there is any.
+        flicker: of the light, if any.
 
     Returns:
         The events and triggers of the recording.
 
     Raises:
-        ValueError: no sweeps, or a stack that is not of the camera's size.
+        ValueError: `sweeps` is less than 1, or the stack does not have the camera's size.
 
     Examples:
         >>> from sweepdepth import Calibration
@@ -131,7 +131,7 @@ def simulate_sweeps(
         phase = np.linspace(0, 1, steps + 1)
 
     def shown(images: np.ndarray, phase: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """What the sensor sees of images even in time, at phases of the sweep, in the light of the moment."""
+        """Interpolate images at phases of the sweep, and apply flicker."""
         place = phase * (len(images) - 1)
         lower = np.minimum(place.astype(int), len(images) - 2)
         if flicker is None:
@@ -141,7 +141,7 @@ def simulate_sweeps(
         return light_now * ((1 - share) * images[lower] + share * images[lower + 1])
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The sweeps' images and times, the first image alone; the image at which the lens turns comes once."""
+        """Images and times of the sweeps, starting with a single image; images at turning points are not repeated."""
         for i in range(-1, sweeps):
             images = stack if sawtooth or i % 2 == 0 else stack[::-1]
             times = start_us + (i + phase) * duration
@@ -160,7 +160,7 @@ def simulate_sweeps(
 
 
 def _trigger_edges(calibration: Calibration, sweeps: int, start_us: int) -> np.ndarray:
-    """Edges at the ends of all sweeps, (M,) TRIGGER_DTYPE; the lens is where they say `delay_us` later."""
+    """Edges at the ends of all sweeps, (M,) TRIGGER_DTYPE; the lens turns `delay_us` after its edge."""
     settings = calibration.sweep
     if settings.sync != "trigger":
         return make_triggers(np.empty(0, np.int64), np.empty(0, np.uint8))

@@ -1,4 +1,4 @@
-"""The calibration of a camera behind a sweeping lens: its file, what is implausible in one, and a first one."""
+"""The calibration of a camera behind a sweeping lens: the file `lens.toml`, plausibility checks, and a template."""
 
 from .model import (
     Breathing,

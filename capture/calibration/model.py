@@ -49,7 +49,7 @@ class Camera(_Section):
 
 
 class Lens(_Section):
-    """The lens at the camera: what sets the blur."""
+    """The lens: focal length and aperture, which determine the blur."""
 
     focal_length_mm: Positive
     f_number: Positive
@@ -61,7 +61,7 @@ class Lens(_Section):
 
 
 class SweepSettings(_Section):
-    """How the focus moves, and how its phase is known."""
+    """The sweep: waveform, frequency and range of the focus, and how its phase is found."""
 
     waveform: Waveform
     frequency_hz: Positive
@@ -70,10 +70,10 @@ class SweepSettings(_Section):
     sync: Sync
     start_us: int = 0
     delay_us: int = 0
-    trigger_channel: Annotated[int, Field(ge=0, le=255)] | None = None  # None: the one that keeps the rhythm
+    trigger_channel: Annotated[int, Field(ge=0, le=255)] | None = None  # None: the one at the lens's frequency
     trigger_edges: TriggerEdges = "both"  # which edges, as recorded, mark turning points
     trigger_inverted: bool = False  # falling edges mark the far end
-    trigger_pulses: TriggerPulses | None = None  # which turning points pulses mark; None: as the rhythm shows
+    trigger_pulses: TriggerPulses | None = None  # turning points marked by pulses; None: inferred from the rhythm
 
     @model_validator(mode="after")
     def _trigger_consistent(self) -> Self:
@@ -142,20 +142,20 @@ class MeasuredCurve(_Section):
 
 
 class Driver(BaseModel):
-    """What the lens driver needs; `kind` picks the driver, which checks the rest itself."""
+    """The `[driver]` table: `kind` selects the lens driver, which validates the other keys."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     kind: str
 
 
 class CameraTable(BaseModel):
-    """What is set on the camera when it is opened live; the camera's driver checks it, which knows what there is."""
+    """The `[camera_settings]` table, applied when the camera is opened live and validated by the camera's driver."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class Calibration(_Section):
-    """One camera behind one sweeping lens: all that turns event times into metric depth.
+    """One camera behind one sweeping lens: everything needed to turn event times into metric depth.
 
     Docs and `lens.toml` use the same names.
 
@@ -294,7 +294,7 @@ class Calibration(_Section):
         lines: list[str] = []
         for section, values in self.model_dump(exclude_none=True, exclude_defaults=False).items():
             lines.append(f"[{section}]")
-            # Keys about the trigger are for those whose trigger is special.
+            # Trigger keys are written only where they differ from their defaults.
             shown = {key for key in values if section != "sweep" or values[key] != _TRIGGER_DEFAULTS.get(key)}
             lines += [
                 f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None and key in shown

@@ -1,6 +1,6 @@
-"""Implausible calibrations: consistent in themselves, but like no real lens or camera, so that depth is wrong.
+"""Plausibility checks: calibrations that are self-consistent but match no real lens or camera.
 
-Most come from a wrong unit or a slip of the hand. Impossible values are refused; implausible ones cause a warning.
+Most come from a wrong unit or a typing error. Impossible values are errors; implausible ones are warnings.
 """
 
 from typing import TYPE_CHECKING
@@ -11,23 +11,24 @@ if TYPE_CHECKING:
     from .model import Camera, Lens, SweepSettings
 
 IMAGE_DISTANCE, ODD_IMAGE_DISTANCE = 3.0, 1.3
-"""How far fx times the pixel pitch may be from the focal length, as a factor: a thin lens has its image there, and a
-little further where it looks at something near."""
+"""Largest ratio of fx times the pixel pitch (the image distance) to the focal length: an error, and a warning. The
+image distance exceeds the focal length a little when the lens is focused near."""
 
 SQUARE, ODD_SQUARE = 2.0, 1.1
-"""How far fx and fy may differ, as a factor."""
+"""Largest ratio of fx to fy: an error, and a warning."""
 
 BLUR_PX, ODD_BLUR_PX = 0.5, 2.0
-"""Blur over the whole range, below which no pixel sees the focus change."""
+"""Least blur over the whole range in pixels, below which pixels do not see the focus change: an error, and a
+warning."""
 
 PITCH_UM, ODD_PITCH_UM = (0.5, 500.0), (2.0, 60.0)
 F_NUMBER, ODD_F_NUMBER = (0.3, 200.0), (0.7, 32.0)
 FREQUENCY_HZ, ODD_FREQUENCY_HZ = (1e-3, 10_000.0), (0.02, 250.0)
-"""Ranges that pixel pitches, f-numbers and sweep frequencies lie in."""
+"""Possible and usual ranges of pixel pitch, f-number and sweep frequency."""
 
 
 def impossibilities(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> list[str]:
-    """Errors about impossible values, a sentence each with keys, values and what was expected."""
+    """Errors about impossible values, one sentence each with key, value and what was expected."""
     found = _outside(camera, lens, sweep, PITCH_UM, F_NUMBER, FREQUENCY_HZ, "must be between")
     ratio = _factor(camera.fx, camera.fy)
     if ratio > SQUARE:
@@ -44,13 +45,13 @@ def impossibilities(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> l
             "diopters are 1/m"
         )
     blur = _blur_px(camera, lens, sweep)
-    if blur < BLUR_PX and not found:  # else it follows from what is wrong
+    if blur < BLUR_PX and not found:  # otherwise a consequence of the errors found
         found.append(_no_blur(lens, sweep, blur))
     return found
 
 
 def doubts(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> list[str]:
-    """Warnings about implausible values, a sentence each."""
+    """Warnings about implausible values, one sentence each."""
     found = _outside(camera, lens, sweep, ODD_PITCH_UM, ODD_F_NUMBER, ODD_FREQUENCY_HZ, "is mostly between")
     ratio = _factor(camera.fx, camera.fy)
     if ratio > ODD_SQUARE:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class KnownSensor:
-    """A sensor's size in pixels, and the pitch of these."""
+    """Resolution and pixel pitch of a sensor."""
 
     width: int
     height: int
     pixel_pitch_um: float
-    cameras: str  # that have it
+    cameras: str  # cameras with this sensor
 
 
 SENSORS: dict[str, KnownSensor] = {

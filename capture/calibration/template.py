@@ -1,39 +1,39 @@
-"""A first `lens.toml` from a few numbers, with a comment for every key."""
+"""Template of a `lens.toml`, filled from a few numbers, with a comment for every key."""
 
 from .model import Calibration
 
 _TEMPLATE = """\
-# The calibration of one camera behind one sweeping lens. What is marked "measure" is a guess from the numbers given:
+# The calibration of one camera behind one sweeping lens. Values marked "measure" are computed from nominal numbers:
 # `sweepdepth calibrate` measures focus, delay and breathing from a target at known distances.
 
 [camera]
 width = {width}                # pixels
 height = {height}
 pixel_pitch_um = {pitch}       # distance of two pixels' centres
-fx = {fx}                  # focal length in pixels: focal_length_mm * 1000 / pixel_pitch_um; measure
+fx = {fx}                  # focal length in pixels, here focal_length_mm * 1000 / pixel_pitch_um; measure
 fy = {fx}
-cx = {cx}                   # principal point in pixels, pixel centres at +0.5: the middle; measure
+cx = {cx}                   # principal point in pixels, pixel centres at +0.5; here the centre; measure
 cy = {cy}
 # distortion = [0.0, 0.0, 0.0, 0.0, 0.0]   # k1, k2, p1, p2, k3 as OpenCV has them
 # hot_pixels = [[10, 20]]                  # x, y of pixels to ignore; `calibrate --rest` finds them
 
 [lens]
-focal_length_mm = {focal_length}       # of the whole lens
-f_number = {f_number}              # as it is set: blur, and so accuracy, follows from it
+focal_length_mm = {focal_length}       # of the complete lens
+f_number = {f_number}              # as set on the lens; determines the blur
 
 [sweep]
-waveform = "{waveform}"      # triangle, sine, or sawtooth (far to near, and back at once)
-frequency_hz = {frequency}         # whole periods a second; a triangle has two sweeps in each
-far_diopters = {far}           # 1 / the farthest distance in focus, in metres ({far_m}); measure
-near_diopters = {near}          # 1 / the nearest ({near_m}); measure
-sync = "{sync}"          # how it is known when the lens turns: trigger (edges in the recording), clock, or events
-delay_us = 0               # how much later than the edges the lens turns; measure
+waveform = "{waveform}"      # triangle, sine, or sawtooth (far to near, then jumps back)
+frequency_hz = {frequency}         # full periods per second; a triangle has two sweeps per period
+far_diopters = {far}           # 1 / farthest distance in focus, in metres ({far_m}); measure
+near_diopters = {near}          # 1 / nearest distance in focus ({near_m}); measure
+sync = "{sync}"          # how turning points are found: trigger (edges in the recording), clock, or events
+delay_us = 0               # delay from trigger edge to turning point, in microseconds; measure
 {start}
 [breathing]
-scale_per_diopter = 0.0    # how much the image grows per 1/m of focus; measure
-center = [{cx}, {cy}]   # about which point, pixels
+scale_per_diopter = 0.0    # change of magnification per 1/m of focus; measure
+center = [{cx}, {cy}]   # fixed point of the magnification, pixels
 
-# [driver]                 # what `live --driver optotune:/dev/ttyX` needs: the currents of both ends
+# [driver]                 # for `live --driver optotune:/dev/ttyX`: the currents at both ends
 # kind = "optotune"
 # far_ma = 40.0
 # near_ma = 120.0
@@ -86,6 +86,6 @@ def lens_text(
 
 
 def _aligned(line: str) -> str:
-    """A line of TOML whose comment starts where those of the others do."""
+    """Align the comment of a TOML line with those of the other lines."""
     setting, mark, comment = line.partition(" #")
     return line if not mark or line.startswith("#") else f"{setting.rstrip():<28} #{comment}"

@@ -1,4 +1,4 @@
-"""Live sources: cameras, network streams and pipes, each in a process of its own, as one stream of checked batches."""
+"""Live sources: cameras, network streams and pipes, each read by its own process, as a stream of checked batches."""
 
 from typing import TYPE_CHECKING
 

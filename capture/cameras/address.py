@@ -14,7 +14,7 @@ _KNOWN = "dv, dv:SERIAL, tcp://HOST:EVENTS, tcp://HOST:EVENTS,TRIGGERS or pipe:P
 
 @dataclass(frozen=True)
 class CameraAddress:
-    """An address, which module reads it ("module:function" for the worker), and with which arguments."""
+    """A camera's address, with the function that reads it ("module:function" for the worker) and its arguments."""
 
     text: str
     decoder: str
@@ -25,10 +25,10 @@ class CameraAddress:
 
 
 def parse_address(text: str) -> CameraAddress:
-    """Understand the address of a camera.
+    """Parse the address of a camera.
 
     Raises:
-        CameraError: it is none.
+        CameraError: it is not a valid address.
     """
     if text == "dv" or text.startswith("dv:"):
         serial_number = text[3:]

@@ -1,4 +1,4 @@
-"""`open_camera`: a live source as batches, for as long as it is wanted, reconnecting when the other side fails."""
+"""`open_camera`: a live source as a stream of batches that reconnects when the source fails."""
 
 import threading
 import time
@@ -20,15 +20,15 @@ from .settings import CameraSettings
 from .status import CameraStatus, Gap, Loss
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
-"""Between attempts to reconnect; each itself waits `RECONNECT_PATIENCE_S` for the other side."""
+"""Pauses between attempts to reconnect; each attempt waits up to `RECONNECT_PATIENCE_S` for the source."""
 
 RECONNECT_PATIENCE_S = 5.0
 
 SAME_CLOCK_US = 10_000_000
-"""A clock that is ahead by no more than this after a gap, by the host's clock, has gone on."""
+"""If a source's clock is ahead of the host's by no more than this after a gap, it is assumed to have kept running."""
 
 SETBACK_EVENTS = 1000
-"""So many events in a row, each more than a second behind, tell that the clock was set back under way."""
+"""Consecutive events more than a second behind that show that the source's clock was set back."""
 
 KEPT_GAPS = 100
 _LOOK_S = 0.05
@@ -37,13 +37,13 @@ _LOOK_S = 0.05
 class Camera:
     """An opened live source; iterate over it once for its batches. A context manager.
 
-    The iteration ends when `close` is called or `stop` is set, from whatever thread, within a fraction of a second,
-    and for no other reason: when the peer disconnects, stalls or sends garbage, it is reconnected to, at growing
-    intervals of at most `LONGEST_PAUSE_S`, and the gap is reported by `on_gap` and `status`. Batches keep their promise
-    across gaps, also when the clock did not: see `Gap`. What this process does not take in time is dropped and
-    counted; nothing waits, and nothing grows. Attributes:
+    The iteration ends only when `close` is called or `stop` is set, from any thread, and then within a fraction of a
+    second. When the source disconnects, stalls or sends garbage, the camera reconnects at growing intervals of at most
+    `LONGEST_PAUSE_S` and reports the gap through `on_gap` and `status`. Batches stay in time order across gaps even if
+    the source's clock was reset: see `Gap`. Events that this process does not take in time are dropped and counted, so
+    latency and memory stay bounded. Attributes:
 
-    - `address`, `name`: as asked for, and as it calls itself.
+    - `address`, `name`: the address given, and the name that the source reports.
     - `width`, `height`: the sensor's size in pixels.
 
     Raises:
@@ -70,7 +70,7 @@ class Camera:
         self._closed = threading.Event()
         self._clock = HostClock()
         self._sanitizer: Sanitizer | None = None
-        self._past: Counter[str] = Counter()  # what was counted in earlier connections
+        self._past: Counter[str] = Counter()  # counts of earlier connections
         self._heard = time.monotonic()  # when the last batch came, or the camera was opened
         self._end_us: int | None = None  # of the last batch
         self._shift_us = 0
@@ -86,11 +86,11 @@ class Camera:
             raise CameraError(f"{address}: {lost}") from lost
         self.name = connection.header.format
         self._size = self.width, self.height = connection.header.width, connection.header.height
-        # Compiled and loaded now, it does not make the first events wait.
+        # Compile now, so that the first events do not wait for it.
         Sanitizer(str(address), self.width, self.height, live=True).admit(Chunk(NO_EVENTS, NO_TRIGGERS))
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches in time order until it is stopped; their memory is the caller's to keep and to change."""
+        """Batches in time order until stopped; the caller owns their memory."""
         while not self._stopping():
             connection = self._connection
             if connection is None:
@@ -125,14 +125,14 @@ class Camera:
         )
 
     def sensor_us(self, monotonic_ns: int) -> int | None:
-        """The time of this source's batches at a moment of the host's clock, `time.monotonic_ns`.
+        """Sensor time that corresponds to a time of the host's clock, `time.monotonic_ns`.
 
-        Late by what the way from the sensor to here takes at best, some milliseconds; None before the first batch.
+        It lags by the least transport delay from the sensor, some milliseconds; None before the first batch.
         """
         return self._clock.sensor_us(monotonic_ns)
 
     def close(self) -> None:
-        """End it; the iteration ends, too. May be repeated, and called from any thread."""
+        """Close the source and end the iteration. May be called repeatedly and from any thread."""
         self._closed.set()
         connection = self._connection
         if connection is not None:
@@ -157,7 +157,7 @@ class Camera:
         return connection
 
     def _lose(self, reason: str) -> None:
-        """Drop a connection; its counts are kept."""
+        """Drop a connection but keep its counts."""
         if not self._stopping():
             self._last_error = self._gap_reason = reason
         connection, self._connection = self._connection, None
@@ -167,7 +167,7 @@ class Camera:
         self._end_sanitizer()
 
     def _reconnect(self) -> None:
-        """Try until there is a connection again, or it is stopped."""
+        """Try to reconnect until it succeeds or is stopped."""
         pause_s = FIRST_PAUSE_S
         while not self._stopping():
             try:
@@ -182,7 +182,7 @@ class Camera:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _delivered(self, chunk: Chunk) -> Iterator[Batch]:
-        """The batches that a chunk completes, each with its place in time and in the counts."""
+        """The batches that a chunk completes, with gaps, losses and the clock offset updated for each."""
         if self._sanitizer is None:
             self._sanitizer = Sanitizer(str(self.address), self.width, self.height, live=True)
         sanitizer = self._sanitizer
@@ -215,7 +215,7 @@ class Camera:
         """Report the gap that ends with a batch, and determine whether the source's clock continued in it."""
         self._gap_reason = None
         if self._end_us is None:
-            return  # nothing came before it
+            return  # the first batch
         lost_s = now - self._heard
         times = [int(part["timestamp"][0]) for part in (batch.events, batch.triggers) if len(part)]
         first_us = min(times, default=batch.end_us)
@@ -263,12 +263,12 @@ def open_camera(
             for batch in camera:
                 print(batch.end_us, len(batch.events), len(batch.triggers))
 
-    `on_gap` is called by the thread that iterates, before the first batch after each gap, and `on_loss` before the
-    batches between which events are missing. `stop`, once set, ends the
-    iteration. With a calibration, the sensor must have its size.
+    `on_gap` is called by the iterating thread before the first batch after each gap, and `on_loss` before the batches
+    between which events are missing. Setting `stop` ends the iteration. With a calibration, the sensor must have the
+    size that it says.
 
     Raises:
-        CameraError: the address is none, or nothing answers there within `settings.connect_timeout_s`.
+        CameraError: the address is invalid, or nothing answers there within `settings.connect_timeout_s`.
         CalibrationError: the calibration is for another size of sensor.
     """
     return Camera(parse_address(address), calibration, settings or CameraSettings(), on_gap, on_loss, stop)

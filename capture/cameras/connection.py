@@ -1,4 +1,4 @@
-"""One connection to a live source: its process, watched, stoppable at any time, and always ended."""
+"""One connection to a live source: its reader process is watched, can be stopped at any time, and always ends."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,26 +10,26 @@ from .address import CameraAddress
 from .settings import CameraSettings
 
 ANSWER_TIMEOUT_S = 5.0
-"""How long a side that took the connection may take to say what it is."""
+"""How long a peer that accepted the connection may take to send its header."""
 
 CAUGHT_UP_S = 0.03
-"""Events are dropped that waited too long, and then all that waited longer than this."""
+"""Once an event has waited too long, all that waited longer than this are dropped."""
 
 _LOOK_S = 0.05
 _LARGEST_SENSOR = 16_384
 
 
 class ConnectionLost(Exception):
-    """A connection that cannot be made, or ended; the text says why."""
+    """The connection cannot be made or has ended; the text says why."""
 
 
 class CameraConnection:
-    """A source that was reached. `header` says what it is; `stopping` is looked at several times a second.
+    """An open connection to a source. `header` describes the source; `stopping` is polled several times a second.
 
     Raises:
-        ConnectionLost: it was not reached within `patience_s`, or `stopping`.
+        ConnectionLost: it cannot be reached within `patience_s`, or `stopping` returned true.
         CameraError: it claims an impossible sensor.
-        CalibrationError: it has another size of sensor than `size`.
+        CalibrationError: its sensor has another size than `size`.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class CameraConnection:
         patience_s: float,
         stopping: Callable[[], bool],
     ) -> None:
-        self.lost_events = 0  # of `dropped`, those before the end of the chunk last handed over
-        self._late_events = 0  # dropped on this side, having waited for too long
+        self.lost_events = 0  # of `dropped`, those before the end of the latest chunk
+        self._late_events = 0  # dropped here because they had waited too long
         self._max_lag_s = settings.max_lag_s
         self._stopping = stopping
         self._stall_timeout_s = settings.stall_timeout_s
@@ -61,15 +61,15 @@ class CameraConnection:
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """Events and triggers dropped because they were not taken in time."""
+        """Numbers of events and triggers dropped because they were not read in time."""
         vitals = self._process.ring.vitals[0]
         return int(vitals["dropped_events"]) + self._late_events, int(vitals["dropped_triggers"])
 
     def chunks(self) -> Iterator[Chunk]:
-        """Chunks until it is stopped, each valid until the next is asked for.
+        """Chunks until stopped; each is valid until the next one is requested.
 
         Raises:
-            ConnectionLost: the other side is gone, or the process that speaks with it crashed or does nothing.
+            ConnectionLost: the source has disconnected, or the process that reads it has crashed or stalled.
         """
         process, is_late = self._process, False
         alive_ns = time.monotonic_ns()
@@ -103,7 +103,7 @@ class CameraConnection:
                 raise ConnectionLost(_explain(failure)) from failure
 
     def close(self) -> None:
-        """End the process; may be repeated, and called from any thread."""
+        """End the process. May be called repeatedly and from any thread."""
         self._process.close()
 
     def _receive(self, timeout_s: float) -> dict:
@@ -112,7 +112,7 @@ class CameraConnection:
             if self._stopping():
                 raise ConnectionLost("stopped")
             if time.monotonic() > deadline:
-                raise ConnectionLost("the other side took the connection, but does not say what it is")
+                raise ConnectionLost("the peer accepted the connection, but sent no header")
         return self._process.receive()
 
 

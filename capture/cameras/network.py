@@ -37,7 +37,7 @@ def decode(host: str, events_port: int, triggers_port: int | None, patience_s: f
 
 
 def _chunks(events: Any, triggers: Any | None, hold_s: float) -> Iterator[Chunk]:
-    """Events wait until the triggers that precede them, which come by another way, must have come, too."""
+    """Merged chunks: events are held back until the triggers before them, on the other port, must have arrived."""
     held: deque[tuple[float, np.ndarray]] = deque()
     hold_s = 0.0 if triggers is None else hold_s
     while True:
@@ -52,12 +52,12 @@ def _chunks(events: Any, triggers: Any | None, hold_s: float) -> Iterator[Chunk]
         yield Chunk(due, edges)
         if store is None and not len(due):
             if not running:
-                raise CameraError("the other side closed the connection")
+                raise CameraError("the peer closed the connection")
             time.sleep(_IDLE_S)
 
 
 def _edges(triggers: Any) -> np.ndarray:
-    """All external edges that have come."""
+    """All external edges received so far."""
     found = []
     while (packet := triggers.getNextTriggerBatch()) is not None:
         if len(packet):
@@ -66,7 +66,7 @@ def _edges(triggers: Any) -> np.ndarray:
 
 
 def _resolve(host: str) -> str:
-    """The library takes numbers only."""
+    """The IP address of a host: the library accepts no names."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -95,5 +95,5 @@ def _explain(error: RuntimeError) -> str:
     if "refused" in text:
         return "nobody listens there; start the sender, or correct the port"
     if "End of file" in text or "reset" in text:
-        return "the other side hung up; it does not speak dv-processing's protocol, or has enough clients already"
+        return "the peer closed the connection: it does not speak dv-processing's protocol, or has too many clients"
     return text.splitlines()[0].split(" [")[0] if text else "cannot be connected to"

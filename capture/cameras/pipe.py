@@ -1,4 +1,4 @@
-"""Events from any other program, through a UNIX pipe or socket; the format is specified in docs/pipe.md."""
+"""Events from another program, through a UNIX pipe or socket; docs/pipe.md specifies the format."""
 
 import os
 import selectors
@@ -38,7 +38,7 @@ def decode(path: str, patience_s: float, settings: dict) -> Source:
             header = bytes(line.read(HEADER.size, deadline))
             break
         except _Ended as ended:
-            # A pipe without a sender ends at once, and so does a socket whose owner is just going.
+            # A pipe without a sender ends at once, and so does a socket whose owner is just exiting.
             line.close()
             if ended.n:
                 raise CameraError(f"it ended after {ended.n} bytes of its header of {HEADER.size}") from None
@@ -52,7 +52,7 @@ def _size(header: bytes) -> tuple[int, int]:
     """Width and height from the header of a stream."""
     magic, version, width, height, zero = HEADER.unpack(header)
     if magic != MAGIC:
-        raise CameraError(f"what comes is no event stream: it starts with {bytes(magic)!r}, not {MAGIC!r}")
+        raise CameraError(f"the data is not an event stream: it starts with {bytes(magic)!r}, not {MAGIC!r}")
     if version != VERSION:
         raise CameraError(f"its stream has version {version}; this program reads version {VERSION}")
     if not (width and height) or zero:
@@ -82,12 +82,12 @@ def _chunks(line: "_Line") -> Iterator[Chunk]:
         if kind == EVENTS:
             yield Chunk(np.frombuffer(body, EVENT_DTYPE), NO_TRIGGERS, complete)
         else:
-            edges = np.frombuffer(body, TRIGGER_DTYPE)  # a pipe carries one trigger input: its padding says nothing
+            edges = np.frombuffer(body, TRIGGER_DTYPE)  # a pipe carries one trigger input, so the padding is ignored
             yield Chunk(NO_EVENTS, make_triggers(edges["timestamp"], edges["edge"]), complete)
 
 
 def _open(path: str, deadline: float) -> int:
-    """A file descriptor that does not block, of a pipe or a connected socket."""
+    """A non-blocking file descriptor of a pipe or a connected socket."""
     while True:
         try:
             mode = os.stat(path).st_mode
@@ -109,7 +109,7 @@ def _open(path: str, deadline: float) -> int:
 
 
 def _widen(fd: int) -> None:
-    """Enlarge a pipe's buffer to about a batch, where the system allows it; 64 KiB stall a busy sender."""
+    """Enlarge a pipe's buffer to about one batch where the system allows it; the default 64 KiB stall a busy sender."""
     import fcntl
 
     with suppress(OSError, AttributeError):
@@ -117,7 +117,7 @@ def _widen(fd: int) -> None:
 
 
 class _Ended(Exception):
-    """The other side closed the line, `n` bytes into what was to be read."""
+    """The sender closed the connection after `n` of the bytes to be read."""
 
     def __init__(self, n: int) -> None:
         super().__init__(n)
@@ -125,7 +125,7 @@ class _Ended(Exception):
 
 
 class _Line:
-    """Reads exact lengths from a descriptor that does not block."""
+    """Reads exact lengths from a non-blocking file descriptor."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -133,14 +133,14 @@ class _Line:
         self._selector.register(fd, selectors.EVENT_READ)
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether there is anything to read, or the end, within a time."""
+        """Whether there is something to read, or the end of the stream, within a time."""
         return bool(self._selector.select(timeout_s))
 
     def read(self, n: int, deadline: float | None = None) -> bytearray:
-        """Exactly `n` bytes; without a deadline, a sender that stops in the middle is waited for.
+        """Read exactly `n` bytes; without a deadline, wait for a sender that pauses in between.
 
         Raises:
-            _Ended: the line ended before, or the deadline passed.
+            _Ended: the stream ended before, or the deadline passed.
         """
         data = bytearray(n)
         view, at = memoryview(data), 0

@@ -1,4 +1,4 @@
-"""Cameras and lens drivers on USB, and what prevents this user from opening them."""
+"""Cameras and lens drivers on USB, and missing permissions to open them."""
 
 import grp
 import os
@@ -11,7 +11,7 @@ INIVATION = "152a"
 """USB vendor of iniVation's cameras; their products are 84xx (libcaer's udev rules)."""
 
 PROPHESEE = {("04b4", "00f4"), ("04b4", "00f5"), ("31f7", "0003")}
-"""EVK3, EVK4: known by their bridge chips (OpenEB's udev rules); read through files or a pipe, not directly."""
+"""EVK3 and EVK4, recognised by their bridge chips (OpenEB's udev rules); read through files or a pipe, not directly."""
 
 RULE = 'SUBSYSTEM=="usb", ATTRS{idVendor}=="152a", ATTRS{idProduct}=="84[0-1]?", MODE="0666"'
 RULE_FILE = "/etc/udev/rules.d/65-event-cameras.rules"
@@ -20,7 +20,7 @@ _SERIAL_NAMES = ("ttyACM*", "ttyUSB*")
 
 
 def look(root: str | Path = "/") -> list[Finding]:
-    """Findings on every camera and serial port there is, and on what is missing; `root` is where the system lies."""
+    """Findings on every camera and serial port, and on missing ones; `root` is the root of the file system."""
     root = Path(root)
     cameras = _cameras(root)
     if not cameras:

@@ -15,7 +15,7 @@ Coarse = Annotated[int, Field(ge=0, le=7)]
 
 
 class CameraSettings(BaseModel):
-    """A `[camera_settings]` table. What is not given stays as the camera has it; what it does not have is an error.
+    """A `[camera_settings]` table. Settings not given stay as they are on the camera; unsupported ones are an error.
 
     `biases` are raw: `[coarse, fine]` by name for a DAVIS (`DiffBn = [4, 39]`), a number for a DVS128. The DVXplorer
     family has `contrast_threshold_on` and `_off`, `global_hold` and `readout` instead (`"VARIABLE_5000"`). `roi` is
@@ -35,23 +35,23 @@ class CameraSettings(BaseModel):
     biases: dict[str, tuple[Coarse, Byte] | int] = {}
     background_activity_filter_us: Annotated[int, Field(ge=0)] | None = None  # DAVIS, in steps of 250
     refractory_period_us: Annotated[int, Field(ge=0)] | None = None  # DAVIS, in steps of 250
-    time_interval_us: Annotated[int, Field(ge=100, le=1_000_000)] = 2000  # how often the camera hands over events
+    time_interval_us: Annotated[int, Field(ge=100, le=1_000_000)] = 2000  # interval at which the camera delivers events
     trigger_hold_s: Annotated[float, Field(ge=0, le=1)] = 0.02
     """How long events of one network port wait for triggers of the other."""
 
     max_lag_s: Annotated[float, Field(ge=0.05, le=3600, allow_inf_nan=False)] | None = None
-    """Events that waited for longer are dropped, and those after them until none waits; live depth takes 0.5."""
+    """Events that waited longer are dropped, with those after them, until none waits; live depth uses 0.5."""
 
     connect_timeout_s: Seconds = 5.0
     stall_timeout_s: Annotated[float, Field(ge=0.5, le=3600, allow_inf_nan=False)] = 10.0
-    """A source whose process does nothing at all for so long is started anew."""
+    """A source whose process shows no activity for this long is restarted."""
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """The `[camera_settings]` table of a TOML file; all others in it are left alone.
+        """Read the `[camera_settings]` table of a TOML file; other tables are ignored.
 
         Raises:
-            CameraError: it cannot be read, has no such table, or one that is wrong.
+            CameraError: the file cannot be read, or its table is missing or invalid.
         """
         try:
             tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -63,10 +63,10 @@ class CameraSettings(BaseModel):
 
     @classmethod
     def check(cls, table: dict[str, Any], name: str = "camera_settings") -> Self:
-        """Settings from a table of them; `name` is what errors call it.
+        """Validate a table of settings; `name` is used in error messages.
 
         Raises:
-            CameraError: a key is unknown or has a wrong value.
+            CameraError: a key is unknown or a value invalid.
         """
         try:
             return cls.model_validate(table)

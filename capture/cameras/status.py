@@ -7,27 +7,27 @@ from ..sources.sanitizer import Repairs
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch of which nothing was received, between two batches.
+    """A stretch of time, between two batches, from which no events were received.
 
-    Times are those of the batches, which go on increasing: when a source comes back with a clock that does not go on
-    from where it was, `clock_shift_us` is what has been added to its times from then on, as if it had gone on.
+    Batch times keep increasing across a gap: when the source returns with a reset clock, `clock_shift_us` is added to
+        its times from then on, as if the clock had kept running.
     """
 
-    last_us: int  # all was received before
-    next_us: int  # the first that was received again
+    last_us: int  # everything before was received
+    next_us: int  # first time received again
     lost_s: float  # by the host's clock
     reason: str
     clock_shift_us: int = 0
 
     @property
     def new_clock(self) -> bool:
-        """Whether the source's clock did not go on; a phase that was known by it is lost."""
+        """Whether the source's clock was reset, so that a sweep phase derived from it is lost."""
         return self.clock_shift_us != 0
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Events that were dropped because they were not taken in time, somewhere between two times of the batches."""
+    """Events dropped between two batch times because they were not read in time."""
 
     start_us: int
     end_us: int
@@ -36,22 +36,22 @@ class Loss:
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """A live source now, and what it had to cope with since it was opened."""
+    """State of a live source, and its errors and losses since it was opened."""
 
     connected: bool
-    silent_s: float  # since anything came
+    silent_s: float  # since the last batch
     n_events: int = 0
     reconnects: int = 0
-    lost_s: float = 0.0  # in all gaps, the one that is open included
-    gaps: tuple[Gap, ...] = ()  # the latest
-    dropped_events: int = 0  # because this process did not take them in time
+    lost_s: float = 0.0  # in all gaps, including the current one
+    gaps: tuple[Gap, ...] = ()  # the latest ones
+    dropped_events: int = 0  # because this process did not read them in time
     dropped_triggers: int = 0
     repairs: Repairs = field(default_factory=Repairs)
     last_error: str | None = None
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Warnings, a sentence each; usually none."""
+        """Warnings, one sentence each; usually none."""
         warnings = []
         if not self.connected:
             warnings.append(f"disconnected for {self.silent_s:.1f} s ({self.last_error}); trying again")

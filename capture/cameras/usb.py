@@ -17,11 +17,11 @@ _RETRY_S = 0.3
 _FILTER_STEP_US = 250
 
 Order = tuple[str, tuple[Any, ...]]
-"""A method of a camera, and what to call it with."""
+"""A method of the camera object, and its arguments."""
 
 
 def decode(serial_number: str | None, patience_s: float, settings: dict) -> Source:
-    """Open the camera with a serial number, or the only one, trying again for `patience_s`."""
+    """Open the camera with a serial number, or the only one, retrying for `patience_s`."""
     import dv_processing as dv
 
     checked = CameraSettings(**settings)
@@ -39,7 +39,7 @@ def decode(serial_number: str | None, patience_s: float, settings: dict) -> Sour
 
 
 def _find(wanted: str | None, deadline: float) -> str:
-    """The serial number of the camera that is meant, once it is plugged in."""
+    """The serial number of the wanted camera, once it is plugged in."""
     import dv_processing as dv
 
     while True:
@@ -63,7 +63,8 @@ def _find(wanted: str | None, deadline: float) -> str:
 
 
 def _chunks(camera: Any) -> Iterator[Chunk]:
-    """Events wait for one look at the triggers, which the camera hands over separately, to come after them."""
+    """Merged chunks: events are held back until the triggers, which the camera delivers separately, were polled
+    again."""
     held = NO_EVENTS
     while True:
         running = camera.isRunning()
@@ -81,10 +82,10 @@ def _chunks(camera: Any) -> Iterator[Chunk]:
 
 
 def orders(kind: type, settings: CameraSettings, sensor: str = "") -> list[Order]:
-    """What to call on a camera of a class of `dv_processing.io.camera` for what is set; `sensor` is a DAVIS's model.
+    """The calls on a camera of `dv_processing.io.camera` that apply the settings; `sensor` is a DAVIS's model.
 
     Raises:
-        CameraError: something is set that this kind of camera does not have.
+        CameraError: this kind of camera does not have one of the settings.
     """
     s = settings
     found: list[Order] = [("setTimeInterval", (timedelta(microseconds=s.time_interval_us),))]
@@ -128,7 +129,7 @@ def _readout(kind: type, name: str) -> Order:
 
 
 def _bias(kind: type, name: str, value: tuple[int, int] | int, sensor: str) -> Order:
-    """Biases have a list of names for every sensor, and are two numbers on a DAVIS and one on a DVS128."""
+    """The call that sets a bias: names depend on the sensor; values are two numbers on a DAVIS, one on a DVS128."""
     if hasattr(kind, "setBias"):
         names, method, n = kind.Bias, "setBias", 1  # pyright: ignore[reportAttributeAccessIssue]
     elif hasattr(kind, "setDavis346BiasCoarseFine"):
@@ -150,4 +151,4 @@ def _steps(microseconds: int | None) -> int | None:
 
 
 def _lacks(kind: type, key: str) -> CameraError:
-    return CameraError(f"camera_settings: {key} is nothing that a {kind.__name__} has; leave it out")
+    return CameraError(f"camera_settings: a {kind.__name__} has no setting {key}; leave it out")

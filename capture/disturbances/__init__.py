@@ -1,4 +1,4 @@
-"""Disturbances detected in the stream: hot pixels, flickering light, and motion during a sweep."""
+"""Detection and removal of disturbances in the event stream: hot pixels, flickering light, motion during a sweep."""
 
 from .watch import Watch, warm_up
 

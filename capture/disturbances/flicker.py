@@ -1,10 +1,9 @@
-"""Flickering light: detected as a line in the spectrum of the signed event rate, and averaged away.
+"""Flickering light: detected as a line in the spectrum of the signed event rate, and removed by averaging.
 
-Lamps on the mains brighten and dim twice in each of its periods, at 100 or 120 Hz, and with them every pixel at once:
-ON events in one half of the cycle, OFF events in the other. What the focus does is slow against that, so the mean
-brightness over exactly one cycle has all of the focus in it and nothing of the flicker. `CycleMean` keeps each
-pixel's brightness as integrated from its events, takes the mean over every cycle, and fires the events that a
-sensor would have fired for that mean.
+Mains lamps brighten and dim twice per mains period, at 100 or 120 Hz, and all pixels with them: ON events in one half
+of the cycle, OFF events in the other. The focus changes slowly in comparison, so the mean brightness over exactly one
+cycle keeps the signal of the focus and removes the flicker. `CycleMean` integrates each pixel's brightness from its
+events, averages it over every cycle, and emits the events that a sensor would have fired for that mean.
 """
 
 from dataclasses import dataclass
@@ -20,35 +19,35 @@ WINDOW_SLOTS = 250
 
 MAINS_HZ = (100.0, 120.0)
 MAINS_DRIFT_HZ = 2.0
-"""Mains stay within a hundredth of their frequency (EN 50160), twice of that in light."""
+"""Mains frequency stays within 1 % (EN 50160), so the light's stays within 1 Hz of 100 or 120 Hz; doubled."""
 
 MIN_SHARE = 0.03
-"""Events that must be flicker's, of all, before it is worth a word."""
+"""Least share of the events caused by flicker for it to be reported."""
 
 LINE_TO_FLOOR = 5.0
-"""How far a line must stand out of the median amplitude around it: of 250 slots of pure noise the greatest of the few
-that are looked at exceeded three times the median in one window of a thousand."""
+"""Least ratio of a line to the median amplitude around it. In pure noise, the largest of the few lines examined
+exceeded three times the median in one window of a thousand."""
 
 SWEEP_HARMONICS = 8
-"""Multiples of a lens's own frequency that its turning points and planes make lines at."""
+"""Harmonics of the lens's own frequency, excluded because turning points and planes in focus make lines there."""
 
 THRESHOLD_PRIOR = 4.0
-"""Events' worth of belief that a pixel's thresholds have the sensor's usual ratio."""
+"""Weight, in events, of the prior that a pixel's thresholds have the sensor's mean ratio."""
 
 MAX_COUNTED = 4096.0
-"""ON and OFF events of a pixel are forgotten by half when they are so many: thresholds drift with temperature."""
+"""A pixel's ON and OFF counts are halved when they reach this number, since thresholds drift with temperature."""
 
 MIN_STEP, MAX_STEP = 0.25, 4.0
-"""OFF thresholds of real sensors, in ON thresholds."""
+"""Range of the OFF threshold of real sensors, in ON thresholds."""
 
 LEARNING_CYCLES = 16
-"""Cycles after which the thresholds' ratios are taken anew."""
+"""Cycles after which the threshold ratios are updated."""
 
 MAX_FIRED = 2
-"""Events a cycle of all pixels on average that there is room for; of the focus, a pixel has some tens a sweep."""
+"""Capacity, in events per pixel and cycle; the focus makes some tens of events per pixel and sweep."""
 
 MAX_GAP_US = 1_000_000
-"""After so long a time without events cycles begin anew, instead of being gone through one by one."""
+"""After a longer pause without events, cycles restart instead of being processed one by one."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Flicker:
     """Flickering light in one window of time."""
 
     hz: float  # nominal: 100 or 120
-    share: float  # of the events that come and go in step with it, 0 to 1
-    per_cycle: float  # of such events, of each pixel in each cycle
+    share: float  # of the events that are in phase with it, 0 to 1
+    per_cycle: float  # such events per pixel and cycle
 
 
 def find_flicker(
@@ -66,10 +65,10 @@ def find_flicker(
     pixels: int,
     sweep_hz: float,  # full periods of the lens a second
 ) -> Flicker | None:
-    """The mains line in the signed rate of one window, if there is one.
+    """Find the mains line in the signed event rate of one window.
 
-    A square wave of amplitude r, the event rate, has a line of 4/π · r; so π/4 of the line over the rate is the share
-    of events that come and go with it.
+    A square wave of amplitude r, the event rate, has a line of 4/π · r, so π/4 times the line over the rate is the
+    share of events in phase with it.
     """
     window, signed = np.hanning(len(on)), on - off
     rate = float(np.sum((on + off) * window))
@@ -82,7 +81,7 @@ def find_flicker(
         near = np.abs(hz - mains) <= MAINS_DRIFT_HZ + 0.5 * hz[1]
         harmonic = round(mains / sweep_hz)
         if 0 < harmonic <= SWEEP_HARMONICS and abs(mains - harmonic * sweep_hz) < 2 * hz[1]:
-            continue  # the lens itself would be taken for a lamp
+            continue  # would confuse the lens's own motion with a lamp
         around = (np.abs(hz - mains) > 3 * hz[1]) & (np.abs(hz - mains) < 10 * hz[1])
         around &= np.min(np.abs(hz[:, None] - np.array(MAINS_HZ)), axis=1) > 3 * hz[1]
         height = float(line[near].max())
@@ -95,35 +94,35 @@ def find_flicker(
 
 
 class CycleMean:
-    """Events as they would be if every pixel saw its mean over each cycle of the flicker.
+    """Replaces events by those of each pixel's mean brightness over each flicker cycle.
 
-    It answers a cycle and a half late at most. Cycles begin anywhere: a mean over a whole one is free of flicker
-    wherever it begins. The ratio of a pixel's two thresholds decides whether its level comes back after a cycle; since
-    it does, the numbers of ON and OFF events tell that ratio.
+    The delay is at most a cycle and a half. The phase of the cycles does not matter: a mean over a whole cycle is free
+        of flicker wherever the cycle begins. A pixel's level returns to its start after a cycle, so the ratio of its ON
+        to its OFF events gives the ratio of its two thresholds.
     """
 
     def __init__(
         self,
         hz: float,
         start_us: int,
-        on: np.ndarray,  # (H, W) ON events of each pixel so far
+        on: np.ndarray,  # (H, W) ON events per pixel so far
         off: np.ndarray,  # (H, W) OFF events
     ) -> None:
         self.hz = hz
         self._cycle_us = round(1e6 / hz)
         self._start_us = self._end_us = start_us
-        self._number = 0  # of the cycle under way
+        self._number = 0  # of the current cycle
         self._pixels = np.zeros((*on.shape, 8), np.float32)
         self._pixels[..., UPS], self._pixels[..., DOWNS] = on, off
         self._learn()
-        # Memories are anywhere between the thresholds; in step, all pixels would fire together.
+        # Reference levels start at random between the thresholds; otherwise all pixels would fire together.
         self._pixels[..., MEMORY] = np.random.default_rng(0).uniform(-1, self._pixels[..., OFF_STEP])
         self._triggers = np.empty(0, TRIGGER_DTYPE)
         capacity = MAX_FIRED * on.size
         self._fired = np.empty(capacity, np.int64), np.empty(capacity, np.int64), np.empty(capacity, np.int8)
 
     def feed(self, batch: Batch) -> Batch:
-        """The events of all cycles that this batch completes, and the triggers up to there."""
+        """The events of the cycles that this batch completes, and the triggers up to their end."""
         events, done = batch.events, [np.empty(0, EVENT_DTYPE)]
         self._triggers = join([self._triggers, batch.triggers], TRIGGER_DTYPE)
         while True:
@@ -140,7 +139,7 @@ class CycleMean:
         return self._passed(join(done), self._cycle_end_us - self._cycle_us - self._cycle_us // 2)
 
     def finish(self, end_us: int) -> Batch:
-        """What is left up to a time: no events, since half a cycle has no mean, but triggers."""
+        """The rest up to a time: triggers only, since an incomplete cycle has no mean."""
         return self._passed(np.empty(0, EVENT_DTYPE), end_us)
 
     @property
@@ -154,12 +153,12 @@ class CycleMean:
         return Batch(events, triggers, self._end_us)
 
     def _begin_again(self, at_us: int) -> None:
-        """Begin cycles anew after a time without events."""
+        """Restart the cycles after a pause without events."""
         self._start_us, self._number = at_us, 0
 
     def _close(self) -> np.ndarray:
-        """End the cycle under way: its events, between the middle of the one before and its own."""
-        if self._number == 0:  # there is no mean before the first
+        """End the current cycle; returns the events between the middle of the previous cycle and that of this one."""
+        if self._number == 0:  # there is no earlier mean
             mean = self._pixels[..., START] + self._pixels[..., AREA] / np.float32(self._cycle_us)
             self._pixels[..., MEMORY] += mean - self._pixels[..., BEFORE]
             self._pixels[..., BEFORE] = mean
@@ -176,7 +175,7 @@ class CycleMean:
         return events
 
     def _learn(self) -> None:
-        """Take each pixel's ratio of thresholds from its numbers of events."""
+        """Estimate each pixel's threshold ratio from its numbers of events."""
         ups, downs = self._pixels[..., UPS], self._pixels[..., DOWNS]
         usual = float(ups.sum()) / max(float(downs.sum()), 1.0)
         ratio = (ups + np.float32(THRESHOLD_PRIOR * usual)) / (downs + np.float32(THRESHOLD_PRIOR))

@@ -1,8 +1,8 @@
-"""Hot pixels in a stream: those that fire far more than the pixels around them, and not as brightness does.
+"""Hot pixels in a stream: pixels that fire far more than their neighbours, with polarities that no scene causes.
 
-Where blur comes and goes, brightness rises through several thresholds and then falls through several: a pixel that
-sees a scene seldom changes its sign from one event to the next, and its ON and OFF events balance. A hot pixel's signs
-are drawn anew each time, or are all the same.
+As blur changes, brightness rises through several thresholds and then falls through several, so a pixel that sees a
+scene seldom alternates in polarity and has as many ON as OFF events. The polarities of a hot pixel are random or all
+the same.
 """
 
 import numpy as np
@@ -10,27 +10,27 @@ import numpy as np
 from .kernels import FLIPS, OFF, ON
 
 HOT_FACTOR = 5.0
-"""A hot pixel fires more than so many times the median of the eight pixels around it …"""
+"""A hot pixel fires more than this many times as often as the median of its eight neighbours …"""
 
 HOT_HZ = 40.0
-"""… and so often at least: eight events in a sweep of a fifth of a second do little harm."""
+"""… and at least at this rate: eight events in a sweep of 0.2 s do little harm."""
 
 MIN_FLIPS = 0.6
-"""Changes of sign, of those that signs drawn by chance would have: lone details of simulated scenes reached 0.35; hot
-pixels, simulated ones and a DAVIS346's, had 0.83 and more."""
+"""Least number of changes of polarity, relative to that of random polarities. Isolated details of simulated scenes
+reached 0.35; hot pixels, simulated and of a DAVIS346, had 0.83 and more."""
 
 MIN_BALANCE = 0.05
-"""Of the rarer sign, below which a pixel's brightness would never come back."""
+"""Share of the rarer polarity below which a pixel counts as stuck: its brightness would only ever rise or fall."""
 
 MAX_HOT_SHARE = 0.005
-"""Of a sensor. More than that are no hot pixels."""
+"""Largest share of a sensor's pixels taken for hot; if more look hot, the scene is the cause."""
 
 
 def find_suspects(
     tally: np.ndarray,  # (H, W, 4) int32, by `observe`
     seconds: float,
 ) -> np.ndarray:  # (N, 2) int64: x, y
-    """Pixels that look hot in a stretch of time."""
+    """Find pixels that look hot over a stretch of time."""
     count = tally[..., ON] + tally[..., OFF]
     height, width = count.shape
     y, x = np.nonzero(count > max(HOT_HZ * seconds, HOT_FACTOR * float(count.mean())))
@@ -41,7 +41,7 @@ def find_suspects(
     x, y, n = x[hot], y[hot], n[hot]
     around = []
     for dx, dy in ((-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1)):
-        # Beyond the border stands the pixel on the other side.
+        # At the border, the pixel on the opposite side stands in.
         u = np.where((x + dx < 0) | (x + dx >= width), x - dx, x + dx)
         v = np.where((y + dy < 0) | (y + dy >= height), y - dy, y + dy)
         around.append(count[v.clip(0, height - 1), u.clip(0, width - 1)])

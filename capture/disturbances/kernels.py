@@ -1,4 +1,4 @@
-"""The detectors' loops over events, beside the plain references."""
+"""Kernels of the detectors: compiled loops over events, each beside a plain NumPy reference."""
 
 import numba
 import numpy as np
@@ -7,10 +7,10 @@ ON, OFF, FLIPS, LAST = range(4)
 """Columns of `tally_pixels`."""
 
 LEVEL, AREA, UPS, DOWNS, START, BEFORE, MEMORY, OFF_STEP = range(8)
-"""Columns of `step_levels` and `close_cycle`, one record a pixel so that an event touches one place in memory. In ON
-thresholds: the level, its value at the cycle's start, its mean in the cycle before, that of the last event fired, and
-the OFF threshold. In ON thresholds times µs: what the cycle's events add to the area under the level at its start.
-And the numbers of ON and OFF events."""
+"""Columns of `step_levels` and `close_cycle`, one record per pixel for locality. In units of the ON threshold: the
+level, its value at the cycle's start, its mean in the previous cycle, the level of the last event fired, and the OFF
+threshold. In ON thresholds times µs: the area that the cycle's events add to that under the initial level. And the
+numbers of ON and OFF events."""
 
 
 @numba.njit(nogil=True, cache=True)
@@ -22,7 +22,7 @@ def count_signs(
     on: np.ndarray,  # (S,) int64, added to: ON events in slots of time
     off: np.ndarray,  # (S,) int64, added to: OFF events
 ) -> int:
-    """Count events up to the end of the window of S slots; returns how many there were."""
+    """Count events up to the end of a window of S slots; returns their number."""
     end_us = start_us + slot_us * len(on)
     i, n = 0, len(timestamp)
     while i < n and timestamp[i] < end_us:
@@ -104,7 +104,7 @@ def select(
     masked: np.ndarray,  # (H, W) bool
     out: np.ndarray,  # (N,) EVENT_DTYPE, written to
 ) -> int:
-    """Copy the events of pixels that are not masked; returns how many they are."""
+    """Copy the events of unmasked pixels; returns their number."""
     n = 0
     for i in range(len(events)):
         if not masked[y[i], x[i]]:
@@ -129,7 +129,7 @@ def step_levels(
     end_us: int,  # of the cycle
     pixels: np.ndarray,  # (H, W, 8) float32, changed
 ) -> None:
-    """Let each event step its pixel's level by its threshold, and count it."""
+    """Step each event's pixel by its threshold, and count the event."""
     for i in range(len(timestamp)):
         pixel = pixels[y[i], x[i]]
         if polarity[i]:
@@ -157,14 +157,15 @@ def close_cycle(
     pixels: np.ndarray,  # (H, W, 8) float32, changed
     cycle_us: int,
     slots: np.ndarray,  # (cycle_us,) int64, added to: events by the µs they are in
-    at: np.ndarray,  # (capacity,) int64: time of each event in µs after the middle of the cycle before
+    at: np.ndarray,  # (capacity,) int64: time of each event in µs after the middle of the previous cycle
     where: np.ndarray,  # (capacity,) int64: pixel, row by row
     sign: np.ndarray,  # (capacity,) int8 in {0, 1}
 ) -> int:
-    """Mean level of every pixel in the cycle, and the events that its way from the mean before takes; their number.
+    """Compute every pixel's mean level over the cycle and the events between it and the previous mean; returns their
+    number.
 
-    The mean runs straight from the middle of one cycle to that of the next. Events beyond the capacity wait for the
-    next cycle.
+    The mean is interpolated linearly between the middles of the cycles. Events beyond the capacity wait for the next
+    cycle.
     """
     flat = pixels.reshape(-1, 8)
     per_us = np.float32(1) / np.float32(cycle_us)
@@ -199,7 +200,7 @@ def close_cycle(
 def close_cycle_numpy(
     pixels: np.ndarray, cycle_us: int, slots: np.ndarray, at: np.ndarray, where: np.ndarray, sign: np.ndarray
 ) -> int:
-    """`close_cycle` in plain NumPy, with events in another order and room for all of them."""
+    """`close_cycle` in plain NumPy, with events in another order and unlimited capacity."""
     level, area, start, before, memory, step = (
         pixels[..., column].ravel() for column in (LEVEL, AREA, START, BEFORE, MEMORY, OFF_STEP)
     )
@@ -236,7 +237,7 @@ def scatter(
     y: np.ndarray,
     polarity: np.ndarray,
 ) -> None:
-    """Write events in the order of time: a counting sort."""
+    """Write events in time order: a counting sort."""
     place = 0
     for slot in range(len(slots)):
         here = slots[slot]

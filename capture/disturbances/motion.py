@@ -1,7 +1,7 @@
-"""Motion during a sweep: brightness that does not come back when the focus does.
+"""Motion during a sweep: brightness that does not return to its old value when the focus does.
 
-The focus passes every place twice a period, and a still scene then looks as it did: each pixel's ON and OFF events,
-weighted by their thresholds, cancel but for what the pixel has not fired yet. Where something moved, or the light
+The focus passes every position twice a period, and a static scene then looks the same both times: each pixel's ON and
+OFF events, weighted by their thresholds, cancel up to less than one threshold. Where something moved or the light
 changed, they do not.
 """
 
@@ -13,28 +13,28 @@ from ..tracking import Span
 from .kernels import sum_signs
 
 MAX_PIXELS = 40_000
-"""Pixels that are looked at; a larger sensor is thinned out evenly."""
+"""Most pixels examined; a larger sensor is subsampled evenly."""
 
 MISMATCH = 0.06
-"""A pixel's ratio of thresholds differs from the sensor's by so much: √2 times a mismatch of 0.03 to 0.04."""
+"""Standard deviation of a pixel's threshold ratio from the sensor's: √2 times a mismatch of 0.03 to 0.04."""
 
 MIN_EVENTS = 0.02
-"""Events a pixel of the whole sensor in a period, below which nothing is said."""
+"""Events per pixel and period, on average over the sensor, below which motion is not judged."""
 
 
 class MotionWatch:
-    """Adds up the events of every pixel over a period: two sweeps, or one with its return for a sawtooth."""
+    """Sums each pixel's events over a period: two sweeps, or one with its return for a sawtooth."""
 
     def __init__(self, width: int, height: int, sweeps: int) -> None:
         self._digits = max(0, int(np.ceil(np.log2(width * height / MAX_PIXELS) / 2)))
         shape = (-(-height >> self._digits), -(-width >> self._digits), 2)
         self._sums = [np.zeros(shape, np.int32) for _ in range(sweeps)]
-        self._known = 0  # sweeps that are complete and follow each other
-        self._start_us: int | None = None  # of the sweep under way
-        self._end_us: int | None = None  # of the sweep before
+        self._known = 0  # consecutive complete sweeps
+        self._start_us: int | None = None  # of the current sweep
+        self._end_us: int | None = None  # of the previous sweep
 
     def see(self, span: Span) -> float | None:
-        """Add the events of a span; when it ends a period's last sweep, the unrest."""
+        """Add the events of a span; returns the unrest when the span ends a period, else None."""
         sweep = span.sweep
         if self._start_us != sweep.start_us:
             self._begin(sweep.start_us)
@@ -48,7 +48,7 @@ class MotionWatch:
         return unrest
 
     def forget(self) -> None:
-        """Count no sweep that has begun."""
+        """Discard the sweeps counted so far."""
         self._known = 0
         self._end_us = self._start_us = None
 
@@ -60,12 +60,12 @@ class MotionWatch:
 
 
 def measure_unrest(counts: Sequence[np.ndarray]) -> float | None:  # each (H, W, 2), ON and OFF events of a sweep
-    """Unrest: of the change of brightness in the sweeps of one period, the share that did not come back, 0 to 1; None
-    when too little happened to tell.
+    """Measure the unrest of one period: the share of its brightness changes that was not undone, 0 to 1; None with too
+    few events.
 
-    Each pixel may keep back what fits between its two thresholds, and be wrong by the mismatch of them. Fast motion
-    makes many events, but undoes most of them itself: so what is left is compared with what each sweep changed, not
-    with all events.
+    Each pixel is allowed a remainder of one threshold plus the error from threshold mismatch. Fast motion causes many
+    events, most of which cancel within the sweep, so the remainder is compared with each sweep's net change, not with
+    all events.
     """
     on, off = np.moveaxis(np.sum(counts, axis=0), -1, 0)
     total = int(on.sum()) + int(off.sum())

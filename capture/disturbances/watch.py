@@ -1,4 +1,4 @@
-"""Detection of disturbances in a stream: removed where possible, reported otherwise."""
+"""Watches a stream for disturbances, removes those that can be removed, and reports the others."""
 
 from collections import deque
 
@@ -14,42 +14,42 @@ from .kernels import LAST, OFF, ON, count_signs, select, sum_signs, tally_pixels
 from .motion import MotionWatch
 
 AVERAGED_PER_CYCLE = 0.3
-"""Events in step with flicker, of a pixel and cycle, from which on they are averaged away. Fewer do no harm, they only
-shift what the focus makes by part of a cycle; see docs/tuning.md."""
+"""Flicker events per pixel and cycle from which flicker is averaged away. Fewer only shift events by part of a cycle;
+see docs/tuning.md."""
 
 SURE_WINDOWS, GONE_WINDOWS = 2, 8
-"""Windows in a row with a line before flicker is believed, and without before it is believed to be gone."""
+"""Consecutive windows with a line before flicker is reported, and without one before it counts as gone."""
 
 HOT_US = 2_000_000
-"""Time over which events are counted before hot pixels are searched for."""
+"""Time over which events are counted before each search for hot pixels."""
 
 TALLIED_PER_US = 1.0
-"""Events tallied by pixel, on average: counting them all would take a third of a core at 10 million a second."""
+"""Mean rate of events tallied per pixel: counting all of them would take a third of a core at 10 million per second."""
 
 MAX_BATCH_US = 1_000_000
-"""A longer batch says nothing of rates: the stream was interrupted."""
+"""A longer batch is an interruption of the stream and not used to measure rates."""
 
 MAX_COUNT = 100_000
-"""Events of a pixel, of which half are forgotten when there are so many."""
+"""A pixel's event counts are halved when they reach this number."""
 
 MOVING_SHARE = 0.06
-"""Unrest above which motion is reported: still scenes reached 0.04 with noisy sensors, sliding by a pixel a sweep made
-0.07."""
+"""Unrest above which motion is reported: static scenes reached 0.04 with noisy sensors; sliding by a pixel per sweep
+gave 0.07."""
 
 HARMFUL_SHARE = 0.1
-"""Unrest that halves the quality: the error of depth has about doubled there; see docs/tuning.md."""
+"""Unrest that halves the quality: there the depth error has about doubled; see docs/tuning.md."""
 
 SETTLING_SWEEPS = 5
-"""Sweeps after which averaging knows the pixels' thresholds so well that nothing of flicker is taken for motion."""
+"""Sweeps after which averaging knows the thresholds well enough that residual flicker is not mistaken for motion."""
 
 RECENT_SWEEPS = 8
-"""Sweeps that a warning about motion looks back on."""
+"""Number of latest sweeps considered in the warning about motion."""
 
 
 class Watch:
-    """Runs before and after the tracker: `clean` what goes into it, let it `see` what comes out.
+    """Runs before and after the tracker: `clean` filters its input, `see` examines its output.
 
-    Used by one thread; `quality` and `warnings` may be read by others.
+    Used by one thread; other threads may read `quality` and `warnings`.
     """
 
     def __init__(self, calibration: Calibration, *, suppressing: bool = True) -> None:
@@ -64,8 +64,8 @@ class Watch:
         self._known_hot = self._hot = int(np.count_nonzero(self._masked))
         self._suspects: set[tuple[int, int]] = set()
         self._tally = np.zeros((*shape, 4), np.int32)  # of `tally_pixels`
-        self._tally_before = self._tally.copy()  # at the last search for hot pixels
-        self._tallied_us = 0  # since then
+        self._tally_before = self._tally.copy()  # at the previous search for hot pixels
+        self._tallied_us = 0  # since the previous search
         self._allowance = 0.0  # events that may be tallied
         self._last_end_us: int | None = None
 
@@ -78,12 +78,12 @@ class Watch:
 
         self._motion = MotionWatch(camera.width, camera.height, 1 if sweep.waveform == "sawtooth" else 2)
         self._unrest: deque[float | None] = deque(maxlen=RECENT_SWEEPS)
-        self._settling = 0  # sweeps for which nothing is said of motion
+        self._settling = 0  # sweeps for which motion is not judged
 
     def clean(self, batch: Batch) -> Batch:
-        """The batch without the events of hot pixels and, where there is much of it, of flicker.
+        """The batch without events of hot pixels and, where it is strong, of flicker.
 
-        While flicker is averaged away, what comes out is up to a cycle and a half older than what goes in.
+        While flicker is averaged away, the output lags the input by up to a cycle and a half.
         """
         self._tally_some(batch)
         self._look_for_flicker(batch.events)
@@ -106,15 +106,15 @@ class Watch:
         return cleaned
 
     def finish(self, end_us: int) -> Batch:
-        """What is still held back when the stream ends."""
+        """The events still held back when the stream ends."""
         if self._averager is None:
             return Batch(np.empty(0, EVENT_DTYPE), np.empty(0, TRIGGER_DTYPE), end_us)
         return self._averager.finish(end_us)
 
     def see(self, span: Span) -> None:
-        """Look for motion in the events that a tracker has put into a sweep."""
+        """Look for motion in the events that the tracker assigned to a sweep."""
         if self._averager is None and self._is_bad():
-            self._motion.forget()  # flicker would be taken for motion
+            self._motion.forget()  # flicker would look like motion
         unrest = self._motion.see(span)
         if span.closed:
             self._settling = max(0, self._settling - 1)
@@ -122,7 +122,7 @@ class Watch:
 
     @property
     def quality(self) -> float:
-        """What is left of a depth's quality by the disturbances of now, 0 to 1."""
+        """Factor on depth quality for the current disturbances, 0 to 1."""
         quality, flicker = 1.0, self._flicker
         if flicker is not None:
             quality /= 1 + (flicker.per_cycle / 8 if self._averager else (2 * flicker.per_cycle) ** 2)
@@ -133,7 +133,7 @@ class Watch:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line for each disturbance there is."""
+        """One line for each current disturbance."""
         warnings: list[str] = []
         if (flicker := self._flicker) is not None:
             what = f"light flickers at {flicker.hz:g} Hz, and {flicker.share:.0%} of the events with it"
@@ -145,13 +145,13 @@ class Watch:
         worst = max((unrest for unrest in tuple(self._unrest) if unrest is not None), default=0.0)
         if worst >= MOVING_SHARE:
             warnings.append(
-                f"camera, scene or light changes during sweeps: {worst:.0%} of the brightness does not come back with "
-                "the focus"
+                f"camera, scene or light changes during sweeps: {worst:.0%} of the brightness changes are not undone "
+                "when the focus returns"
             )
         return tuple(warnings)
 
     def _is_bad(self) -> bool:
-        """Whether there is so much flicker that it is worth averaging away."""
+        """Whether flicker is strong enough to be averaged away."""
         return self._flicker is not None and self._flicker.per_cycle >= AVERAGED_PER_CYCLE
 
     def _begin_averaging(self, batch: Batch) -> None:
@@ -168,14 +168,14 @@ class Watch:
         while len(events):
             first_us = int(events["timestamp"][0])
             if self._window_us is None or first_us >= self._window_us + 2 * length_us:
-                self._window_us = first_us  # the first, or nothing has happened for long
+                self._window_us = first_us  # the first events, or the first after a long pause
                 self._slots[:] = 0
                 self._steps = StepTally()
             n = count_signs(events["timestamp"], events["polarity"], self._window_us, SLOT_US, *self._slots)
             self._steps.feed(events["timestamp"][:n])
             events = events[n:]
             if len(events):
-                coarse = self._steps.coarse_us is not None  # its steps would be taken for a lamp's
+                coarse = self._steps.coarse_us is not None  # the clock's steps would look like a lamp
                 found = find_flicker(self._slots[0], self._slots[1], self._masked.size, self._sweep_hz)
                 self._judge(None if coarse else found)
                 self._window_us += length_us
@@ -183,7 +183,7 @@ class Watch:
                 self._steps = StepTally()
 
     def _judge(self, line: Flicker | None) -> None:
-        """Believe what enough windows in a row say."""
+        """Accept a change once enough consecutive windows agree."""
         self._lines.append(line)
         recent = list(self._lines)[-SURE_WINDOWS:]
         if len(recent) == SURE_WINDOWS and len({line.hz if line else None for line in recent}) == 1 and line:
@@ -192,7 +192,7 @@ class Watch:
             self._flicker = None
 
     def _tally_some(self, batch: Batch) -> None:
-        """Count each pixel's events; of a busy stream in some batches only, since this costs more than all else."""
+        """Count each pixel's events; in a busy stream only in some batches, since counting is expensive."""
         before_us, self._last_end_us = self._last_end_us, batch.end_us
         length_us = 0 if before_us is None else batch.end_us - before_us
         if not 0 < length_us <= MAX_BATCH_US:
@@ -208,7 +208,7 @@ class Watch:
             self._find_hot(self._tallied_us * 1e-6)
 
     def _find_hot(self, seconds: float) -> None:
-        """Mask the pixels that looked hot twice running."""
+        """Mask the pixels that looked hot in two consecutive searches."""
         suspects = {(int(x), int(y)) for x, y in find_suspects(self._tally - self._tally_before, seconds)}
         for x, y in suspects & self._suspects:
             self._masked[y, x] = True
@@ -220,7 +220,7 @@ class Watch:
 
 
 def warm_up() -> None:
-    """Compile every kernel, so that a stream does not wait for it."""
+    """Compile all kernels, so that a stream does not wait for it."""
     events = np.zeros(1, EVENT_DTYPE)
     x, y, polarity = events["x"], events["y"], events["polarity"]
     count_signs(events["timestamp"], polarity, 0, SLOT_US, np.zeros(1, np.int64), np.zeros(1, np.int64))

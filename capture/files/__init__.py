@@ -1,1 +1,1 @@
-"""Files other than recordings, what a file holds, and turning one kind into another."""
+"""Datasets, depth files, focal-stack packs and exports; describing and converting files of any kind."""

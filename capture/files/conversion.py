@@ -1,4 +1,4 @@
-"""Converting files: recordings between formats and into films, depth into pictures, films, point clouds and arrays."""
+"""Converts recordings between formats and into films, and depth files into pictures, films, point clouds and arrays."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from .export import STILL_SUFFIXES, export_depth, write_whole
 from .films import EVENT_FPS, FILM_SUFFIXES, depth_pictures, event_pictures, write_film
 
 DEPTH_SUFFIXES = (*STILL_SUFFIXES, ".npz", *FILM_SUFFIXES)
-"""What a depth file can become."""
+"""Suffixes that a depth file can be converted to."""
 
 _SLOWEST_FPS, _FASTEST_FPS = 1.0, 60.0
 
@@ -33,15 +33,15 @@ def convert_recording(
     on_progress: Callable[[float, int | None], None] | None = None,
     hints: TableHints = NO_HINTS,
 ) -> tuple[int, tuple[str, ...]]:
-    """Copy a recording into the format of `target`'s suffix; the calibration goes along where the format has room.
+    """Convert a recording to the format of `target`'s suffix, with its calibration where the format can hold one.
 
-    `triggers` is a file of triggers that takes the place of the recording's own. `on_progress` is called with how many
-    events are written, and how many there are where that is known.
+    `triggers` is a trigger file that replaces the recording's own triggers. `on_progress` is called with the number of
+    events written and the total, None if unknown.
 
-    Returns how many events were written, and a sentence for each repair and each loss.
+    Returns the number of events written, and one sentence for each repair and each loss.
 
     Raises:
-        RecordingError: `source` cannot be read, or `target` not be written; there is no new file then.
+        RecordingError: `source` cannot be read or `target` cannot be written; no file is left then.
     """
     refuse_inputs(target, source, triggers)
     recognise(Path(source))
@@ -72,10 +72,10 @@ def compare_recordings(
     hints: TableHints = NO_HINTS,
     on_progress: Callable[[float, int | None], None] | None = None,
 ) -> tuple[int, tuple[str, ...]]:
-    """Read two recordings side by side, event by event; `hints` are for the first.
+    """Compare two recordings event by event; `hints` are for the first.
 
-    Returns how many events are the same, and a sentence for each difference, nothing where there is none. Where one
-    of them has no absolute time, times count from the first event.
+    Returns the number of identical events, and one sentence for each difference. If one of them has no absolute time,
+    times count from the first event.
 
     Raises:
         RecordingError: one of them cannot be read.
@@ -108,7 +108,7 @@ def compare_recordings(
                 differences.append(f"numbers of events differ: {same + rest[0]:,} and {same + rest[1]:,}")
             edges = [join(side.triggers, TRIGGER_DTYPE) for side in sides]
             if not recognise(Path(second)).holds_triggers:
-                pass  # losing them had to be allowed
+                pass  # the user allowed this loss with --lossy
             elif len(edges[0]) != len(edges[1]):
                 differences.append(f"numbers of triggers differ: {len(edges[0]):,} and {len(edges[1]):,}")
             elif not np.array_equal(
@@ -119,7 +119,7 @@ def compare_recordings(
 
 
 class _Side:
-    """One of two recordings that are compared: the events that wait for the other's, and all triggers so far."""
+    """One of the two recordings compared: the events not yet compared, and all triggers so far."""
 
     def __init__(self, recording: Recording) -> None:
         self._batches = iter(recording)
@@ -127,7 +127,7 @@ class _Side:
         self.triggers: list[np.ndarray] = []
 
     def fill(self) -> bool:
-        """Have some events, unless there are no more."""
+        """Read on until there are events to compare; False at the end."""
         while not len(self.events):
             batch = next(self._batches, None)
             if batch is None:
@@ -158,14 +158,14 @@ def convert_depth(
     force: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> list[Path]:
-    """Write frames of a depth file as `target`'s suffix says; returns the files written.
+    """Export frames of a depth file in the format of `target`'s suffix; returns the files written.
 
     Args:
-        frame: which one; negative ones count from the end. None is all frames of a film or an archive, and the first
-            in a format that holds one.
-        every: write all frames in a format that holds one, each into a file of its own: NAME_0000.png, …
-        millimetres: PNG with 16-bit numbers in place of colours.
-        fps: frames a second of a film; None is as fast as they were recorded.
+        frame: number of the frame, negative from the end. None: all frames in a film or archive, the first in other
+            formats.
+        every: for formats of a single frame, write all frames, each to its own file: NAME_0000.png, …
+        millimetres: write PNG as 16-bit millimetres instead of colours.
+        fps: frames per second of a film; None: real time.
 
     Raises:
         RecordingError: `source` is no depth file or has no such frame, or a target exists or cannot be written.
@@ -206,10 +206,10 @@ def convert_events(
     on_progress: Callable[[float], None] | None = None,
     hints: TableHints = NO_HINTS,
 ) -> int:
-    """Show the events of a recording as a film, with the focus they came at; returns the number of pictures.
+    """Render the events of a recording as a film that also shows the focus; returns the number of frames.
 
     Raises:
-        RecordingError, SyncError: `source` cannot be read, its sweeps not be found, or the film not be written.
+        RecordingError, SyncError: `source` cannot be read, its sweeps cannot be found, or the film cannot be written.
     """
     refuse_inputs(target, source, triggers)
     refuse_replacing(target, force)
@@ -239,7 +239,7 @@ def _stills(
 
 
 def _archive(frames: DepthFrames, target: Path, chosen: range) -> None:
-    """All arrays of a depth file under the same names, and the calibration as text."""
+    """Write all arrays of a depth file under the same names, and the calibration as text."""
     part = slice(chosen.start, chosen.stop)
     names = ("depth", "std", "t_start_us", "t_end_us", "direction", "quality")
     arrays = {name: getattr(frames, name)[part] for name in names}

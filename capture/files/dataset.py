@@ -3,14 +3,14 @@
     scene_000042.h5       the recording (`recordings.dsec`), and at its root
         depth             (H, W) float32, metres along Z at pixel centres, in the geometry of the far end
         intensity         (H, W) float32, linear radiance, all in focus; white is 1
-        focal_stack       optional, (S, H, W) float32, what a conventional camera saw at `focal_stack_diopters` (S,)
+        focal_stack       optional, (S, H, W) float32, conventional frames at focus `focal_stack_diopters` (S,)
         aperture_pair     optional, (4, H, W) float32, with attributes `diopters` (4,) and `aperture_scale` (4,)
         attributes        `lens_toml`, `seed`, `index`, `variant`, and JSON texts: `scene`, `sensor`, `versions`, …
-    scene_000042_v1.h5    optional variants: the same scene and lens, other light and another sensor
-    dataset.json          what all scenes have in common: format, seed, configuration, versions
+    scene_000042_v1.h5    optional variants: the same scene and lens with other light and another sensor
+    dataset.json          common to all scenes: format, seed, configuration, versions
 
-A variant is a whole recording with its own copy of the truth, so every file stands alone. Variants are written before
-the scene that they belong to: where scene_000042.h5 is, scene 42 is complete.
+A variant is a complete recording with its own copy of the ground truth, so every file is self-contained. Variants are
+written before their scene: if scene_000042.h5 exists, scene 42 is complete.
 """
 
 import errno
@@ -43,7 +43,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class DiskFullError(RecordingError):
-    """There is no room left where a dataset is being written."""
+    """The disk is full."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class SceneTruth:
         calibration: of the camera and lens.
         depth: (H, W) float32, metres along Z.
         intensity: (H, W) float32, linear radiance, all in focus; white is 1.
-        focal_stack: (S, H, W) float32, what a conventional camera saw; None where it was not made.
+        focal_stack: (S, H, W) float32, linear frames of a conventional camera; None where not rendered.
         focal_stack_diopters: (S,) float64, focus of each of its images in 1/m.
-        aperture_pair: images for coupled optical differentiation; None where they were not made.
-        attributes: seed, index, variant and others: text and numbers; JSON where they have structure.
+        aperture_pair: images for coupled optical differentiation; None where not rendered.
+        attributes: seed, index, variant and others: text and numbers, structured ones as JSON.
     """
 
     calibration: Calibration
@@ -75,7 +75,7 @@ class SceneTruth:
     focal_stack: np.ndarray | None = None  # (S, H, W) float32
     focal_stack_diopters: np.ndarray | None = None  # (S,) float64, 1/m
     aperture_pair: AperturePair | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)  # text and numbers; JSON where it has structure
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # text and numbers, structured ones as JSON
 
     def __repr__(self) -> str:
         height, width = self.depth.shape
@@ -85,7 +85,7 @@ class SceneTruth:
         )
 
     def _repr_png_(self) -> bytes:
-        """What notebooks show: the scene in focus, and its depth."""
+        """Picture for notebooks: the scene in focus, and its depth."""
         from ..reporting.figures import figure_png, scene_figure
 
         sweep = self.calibration.sweep
@@ -97,9 +97,9 @@ class SceneRecording:
     """One scene as a dataset file holds it.
 
     Attributes:
-        events: (N,) `EVENT_DTYPE`, by time.
-        triggers: (M,) `TRIGGER_DTYPE`, by time.
-        truth: what is known of the scene besides its events.
+        events: (N,) `EVENT_DTYPE`, in time order.
+        triggers: (M,) `TRIGGER_DTYPE`, in time order.
+        truth: ground truth: depth, calibration and images.
     """
 
     events: np.ndarray  # (N,) EVENT_DTYPE, by time
@@ -110,32 +110,32 @@ class SceneRecording:
         return f"SceneRecording({len(self.events):,} events, {len(self.triggers):,} triggers, {self.truth!r})"
 
     def _repr_png_(self) -> bytes:
-        """What notebooks show."""
+        """Picture for notebooks: that of the ground truth."""
         return self.truth._repr_png_()
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What makes a dataset: scene i depends on the seed, i and the configuration alone."""
+    """Everything that determines a dataset: scene i depends only on the seed, i and the configuration."""
 
     seed: int
     configuration: Mapping[str, Any]  # JSON values
-    versions: Mapping[str, str] = field(default_factory=dict)  # of the software that started it
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the software that created it
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset on disk, as it was when it was opened.
+    """A dataset on disk, as of when it was opened.
 
     Attributes:
-        folder: where it is.
+        folder: its path.
         manifest: seed, configuration and versions.
-        scenes: paths of complete scenes by number, each followed by its variants.
+        scenes: paths of the complete scenes in order, each followed by its variants.
     """
 
     folder: Path
     manifest: Manifest
-    scenes: tuple[Path, ...]  # complete scenes by number, each followed by its variants
+    scenes: tuple[Path, ...]  # complete scenes in order, each followed by its variants
 
     def __repr__(self) -> str:
         return (
@@ -145,29 +145,29 @@ class Dataset:
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """Numbers of the complete scenes, rising."""
+        """Numbers of the complete scenes, ascending."""
         return tuple(sorted({_parse_name(path)[0] for path in self.scenes}))
 
     @property
     def first_variants(self) -> tuple[Path, ...]:
-        """One file for each complete scene."""
+        """One file per complete scene."""
         return tuple(path for path in self.scenes if _parse_name(path)[1] == 0)
 
     def missing(self, count: int) -> list[int]:
-        """Which of the scenes 0 … count − 1 are not there yet.
+        """Numbers of the missing scenes among 0 … count − 1.
 
         Args:
             count: total number of scenes.
 
         Returns:
-            Their numbers, rising.
+            Their numbers, ascending.
         """
         present = set(self.indices)
         return [index for index in range(count) if index not in present]
 
 
 def scene_path(folder: Path, index: int, variant: int = 0) -> Path:
-    """Where a scene is, or will be; variant 0 is the scene itself."""
+    """Path of a scene, existing or not; variant 0 is the scene itself."""
     return folder / (f"scene_{index:06d}" + (f"_v{variant}" if variant else "") + ".h5")
 
 
@@ -175,7 +175,7 @@ def open_dataset(folder: str | Path) -> Dataset:
     """Open a dataset.
 
     Args:
-        folder: that `synth render` or `generate` made.
+        folder: as written by `synth render` or `generate`.
 
     Returns:
         The dataset.
@@ -202,7 +202,7 @@ def open_dataset(folder: str | Path) -> Dataset:
 
 
 def create_dataset(folder: str | Path, manifest: Manifest) -> Dataset:
-    """Make a dataset, or open the one that is there if it has the same seed and configuration.
+    """Create a dataset, or open the existing one if it has the same seed and configuration.
 
     Raises:
         RecordingError: the folder holds another dataset, or cannot be written.
@@ -228,19 +228,19 @@ def create_dataset(folder: str | Path, manifest: Manifest) -> Dataset:
 
 
 def remove_partial_scenes(folder: Path) -> None:
-    """Remove what writers that were killed left behind; what is still being written stays."""
+    """Delete partial files of killed writers; files still being written stay."""
     for path in folder.glob(f".*{_PARTIAL_SUFFIX}"):
         match = _PARTIAL_NAME.fullmatch(path.name)
         if match:
-            with suppress(RecordingError):  # making a partial file removes abandoned ones, and may then find no room
+            with suppress(RecordingError):  # creating a partial file deletes abandoned ones; a full disk is fine
                 PartialFile(folder / match[1], force=True).discard()
 
 
 def write_scene(path: Path, scene: SceneRecording) -> None:
-    """Write one scene; the file appears whole, or not at all. It replaces one that is there.
+    """Write one scene atomically, replacing an existing file.
 
     Raises:
-        DiskFullError: no room is left.
+        DiskFullError: the disk is full.
         RecordingError: it cannot be written for another reason.
         ValueError: an image is not of the camera's size.
     """
@@ -260,7 +260,7 @@ def write_scene(path: Path, scene: SceneRecording) -> None:
         sink = encode(str(partial), camera.width, camera.height, truth.calibration.to_toml())
         sink.write(scene.events, scene.triggers)
         sink.close()
-        # The rest is added in memory: HDF5 itself does not recover from a full disk.
+        # Further datasets are added in memory, since HDF5 does not recover from a full disk.
         buffer = io.BytesIO(partial.read_bytes())
         with h5py.File(buffer, "r+") as file:
             for name, image in images.items():
@@ -286,7 +286,7 @@ def read_scene(path: str | Path) -> SceneRecording:
         path: of a file of a dataset.
 
     Returns:
-        Its events, triggers and truth.
+        Its events, triggers and ground truth.
 
     Raises:
         RecordingError: not a scene, or damaged.
@@ -304,13 +304,13 @@ def read_scene(path: str | Path) -> SceneRecording:
 
 
 def read_truth(path: str | Path) -> SceneTruth:
-    """Read the truth of one scene, without its events.
+    """Read the ground truth of one scene, without its events.
 
     Args:
         path: of a file of a dataset.
 
     Returns:
-        Its truth.
+        Its ground truth.
 
     Raises:
         RecordingError: not a scene, or damaged.
@@ -320,7 +320,7 @@ def read_truth(path: str | Path) -> SceneTruth:
 
 
 class _opened:
-    """A scene's HDF5 file; every error while it is open becomes one line."""
+    """Opens a scene's HDF5 file; any error while it is open becomes a one-line `RecordingError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -343,7 +343,7 @@ class _opened:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _traceback: Any) -> None:
         self._file.close()
-        # h5py and NumPy answer damage with nearly every class of exception there is.
+        # h5py and NumPy raise many classes of exceptions on damaged files.
         if isinstance(error, Exception) and not isinstance(error, SweepdepthError):
             raise RecordingError(f"{self._path}: is damaged, or no scene of a dataset: {one_line(error)}") from error
 
@@ -354,7 +354,7 @@ def _truth(path: str | Path, file: Any) -> SceneTruth:
     size = calibration.camera.height, calibration.camera.width
 
     def numbers(name: str, *shape: int) -> np.ndarray:
-        """A dataset of this shape, -1 standing for any length."""
+        """Read a dataset of this shape; -1 is any length."""
         found = file[name]
         if found.dtype.kind not in "fiu" or len(found.shape) != len(shape):
             raise ValueError(f"{name} is {found.dtype} {found.shape}")
@@ -404,7 +404,7 @@ def _read_manifest(folder: Path) -> Manifest | None:
 
 
 def _difference(known: Any, wanted: Any, name: str = "") -> str:
-    """The first value in which two JSON values differ, for people; empty if there is none."""
+    """Describe the first difference of two JSON values; empty if there is none."""
     if isinstance(known, dict) and isinstance(wanted, dict):
         for key in [*known, *(key for key in wanted if key not in known)]:
             found = _difference(known.get(key), wanted.get(key), f"{name}.{key}" if name else key)
@@ -415,7 +415,7 @@ def _difference(known: Any, wanted: Any, name: str = "") -> str:
 
 
 def _write_whole(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write a file under another name, and give it its own when it is complete."""
+    """Write a file atomically: `fill` writes a temporary file, which is renamed when complete."""
     try:
         partial = PartialFile(path, force=True)
         try:
@@ -432,7 +432,7 @@ def _write_whole(path: Path, fill: Callable[[Path], object]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """The software that a dataset's content depends on, by name."""
+    """Versions of the software that a dataset's content depends on, by name."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}

@@ -8,8 +8,8 @@
 | `direction` | (N) i1 | +1 far→near, −1 near→far |
 | `quality` | (N) f4 | 0 to 1, NaN where the estimator gives none |
 
-Root attributes: `format_version` (1), `estimator`, and `lens_toml`, the calibration. A chunk is a frame, so reading one
-frame costs one frame.
+Root attributes: `format_version` (1), `estimator`, and `lens_toml`, the calibration. Each frame is one chunk, so single
+frames can be read efficiently.
 """
 
 import os
@@ -36,7 +36,7 @@ _COLUMN_CHUNK = 256
 
 
 class DepthMap(Protocol):
-    """What a depth file takes: one frame of depth, whatever class it is of."""
+    """One frame of depth as `DepthFile.append` takes it."""
 
     @property
     def depth(self) -> np.ndarray: ...  # (H, W) metres along Z, NaN where unknown
@@ -55,12 +55,12 @@ class DepthMap(Protocol):
 class DepthFile:
     """A depth file being written, frame by frame.
 
-    It appears under its name when the `with` block is left, whole, or not at all: an exception throws it away, and
-    without a single frame there is nothing to keep either; `n_frames` tells.
+    The file appears under its name when the `with` block ends. After an exception, or without a frame, no file is left;
+    `n_frames` counts the frames written.
 
     Raises:
-        RecordingError: `path` has another suffix than .h5 or .hdf5, it exists and `force` is not given, it is a file of
-            another kind, or it cannot be written.
+        RecordingError: the suffix of `path` is neither .h5 nor .hdf5, the file exists and `force` is not given, it is a
+            file of another kind, or it cannot be written.
     """
 
     def __init__(self, path: str | Path, calibration: Calibration, estimator: str, *, force: bool = False) -> None:
@@ -92,8 +92,8 @@ class DepthFile:
         """Add one frame.
 
         Raises:
-            RecordingError: the file is closed, the frame has another size than the calibration's camera, or the disk
-                is full.
+            RecordingError: the file is closed, the frame's size differs from the calibration's camera, or the disk is
+                full.
         """
         if self._file is None:
             raise RecordingError(f"{self.path}: is closed; no more depth can be written to it")
@@ -115,10 +115,10 @@ class DepthFile:
         self.n_frames += 1
 
     def close(self) -> None:
-        """Finish the file and put it in its place if it holds a frame; does nothing when it is closed already.
+        """Finish the file and move it to its path if it has a frame; does nothing if already closed.
 
         Raises:
-            RecordingError: it cannot be written. It is thrown away then.
+            RecordingError: it cannot be written; it is deleted then.
         """
         if self._file is None:
             return
@@ -136,7 +136,7 @@ class DepthFile:
         self._partial.commit()
 
     def abort(self) -> None:
-        """Throw the file away; does nothing when it is closed already."""
+        """Delete the unfinished file; does nothing if already closed."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -165,10 +165,10 @@ class DepthFile:
 
 
 def check_suffix(path: str | Path) -> None:
-    """Make sure that a name is one of a depth file.
+    """Check that a path has a depth file's suffix.
 
     Raises:
-        RecordingError: it has another suffix.
+        RecordingError: it does not.
     """
     suffix = Path(path).suffix
     if suffix.lower() not in SUFFIXES:
@@ -190,7 +190,7 @@ class DepthFrames:
         direction: (N,) int8, +1 far→near, −1 near→far.
         quality: (N,) float32, 0 to 1.
         calibration: of the camera and lens.
-        estimator: what made depth from events.
+        estimator: name of the estimator that computed the depth.
     """
 
     depth: np.ndarray  # (N, H, W) float32, metres along Z, NaN where unknown
@@ -212,7 +212,7 @@ class DepthFrames:
 
 @contextmanager
 def open_depth_file(path: str | Path) -> Iterator[DepthFrames]:
-    """A depth file whose `depth` and `std` are read when they are indexed, while the `with` block lasts.
+    """Open a depth file for a `with` block; `depth` and `std` are read lazily, when they are indexed.
 
     Args:
         path: of the file.
@@ -241,13 +241,13 @@ def open_depth_file(path: str | Path) -> Iterator[DepthFrames]:
             frames = _frames(path, file)
         except SweepdepthError:
             raise
-        except Exception as error:  # h5py answers damage with nearly every class there is
+        except Exception as error:  # h5py raises many classes of exceptions on damaged files
             raise RecordingError(f"{path}: is damaged: {one_line(error)}; copy it again") from error
         yield frames
 
 
 def read_depth_file(path: str | Path) -> DepthFrames:
-    """A whole depth file in memory.
+    """Read a complete depth file into memory.
 
     Args:
         path: of the file.

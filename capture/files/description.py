@@ -1,4 +1,4 @@
-"""What is in a file, as named facts: for `sweepdepth info` and for people in notebooks."""
+"""Describes the content of a file as named facts, for `sweepdepth info` and notebooks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ def describe(
     triggers: str | Path | None = None,
     hints: TableHints = NO_HINTS,
 ) -> Facts:
-    """Sections of facts about a recording, dataset, depth file or calibration file, whose kind the content decides.
+    """Describe a recording, dataset, depth file or calibration file; the kind is recognised by content.
 
-    A recording is read to its end, once. `on_progress` hears how many events were read, or counted in a dataset.
-    `trigger_channel` and `triggers` are as for `replay`, of recordings alone.
+    A recording is read once, to its end. `on_progress` is called with the number of events read, or counted in a
+    dataset. `trigger_channel` and `triggers` are as for `replay`, and for recordings only.
 
     Raises:
-        RecordingError, CalibrationError: the file is damaged, or of no kind that is known here.
+        RecordingError, CalibrationError: the file is damaged or of an unknown kind.
     """
     path = Path(path)
     is_folder = path.is_dir() and not is_bag(path)
@@ -56,7 +56,7 @@ def describe(
 
 
 def describe_calibration(calibration: Calibration) -> Facts:
-    """What a calibration says, and what follows from it."""
+    """Facts of a calibration, and values derived from it."""
     camera, lens, sweep = calibration.camera, calibration.lens, calibration.sweep
     blur = float(blur_diameter_px(sweep.near_diopters, sweep.far_diopters, camera.fx, lens.aperture_m))
     far = f"{1 / sweep.far_diopters:.3g} m" if sweep.far_diopters else "infinity"
@@ -109,7 +109,7 @@ def describe_calibration(calibration: Calibration) -> Facts:
         },
     }
     if calibration.doubts:
-        facts["doubts"] = {"what hardly can be": list(calibration.doubts)}
+        facts["doubts"] = {"implausible": list(calibration.doubts)}
     if calibration.breathing and calibration.breathing.scale_per_diopter:
         change = calibration.breathing.scale_per_diopter * sweep.range_diopters
         facts["sweep"]["breathing"] = Measured(
@@ -119,7 +119,7 @@ def describe_calibration(calibration: Calibration) -> Facts:
 
 
 def _timing(sweep: SweepSettings) -> str:
-    """How sweeps are detected, in words."""
+    """Describe in words how sweeps are synchronised."""
     text = f"{sweep.sync}, delay {sweep.delay_us} µs"
     if sweep.sync != "trigger":
         return text
@@ -189,7 +189,7 @@ def _describe_dataset(path: Path, on_progress: Callable[[float], None] | None) -
 
 @dataclass
 class _Channel:
-    """The triggers of one of the camera's inputs."""
+    """Statistics of the triggers of one input."""
 
     rising: int = 0
     falling: int = 0
@@ -204,7 +204,7 @@ class _Channel:
 
     @property
     def edges_per_s(self) -> float | None:
-        """None where there are too few to tell."""
+        """Mean rate; None with fewer than two edges."""
         n, span_us = self.rising + self.falling, self.last_us - (self.first_us or 0)
         return (n - 1) / span_us * 1e6 if n > 1 and span_us else None
 

@@ -21,13 +21,13 @@ _KINDS: dict[str, Kind] = {
 }
 STILL_SUFFIXES = tuple(_KINDS)
 SUFFIXES = (".png", ".ply", ".npy")
-"""What the live page offers."""
+"""Formats that the live page offers."""
 
 MOST_MILLIMETRES = 65_535
 
 
 class Pinhole(Protocol):
-    """What points need of a camera: a calibration has it, and so has the header of a frame."""
+    """The pinhole geometry that point clouds need; a calibration's camera has it, and so does a frame's header."""
 
     @property
     def fx(self) -> float: ...
@@ -51,12 +51,12 @@ def export_depth(
     *,
     millimetres: bool = False,
 ) -> None:
-    """Write one depth map; the suffix picks the format.
+    """Write one depth map in the format of the suffix.
 
-    PNG is a picture, coloured evenly in diopters, or, with `millimetres`, the depth itself in 16 bits, 0 where it is
-    unknown (as ROS has it, REP 118); TIFF and EXR (channel Z) hold metres in 32-bit floating point, NaN where unknown;
-    PLY is a binary point cloud in metres (x right, y down, z forward, as OpenCV and ROS's optical frames have it) with
-    the colours of the picture; NPY the array itself.
+    PNG is a picture with colours uniform in diopters or, with `millimetres`, depth as 16-bit integers, 0 where unknown
+    (as in ROS, REP 118). TIFF and EXR (channel Z) hold metres as 32-bit floating point, NaN where unknown. PLY is a
+    binary point cloud in metres (x right, y down, z forward, as in OpenCV and ROS's optical frames) with the colours of
+    the picture. NPY holds the array.
 
     Args:
         path: .png, .tif, .tiff, .exr, .ply or .npy.
@@ -64,11 +64,11 @@ def export_depth(
         camera: `fx`, `fy`, `cx`, `cy` in pixels and `distortion`: a `Calibration`'s camera, or that of a frame.
         far_diopters: 1/m at the far end of the colours.
         near_diopters: 1/m at the near end of the colours.
-        colour_map: name of a colour map of matplotlib; that of all our pictures unless given.
+        colour_map: name of a matplotlib colour map; `reporting.figures.DEPTH_COLOURS` by default.
         millimetres: write a PNG of 16-bit numbers.
 
     Raises:
-        RecordingError: the suffix is none of these, the file cannot be written, or what writes it is not installed.
+        RecordingError: another suffix, the file cannot be written, or the library that writes it is not installed.
 
     Examples:
         >>> from sweepdepth import read_depth_file
@@ -110,7 +110,7 @@ def export_depth(
 
 
 def write_whole(path: Path, kind: Kind, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write a file under another name, and give it its own when it is complete; it replaces one of its kind.
+    """Write a file atomically, replacing one of the same kind: `fill` writes a temporary file, renamed when complete.
 
     Raises:
         RecordingError: it cannot be written.
@@ -126,7 +126,7 @@ def write_whole(path: Path, kind: Kind, fill: Callable[[Path], object]) -> None:
 
 
 def to_millimetres(depth: np.ndarray) -> np.ndarray:
-    """Metres as whole millimetres, same shape, uint16: 0 where unknown, and 65535 where that far or farther."""
+    """Metres as uint16 millimetres, same shape: 0 where unknown, 65535 for that depth and beyond."""
     rounded = np.rint(1000 * np.nan_to_num(np.asarray(depth, np.float64), nan=0.0))
     return np.clip(rounded, 0, MOST_MILLIMETRES).astype(np.uint16)
 
@@ -135,9 +135,9 @@ def points(
     depth: np.ndarray,  # (H, W) metres along Z, NaN where unknown
     camera: Pinhole,
 ) -> np.ndarray:
-    """(N, 3) float32 points in metres of the known pixels, in row order.
+    """Point cloud of the pixels with known depth: (N, 3) float32, metres, in row order.
 
-    The ray of pixel (x, y) is ((x + ½ − cx)/fx, (y + ½ − cy)/fy, 1), with the lens's distortion undone.
+    The ray of pixel (x, y) is ((x + ½ − cx)/fx, (y + ½ − cy)/fy, 1), corrected for lens distortion.
     """
     y, x = np.nonzero(np.isfinite(depth))
     z = depth[y, x]

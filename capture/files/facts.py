@@ -1,4 +1,4 @@
-"""Facts about files: words for people, and the numbers in them for programs."""
+"""Facts about files: text for people, with the numbers in it for programs."""
 
 from typing import Any, Self
 
@@ -7,9 +7,9 @@ Facts = dict[str, dict[str, Any]]
 
 
 class Measured(str):
-    """A fact in words that also knows its numbers, by names that say their units: `Measured("1.2 s", duration_s=1.2)`.
+    """A fact as text, with its numbers by names that include the unit: `Measured("1.2 s", duration_s=1.2)`.
 
-    Numbers that are not known are None or NaN.
+    Unknown numbers are None or NaN.
     """
 
     numbers: dict[str, Any]
@@ -21,7 +21,7 @@ class Measured(str):
 
 
 def as_numbers(facts: Facts) -> Facts:
-    """The same facts for programs: in place of words, the numbers that they were made of."""
+    """The same facts for programs: numbers instead of text."""
     return {
         section: {
             key: number

@@ -1,4 +1,4 @@
-"""Films, MP4 and GIF: depth frame after frame, and the events of a recording with the focus they came at."""
+"""Films (MP4 and GIF) of depth, and of the events of a recording with the focus."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -18,11 +18,11 @@ from .export import write_whole
 FILM_SUFFIXES = (".mp4", ".gif")
 
 EVENT_FRAMES = 20
-"""Pictures of events in a sweep."""
+"""Frames per sweep in films of events."""
 
 EVENT_FPS = 20.0
 UNKNOWN_CELL_US = 10_000
-"""Sensor time that a picture of events covers where no sweeps are known."""
+"""Sensor time per frame of events without a calibration, when sweeps are unknown."""
 
 _LEAST_WIDTH_PX = 480
 _STRIP_PX = 44
@@ -32,10 +32,10 @@ _BACKGROUND, _INK = (255, 255, 255), (40, 40, 40)
 
 
 def write_film(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> int:
-    """Write pictures, each (H, W, 3) uint8 of the same size, as a film; returns how many there were.
+    """Write frames, each (H, W, 3) uint8 of the same size, as a film; returns their number.
 
     Raises:
-        RecordingError: the suffix is none of `FILM_SUFFIXES`, there is no picture, or the film cannot be written.
+        RecordingError: the suffix is not one of `FILM_SUFFIXES`, there are no frames, or the film cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -65,15 +65,15 @@ def depth_picture(
     near_diopters: float,
     caption: str = "",
 ) -> np.ndarray:
-    """A depth map in colours with its scale below, (H', W', 3) uint8; grey where unknown."""
+    """A depth map in colours above its scale, (H', W', 3) uint8; grey where unknown."""
     colours = depth_image(depth, far_diopters, near_diopters)
     picture = np.where(colours[..., 3:] > 0, colours[..., :3], np.uint8(_UNKNOWN_GREY))
     return _captioned(picture, far_diopters, near_diopters, caption, DEPTH_COLOURS, None)
 
 
 def event_pictures(recording: Recording) -> Iterator[np.ndarray]:
-    """Pictures of a recording's events, (H', W', 3) uint8: orange where it got darker, purple where brighter; below,
-    where the focus was. Without a calibration there is no focus, and a picture every `UNKNOWN_CELL_US`.
+    """Frames of a recording's events, (H', W', 3) uint8: OFF in orange, ON in purple, above a scale with the focus.
+    Without a calibration there is no scale, and a frame every `UNKNOWN_CELL_US`.
 
     Raises:
         RecordingError, SyncError: it cannot be read, or its sweeps cannot be found.
@@ -125,21 +125,21 @@ def _unsynchronised(recording: Recording) -> Iterator[np.ndarray]:
 
 
 class _Canvas:
-    """Signed events by cell, until their picture is taken."""
+    """Accumulates signed events by cell until their frame is drawn."""
 
     def __init__(self, height: int, width: int) -> None:
         self._size = height, width
         self._cells: dict[int, np.ndarray] = {}
 
     def add(self, events: np.ndarray, cells: np.ndarray) -> None:
-        """Add events, (N,) EVENT_DTYPE, to the cells given for each."""
+        """Add events, (N,) EVENT_DTYPE, to their cells."""
         for cell in np.unique(cells):
             part = events[cells == cell]
             image = self._cells.setdefault(int(cell), np.zeros(self._size, np.int32))
             np.add.at(image, (part["y"], part["x"]), np.where(part["polarity"] > 0, 1, -1))
 
     def take(self, cell: int) -> np.ndarray:
-        """The picture of one cell, (H, W, 3) uint8, which is then forgotten."""
+        """Draw one cell, (H, W, 3) uint8, and discard it."""
         image = self._cells.pop(cell, np.zeros(self._size, np.int32))
         limit = max(1.0, float(np.quantile(np.abs(image[image != 0]), 0.9)) if image.any() else 1.0)
         return matplotlib.colormaps[EVENT_COLOURS](0.5 + 0.5 * image / limit, bytes=True)[..., :3]
@@ -153,7 +153,7 @@ def _captioned(
     colour_map: str | None,
     focus: float | None,  # 1/m: marked on the scale
 ) -> np.ndarray:
-    """A picture, enlarged by whole pixels, above its scale in metres; without colours and focus only the caption."""
+    """A picture, enlarged by an integer factor, above its scale in metres; only a caption without colours and focus."""
     from PIL import Image, ImageDraw, ImageFont
 
     times = max(1, -(-_LEAST_WIDTH_PX // picture.shape[1]))
@@ -189,7 +189,7 @@ def depth_pictures(
     near_diopters: float,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[np.ndarray]:
-    """A picture of each depth map, with the time since the first."""
+    """A picture of each depth map, captioned with the time since the first."""
     for number, (frame, time_us) in enumerate(zip(depth, start_us, strict=True)):
         caption = f"{(int(time_us) - int(start_us[0])) * 1e-6:.2f} s"
         known = to_diopters(frame)
@@ -228,5 +228,5 @@ def _write_gif(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
     from PIL import Image
 
     images = (Image.fromarray(frame) for frame in frames)
-    duration_ms = max(20, round(100 / fps) * 10)  # browsers slow down what is faster
+    duration_ms = max(20, round(100 / fps) * 10)  # browsers slow down faster GIFs
     next(images).save(path, format="GIF", save_all=True, append_images=images, duration=duration_ms, loop=0)

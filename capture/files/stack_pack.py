@@ -1,8 +1,8 @@
-"""Packs: the ideal focal stacks of a dataset in one small file, to travel to where a network is trained.
+"""Packs: the ideal focal stacks of a dataset in one small file, for training on another machine.
 
-A pack is a ZIP archive with a member for each scene, a NumPy archive of: `means` and `waves`, the cosine transform over
-the sweep of the logarithm of each pixel's radiance, in steps that leave an error of about 0.01, a tenth of a low
-threshold; `diopters`, inverse depth in 1/500 of the sweep's range; `focus`; and `lens`, the calibration's text.
+A pack is a ZIP archive with one NumPy archive per scene. It holds `means` and `waves`, the cosine transform over the
+sweep of each pixel's log radiance, quantised to an error of about 0.01, a tenth of a low contrast threshold;
+`diopters`, inverse depth in 1/500 of the sweep range; `focus`; and `lens`, the calibration's text.
 """
 
 import io
@@ -25,7 +25,7 @@ STEP = 0.04
 _DARKEST = 1e-4
 _PER_RANGE = 500
 _FARTHEST, _UNKNOWN = 8 * _PER_RANGE, 9 * _PER_RANGE
-_MOST_VALUES = 1 << 28  # of one scene: what is larger is damaged
+_MOST_VALUES = 1 << 28  # of one scene; larger ones are damaged
 _KEYS = {"means", "waves", "diopters", "focus", "lens"}
 
 
@@ -40,13 +40,13 @@ class PackedStack:
 
 
 class StackPack:
-    """The scenes of a pack, each read when it is asked for; may be sent to other processes.
+    """The scenes of a pack, read when indexed; can be pickled.
 
     Args:
         path: the pack.
 
     Raises:
-        RecordingError: it is missing or no pack.
+        RecordingError: it is missing, or not a pack.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -66,7 +66,7 @@ class StackPack:
         """Scene `number` of the pack.
 
         Raises:
-            IndexError: there are not so many.
+            IndexError: there is no such scene.
             RecordingError: it is damaged.
         """
         name = self._names[number]
@@ -93,19 +93,19 @@ def write_pack(
     force: bool = False,
     on_scene: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Pack all scenes of a dataset that have an ideal focal stack of the whole sweep; variants share one.
+    """Pack all scenes of a dataset that have an ideal focal stack of the full sweep; variants share their scene's.
 
     Args:
-        path: the pack, which appears when it is complete.
+        path: the pack, written atomically.
         dataset: rendered with `[intensity] frames = F` and `noise = false`.
-        force: replace what is there.
-        on_scene: called after each scene with how many are done.
+        force: replace an existing file.
+        on_scene: called after each scene with the number done.
 
     Returns:
-        How many scenes the pack has.
+        Number of scenes in the pack.
 
     Raises:
-        RecordingError: there is none to pack, a scene is damaged, or the file exists and `force` is not given.
+        RecordingError: there are no stacks to pack, a scene is damaged, or the file exists and `force` is not given.
     """
     partial = PartialFile(path, force=force)
     packed = 0
@@ -116,7 +116,7 @@ def write_pack(
                 if arrays is not None:
                     content = io.BytesIO()
                     np.savez(content, **arrays)
-                    # A member without a time: the same scenes are the same bytes.
+                    # Without a time stamp, so that the same scenes give the same bytes.
                     archive.writestr(zipfile.ZipInfo(f"{file.stem}.npz"), content.getvalue(), zipfile.ZIP_DEFLATED)
                     packed += 1
                 on_scene(done)
@@ -131,7 +131,7 @@ def write_pack(
 
 
 def _packed(truth: SceneTruth) -> dict[str, np.ndarray] | None:
-    """What a pack holds of a scene; None if it has no stack from end to end of the sweep, as ideal ones are."""
+    """Encode one scene; None if it has no ideal focal stack over the full sweep."""
     stack, focus, sweep = truth.focal_stack, truth.focal_stack_diopters, truth.calibration.sweep
     if stack is None or focus is None or len(stack) < 2:
         return None
@@ -168,10 +168,10 @@ def _unpacked(arrays: dict[str, np.ndarray]) -> PackedStack:
 
 
 def _steps(count: int) -> np.ndarray:
-    """(F, 1, 1) float32: quantisation of the transform; fast changes are rounded more."""
+    """(F, 1, 1) float32: quantisation steps of the transform, coarser for higher frequencies."""
     return (STEP * (1 + 0.1 * np.arange(count, dtype=np.float32)))[:, None, None]
 
 
 def _differences(image: np.ndarray) -> np.ndarray:
-    """(H, W) int16: each pixel less its left neighbour; small numbers pack well."""
+    """(H, W) int16: differences to the left neighbour, which compress well."""
     return np.diff(image, axis=-1, prepend=0).astype(np.int16)

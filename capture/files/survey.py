@@ -1,4 +1,4 @@
-"""A recording at a glance: how many events came when, the sweeps found, and the events of the first of them."""
+"""Overview of a recording: event rates over time, the sweeps found, and the first sweep's focal stack."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,14 +23,14 @@ _BEGINNING_SWEEPS = 6
 
 @dataclass
 class Rates:
-    """Counts of OFF and ON events in cells of equal length.
+    """Numbers of OFF and ON events in time cells of equal length.
 
-    Without a `limit_us`, cells are merged in pairs whenever they become too many, so a recording of any length fits.
+    Without a `limit_us`, cells are merged in pairs whenever there are too many, so recordings of any length fit.
     """
 
     start_us: int
     cell_us: int = _CELL_US
-    limit_us: int | None = None  # events from here on do not count
+    limit_us: int | None = None  # later events are not counted
     counts: np.ndarray = field(default_factory=lambda: np.zeros((2, 0), np.int64))  # (2, N): OFF, ON
 
     def add(self, events: np.ndarray) -> None:  # (N,) EVENT_DTYPE, in time order
@@ -56,13 +56,13 @@ class Rates:
 
     @property
     def per_second(self) -> np.ndarray:
-        """(2, N) OFF and ON events a second."""
+        """(2, N) OFF and ON events per second."""
         return self.counts / (self.cell_us * 1e-6)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look through a whole recording found."""
+    """Overview of a whole recording."""
 
     path: Path
     width: int
@@ -72,9 +72,9 @@ class Survey:
     beginning: Rates | None  # the first sweeps, in finer cells
     triggers: np.ndarray  # (M,) TRIGGER_DTYPE
     sweeps: tuple[Sweep, ...]
-    stack: EventFocalStack | None  # of the first sweep that is whole
-    activity: np.ndarray  # (H, W) int64: events a pixel
-    trouble: str  # why there are no sweeps, or not all of them; empty when nothing is wrong
+    stack: EventFocalStack | None  # of the first complete sweep
+    activity: np.ndarray  # (H, W) int64: events per pixel
+    trouble: str  # why some or all sweeps are missing; empty if none are
 
 
 def survey(
@@ -86,11 +86,10 @@ def survey(
     triggers: str | Path | None = None,
     hints: TableHints = NO_HINTS,
 ) -> Survey:
-    """Read a recording once, to its end, and keep what a picture needs; of the events only those of one sweep.
+    """Read a recording once and collect what its overview shows, keeping only one sweep's events in memory.
 
-    `calibration` comes before the one that the file carries; without either there are no sweeps.
-    `trigger_channel` and `triggers` are as for `replay`. `on_progress` hears
-    how many events were read.
+    `calibration` overrides the one in the file; without either there are no sweeps. `trigger_channel` and `triggers`
+    are as for `replay`. `on_progress` is called with the number of events read.
 
     Raises:
         RecordingError, CalibrationError: as for `open_recording`.
@@ -154,7 +153,7 @@ def _tracker(calibration: Calibration | None, trigger_channel: int | None) -> tu
 
 @dataclass
 class _Gathered:
-    """The sweeps so far, and the events of the first whole one."""
+    """The sweeps so far, and the events of the first complete one."""
 
     sweeps: list[Sweep] = field(default_factory=list)
     stack: EventFocalStack | None = None
@@ -164,7 +163,7 @@ class _Gathered:
     def take(self, span: Span) -> None:
         if self.stack is None:
             if span.sweep.start_us != self._start_us:
-                self._start_us, self._events = span.sweep.start_us, []  # the one before was cut short
+                self._start_us, self._events = span.sweep.start_us, []  # the previous one was incomplete
             self._events.append(span.events.copy())
             if span.closed:
                 self.stack = EventFocalStack.build(join(self._events), span.sweep)

@@ -1,4 +1,4 @@
-"""The figure of a survey: what `sweepdepth info RECORDING --picture` draws."""
+"""Figure of a recording's overview, as drawn by `sweepdepth info RECORDING --picture`."""
 
 import textwrap
 
@@ -16,21 +16,21 @@ _MOST_MARKED = 40  # triggers; more of them would hide the rates
 
 
 def recording_figure(survey: Survey) -> Figure:
-    """Rates of ON and OFF events over time with the sweeps found, then the bins of the first sweep, and activity.
+    """Event rates over time with the sweeps found, the bins of the first sweep, and each pixel's activity.
 
-    A recording much longer than its first sweeps gets a row for the whole and one for the beginning.
+    For a recording much longer than its first sweeps, one row shows the whole and one the beginning.
 
     Args:
-        survey: of the recording, as `capture.files.survey.survey` makes it.
+        survey: of the recording, from `capture.files.survey.survey`.
 
     Returns:
-        A figure of matplotlib.
+        A matplotlib figure.
     """
     long = survey.whole is not None and survey.beginning is not None and survey.whole.cell_us > survey.beginning.cell_us
     rates = [r for r in ((survey.whole, survey.beginning) if long else (survey.beginning,)) if r is not None]
     stack = survey.stack
     aspect = survey.height / survey.width
-    columns, rows = 6, 2  # five bins and five bins, and the activity
+    columns, rows = 6, 2  # twice five bins, and the activity
     montage = rows * (12 / columns * aspect + 0.3) + 0.4
     figure = Figure(figsize=(12, 2.6 * len(rates) + montage), layout="constrained")
     parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[max(2.6 * len(rates), 0.1), montage])[:, 0]
@@ -39,7 +39,7 @@ def recording_figure(survey: Survey) -> Figure:
     figure.suptitle("\n".join([title, *textwrap.wrap(survey.trouble, 130)]), fontsize=11)
     for axis, rate in zip(parts[0].subplots(len(rates), 1, squeeze=False)[:, 0] if rates else (), rates, strict=True):
         _draw_rates(axis, rate, survey)
-    # Without a stack, activity is all there is to see besides: it gets the page.
+    # Without a stack, activity gets the remaining space.
     grid = parts[1].subplots(*((rows, columns) if stack is not None else (1, 1)), squeeze=False)
     for axis in grid.ravel():
         axis.axis("off")
@@ -54,7 +54,7 @@ def recording_figure(survey: Survey) -> Figure:
     axis.set_title("all events", fontsize=9)
     bare(axis)
     scale = axis.inset_axes((0, -0.14, 1, 0.06))
-    scale.set_in_layout(False)  # it would push the second row down; the first has room below it
+    scale.set_in_layout(False)  # otherwise it would push the second row down
     bar = figure.colorbar(image, cax=scale, orientation="horizontal")
     powers = np.arange(int(np.log10(max(int(survey.activity.max(initial=1)), 1))) + 1)
     bar.set_ticks(powers.tolist(), labels=[f"{10**power:,}" for power in powers])

@@ -1,1 +1,1 @@
-"""What a file is, by its content: the formats of recordings, and the other kinds of files."""
+"""Recognises files by content: recording formats, and other kinds of files."""

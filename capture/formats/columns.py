@@ -1,4 +1,4 @@
-"""Which column of a table is which: by their names, or else by what is in them."""
+"""Assigns the columns of a table to t, x, y and polarity, by their names or else by their values."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import RecordingError
 
 Places = dict[str, int]
-"""Where t, x, y and p stand."""
+"""Column numbers of t, x, y and p."""
 
 _NAMES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps", "stamp", "stamps"),
@@ -23,19 +23,19 @@ _UNITS = {
     "ns": ("ns", "nsec", "nanos", "nanosecond", "nanoseconds"),
 }
 _ORDERS = ("txyp", "xytp", "xypt", "tpxy", "ptxy", "pxyt")
-"""Unnamed columns: orders in use, the usual first. y never stands before x without a name that says so."""
+"""Column orders in use for tables without names, the most common first. None of them has y before x."""
 
 _LARGEST_PIXEL = 16_384
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a column's name: `eventTimestamp_us` → event, timestamp, us."""
+    """Split a column's name into words: `eventTimestamp_us` → event, timestamp, us."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("µ", "u").replace("μ", "u"))
     return re.findall(r"[a-z]+", apart.lower())
 
 
 def named_columns(names: Sequence[str]) -> Places | None:
-    """Where the four columns stand by their names; None where one has no name that is known here."""
+    """The four columns by name; None if one of them has no known name."""
     places: Places = {}
     for key, known in _NAMES.items():
         words = [words_of(name) for name in names]
@@ -50,20 +50,20 @@ def named_columns(names: Sequence[str]) -> Places | None:
 
 
 def named_unit(name: str) -> str | None:
-    """The unit that a time column's name says: `timestamp_us`, `time (s)`, `t[ns]`."""
+    """The unit in a time column's name: `timestamp_us`, `time (s)`, `t[ns]`."""
     last = words_of(name)[1:]
     return next((unit for unit, known in _UNITS.items() if last and last[-1] in known), None)
 
 
 def infer_columns(
-    sample: np.ndarray,  # (K, C) float64: rows as they follow in the file
+    sample: np.ndarray,  # (K, C) float64: consecutive rows of the file
 ) -> tuple[Places, str]:
-    """Which column is which, from their values, and a word on why.
+    """The four columns by value, and an explanation.
 
-    Times never fall but for disorder; polarities have two values; pixels are small whole numbers, x before y.
+    Times are non-decreasing up to some disorder; polarities have two values; pixels are small integers, x before y.
 
     Raises:
-        RecordingError: that fits no order in use, or two.
+        RecordingError: no order in use fits, or several do.
     """
     n_columns = sample.shape[1]
     if n_columns < 4:
@@ -77,15 +77,15 @@ def infer_columns(
         fits = is_p[places["p"]] and is_pixel[places["x"]] and is_pixel[places["y"]] and rising[places["t"]] >= 0.9
         if fits:
             fitting.append(places)
-    if n_columns > 4 and len(sample) > 1:  # what stands behind the four may be anything, unless it is a time, too
+    if n_columns > 4 and len(sample) > 1:  # extra columns may hold anything but a time
         fitting = [
             f for f in fitting if not any(rising[k] >= 0.9 and np.ptp(sample[:, k]) for k in range(4, n_columns))
         ]
-    if len({f["t"] for f in fitting}) > 1:  # a pixel column may rise as well, by chance or in few rows
+    if len({f["t"] for f in fitting}) > 1:  # pixel columns may rise as well, by chance or in few rows
         fitting = [f for f in fitting if rising[f["t"]] == max(rising[g["t"]] for g in fitting)]
     if not fitting:
         raise RecordingError(
-            f"which of its {n_columns} columns are t, x, y and polarity cannot be seen in them; "
+            f"which of its {n_columns} columns are t, x, y and polarity is unclear from their values; "
             "say it with --columns, such as --columns t,x,y,p (- for a column that is not needed)"
         )
     places = fitting[0]
@@ -99,13 +99,13 @@ def _is_polarity(column: np.ndarray) -> bool:
 
 
 def _is_pixel(column: np.ndarray) -> bool:
-    # A few wild ones are the checks' business.
+    # A few outliers are left to the sanitizer.
     sound = (column == np.floor(column)) & (column >= 0) & (column < _LARGEST_PIXEL)
     return bool(np.mean(sound) >= 0.9)
 
 
 def _rising(column: np.ndarray) -> float:
-    """The share of steps that do not fall below the running maximum by more than a hundredth of the range."""
+    """Share of values that are less than 1 % of the range below the running maximum."""
     if len(column) < 2:
         return 1.0
     slack = np.subtract(*np.quantile(column, [0.99, 0.01])) / 100

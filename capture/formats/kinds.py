@@ -1,4 +1,4 @@
-"""What kind of file a path holds, by its content: so that no command writes over a file of another kind."""
+"""Recognises the kind of a file by content, so that no command overwrites a file of another kind."""
 
 import tomllib
 import zipfile
@@ -43,7 +43,7 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
 
 
 def kind_of(path: str | Path) -> Kind | None:
-    """The kind of a file, by its content; None where it is missing, empty, damaged or of no kind known here."""
+    """The kind of a file, by content; None if it is missing, empty, damaged or unknown."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -72,13 +72,13 @@ def kind_of(path: str | Path) -> Kind | None:
 
 
 def is_depth_file(path: str | Path) -> bool:
-    """Whether a file is one of depth (`capture.files.depth_file`), by its content."""
+    """Whether a file is a depth file (`capture.files.depth_file`), by content."""
     return kind_of(path) == "depth file"
 
 
 def _kind_of_hdf5(path: Path) -> Kind | None:
     with suppress(OSError), h5py.File(path, "r") as file:
-        # Of links to other files only the names are looked at.
+        # Links to other files are not followed.
         has = {name: file.get(name, getlink=True) is not None for name in ("t_start_us", "depth", "events")}
         if has["depth"] and has["t_start_us"]:
             return "depth file"
@@ -87,7 +87,7 @@ def _kind_of_hdf5(path: Path) -> Kind | None:
 
 
 def _kind_of_zip(path: Path) -> Kind:
-    """NPZ files hold recordings, too."""
+    """NPZ files may be recordings; other archives may be packs or saved stacks."""
     with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         return "archive" if named_columns(names) is None else "recording"

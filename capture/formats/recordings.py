@@ -1,4 +1,4 @@
-"""The recording formats: how each is recognised, what it can hold, and which module reads and writes it."""
+"""The recording formats: how each is recognised, what it can store, and which module reads and writes it."""
 
 import re
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ _NUMBERS = re.compile(rb"[\s\[({\"']*[-+]?[\d.][^;\t ]*" + rb"(?:[,;\t ]+" + _VA
 
 @dataclass(frozen=True)
 class Format:
-    """One file format. `decoder` and `encoder` are "module:function" in `capture.recordings`, for the worker; what it
-    cannot hold is lost. One without an encoder is only read.
+    """One file format. `decoder` and `encoder` are "module:function" in `capture.recordings`, run by the worker
+    process. A format without an encoder is read-only.
 
-    `recorder` is the encoder of a live recording, None where a file that is cut off could not be read.
+    `recorder` is the encoder for live recordings, None for formats whose truncated files cannot be read.
     """
 
     name: str
     suffixes: tuple[str, ...]
     decoder: str
-    encoder: str | None  # None: it is not written
+    encoder: str | None  # None: read-only
     holds_triggers: bool = False
-    trigger_kinds: frozenset[tuple[int, int]] | None = None  # edges and channels that it holds; None: all
+    trigger_kinds: frozenset[tuple[int, int]] | None = None  # edges and channels that it can store; None: all
     holds_clock: bool = True
     holds_calibration: bool = False
     recorder: str | None = None
@@ -36,8 +36,8 @@ class Format:
 
 
 EXTERNAL, PULSES, GENERATOR = 0, 1, 2
-"""The channels of a camera of iniVation: edges on its input, pulses that it recognised there, and the edges of its own
-signal generator."""
+"""Trigger channels of iniVation's cameras: edges on the external input, pulses detected there, and edges of the
+camera's own signal generator."""
 
 AEDAT4_TRIGGERS = {
     1: (RISING, EXTERNAL),
@@ -117,10 +117,10 @@ _READS = "AEDAT 2 to 4, HDF5, Prophesee RAW (EVT2, EVT2.1, EVT3) and DAT, ES, te
 
 
 def recognise(path: Path) -> Format:
-    """Which format a file is in, by its content.
+    """Recognise the format of a recording by content.
 
     Raises:
-        RecordingError: it cannot be read, is empty, or is no recording.
+        RecordingError: it cannot be read, is empty, or is not a recording.
     """
     try:
         if is_bag(path):
@@ -142,7 +142,7 @@ def recognise(path: Path) -> Format:
     if is_text_of_events(head):
         return CSV
     if head.startswith(b"%"):
-        # Both Prophesee formats start with lines of "% key value"; only RAW files name their encoding.
+        # Both Prophesee formats start with lines of "% key value"; only RAW headers name an encoding.
         names_encoding = re.search(rb"^% *(evt|format|plugin_name|integrator_name) ", head, re.MULTILINE)
         return EVT if names_encoding and not re.search(rb"^% *Data file containing", head, re.MULTILINE) else DAT
     raise RecordingError(
@@ -151,7 +151,7 @@ def recognise(path: Path) -> Format:
 
 
 def _closest(path: Path, head: bytes) -> str:
-    """What an unknown file comes closest to, by its name or its first bytes."""
+    """The format that an unknown file is most like, by name or first bytes."""
     named = next((known for known in FORMATS if path.suffix.lower() in known.suffixes), None)
     begins = [magic for magic, known in _MAGIC if known is named] or ([b"% "] if named in (EVT, DAT) else [])
     if begins:
@@ -165,15 +165,15 @@ def _closest(path: Path, head: bytes) -> str:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a folder is a bag of ROS 2."""
+    """Whether a folder is a ROS 2 bag."""
     return (path / "metadata.yaml").is_file()
 
 
 def for_writing(path: Path) -> Format:
-    """Which format a path asks for, by its suffix.
+    """The format to write, by suffix.
 
     Raises:
-        RecordingError: no format has it.
+        RecordingError: no format has this suffix, or it is read-only.
     """
     for candidate in FORMATS:
         if path.suffix.lower() in candidate.suffixes and candidate.encoder is not None:
@@ -183,9 +183,9 @@ def for_writing(path: Path) -> Format:
 
 
 def is_text_of_events(head: bytes) -> bool:
-    """Whether one of the first three lines that are no comments holds four values or more, a number first."""
+    """Whether one of the first three non-comment lines has four values or more, the first of them a number."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return True  # UTF-16: its decoder says what to do
+        return True  # UTF-16: the decoder's error says what to do
     text = head.removeprefix(b"\xef\xbb\xbf")
     if b"\0" in text:
         return False

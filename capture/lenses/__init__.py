@@ -1,4 +1,4 @@
-"""Drivers of focus-sweeping lenses: one protocol, the Optotune Lens Driver 4, and lenses that something else drives."""
+"""Lens drivers: their protocol, the Optotune Lens Driver 4, and externally driven lenses."""
 
 from typing import TYPE_CHECKING
 

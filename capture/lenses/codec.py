@@ -1,8 +1,8 @@
-"""The protocol of the Optotune Lens Driver 4: commands and answers as bytes.
+"""Serial protocol of the Optotune Lens Driver 4: commands and answers as bytes.
 
-From "Electrical Lens Driver 4", Optotune's manual of the driver. Numbers are big-endian. Every command but the
-handshake ends with a CRC-16, every answer with a CRC-16 and a line end; setting a current, a bound, a frequency or a
-focal power is not answered at all, unless it failed.
+From "Electrical Lens Driver 4", Optotune's manual of the driver. Numbers are big-endian. Every command except the
+handshake ends with a CRC-16, every answer with a CRC-16 and a line end. Commands that set a current, a bound, a
+frequency or a focal power are answered only if they fail.
 """
 
 import struct
@@ -11,10 +11,10 @@ from typing import Literal
 BAUD = 115_200
 HANDSHAKE, READY = b"Start", b"Ready\r\n"
 FULL_SCALE = 4095
-"""What a current in the driver's own unit is when it is the maximum current."""
+"""Raw value of the maximum current."""
 
 MAX_CURRENT_MA = 292.84
-"""The maximum current of a driver that was not set to another; none can have more."""
+"""Default maximum current, which is also the largest that can be set."""
 
 TEMPERATURE_STEP_C = 0.0625
 _POWER_STEPS, _POWER_OFFSET = 200, 5.0
@@ -53,7 +53,7 @@ def crc16(data: bytes) -> int:
 
 
 def command(body: bytes) -> bytes:
-    """A command as it goes over the line."""
+    """A command with its CRC, as sent over the line."""
     return body + struct.pack("<H", crc16(body))
 
 
@@ -83,22 +83,22 @@ def set_temperature_limits(lowest_c: float, highest_c: float) -> bytes:
 
 
 def raw_current(milliamperes: float, max_current_ma: float) -> int:
-    """A current in the driver's unit."""
+    """A current as the driver's raw value."""
     return round(milliamperes * FULL_SCALE / max_current_ma)
 
 
 def power_range(tail: bytes, firmware_type: str) -> tuple[float, float]:
-    """Lowest and highest focal power in diopters from the last four bytes of an answer to a mode or limits."""
+    """Lowest and highest focal power in diopters, from the last four bytes of an answer about mode or limits."""
     highest, lowest = struct.unpack(">hh", tail)
     offset = _POWER_OFFSET if firmware_type == "A" else 0.0
     return lowest / _POWER_STEPS - offset, highest / _POWER_STEPS - offset
 
 
 def take_answer(buffer: bytearray) -> tuple[bytes | None, bool]:
-    """Remove the first whole answer, and what lies before it, from what was received.
+    """Remove the first complete answer, and everything before it, from the received bytes.
 
-    Returns its payload without the CRC, None while there is none, and whether something before it was damaged.
-    Payloads may hold line ends themselves, so an answer ends at the first one whose CRC fits.
+    Returns its payload without the CRC (None if there is none yet), and whether damaged bytes preceded it. Payloads may
+    contain line ends, so an answer ends at the first line end with a matching CRC.
     """
     starts = [0]
     at = buffer.find(b"\r\n")

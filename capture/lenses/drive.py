@@ -1,4 +1,4 @@
-"""Commands of a Lens Driver 4: sweep, and come to rest gently."""
+"""Motion commands for a Lens Driver 4: sweep, and bring the lens to rest smoothly."""
 
 import math
 import struct
@@ -13,30 +13,29 @@ from .link import Link, Refused
 from .settings import OptotuneSettings
 
 RAMP_S = 0.3
-"""Time for a gentle way from one current to another, and for letting a sweep shrink."""
+"""Duration of a ramp from one current to another, and of reducing a sweep's amplitude to zero."""
 
 STEP_S = 0.01
-"""Time between the steps of a ramp and of a sweep in focal power; a liquid lens settles in about as much."""
+"""Time between steps of a ramp, and of a sweep in focal power; a liquid lens settles in about this time."""
 
 _CONFIRMATIONS = 5
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """When the focus is at the far end: at `origin_ns` of the host's monotonic clock, and every period before and
-    after."""
+    """Times with the focus at the far end: `origin_ns` on the host's monotonic clock, and every period from there."""
 
     origin_ns: int
     period_ns: float
 
     def last_far_end_ns(self, now_ns: int) -> int:
-        """The last far end before now."""
+        """The latest far end before a time."""
         periods = math.floor((now_ns - self.origin_ns) / self.period_ns)
         return self.origin_ns + round(periods * self.period_ns)
 
 
 class LensDrive:
-    """The commands of one session over one link. Nothing is known of the lens before, and nothing kept after it."""
+    """The commands of one session over one link; no state is carried over between sessions."""
 
     def __init__(self, link: Link, settings: OptotuneSettings, sweep: SweepSettings) -> None:
         self._link = link
@@ -60,7 +59,8 @@ class LensDrive:
         return struct.unpack(">h", self._link.ask(codec.GET_TEMPERATURE, b"TCA", 2))[0] * codec.TEMPERATURE_STEP_C
 
     def begin_sweep(self) -> Rhythm:
-        """Go to the far end gently, and begin to sweep there; in focal power, `steps` has to be run then."""
+        """Move smoothly to the far end and start sweeping there; in focal-power mode, call `step` regularly from then
+        on."""
         if self._settings.mode == "focal_power":
             self._link.ask(codec.set_mode("focal power"), b"MCA", 5)
             return Rhythm(time.monotonic_ns(), 1e9 / self._sweep.frequency_hz)
@@ -69,7 +69,7 @@ class LensDrive:
         self._confirm(far)
         self._send_all(codec.set_bounds(min(far, near), max(far, near)))
         self._link.send(codec.set_frequency(self._sweep.frequency_hz))
-        # A line that garbles one of them answers with an error, which the next question meets.
+        # If the line corrupts one of them, the driver answers with an error, which the next `ask` receives.
         self.temperature_c()
         before_ns = time.monotonic_ns()
         self._link.ask(codec.set_mode("sine" if self._sweep.waveform == "sine" else "triangle"), self._moded(), 0)
@@ -80,11 +80,11 @@ class LensDrive:
 
     @property
     def is_led(self) -> bool:
-        """Whether the sweep is one that the host leads, step by step."""
+        """Whether the host drives the sweep step by step."""
         return self._settings.mode == "focal_power"
 
     def step(self, rhythm: Rhythm) -> None:
-        """Lead the lens to where it should be now."""
+        """Move the lens to its position at the current time."""
         far, near = self._settings.far_power, self._settings.near_power
         assert far is not None
         assert near is not None
@@ -93,7 +93,7 @@ class LensDrive:
         self._link.send(codec.set_focal_power(far + share * (near - far), self._firmware_type))
 
     def rest(self) -> None:
-        """Let a sweep shrink to its far end, and lower the current to zero; returns when the driver confirms zero."""
+        """Reduce the sweep to its far end and ramp the current to zero; returns when the driver confirms zero."""
         mode = self._link.ask(codec.GET_MODE, b"MMA", 1)[0]
         if mode in codec.GENERATOR_MODES and self._settings.mode == "current":
             far, near = self._ends_raw()
@@ -102,7 +102,7 @@ class LensDrive:
                 self._send_all(codec.set_bounds(min(far, end), max(far, end)))
             self._link.send(codec.set_current(far))
         else:
-            # Take over what the driver says it regulates, so that the change of mode moves nothing.
+            # Start from the current that the driver reports, so that changing the mode does not move the lens.
             self._link.send(codec.set_current(self._current()))
         self._link.ask(codec.set_mode("current"), b"MDA", 0)
         self._ramp(self._current(), 0)
@@ -137,7 +137,7 @@ class LensDrive:
         return b"MSA" if self._sweep.waveform == "sine" else b"MTA"
 
     def _current(self) -> int:
-        """The constant current that is set, in the driver's unit."""
+        """The constant current set, as a raw value."""
         return struct.unpack(">h", self._link.ask(codec.GET_CURRENT, b"A", 2))[0]
 
     def _ramp(self, start: int, end: int) -> None:
@@ -146,15 +146,15 @@ class LensDrive:
                 self._link.send(codec.set_current(round(start + share * (end - start))))
 
     def _confirm(self, raw: int) -> None:
-        """Set a constant current until the driver says that it has it; this command has no answer."""
+        """Set a constant current, repeating until the driver reports it: this command has no answer."""
         for _ in range(_CONFIRMATIONS):
             self._link.send(codec.set_current(raw))
             try:
                 if self._current() == raw:
                     return
             except Refused:
-                continue  # the line garbled the command
-        raise Refused(f"does not take a current of {raw / codec.FULL_SCALE * self._max_ma:.1f} mA")
+                continue  # the line corrupted the command
+        raise Refused(f"does not accept a current of {raw / codec.FULL_SCALE * self._max_ma:.1f} mA")
 
     def _send_all(self, bodies: Iterable[bytes]) -> None:
         for body in bodies:
@@ -162,7 +162,7 @@ class LensDrive:
 
 
 def _shares() -> Iterator[float]:
-    """From just above 0 to 1 within `RAMP_S`, by the clock: a slow line makes fewer steps, not a longer way."""
+    """Ramp from just above 0 to 1 within `RAMP_S` of real time; a slow line makes fewer steps, not a longer ramp."""
     began = time.monotonic()
     while (share := (time.monotonic() - began + STEP_S) / RAMP_S) < 1:
         yield share
@@ -171,7 +171,7 @@ def _shares() -> Iterator[float]:
 
 
 def focus_share(phase: float, waveform: str) -> float:
-    """How far from the far (0) to the near end (1) the focus is at a phase in [0, 1) of the whole period."""
+    """Focus from 0 (far end) to 1 (near end) at a phase in [0, 1) of the full period."""
     if waveform == "sine":
         return (1 - math.cos(2 * math.pi * phase)) / 2
     if waveform == "sawtooth":

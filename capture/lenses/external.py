@@ -1,4 +1,4 @@
-"""A lens that something else drives."""
+"""A lens driven by other equipment."""
 
 from types import TracebackType
 from typing import Self
@@ -8,7 +8,7 @@ from .lens import LensLimits, LensStatus
 
 
 class ExternalLens:
-    """A `Lens` that is never commanded: sweeps come from triggers, the clock or the stream, as `sweep.sync` says."""
+    """A `Lens` that receives no commands: sweeps are found from triggers, the clock or events, as `sweep.sync` says."""
 
     def __init__(self, calibration: Calibration) -> None:
         self.calibration = calibration
@@ -18,17 +18,17 @@ class ExternalLens:
         return LensLimits()
 
     def start(self) -> None:
-        """Nothing: it is moving already, or will be when its own driver says so."""
+        """Does nothing: other equipment starts the lens."""
 
     def stop(self) -> None:
-        """Nothing: its own driver stops it."""
+        """Does nothing: other equipment stops the lens."""
 
     def status(self) -> LensStatus:
-        """Assumed to be moving; nothing else is known."""
+        """Reported as moving; nothing else is known."""
         return LensStatus(connected=True, moving=True)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Does nothing."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,8 @@
-"""The lens keeper: `python -m sweepdepth.capture.lenses.keeper JOB` owns a lens's port, and leaves the lens at rest.
+"""The lens keeper: a process that owns a lens's port and always leaves the lens at rest.
 
-Its owner sends the wanted state and asks for the status. When the owner ends, however it ends, the keeper
-brings the lens to rest and ends. A line that is lost is taken up again, and the lens then made to do what is wanted.
+Started as `python -m sweepdepth.capture.lenses.keeper JOB`. Its owner sends the wanted state and requests the status.
+When the owner ends for any reason, crashes included, the keeper brings the lens to rest and exits. After a lost
+connection it reconnects and restores the wanted state.
 """
 
 import json
@@ -24,14 +25,14 @@ Want = Literal["rest", "sweep", "leave"]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 LAST_WORD_S = 30.0
-"""How long to try to reach a lens that was left sweeping after its owner has let go of it."""
+"""How long to keep trying to stop an unreachable lens after the owner has closed it or ended."""
 
 TEMPERATURE_PERIOD_S = 1.0
 _OWNER_CHECK_S = 0.5
 
 
 class LensKeeper:
-    """Drives one lens in a thread of its own; `report` returns its status without waiting."""
+    """Drives one lens in its own thread; `report` returns the status without waiting."""
 
     def __init__(self, port: str, settings: OptotuneSettings, sweep: SweepSettings) -> None:
         self._port = port
@@ -43,7 +44,7 @@ class LensKeeper:
         self._limits: LensLimits | None = None
         self._connected = False
         self._rests = False
-        self._to_be_stopped = False  # made to sweep, and not known to rest since
+        self._to_be_stopped = False  # was started, and has not been confirmed at rest since
         self._rhythm: Rhythm | None = None
         self._temperature_c: float | None = None
         self._failures = 0
@@ -60,7 +61,7 @@ class LensKeeper:
         return self._thread.is_alive()
 
     def report(self) -> dict[str, Any]:
-        """All that is known, as JSON values."""
+        """The status, as JSON values."""
         rhythm = self._rhythm
         return {
             "connected": self._connected,
@@ -75,7 +76,7 @@ class LensKeeper:
         }
 
     def leave(self) -> None:
-        """Bring the lens to rest; returns when it rests, or cannot be reached for `LAST_WORD_S`."""
+        """Bring the lens to rest; returns when it is at rest or has been unreachable for `LAST_WORD_S`."""
         self.want("leave")
         self._thread.join()
 
@@ -107,7 +108,7 @@ class LensKeeper:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _serve(self, drive: LensDrive) -> None:
-        """Do what is wanted until nothing is any more."""
+        """Keep the lens in the wanted state until the keeper is to leave."""
         next_temperature = 0.0
         while True:
             self._wake.clear()
@@ -131,7 +132,7 @@ class LensKeeper:
 
 
 def main() -> None:
-    """Keep the lens of the job in `sys.argv[1]` for the process that holds the other end of its control socket."""
+    """Drive the lens of the job in `sys.argv[1]` for the process at the other end of the control socket."""
     job, connection = take_job()
     owner = os.getppid()
     keeper = LensKeeper(job["port"], OptotuneSettings(**job["settings"]), SweepSettings(**job["sweep"]))
@@ -139,7 +140,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: leaving.set())
     with suppress(EOFError, OSError):
-        # A forked sibling can hold the owner's end open after its death; the owner's id tells then.
+        # A forked sibling may hold the owner's end open after the owner's death, so check the parent's id, too.
         while keeper.is_alive and not leaving.is_set() and os.getppid() == owner:
             if connection.poll(_OWNER_CHECK_S):
                 message = json.loads(connection.recv_bytes())

@@ -1,4 +1,4 @@
-"""The protocol of lens drivers and the status they report."""
+"""The protocol that lens drivers implement, and the status that they report."""
 
 from dataclasses import dataclass
 from types import TracebackType
@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 @dataclass(frozen=True)
 class LensLimits:
-    """What the hardware can do, and which it is. None where it does not say, or is not asked."""
+    """Limits and identity of the hardware; None where unknown."""
 
     max_current_ma: float | None = None
     focal_power_diopters: tuple[float, float] | None = None  # of the liquid lens itself, not of the scene's focus
@@ -17,7 +17,7 @@ class LensLimits:
 
 @dataclass(frozen=True)
 class LensStatus:
-    """A lens now, and what its driver had to cope with since it was opened."""
+    """State of a lens, and errors since it was opened."""
 
     connected: bool
     moving: bool
@@ -31,7 +31,7 @@ class LensStatus:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Warnings, a sentence each; usually none."""
+        """Warnings, one sentence each; usually none."""
         warnings = []
         if not self.connected:
             warnings.append(f"lens disconnected ({self.last_error}); trying again")
@@ -41,37 +41,37 @@ class LensStatus:
 
 
 class Lens(Protocol):
-    """A lens whose focus sweeps far→near→far as its calibration says.
+    """A lens whose focus sweeps far→near→far as specified by its calibration.
 
-    A context manager: leaving it, in whatever way, leaves the lens at rest. `start` and `stop` may be repeated.
-    Nothing here blocks for longer than a few seconds, and `status` not for longer than a fraction of one.
+    A context manager: on exit, also by an exception, the lens is brought to rest. `start` and `stop` may be called
+        repeatedly. No method blocks for longer than a few seconds; `status` returns within a fraction of a second.
     """
 
     @property
     def limits(self) -> LensLimits: ...
 
     def start(self) -> None:
-        """Move to the far end and begin the waveform there.
+        """Move to the far end and start the waveform there.
 
         Raises:
-            LensError: the lens cannot be reached or refuses. One that is lost later is taken up again by itself.
+            LensError: the lens is unreachable or refuses. If the connection is lost later, the driver reconnects.
         """
         ...
 
     def stop(self) -> None:
-        """Let the sweep shrink and bring the lens to rest, without a jump.
+        """Reduce the sweep and bring the lens to rest, without a jump.
 
         Raises:
-            LensError: the lens does not confirm that it rests. It is tried again until the lens is closed.
+            LensError: the lens does not confirm that it is at rest. The driver keeps trying until the lens is closed.
         """
         ...
 
     def status(self) -> LensStatus:
-        """How it is now. `far_end_ns` is for `make_tracker(far_end_hint_us=…)` with `sync = "events"`."""
+        """The current status. `far_end_ns` is for `make_tracker(far_end_hint_us=…)` with `sync = "events"`."""
         ...
 
     def close(self) -> None:
-        """Bring the lens to rest and close it; may be repeated."""
+        """Bring the lens to rest and close the driver. May be called repeatedly."""
         ...
 
     def __enter__(self) -> Self: ...

@@ -1,4 +1,4 @@
-"""The serial line to a Lens Driver 4: commands and answers, repeated when the line corrupts them."""
+"""Serial link to a Lens Driver 4; commands are repeated when they or their answers are corrupted."""
 
 import time
 from collections import Counter
@@ -9,14 +9,14 @@ from .codec import BAUD, HANDSHAKE, READY, command, take_answer
 
 TRIES = 4
 PATIENCE_S, MOST_PATIENCE_S = 0.3, 2.0
-"""How long an answer is awaited at first, and at most: patience doubles with every answer that is late."""
+"""Answer timeout, initial and longest: it doubles with every late answer."""
 
 _READ_S = 0.05
 _LONGEST_ANSWER = 256
 
 
 class LinkLost(Exception):
-    """The port is gone, taken by another program, or nobody answers on it; the text says which."""
+    """The port has disappeared, is in use by another program, or does not answer; the text says which."""
 
 
 class Refused(Exception):
@@ -24,12 +24,12 @@ class Refused(Exception):
 
 
 class Link:
-    """An opened port. Owning it is owning the line: nobody else can open it meanwhile.
+    """An open port, locked so that no other program can open it.
 
     `tally` counts `crc_errors`, `timeouts` and `late_answers`.
 
     Raises:
-        LinkLost: it cannot be opened, or no Lens Driver 4 is there.
+        LinkLost: it cannot be opened, or no Lens Driver 4 answers.
     """
 
     def __init__(self, port: str, tally: Counter[str]) -> None:
@@ -40,7 +40,7 @@ class Link:
         self._lost: tuple[type[Exception], ...] = (SerialException, OSError)
         self._tally = tally
         self._patience_s = PATIENCE_S
-        self._owed = 0  # answers that were given up and may still come
+        self._owed = 0  # answers that timed out and may still arrive
         self._received = bytearray()
         try:
             self._serial: Any = Serial(port, BAUD, timeout=_READ_S, write_timeout=MOST_PATIENCE_S, exclusive=True)
@@ -53,22 +53,22 @@ class Link:
             raise
 
     def send(self, body: bytes) -> None:
-        """Send a command that is not answered.
+        """Send a command that has no answer.
 
         Raises:
-            LinkLost: the port is gone.
+            LinkLost: the port has disappeared.
         """
         self._settle()
         self._write(command(body))
 
     def ask(self, body: bytes, kind: bytes, size: int) -> bytes:
-        """Send a command until its answer comes whole; returns what follows `kind` in it, `size` bytes.
+        """Send a command until a complete answer arrives; returns the `size` bytes that follow `kind` in it.
 
-        The command must bear being repeated, as all of them do.
+        The command must be idempotent; all of this driver's are.
 
         Raises:
-            Refused: the driver answered with an error, to this command or to an earlier one.
-            LinkLost: the port is gone, or there was no whole answer after `TRIES`.
+            Refused: the driver answered with an error, to this or an earlier command.
+            LinkLost: the port has disappeared, or no complete answer arrived in `TRIES` attempts.
         """
         self._settle()
         for _ in range(TRIES):
@@ -87,8 +87,8 @@ class Link:
         raise LinkLost(f"no whole answer to {body[:4]!r} after {TRIES} tries")
 
     def close(self) -> None:
-        """Close the port; may be repeated."""
-        with suppress(*self._lost):  # what is gone is closed
+        """Close the port. May be called repeatedly."""
+        with suppress(*self._lost):  # a port that has disappeared is closed
             self._serial.close()
 
     def _shake_hands(self) -> None:
@@ -98,7 +98,7 @@ class Link:
             while time.monotonic() < deadline:
                 self._read()
                 if READY in self._received:
-                    # A driver that answers late answers every try; the last one says that the line is quiet.
+                    # A late driver answers every attempt; wait until the line is quiet.
                     self._drop_input()
                     return
             self._tally["timeouts"] += 1
@@ -110,7 +110,7 @@ class Link:
         self._received.clear()
 
     def _settle(self) -> None:
-        """Wait for outstanding answers, so that none is taken for that of the next command."""
+        """Wait for outstanding answers, so that none is mistaken for the next command's answer."""
         if self._owed:
             deadline = time.monotonic() + self._patience_s
             while self._owed and self._next(deadline) is not None:
@@ -120,7 +120,7 @@ class Link:
         self._received.clear()
 
     def _next(self, deadline: float) -> bytes | None:
-        """The next whole answer; None at the deadline, or at once when a damaged one came."""
+        """The next complete answer; None at the deadline, or immediately after a damaged one."""
         while True:
             answer, damaged = take_answer(self._received)
             if answer is not None:
@@ -136,7 +136,7 @@ class Link:
                 return None
 
     def _read(self) -> int:
-        """Take in what has come, waiting a little; how many bytes that were."""
+        """Read the available bytes, waiting briefly; returns their number."""
         try:
             data = self._serial.read(max(1, self._serial.in_waiting))
         except self._lost as error:
@@ -152,7 +152,7 @@ class Link:
 
 
 def _explain(error: Exception) -> str:
-    """One line for people: which of the ways in which a port can fail."""
+    """Explain in one line why a port failed."""
     text = str(error)
     number = getattr(error, "errno", None)
     if number == 2 or "No such file" in text:

@@ -1,4 +1,4 @@
-"""Which driver an address names: a driver of another lens is added here."""
+"""`make_lens`: the lens driver that an address names. New lens drivers are added here."""
 
 from ..calibration import Calibration
 from ..errors import LensError
@@ -8,11 +8,11 @@ from .optotune import OptotuneLens
 
 
 def make_lens(driver: str, calibration: Calibration) -> Lens:
-    """The lens that `driver` names: `optotune:/dev/ttyX`, or `external` for one that something else drives.
+    """Open a lens: `optotune:/dev/ttyX`, or `external` for one driven by other equipment.
 
     Raises:
-        LensError: no such driver, or the lens cannot be reached.
-        CalibrationError: the calibration's `[driver]` table does not have what the driver needs.
+        LensError: no such driver, or the lens is unreachable.
+        CalibrationError: the calibration's `[driver]` table is missing or invalid.
     """
     kind, _, port = driver.partition(":")
     if kind == "optotune" and port:

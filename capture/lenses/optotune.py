@@ -14,7 +14,7 @@ OPENING_TIMEOUT_S = 20.0
 MOVING_TIMEOUT_S = 10.0
 RESTING_TIMEOUT_S = 10.0
 BUSY_PATIENCE_S = 3.0
-"""How long a port that another program holds is asked for: the keeper of a run that crashed is just giving it back."""
+"""How long to retry a port in use: the keeper of a crashed run may be about to release it."""
 
 _ANSWER_TIMEOUT_S = 0.5
 _LOOK_S = 0.02
@@ -24,13 +24,12 @@ _KNOWN = tuple(LensStatus.__dataclass_fields__)
 class OptotuneLens:
     """A `Lens` behind the serial port of an Optotune Lens Driver 4.
 
-    The port belongs to a process of its own, the keeper, which brings the lens to rest when this process is gone,
-    crashed and killed included. A driver that was unplugged is reconnected to, at growing intervals of at most 2 s,
-    and sweeps again when it is back.
+    A separate process, the keeper, owns the port and brings the lens to rest when this process ends, also if it crashes
+    or is killed. It reconnects to an unplugged driver at growing intervals of at most 2 s and resumes the sweep.
 
     Raises:
-        CalibrationError: the `[driver]` table is missing or wrong.
-        LensError: there is no Lens Driver 4 at that port, or it cannot do what the calibration asks.
+        CalibrationError: the `[driver]` table is missing or invalid.
+        LensError: there is no Lens Driver 4 at that port, or it cannot make the calibration's sweep.
     """
 
     def __init__(self, port: str, calibration: Calibration) -> None:
@@ -68,16 +67,16 @@ class OptotuneLens:
         self._await("rests", RESTING_TIMEOUT_S, "does not confirm that it rests")
 
     def status(self) -> LensStatus:
-        """How it is now; what was known last when the keeper is too busy to answer."""
+        """The current status; the last known one if the keeper does not answer in time."""
         if self._keeper.is_closed:
             return LensStatus(connected=False, moving=False, last_error="closed")
         self._ask(None)
         return LensStatus(**{name: self._report[name] for name in _KNOWN if name in self._report})
 
     def close(self) -> None:
-        """Bring the lens to rest and close it; may be repeated. Waits until the keeper is done, at most 10 s.
+        """Bring the lens to rest and close it. May be called repeatedly. Waits for the keeper, at most 10 s.
 
-        A keeper that is not done by then goes on trying on its own.
+        A keeper that has not finished by then keeps trying on its own.
         """
         self._keeper.close()
 
@@ -90,11 +89,11 @@ class OptotuneLens:
         self.close()
 
     def _start_keeper(self) -> Child:
-        # Its turn comes when this process is done with it: closing the connection makes it bring the lens to rest.
+        # Closing the connection makes the keeper bring the lens to rest.
         return Child(f"{__package__}.keeper", self._job, environment=SINGLE_THREADED, patience_s=RESTING_TIMEOUT_S)
 
     def _ask(self, want: str | None, timeout_s: float = _ANSWER_TIMEOUT_S) -> None:
-        """Send the wanted state to the keeper, and read the lens's status."""
+        """Send the wanted state to the keeper and read the lens's status."""
         if self._keeper.is_closed:
             raise LensError(f"{self._name}: is closed; open it again")
         self._want = want or self._want
@@ -107,7 +106,7 @@ class OptotuneLens:
                 if report["n"] == self._n:
                     return
         except (EOFError, OSError):
-            # The keeper was killed: nobody has the last word until there is another one.
+            # The keeper was killed: start another one, or nothing would stop the lens at the end.
             self._keeper.close()
             self._keeper_failures += 1
             self._report = {**self._report, "connected": False, "moving": False, "rests": False, "far_end_ns": None}

@@ -14,18 +14,18 @@ Power = Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]
 Celsius = Annotated[float, Field(ge=-40, le=125, allow_inf_nan=False)]
 
 LOWEST_HZ, HIGHEST_HZ = 0.001, 100.0
-"""The generator counts in mHz; what is faster than a liquid lens is a slip of the pen."""
+"""The signal generator's resolution is 1 mHz; no liquid lens is faster than the upper limit."""
 
 
 class OptotuneSettings(BaseModel):
-    """How to reach the far and the near end.
+    """The `[driver]` table for an Optotune lens: how to reach the far and the near end.
 
-    With `mode = "current"`, the driver's own signal generator runs between `far_ma` and `near_ma`. With
-    `mode = "focal_power"`, the host leads the lens from `far_power` to `near_power`, in diopters of the lens itself,
-    which the driver holds against the temperature; it does so in steps of about a hundredth of a second.
+    With `mode = "current"`, the driver's signal generator runs between `far_ma` and `near_ma`. With `mode =
+    "focal_power"`, the host moves the lens from `far_power` to `near_power`, in diopters of the lens itself, which the
+    driver compensates for temperature; steps take about 10 ms.
 
-    `generator_phase` is where in its period, which begins at the lower current, the generator begins: the manual does
-    not say, and only `sync = "events"` needs it, to a quarter.
+    `generator_phase` is the phase at which the generator starts, as a fraction of a period that begins at the lower
+    current. The manual does not state it; only `sync = "events"` needs it, to a quarter period.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,10 +55,10 @@ class OptotuneSettings(BaseModel):
 
 
 def optotune_settings(calibration: Calibration) -> OptotuneSettings:
-    """Check what the calibration says for an Optotune lens.
+    """Validate a calibration's settings for an Optotune lens.
 
     Raises:
-        CalibrationError: the `[driver]` table is missing or wrong, or the sweep is one that the driver cannot make.
+        CalibrationError: the `[driver]` table is missing or invalid, or the driver cannot make the sweep.
     """
     driver, sweep = calibration.driver, calibration.sweep
     if driver is None:

@@ -1,4 +1,4 @@
-"""A trial run of a lens, with a report."""
+"""Trial run of a lens, for `sweepdepth lens test`."""
 
 import threading
 import time
@@ -14,18 +14,18 @@ _LOOK_S = 0.1
 
 @dataclass(frozen=True)
 class Trial:
-    """Result of a trial run. `after` is the status once the lens was brought to rest."""
+    """Result of a trial run. `after` is the status after the lens was brought to rest."""
 
     limits: LensLimits
-    moving: LensStatus  # at the end of its time
+    moving: LensStatus  # at the end of the trial, before stopping
     after: LensStatus
-    seconds: float  # that it was moving, as its driver says
+    seconds: float  # time that the driver reported it moving
     coldest_c: float | None
     hottest_c: float | None
 
     @property
     def is_well(self) -> bool:
-        """Whether it moved as commanded, answered every time, and is at rest."""
+        """Whether it moved as commanded, always answered, and is at rest."""
         quiet = self.moving.reconnects == 0 and self.moving.timeouts == 0 and self.moving.crc_errors == 0
         return self.moving.connected and self.seconds > 0 and quiet and not self.after.moving
 
@@ -37,11 +37,11 @@ def try_lens(
     stop: threading.Event | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Trial:
-    """Let a lens sweep for some seconds as its calibration says, and bring it to rest.
+    """Sweep a lens for some seconds as its calibration says, then bring it to rest.
 
     Raises:
-        LensError: it cannot be reached, or refuses.
-        CalibrationError: the calibration lacks what its driver needs.
+        LensError: it is unreachable, or refuses.
+        CalibrationError: the calibration lacks settings that the driver needs.
     """
     stop = stop or threading.Event()
     with make_lens(driver, calibration) as lens:

@@ -1,4 +1,4 @@
-"""Event recordings in every format the field uses, read and written as one stream of checked batches."""
+"""Event recordings in all common formats, read and written as a stream of checked batches."""
 
 from typing import TYPE_CHECKING
 

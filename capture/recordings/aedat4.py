@@ -1,6 +1,6 @@
-"""AEDAT4 through dv-processing; what that refuses because its index is lost, through faery.
+"""AEDAT4 through dv-processing or, for files without their index, through faery.
 
-The library reads on through damaged packets, handing out what their memory held: the sanitizer drops it.
+dv-processing returns garbage for damaged packets without an error; the sanitizer drops it.
 """
 
 from collections import deque
@@ -59,20 +59,20 @@ def _triggers(reader: Any, stream: str) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def external_edges(packet: Any) -> tuple[int, np.ndarray]:
-    """Newest time of a packet of dv-processing triggers, not empty, and those of them that a lens may have made."""
+    """Newest time of a non-empty packet of dv-processing triggers, and its external edges and pulses."""
     times = np.array([trigger.timestamp for trigger in packet], np.int64)
     return _edges(times, np.array([int(trigger.type) for trigger in packet]))
 
 
 def _edges(times: np.ndarray, kinds: np.ndarray) -> tuple[int, np.ndarray]:
-    """Newest time of a trigger packet, and its edges and pulses alone."""
+    """Newest time of a trigger packet, and its edges and pulses."""
     outside = np.isin(kinds, list(AEDAT4_TRIGGERS))
     kept = kinds[outside].astype(np.int64)
     return int(times.max()), make_triggers(times[outside], _EDGE_OF[kept], _CHANNEL_OF[kept])
 
 
 def _salvage(path: str) -> Source:
-    """Read packet by packet, without the index at the file's end that dv-processing insists on."""
+    """Read packet by packet, without the index at the file's end that dv-processing requires."""
     try:
         from faery.extension import aedat
     except ImportError:
@@ -103,7 +103,7 @@ def _salvaged_triggers(path: str) -> Iterator[tuple[int, np.ndarray]]:
         for packet in _packets(path, "triggers", None):
             if len(packet):
                 yield _edges(packet["t"].view(np.int64), packet["source"])
-    except CutShort:  # the events of the same file end there, too, and say so
+    except CutShort:  # the event stream ends there, too, and reports it
         return
 
 
@@ -130,7 +130,7 @@ def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
 
 
 def encode_live(path: str, width: int, height: int, lens_toml: str | None) -> LiveSink:
-    """Write an AEDAT4 file; its packets can be read without its end, which only closing writes."""
+    """Write an AEDAT4 file; without the index, which is written on closing, its packets can still be read."""
     return _Aedat4Sink(path, width, height, lens_toml)
 
 
@@ -151,16 +151,16 @@ class _Aedat4Sink:
         if len(events):
             store = self._dv.EventStore()
             columns = (events["timestamp"], events["x"], events["y"], events["polarity"] > 0)
-            # The library takes events one by one only; this is the fastest loop over them.
+            # The library accepts only single events; this is the fastest loop over them.
             deque(map(store.push_back, *(column.tolist() for column in columns)), maxlen=0)
             self._writer.writeEvents(store)
         for t, edge, channel in triggers.tolist():
             if (edge, channel) not in self._kinds:
-                continue  # the writer of the recording has said so
+                continue  # `RecordingWriter` has reported the loss
             self._writer.writeTrigger(self._dv.Trigger(t, self._kinds[edge, channel]))
 
     def flush(self) -> None:
-        """Nothing: the library writes packets as it sees fit."""
+        """Does nothing: the library decides when to write packets."""
 
     def close(self) -> None:
-        del self._writer  # the library's only way to finish a file
+        del self._writer  # the library finishes a file in the writer's destructor

@@ -1,5 +1,4 @@
-"""Events as arrays, of whatever file: four columns that can be sliced, what their times are counted in, and the order
-of columns where they have no names."""
+"""Events from arrays of any file format: four sliceable columns, and inference of time unit and column order."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ _COARSE_FLOAT_US = 10.0
 
 
 class Column(Protocol):
-    """One column of a file: what slicing reads is its own."""
+    """One column of a file, read when it is sliced."""
 
     def __len__(self) -> int: ...
 
@@ -32,11 +31,11 @@ class Column(Protocol):
 
 @dataclass(frozen=True)
 class Events:
-    """The four columns t, x, y and p of a file, and what it says of them."""
+    """The four columns t, x, y and p of a file, with its metadata about them."""
 
     columns: Mapping[str, Column]
     why: str
-    unit: str | None = None  # of the times, where the file says it
+    unit: str | None = None  # of the times, if the file states it
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -44,7 +43,7 @@ class Events:
 
 
 class TableColumn:
-    """One column of a table of rows; the four of a table share the rows that were read last."""
+    """One column of a table of rows; a table's columns share the block of rows read last."""
 
     def __init__(self, rows: "Rows", key: Any) -> None:
         self._rows, self._key = rows, key
@@ -58,7 +57,7 @@ class TableColumn:
 
 
 class Rows:
-    """A table that is read by rows: (N, C), or (N,) structured."""
+    """A table read in blocks of rows: (N, C), or (N,) structured."""
 
     def __init__(self, table: Any) -> None:
         self._table = table
@@ -74,10 +73,10 @@ class Rows:
 
 
 def events_of_table(table: Any, what: str, columns: str | None, unit: str | None = None) -> Events:
-    """The events of an array (N, 4) or more columns, or (N,) structured, that can be sliced by rows.
+    """The events of an array with 4 or more columns, or (N,) structured, that can be sliced by rows.
 
     Raises:
-        RecordingError: it has another shape, or its columns cannot be known.
+        RecordingError: it has another shape, or its columns cannot be identified.
     """
     rows = Rows(table)
     names = table.dtype.names
@@ -100,7 +99,7 @@ def events_of_table(table: Any, what: str, columns: str | None, unit: str | None
 
 
 def events_by_name(arrays: Mapping[str, Any], what: str, unit: str | None = None) -> Events:
-    """The events of arrays that have names such as x, ys, timestamps or polarity.
+    """The events of separate arrays with names such as x, ys, timestamps or polarity.
 
     Raises:
         RecordingError: t, x, y or p is missing, or they differ in length.
@@ -125,10 +124,10 @@ def open_events(
     triggers: Iterable[tuple[int, np.ndarray]] = (),
     lens_toml: str | None = None,
 ) -> Source:
-    """A recording of the format `name` from its columns.
+    """Make a recording of the format `name` from its columns.
 
     Raises:
-        RecordingError: no size is known, the columns are no numbers, or the unit of the times is unclear.
+        RecordingError: the sensor size is unknown, the columns are not numeric, or the time unit is ambiguous.
     """
     if size is None:
         raise RecordingError(NO_SIZE)
@@ -163,7 +162,7 @@ def open_events(
 
 
 def _sample(times: Column, n: int) -> np.ndarray:
-    """The times of the whole file, or of pieces all over it."""
+    """All times of the file or, if there are many, pieces spread over it."""
     if n <= _PIECES * _PIECE_ROWS:
         return times[0:n]
     starts = np.linspace(0, n - _PIECE_ROWS, _PIECES).astype(int).tolist()
@@ -181,7 +180,7 @@ def _coarse_floats(times: np.ndarray, unit: str) -> list[str]:
 
 
 def _polarity_level(polarity: np.ndarray) -> int:
-    """What polarities of ON events exceed: 0, or 1 where OFF is 1 and ON is 2, as in MATLAB files."""
+    """Threshold above which a polarity is ON: 0, or 1 where OFF is 1 and ON is 2, as in MATLAB files."""
     return 1 if len(polarity) and polarity.min() == 1 and polarity.max() == 2 else 0
 
 
@@ -197,10 +196,10 @@ def _blocks(events: Events, n: int, unit: str, level: int) -> Iterator[np.ndarra
 
 
 def pixels(column: np.ndarray) -> np.ndarray:
-    """Coordinates as 16 bits, so that what is far off the sensor does not wrap onto it.
+    """Clip coordinates to 16 bits, so that values far off the sensor do not wrap onto it.
 
     Raises:
-        RecordingError: some have a fraction.
+        RecordingError: some are not whole numbers.
     """
     if column.dtype.kind == "f":
         whole = np.nan_to_num(np.floor(column), nan=-1, posinf=-1, neginf=-1)

@@ -1,4 +1,4 @@
-"""AEDAT 3.1 files, as cAER and early DV write them: packets of one kind of event each, little-endian.
+"""AEDAT 3.1 files, written by cAER and early DV: little-endian packets, each of one kind of event.
 
 https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-3.1.html
 """
@@ -27,7 +27,7 @@ _SPECIAL, _POLARITY = 0, 1
 _TIME_BITS = 31
 _MOST_EVENT_BYTES = 1 << 26  # of a frame
 
-# libcaer's special events: external inputs 0 to 2, and the camera's own generator; a pulse is an edge that rises.
+# libcaer's special events: external inputs 0 to 2, and the camera's own generator; a pulse counts as a rising edge.
 _KINDS_OF_EDGES = {(2, 0): RISING, (3, 0): FALLING, (4, 0): RISING, (12, 3): RISING, (13, 3): FALLING}
 _KINDS_OF_EDGES |= {(6, 1): RISING, (7, 1): FALLING, (8, 1): RISING, (9, 2): RISING, (10, 2): FALLING, (11, 2): RISING}
 _EDGES = {kind: (edge, channel) for (kind, channel), edge in _KINDS_OF_EDGES.items()}
@@ -62,7 +62,7 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
 
 
 def _packets(path: str, at: int, wanted: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Records and times in µs of all packets of one kind."""
+    """Records and times in µs of all packets of one event kind."""
     size = os.path.getsize(path)
     with Path(path).open("rb", buffering=1 << 18) as file:
         file.seek(at)
@@ -110,5 +110,5 @@ def _triggers(path: str, at: int) -> Iterator[tuple[int, np.ndarray]]:
                 found = [_EDGES[kind] for kind in kinds[external].tolist()]
                 edges, channels = np.array(found, np.uint8).reshape(-1, 2).T
                 yield int(times.max()), make_triggers(times[external], edges, channels)
-    except (CutShort, RecordingError):  # the events of the same file end there, too, and say so
+    except (CutShort, RecordingError):  # the event stream ends there, too, and reports it
         return

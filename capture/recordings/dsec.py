@@ -1,8 +1,8 @@
-"""HDF5 in the layout of the DSEC dataset (Gehrig et al., RA-L 2021), with our triggers, size and calibration.
+"""HDF5 in the layout of the DSEC dataset (Gehrig et al., RA-L 2021), extended by triggers, sensor size and calibration.
 
-`events/{x,y,p,t}`, `t` in µs relative to `t_offset`; `ms_to_idx[k]` is the index of the first event at or after
-k ms. Ours adds `triggers/t` (µs, relative, too), `triggers/type` (1 rising, 2 falling) and `triggers/channel`, root
-attributes `width`, `height` and `lens_toml`, and 64-bit times: DSEC's 32 bits overflow after 71 minutes.
+`events/{x,y,p,t}`, `t` in µs relative to `t_offset`; `ms_to_idx[k]` is the index of the first event at or after k ms.
+Extensions: `triggers/t` (µs, also relative), `triggers/type` (1 rising, 2 falling), `triggers/channel`, root attributes
+`width`, `height` and `lens_toml`, and 64-bit times, since DSEC's 32 bits overflow after 71 minutes.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _CHUNK_CACHE_BYTES = 64 << 20
 _LARGEST_BLOCK = 1 << 22
 _TRIGGER_BLOCK = 1 << 16
 _LIVE_CHUNK_EVENTS = 1 << 14
-"""A chunk is written anew with every flush until it is full, each time in another place."""
+"""Small, because every flush rewrites the incomplete chunk in another place."""
 
 _INDEX_CHUNK = 1 << 13
 _INDEX_BLOCK = 1 << 20
@@ -29,11 +29,11 @@ _LONGEST_SPAN_US = 100 * 3_600_000_000
 
 
 def decode_file(file: h5py.File, notes: tuple[str, ...], size: tuple[int, int] | None) -> Source:
-    """A recording, a file of the DSEC dataset, or a scene of our own datasets, opened by `open_file`."""
+    """Decode a recording, a file of the DSEC dataset, or a scene of a sweepdepth dataset, opened by `open_file`."""
     cut_off = bool(notes)
     columns = {name: _column(file, f"events/{name}") for name in "xypt"}
     lengths = {f"events/{name}": len(column) for name, column in columns.items()}
-    # A writer that was killed may have come to some of the columns only.
+    # A killed writer may have extended only some of the columns.
     if len(set(lengths.values())) != 1 and not cut_off:
         raise RecordingError(f"its datasets differ in length: {lengths}")
     if "triggers" in file and not _has_our_triggers(file):
@@ -56,7 +56,7 @@ def decode_file(file: h5py.File, notes: tuple[str, ...], size: tuple[int, int] |
 
 
 def open_file(path: str) -> tuple[h5py.File, tuple[str, ...]]:
-    """The file, in which nothing leads to other files, and what there is to note about it."""
+    """Open a file, checking that nothing in it refers to other files; returns it and notes on its state."""
     notes: tuple[str, ...] = ()
     try:
         file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
@@ -108,9 +108,9 @@ def _text(file: h5py.File, name: str) -> str | None:
 
 
 def _events(columns: dict[str, h5py.Dataset], n_events: int, offset: int, cut_off: bool) -> Iterator[np.ndarray]:
-    """Blocks of events, whole chunks of `t` at a time where their size allows it.
+    """Blocks of events, whole chunks of `t` at a time if they are not too large.
 
-    Where a writer was cut off between making room and filling it, there are zeros: the events end before them.
+    A writer that was killed between extending and filling a column leaves zeros; the events end before them.
     """
     newest = 0
     chunk = columns["t"].chunks[0] if columns["t"].chunks else SLOT_EVENTS
@@ -132,12 +132,12 @@ def _events(columns: dict[str, h5py.Dataset], n_events: int, offset: int, cut_of
 
 
 def _pixels(column: np.ndarray) -> np.ndarray:
-    """Clipped to 16 bits, so that what is far off the sensor does not wrap onto it; 32768 and more become negative."""
+    """Clip to 16 bits, so that values far off the sensor do not wrap onto it; 32768 and more become negative."""
     return column if column.dtype.itemsize <= 2 else np.clip(column.astype(np.int64), -1, 32767)
 
 
 def _has_our_triggers(file: h5py.File) -> bool:
-    """Whether `triggers` is a group as we write it; what others call so may hold anything."""
+    """Whether `triggers` is a group as written by `encode`; other programs use the name for other data."""
     group = file.get("triggers")
     return isinstance(group, h5py.Group) and ("t" in group or "type" in group)
 
@@ -146,7 +146,7 @@ def _triggers(file: h5py.File, offset: int, cut_off: bool) -> Iterator[tuple[int
     if not _has_our_triggers(file):
         return
     columns = {name: _column(file, f"triggers/{name}") for name in ("t", "type")}
-    if "triggers/channel" in file:  # which older recordings do not have
+    if "triggers/channel" in file:  # missing in older recordings
         columns["channel"] = _column(file, "triggers/channel")
     lengths = {f"triggers/{name}": len(column) for name, column in columns.items()}
     if len(set(lengths.values())) != 1 and not cut_off:
@@ -163,17 +163,17 @@ def _triggers(file: h5py.File, offset: int, cut_off: bool) -> Iterator[tuple[int
 
 
 def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
-    """Write an HDF5 recording, which is one when it is closed."""
+    """Write an HDF5 recording, complete when closed."""
     return _WholeSink(path, width, height, lens_toml)
 
 
 def encode_live(path: str, width: int, height: int, lens_toml: str | None) -> LiveSink:
-    """Write an HDF5 recording that can be read after every `flush`, even if the writer crashes after it."""
+    """Write an HDF5 recording that is readable after every `flush`, even if the writer crashes."""
     return _GrowingSink(path, width, height, lens_toml)
 
 
 class _DsecSink:
-    """Fills a new file; who opened it has to close it after `finish`."""
+    """Fills a new file; the caller opens it, and closes it after `finish`."""
 
     def __init__(
         self, file: h5py.File, width: int, height: int, lens_toml: str | None, chunk_events: int = SLOT_EVENTS
@@ -223,17 +223,17 @@ class _DsecSink:
             self._append("triggers/channel", triggers["channel"])
 
     def finish(self) -> None:
-        self._append("ms_to_idx", np.array([self._n_events]))  # so that a window's end is found as its start is
+        self._append("ms_to_idx", np.array([self._n_events]))  # lets readers look up a window's end
 
     def _index(self, t: np.ndarray) -> None:
-        """Extend `ms_to_idx` up to the last millisecond that begins at or before the newest of the times `t`."""
+        """Extend `ms_to_idx` up to the last millisecond that begins at or before the newest time in `t`."""
         if t[-1] > _LONGEST_SPAN_US:
             raise RecordingError(
                 f"it would span {t[-1] / 3.6e9:.0f} hours, too long for the index by milliseconds of the DSEC layout; "
                 "write .aedat4, or several files"
             )
         end = int(t[-1]) // 1000 + 1
-        for first in range(self._n_ms, end, _INDEX_BLOCK):  # a clock that jumps by a day makes many of them
+        for first in range(self._n_ms, end, _INDEX_BLOCK):  # in blocks, since a clock that jumps by a day makes many
             ms = np.arange(first, min(first + _INDEX_BLOCK, end))
             self._append("ms_to_idx", self._n_events + np.searchsorted(t, ms * 1000))
         self._n_ms = max(self._n_ms, end)
@@ -263,7 +263,7 @@ class _WholeSink(_DsecSink):
 
 
 class _GrowingSink(_DsecSink):
-    """Single writer, multiple readers: HDF5 then writes in an order that leaves the file whole at every moment."""
+    """Uses HDF5's single-writer, multiple-reader mode, whose order of writes keeps the file valid at any time."""
 
     def __init__(self, path: str, width: int, height: int, lens_toml: str | None) -> None:
         file = h5py.File(path, "w", libver="latest", rdcc_nbytes=_CHUNK_CACHE_BYTES)

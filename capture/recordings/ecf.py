@@ -1,9 +1,9 @@
-"""ECF, the compression of events in Prophesee's HDF5 files (filter 0x8ECF), decoded chunk by chunk.
+"""Decoder of ECF, the event compression of Prophesee's HDF5 files (filter 0x8ECF), chunk by chunk.
 
-As their codec writes it (github.com/prophesee-ai/hdf5_ecf), little-endian: a header of 32 bits, the number of events
-above two bits that say how pixels are packed; times as runs, a byte each of 4 bits of step and 4 of length; then pixels
-in one of three ways, packed whole (24 bits an event), or y as runs followed by x and polarity packed (12 bits), or by x
-with a mask of its next five columns and polarity as runs.
+Format of Prophesee's codec (github.com/prophesee-ai/hdf5_ecf), little-endian: a 32-bit header, with two bits for the
+pixel encoding below the number of events; times as runs of one byte each, 4 bits of step and 4 of length; then pixels
+in one of three encodings: packed (24 bits per event); y as runs, then x and polarity packed (12 bits); or y as runs,
+then x with a mask of the next five columns, then polarity as runs.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def decode_chunk(
     y: np.ndarray,  # (N,) uint16
     p: np.ndarray,  # (N,) int16
 ) -> bool:
-    """Decode one chunk; False where it ends too early or has more events than its header says."""
+    """Decode one chunk; False if it ends too early or has more events than its header says."""
     n, end = len(t), len(data)
     whole, packed = data[0] >> 1 & 1, data[0] & 1
     at = 4
@@ -51,7 +51,7 @@ def decode_chunk(
             return False
         step, run = data[at] >> 4, np.int64(data[at] & 15)
         at += 1
-        if step == 15:  # a longer step, four bits at a time, the lowest first
+        if step == 15:  # a longer step, four bits at a time, lowest first
             long, place = run, 4
             while at < end and data[at] >> 4 == 15:
                 if place < 60:
@@ -147,7 +147,7 @@ def decode_chunk(
 
 
 def decode_plainly(data: bytes) -> list[tuple[int, int, int, int]]:
-    """The readable reference of `decode_chunk`: (x, y, p, t) of each event of a sound chunk."""
+    """The readable reference of `decode_chunk`: (x, y, p, t) of each event of an undamaged chunk."""
     header = int.from_bytes(data[:4], "little")
     n, rest = header >> 2, iter(data[12:])
     now, ts = int.from_bytes(data[4:12], "little"), []
@@ -163,7 +163,7 @@ def decode_plainly(data: bytes) -> list[tuple[int, int, int, int]]:
         return values
 
     def packed(size: int) -> list[int]:
-        """Numbers of 6 · size bits, four to three words: of each the lower bits stand in the word that it shares."""
+        """Numbers of 6 · size bits, four in three words; each number's low bits are in the shared word."""
         values: list[int] = []
         small, low = 6 * size, 2 * size
         while len(values) < n:
@@ -200,7 +200,7 @@ def decode_plainly(data: bytes) -> list[tuple[int, int, int, int]]:
 
 
 class EcfTable:
-    """A dataset of Prophesee's events that is read without their filter, by rows."""
+    """A dataset of Prophesee's events, read by rows without their HDF5 filter."""
 
     dtype = ECF_DTYPE
     ndim = 1
@@ -234,7 +234,7 @@ class EcfTable:
     def _chunk(self, number: int) -> np.ndarray:
         if self._last is None or self._last[0] != number:
             mask, content = self._dataset.id.read_direct_chunk((number * self._chunk_rows,))
-            if mask:  # the filter was left out for this chunk
+            if mask:  # this chunk is not compressed
                 raw: Any = np.frombuffer(content, self._dataset.dtype)
                 events = np.empty(len(raw), ECF_DTYPE)
                 for name in "xypt":
@@ -266,4 +266,4 @@ def decode_ecf(content: bytes, most: int) -> np.ndarray:
     return events
 
 
-decode_ecf(bytes(_HEADER_BYTES), 0)  # compiled while a worker starts, not within the time that a step may take
+decode_ecf(bytes(_HEADER_BYTES), 0)  # compile on import, outside the worker's time limit per step

@@ -1,7 +1,7 @@
 """Event Stream files, version 2: https://github.com/neuromorphic-paris/event_stream
 
-An event is a byte with the time since the one before, and two bytes each of x and y, whose axis points up. A byte of
-larger steps of time alone stands before it where the time does not fit. The clock starts at 0.
+An event is one byte with the time since the previous event, and two bytes each for x and y (the y axis points up).
+Times that do not fit are preceded by bytes with larger time steps. The clock starts at 0.
 """
 
 from collections.abc import Iterator
@@ -30,12 +30,12 @@ def decode_bytes(
     content: np.ndarray,  # (N,) uint8, from the first byte of an event on
     kind: int,  # 1 DVS, 2 ATIS
     height: int,
-    t: int | np.int64,  # µs, of the event before
+    t: int | np.int64,  # µs, of the previous event
     out: np.ndarray,  # (≥ N / 5,) EVENT_DTYPE
 ) -> tuple[int, int, int | np.int64]:
-    """Decode whole events. Returns how many bytes they took, how many there are, and the time of the last.
+    """Decode complete events. Returns the number of bytes used, the number of events, and the time of the last.
 
-    ATIS events of exposure are left out; their time counts.
+    ATIS exposure events are skipped, but advance the time.
     """
     at = n = 0
     while at < len(content):

@@ -1,4 +1,4 @@
-"""HDF5 files of events in the layouts that tools and datasets have; that of DSEC, which is also ours, is in `dsec`.
+"""HDF5 event files in the layouts of common tools and datasets; DSEC's, also used by sweepdepth, is in `dsec`.
 
 | layout | where | times |
 |---|---|---|
@@ -9,7 +9,7 @@
 | M3ED | `prophesee/left/x`, `y`, `p`, `t` | µs |
 | MATLAB 7.3 | as in `matlab` | inferred, µs in `aedat` |
 
-Any other group with t, x, y and p by name is taken, too; the left of two cameras comes first.
+Any other group with t, x, y and p by name is accepted, too. Of two cameras, the left one is read.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ _CD, _EXT_TRIGGER = "CD/events", "EXT_TRIGGER/events"
 
 
 def decode(path: str, size: tuple[int, int] | None, columns: str | None = None, time_unit: str | None = None) -> Source:
-    """Open an HDF5 or MATLAB 7.3 recording of any layout."""
+    """Open an HDF5 or MATLAB 7.3 recording in any known layout."""
     file, notes = dsec.open_file(path)
     if _is_dsec(file):
         return dsec.decode_file(file, notes, size)
@@ -67,7 +67,7 @@ def _listed(file: h5py.File) -> str:
 
 
 class _Flat:
-    """A dataset (N,), (N, 1) or (1, N), as MATLAB writes lists, by rows."""
+    """A vector dataset as MATLAB writes them, (N,), (N, 1) or (1, N), read by rows."""
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
@@ -89,7 +89,7 @@ def _is_list(item: Any) -> bool:
 
 
 def _find(file: h5py.File, columns: str | None) -> Events | None:
-    """The first place with events: of two cameras' the left one."""
+    """Find the first group or dataset with events; of two cameras', the left one's."""
     groups: list[tuple[str, h5py.Group]] = [("", file)]
     tables: list[tuple[str, h5py.Dataset]] = []
 
@@ -116,7 +116,7 @@ def _find(file: h5py.File, columns: str | None) -> Events | None:
 
 
 def _columns_of(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """Lists in a group that are events; nothing where one is missing."""
+    """Vectors in a group that make up events; empty if one is missing."""
     lists = {str(name): item for name, item in group.items() if _is_list(item)}
     places = named_columns(list(lists))
     if places is None or len({lists[list(lists)[at]].size for at in places.values()}) != 1:

@@ -1,5 +1,4 @@
-"""What all HDF5 files here have in common: their compression, a file that survives a full disk, and that whatever is
-read lies in the file itself."""
+"""Shared HDF5 helpers: compression settings, output that survives a full disk, and checks of untrusted files."""
 
 import io
 import mmap
@@ -14,26 +13,25 @@ from h5py import h5d, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue] (c
 from ..errors import RecordingError
 
 COMPRESSION: dict[str, Any] = dict(hdf5plugin.Blosc(cname="zstd", clevel=3, shuffle=hdf5plugin.Blosc.BITSHUFFLE))
-"""Keyword arguments of `create_dataset` for events: DSEC's filter; shuffled by bits they take less room and time."""
+"""Keyword arguments of `create_dataset` for events: DSEC's filter with bit shuffling, which is smaller and faster."""
 
 IMAGE_COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-"""The same for images of floating-point numbers, with filters that every HDF5 library has: depth files are opened in
-MATLAB, HDFView and plain h5py. docs/formats.md has what it costs."""
+"""The same for floating-point images, with filters built into every HDF5 library, so that depth files open in MATLAB,
+HDFView and plain h5py. docs/formats.md has the cost."""
 
 
 _MOST_OBJECTS = 10_000
-"""A file of ours has a few dozen, one of DSEC as many."""
+"""Files of sweepdepth and of DSEC have a few dozen objects."""
 
 
 def refuse_references(file: h5py.File) -> None:
-    """See that everything in a file that was opened for reading lies in the file itself; call it before all else.
+    """Check that a file opened for reading refers to no other files; call this before reading anything.
 
-    HDF5 knows links to objects of other files, datasets whose bytes are in any other file, and datasets put together
-    from those of other files. A file from a stranger could thus make its reader hand out what else is on this machine,
-    or wait for ever on a pipe.
+    HDF5 has links to objects in other files, external datasets and virtual datasets. An untrusted file could thus make
+    its reader disclose other files on this machine, or block forever on a pipe.
 
     Raises:
-        RecordingError: something lies elsewhere, or there are too many objects to tell.
+        RecordingError: it refers to another file, or has too many objects to check.
     """
     names: list[bytes] = []
 
@@ -46,7 +44,7 @@ def refuse_references(file: h5py.File) -> None:
     if stranger is not None and len(names) > _MOST_OBJECTS:
         raise RecordingError(f"it holds more than {_MOST_OBJECTS:,} objects; it is damaged, or no file of this kind")
     for name in names if stranger is None else ():
-        with suppress(KeyError, OSError, RuntimeError):  # what cannot be opened cannot be read either
+        with suppress(KeyError, OSError, RuntimeError):  # objects that cannot be opened cannot be read either
             found = h5o.open(file.id, name)
             if not isinstance(found, h5d.DatasetID):
                 continue
@@ -65,13 +63,13 @@ _HEAP, _HEAP_HEADER_BYTES = b"GCOL\1", 16
 
 
 def refuse_endless_heaps(file: h5py.File) -> None:
-    """See that reading an attribute comes to an end; call it before, where no other process would be waited for.
+    """Check a file for damage that makes HDF5 loop forever; call this before reading attributes in this process.
 
-    HDF5 keeps texts in heaps (HDF5 File Format Specification 3.0, III.E), and looks through all objects of a heap when
-    it reads one. Where damage says that one takes no room, it looks at that for ever.
+    HDF5 stores strings in global heaps (HDF5 File Format Specification 3.0, III.E) and walks all objects of a heap to
+    read one. An object damaged to have size zero makes that walk endless.
 
     Raises:
-        RecordingError: there is such a heap, or there are too many objects to tell.
+        RecordingError: there is such a heap, or there are too many objects to check.
     """
     _, length_bytes = file.id.get_create_plist().get_sizes()
     seen = 0
@@ -95,10 +93,10 @@ def refuse_endless_heaps(file: h5py.File) -> None:
 
 
 class Output(io.RawIOBase):
-    """A new file for `h5py.File(output, "w")` that never fails under HDF5, which crashes at exit after a failed write.
+    """A new file for `h5py.File(output, "w")` that reports no write errors to HDF5, which crashes at exit after one.
 
-    The first failure is kept instead, what follows it is thrown away, and `check` raises it: call it after every write
-    that matters, and after closing the HDF5 file.
+    The first error is stored, later writes are discarded, and `check` raises the error: call it after every important
+        write, and after closing the HDF5 file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -106,7 +104,7 @@ class Output(io.RawIOBase):
         self._error: OSError | None = None
 
     def check(self) -> None:
-        """Raise the first `OSError` met, if there was one."""
+        """Raise the first `OSError`, if there was one."""
         if self._error is not None:
             raise self._error
 

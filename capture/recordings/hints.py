@@ -1,5 +1,4 @@
-"""What a file of text or arrays may leave open, and its owner knows: the order of columns, the unit of time, and
-of any file the sensor's size."""
+"""Hints for files that do not describe themselves: column order and time unit of text and arrays, and sensor size."""
 
 from dataclasses import dataclass
 
@@ -11,14 +10,14 @@ UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
 @dataclass(frozen=True)
 class TableHints:
-    """How to read a file that does not say it itself; None leaves it to the file.
+    """How to read a file that does not describe itself; None: inferred from the file.
 
     - `columns`: the columns in their order, such as "t,x,y,p"; "-" stands for a column that is not needed.
     - `time_unit`: "s", "ms", "us" or "ns".
     - `size`: width and height of the sensor in pixels.
 
     Raises:
-        RecordingError: a value is neither of these.
+        RecordingError: a value is not one of these.
     """
 
     columns: str | None = None
@@ -36,10 +35,10 @@ class TableHints:
 
     @staticmethod
     def places(columns: str) -> dict[str, int]:
-        """Where each of t, x, y and p stands in `columns`.
+        """The column numbers of t, x, y and p in `columns`.
 
         Raises:
-            RecordingError: one of them is missing or there twice, or there is a name that is none of them.
+            RecordingError: one of them is missing or repeated, or a name is unknown.
         """
         names = [name.strip().lower() for name in columns.split(",")]
         if sorted(name for name in names if name != "-") != ["p", "t", "x", "y"]:

@@ -1,7 +1,7 @@
-"""AEDAT 2 files, as jAER, and v2e, write them: big-endian pairs of an address and a time of 32 bits each.
+"""AEDAT 2 files, written by jAER and v2e: big-endian pairs of a 32-bit address and a 32-bit time.
 
-https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-2.0.html. How an address holds x, y and
-polarity depends on the camera, which the header names, or else the size in the calibration.
+https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-2.0.html. The address layout of x, y and
+polarity depends on the camera, given by the header or else by the sensor size in the calibration.
 """
 
 import re
@@ -33,14 +33,14 @@ SIZES = {
     "cdavis": (640, 480),
     "dvxplorer": (640, 480),
 }
-"""Cameras by the beginning of their names in small letters, and how large their sensors are."""
+"""Sensor sizes of cameras, by the beginning of their names in lower case."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where an address has its parts: shifts and masks, and which bits mark what is no event.
+    """Address layout: shifts and masks of x, y and polarity, and the bits that mark records other than events.
 
-    `turned`: x and y count from the other corner. `off`: the bit of the polarity is set for OFF events.
+    `turned`: x and y count from the opposite corner. `off`: the polarity bit is set for OFF events.
     """
 
     x: tuple[int, int]
@@ -54,12 +54,12 @@ class _Layout:
 
 _DAVIS = _Layout((12, 0x3FF), (22, 0x1FF), 11, 1 << 10, 1 << 31)
 _DVS640 = _Layout((1, 0x3FF), (11, 0x3FF), 0, 1 << 31)
-# libcaer, jAER: the axes of DVS128 point left and up, and a set bit is a decrease.
+# libcaer, jAER: the axes of the DVS128 point left and up, and a set polarity bit is a decrease.
 _DVS128 = _Layout((1, 0x7F), (8, 0x7F), 0, 1 << 15, turned=True, off=True)
 
 
 def decode(path: str, size: tuple[int, int] | None) -> Source:
-    """Open an AEDAT 2 file; external inputs are read as rising edges, since the format does not say which they are."""
+    """Open an AEDAT 2 file; external inputs are read as rising edges, since the format does not record the edge."""
     with open(path, "rb") as file:
         lines, data_at = _read_header(file.read(_HEADER_BYTES))
     text = "\n".join(lines)
@@ -90,13 +90,13 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
 
 
 def size_note(camera: str, known: tuple[int, int], given: tuple[int, int] | None) -> str:
-    """That the calibration has another size than the camera that a file names."""
+    """Note that the calibration's sensor size differs from that of the camera named in a file."""
     assert given is not None
     return f"its camera, {camera}, has {known[0]}×{known[1]} pixels; {given[0]}×{given[1]} of the calibration are taken"
 
 
 def _read_header(head: bytes) -> tuple[list[str], int]:
-    """The lines that begin with `#`, and where the data begins."""
+    """The header lines, which begin with `#`, and the start of the data."""
     lines, at = [], 0
     while head[at : at + 1] == b"#":
         end = head.find(b"\n", at)
@@ -141,7 +141,7 @@ class _Reading:
                 n = min(len(table), _BLOCK_RECORDS)
                 ended = len(content) < block and n == len(table)
                 table = table.astype(np.uint32)
-                kept = table[:, 0] & self._layout.other == 0  # others, frames and motion, have their own times
+                kept = table[:, 0] & self._layout.other == 0  # frames and motion have other times
                 stop = int(np.count_nonzero(kept[:n]))
                 addresses, readings = (np.ascontiguousarray(column) for column in table[kept].T)
                 times = np.empty(len(readings), np.int64)
@@ -163,7 +163,7 @@ class _Reading:
             self.losses.notes.append(f"{n_dropped:,} records were dropped: their times are out of line")
         if n_external:
             self.losses.notes.append(
-                f"its {n_external:,} external inputs do not say which edge they are; all are taken for rising ones"
+                f"its {n_external:,} external inputs do not say which edge they are; all are taken as rising"
             )
         if content:
             raise CutShort(f"its last {len(content)} bytes are a part of a record: it is cut short")

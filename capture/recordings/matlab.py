@@ -1,7 +1,7 @@
-"""MATLAB files with events: version 5 through scipy, version 7.3, which is HDF5, as any other HDF5 file.
+"""MATLAB files with events: version 5 through scipy; version 7.3 is HDF5 and read by `h5_layouts`.
 
-Events are four arrays side by side in any structure, such as `aedat.data.polarity` of the AEDAT tools and of public
-autofocus sets (x, y, polarity, timeStamp in µs), Prophesee's `TD` (x, y, p, ts), or a table of N×4. External edges of
+Events are four arrays in any structure, such as `aedat.data.polarity` of the AEDAT tools and public autofocus datasets
+(x, y, polarity, timeStamp in µs) or Prophesee's `TD` (x, y, p, ts), or an N×4 table. External edges in
 `aedat.data.special` are triggers.
 """
 
@@ -22,7 +22,7 @@ _AEDAT = "aedat"
 
 
 def decode(path: str, size: tuple[int, int] | None, columns: str | None = None, time_unit: str | None = None) -> Source:
-    """Open a MATLAB file of version 5; 7.3 is left to `h5_layouts`."""
+    """Open a MATLAB file of version 5, or pass one of 7.3 to `h5_layouts`."""
     with open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(b"MATLAB 7.3"):
@@ -35,7 +35,7 @@ def decode(path: str, size: tuple[int, int] | None, columns: str | None = None, 
         content = loadmat(path, struct_as_record=False, squeeze_me=True)
     except MemoryError:
         raise
-    except Exception as error:  # scipy answers damage with nearly every class there is
+    except Exception as error:  # scipy raises many classes of exceptions on damaged files
         raise RecordingError(f"it is a damaged or cut-short MATLAB file ({str(error)[:80]})") from error
     variables = {name: value for name, value in content.items() if not name.startswith("__")}
     found = _events(variables, "", columns)
@@ -56,7 +56,7 @@ def _children(value: Any) -> Mapping[str, Any]:
 
 
 def _events(value: Any, path: str, columns: str | None, depth: int = 0) -> Events | None:
-    """The first place with events, breadth first within a structure."""
+    """Find the first structure or table with events, breadth first within a structure."""
     children = _children(value)
     arrays = {
         n: np.atleast_1d(a) for n, a in children.items() if isinstance(a, np.ndarray | np.generic) and np.ndim(a) < 2

@@ -1,4 +1,4 @@
-"""Lines of text as events: a kernel that reads decimal numbers exactly, and its readable reference."""
+"""Parses lines of text as events: a kernel that reads decimal numbers exactly, and its readable reference."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 WHITE = 0
-"""The separator of columns that stand apart by any white space."""
+"""Separator of columns that are separated by white space."""
 
 _MOST_DIGITS = 18
 _LARGEST = 1 << 62
@@ -19,7 +19,7 @@ _ON_KEYS, _OFF_KEYS = (tuple(int.from_bytes(word, "big") for word in words) for 
 
 @njit(nogil=True, cache=True)
 def _number(text: np.ndarray, at: int, end: int, comma: bool) -> tuple[bool, int, int]:
-    """The decimal number in text[at:end]: whether it is one, mantissa and power of ten."""
+    """Parse text[at:end] as a decimal number: whether it is one, its mantissa and its power of ten."""
     negative = False
     if at < end and (text[at] == 43 or text[at] == 45):
         negative = text[at] == 45
@@ -66,7 +66,7 @@ def _word(text: np.ndarray, at: int, end: int) -> int:
         return -1
     key = 0
     for i in range(at, end):
-        key = key << 8 | (text[i] | 32)  # as a small letter
+        key = key << 8 | (text[i] | 32)  # in lower case
     for word in _ON_KEYS:
         if key == word:
             return 1
@@ -78,7 +78,7 @@ def _word(text: np.ndarray, at: int, end: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _pixel(mantissa: int, exponent: int) -> int:
-    """A whole number, −1 where it is below 0 and 32767 where it is above; −2 where it has a fraction."""
+    """The pixel coordinate: −1 for negative numbers, at most 32767; −2 for fractions."""
     while exponent < 0 and mantissa != 0:
         if mantissa % 10:
             return -2
@@ -102,9 +102,10 @@ def read_lines(
     y: np.ndarray,  # (N,) int16
     polarity: np.ndarray,  # (N,) int8
 ) -> tuple[int, int, bool]:
-    """Read lines from `at` on until text or room ends; blank lines and comments (#, %, //) are passed over.
+    """Read lines from `at` on until the text ends or the output is full; blank lines and comments (#, %, //) are
+    skipped.
 
-    Returns how many events were read, where the next line starts, and whether that line is no event.
+    Returns the number of events read, the start of the next line, and whether that line is not an event.
     """
     n, end = 0, len(text)
     last_column = max(max(places[0], places[1]), max(places[2], places[3]))
@@ -175,7 +176,8 @@ def _is_trimmed(c: int) -> bool:
 
 
 def read_line_plainly(line: bytes, separator: int, places: list[int]) -> tuple[Decimal, int, int, int] | None:
-    """The readable reference of `read_lines` for one line, neither blank nor a comment; None where it is no event."""
+    """The readable reference of `read_lines` for one line that is not blank or a comment; None if it is not an
+    event."""
     line = line.strip(b" \t") if separator == WHITE else line
     fields = re.split(rb"[ \t]+", line) if separator == WHITE else line.split(bytes([separator]))
     values = []
@@ -225,7 +227,7 @@ def scale(
 
 @njit(nogil=True, cache=True)
 def finest_power(mantissa: np.ndarray, exponent: np.ndarray) -> int:
-    """The greatest power of ten that all numbers are multiples of, 9 at most; noise of floating point included."""
+    """The largest power of ten, at most 9, that divides all numbers; floating-point noise counts."""
     finest = 9
     for i in range(len(mantissa)):
         m, power = mantissa[i], exponent[i]
@@ -239,7 +241,7 @@ def finest_power(mantissa: np.ndarray, exponent: np.ndarray) -> int:
 
 
 def _compile() -> None:
-    """Compile what is compiled, or load it: while a worker starts, and not within the time that a step may take."""
+    """Compile the kernels on import, outside the worker's time limit per step."""
     columns = [np.empty(1, dtype) for dtype in (np.int64, np.int32, np.int16, np.int16, np.int8)]
     read_lines(np.frombuffer(b"1,2,3,1\n", np.uint8), 0, 44, np.arange(4), *columns)
     scale(columns[0], columns[1], 0, np.empty(1, np.int64))

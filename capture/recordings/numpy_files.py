@@ -1,8 +1,8 @@
-"""NumPy files: `.npy` with a table or structured array of events, `.npz` with them or with arrays by name.
+"""NumPy files: `.npy` with a table or structured array of events, `.npz` with one of those or with named arrays.
 
-Nothing is unpickled. Arrays of a `.npz` are read piece by piece, compressed or not. Ours have `t` (µs), `x`, `y`, `p`,
-`width`, `height`, `trigger_t`, `trigger_edge`, `trigger_channel` and `lens_toml`, and are not compressed, so that
-writing costs what the disk does.
+Nothing is unpickled. Arrays in `.npz` files are read in blocks, compressed or not. `encode` writes `t` (µs), `x`, `y`,
+`p`, `width`, `height`, `trigger_t`, `trigger_edge`, `trigger_channel` and `lens_toml`, uncompressed so that writing is
+as fast as the disk.
 """
 
 import os
@@ -46,7 +46,7 @@ def _described(table: Any) -> str:
 
 
 class Member:
-    """One array of a `.npz` file, read by rows from front to back, or again from the front."""
+    """One array of a `.npz` file, read by rows from front to back; reading may restart from the front."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
         self._archive, self._name = archive, name
@@ -149,7 +149,7 @@ def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
 
 
 class _NpzSink:
-    """Columns wait in files without a name beside the target until their lengths are known."""
+    """Collects columns in anonymous files beside the target until their lengths are known."""
 
     def __init__(self, path: str, width: int, height: int, lens_toml: str | None) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Recording of live streams: `LiveRecorder` never blocks, and its file stays readable after a crash."""
+"""`LiveRecorder`: records live streams without blocking, to a file that stays readable after a crash."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ _CLOSE_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class RecorderStatus:
-    """A live recording now. `failure` is why it stopped, None while it has not."""
+    """State of a live recording. `failure` is why it stopped, None while it runs."""
 
     path: Path
     n_events: int
@@ -47,19 +47,19 @@ class RecorderStatus:
 
 
 class LiveRecorder:
-    """A recording of a live stream, written by a process of its own as it comes. A context manager.
+    """A recording of a live stream, written by a separate process. A context manager.
 
-    Unlike a `RecordingWriter`'s, its file is there from the beginning, and stays: HDF5 is flushed twice a second and
-    can be read at any time, also when this process, its own or both are killed. AEDAT4 can be read then, too, but what
-    is missing is up to the library, which cannot be made to flush: half a second at 50 000 events a second, and any
-    time at a few. When this process alone is killed, the other one finishes the file.
+    Unlike a `RecordingWriter`'s, its file exists from the start and is kept. HDF5 is flushed twice a second and
+    readable at any time, also after this process, the writer's process or both are killed. So is AEDAT4, but its
+    library cannot be made to flush, so the loss is half a second at 50 000 events per second, and unbounded at low
+    rates. If only this process is killed, the other one finishes the file.
 
-    Writing never waits and never fails: what the disk is too slow for is dropped and counted, and what goes wrong, a
-    full disk for one, ends the recording and is reported once, by `on_failure` and in `status`; the file stays.
+    `write` never blocks or raises. Events that the disk is too slow for are dropped and counted. Errors, such as a full
+    disk, end the recording and are reported once by `on_failure` and in `status`; the file is kept.
 
     Raises:
-        RecordingError: no format that can be cut off (.h5, .hdf5, .aedat4), `path` exists and `force` is not given,
-            or it cannot be written.
+        RecordingError: not a format that can be read after a crash (.h5, .hdf5, .aedat4), `path` exists and `force` is
+            not given, or it cannot be written.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class LiveRecorder:
         process: WorkerProcess | None = None
         try:
             process = WorkerProcess("recorder", f"{__package__}.{recorder}", arguments, WRITE_STALL_TIMEOUT_S)
-            process.receive()  # that the file is open
+            process.receive()  # the file is open
         except WorkerFailure as failure:
             if process is not None:
                 process.close()
@@ -102,11 +102,11 @@ class LiveRecorder:
         self._producer = Producer(process, FLUSH_S, live=True)
 
     def __call__(self, batch: Batch) -> None:
-        """The same as `write`, so that a recorder is a sink."""
+        """Same as `write`, so that a recorder can be used as a sink."""
         self.write(batch)
 
     def write(self, batch: Batch) -> None:
-        """Append a batch of the stream, which may be changed or thrown away afterwards. Never waits, never raises."""
+        """Append a batch; the caller may reuse its memory afterwards. Never blocks, never raises."""
         with self._lock:
             if self._closed or self._failure is not None:
                 return
@@ -125,7 +125,7 @@ class LiveRecorder:
         return RecorderStatus(self.path, self._n_events, self._n_triggers, *self._dropped, self._failure)
 
     def close(self) -> RecorderStatus:
-        """Finish the file; may be repeated. Waits for the disk, at most half a minute, and never raises."""
+        """Finish the file. May be called repeatedly. Waits for the disk, at most half a minute; never raises."""
         with self._lock:
             if not self._closed and self._failure is None:
                 try:
@@ -156,7 +156,7 @@ class LiveRecorder:
         return int(vitals["dropped_events"]), int(vitals["dropped_triggers"])
 
     def _create(self, force: bool) -> None:
-        """Make sure that the file may be written, and that it is no other's, before a process is started for it."""
+        """Create the file, checking that it may be written and replaces no file of another kind."""
         refuse_replacing(self.path, force, "recording")
         make_folder(self.path.parent)
         try:

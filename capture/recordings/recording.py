@@ -1,4 +1,4 @@
-"""Reading recordings: `open_recording` and what it returns."""
+"""`open_recording`, and the `Recording` that it returns."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -24,10 +24,10 @@ _LARGEST_SENSOR = 16_384  # pixels a side, as in the calibration
 
 
 class Recording:
-    """An opened recording; iterate over it for its batches, from the beginning each time. A context manager.
+    """An open recording; each iteration yields its batches from the beginning. A context manager.
 
-    Events and triggers come merged in time order, checked, in batches of at most 20 ms of sensor time. The file is
-    decoded in a process of its own, and never more of it is in memory than a few million events.
+    Events and triggers are checked, merged in time order, and yielded in batches of at most 20 ms of sensor time. A
+    separate process decodes the file, and at most a few million events are in memory at once.
 
     Attributes:
         path: the file.
@@ -35,10 +35,10 @@ class Recording:
         width: of the sensor, in pixels.
         height: of the sensor, in pixels.
         calibration: the one given to `open_recording`, else the one stored in the file, else None.
-        first_us: sensor time in µs of the first event, as the file's index has it; None where that costs a read.
+        first_us: sensor time in µs of the first event, from the file's index; None if the file has no index.
         last_us: the same of the last event.
-        n_events: number of events that the file claims to have; None where that is not cheaply known.
-        why: how it was recognised and is read, in words; empty where the format says all.
+        n_events: number of events according to the file; None if not known without reading it.
+        why: how the file was recognised and is interpreted, in words; empty if the format is unambiguous.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Recording:
         self._sanitizer: Sanitizer | None = None
         self._closed = False
         self._running: set[WorkerProcess] = set()
-        self._waiting: WorkerProcess | None  # started on opening, for the first iteration
+        self._waiting: WorkerProcess | None  # started on opening, used by the first iteration
         self._waiting, header = self._start()
         try:
             if not header.takes_hints:
@@ -99,14 +99,14 @@ class Recording:
 
     @property
     def repairs(self) -> Repairs:
-        """What was dropped so far in the latest iteration, and what was noticed on opening."""
+        """Repairs so far in the latest iteration, and notes from opening."""
         return Repairs(notes=self._notes) if self._sanitizer is None else self._sanitizer.repairs
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches in time order.
 
         Raises:
-            RecordingError: the rest cannot be read; batches before the damage have been yielded by then.
+            RecordingError: the rest cannot be read; batches before the damage have been yielded.
         """
         if self._waiting is None:
             process, _ = self._start()
@@ -129,19 +129,19 @@ class Recording:
             self._end(process)
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """The whole recording in memory.
+        """Read the whole recording into memory.
 
         Returns:
             Events, (N,) `EVENT_DTYPE`, and triggers, (M,) `TRIGGER_DTYPE`, both in time order.
 
         Raises:
-            RecordingError: it cannot be read to its end.
+            RecordingError: it cannot be read to the end.
         """
         batches = list(self)
         return join([b.events for b in batches]), join([b.triggers for b in batches], TRIGGER_DTYPE)
 
     def close(self) -> None:
-        """End the decoder's process; what still iterates gets an error. May be repeated."""
+        """End the decoder's process; a running iteration raises an error. May be called repeatedly."""
         self._closed = True
         self._waiting = None
         for process in tuple(self._running):
@@ -155,7 +155,7 @@ class Recording:
         return f"Recording({self.path.name}, {self.format}, {self.width}×{self.height}{counted}, {lens})"
 
     def _repr_png_(self) -> bytes:
-        """What notebooks show: event rates, sweeps and the first event focal stack, for which all of it is read."""
+        """Picture for notebooks: event rates, sweeps and the first event focal stack. Reads the whole file."""
         from ..files.survey import survey
         from ..files.survey_figure import recording_figure
         from ..reporting.figures import figure_png
@@ -191,7 +191,7 @@ class Recording:
             raise self._explain(failure, None) from failure
 
     def _refuse_hints(self, what: str, has_trigger_file: bool) -> None:
-        """Refuse hints that would change nothing; a file of triggers may need the unit of time."""
+        """Raise an error for hints without effect; a trigger file may need the time unit."""
         if self._hints.columns is not None or (self._hints.time_unit is not None and not has_trigger_file):
             raise RecordingError(
                 f"{self.path}: is {what}, which says its columns and its unit of time itself; leave out --columns and "
@@ -203,7 +203,7 @@ class Recording:
         self._running.discard(process)
 
     def _explain(self, failure: WorkerFailure, sanitizer: Sanitizer | None) -> RecordingError:
-        """The failure as one line: what happened, what was read until then, and the way out."""
+        """The error as one line: what happened, what had been read, and the remedy."""
         if self._closed:
             return RecordingError(f"{self.path}: was closed while it was being read")
         n_events, last_us = (0, 0) if sanitizer is None else sanitizer.progress
@@ -221,7 +221,7 @@ class Recording:
 
 
 def _noted(chunks: Generator[Chunk, None, dict[str, Any] | None], sanitizer: Sanitizer) -> Iterator[Chunk]:
-    """The chunks; the losses that they end with are counted."""
+    """Pass chunks on, and count the losses reported at their end."""
     losses = yield from chunks
     if losses is not None:
         sanitizer.add_losses(Losses(**losses))
@@ -239,19 +239,19 @@ def open_recording(
 
     Args:
         path: of the file, or of the folder of a ROS 2 bag.
-        calibration: comes before the one that the file carries, and gives the size of the sensor where the file does
-            not.
-        stall_timeout_s: seconds that the decoder may take for any single step before it is given up.
-        triggers: a file of triggers, which come in place of the recording's own; see docs/formats.md.
-        hints: columns, unit of time and size for files of text or arrays that do not say them; `hints.time_unit` holds
-            for `triggers`, too.
+        calibration: overrides the one in the file, and gives the sensor size if the file does not.
+        stall_timeout_s: longest time that the decoder may take for a single step, in seconds.
+        triggers: a trigger file, whose triggers replace the recording's own; see docs/formats.md.
+        hints: column order, time unit and sensor size for text and array files that do not specify them;
+            `hints.time_unit` applies to `triggers`, too.
 
     Returns:
         The recording, to be closed after use: it is a context manager.
 
     Raises:
-        RecordingError: no such file, not a recording, damaged, its size unknown, or a library is missing.
-        CalibrationError: the stored calibration is wrong, or the given one is for another size of sensor.
+        RecordingError: the file is missing, damaged or not a recording, its sensor size is unknown, or a library is not
+            installed.
+        CalibrationError: the stored calibration is invalid, or the given one is for another sensor size.
 
     Examples:
         >>> with open_recording("sweep.aedat4") as recording:

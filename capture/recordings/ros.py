@@ -1,9 +1,9 @@
-"""Bags of ROS 1, and of ROS 2 in SQLite or MCAP, through rosbags, an optional extra.
+"""ROS 1 bags, and ROS 2 bags in SQLite or MCAP, through rosbags, an optional extra.
 
-Messages with events are `dvs_msgs/EventArray` and `prophesee_event_msgs/EventArray`, which are alike, and
-`event_camera_msgs/EventPacket` (`event_array_msgs/EventArray` before), whose bytes are in an encoding that it names:
-"mono" and "trigger" are read here, and camera words by `WORD_DECODERS`. Only the bag is left to the library; the
-messages are taken apart here, since building a Python object for every event would take minutes.
+Messages with events are `dvs_msgs/EventArray` and `prophesee_event_msgs/EventArray`, which have the same layout, and
+`event_camera_msgs/EventPacket` (formerly `event_array_msgs/EventArray`), whose bytes are in an encoding that it names:
+"mono" and "trigger" are decoded here, camera words by `WORD_DECODERS`. The library only reads the bag; messages are
+parsed here, since building a Python object for every event would take minutes.
 """
 
 from collections import Counter
@@ -22,20 +22,20 @@ from .prophesee.raw import decode_packets
 from .times import earliest_us
 
 WORD_DECODERS = {"evt2": partial(decode_packets, "EVT2"), "evt3": partial(decode_packets, "EVT3")}
-"""Decoders of camera words in packets. Their times are the sensor's: what such packets say of theirs is undefined."""
+"""Decoders of camera words in packets. Times are the sensor's, since those of such packets are undefined."""
 
 _ARRAYS = ("dvs_msgs/EventArray", "prophesee_event_msgs/EventArray")
 _PACKETS = ("event_camera_msgs/EventPacket", "event_array_msgs/EventArray")
 _ROS1_EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("sec", "<u4"), ("nsec", "<u4"), ("p", "u1")])
 _OTHER_ENCODING = "one of its packets is encoded as {!r}, unlike those before it"
 _PACKETS_WEIGHED = 100
-"""How many packets say how long the others are, since reading a whole bag may take minutes."""
+"""Number of packets sampled to estimate the total size, since reading a whole bag may take minutes."""
 
 _DAMAGED = "one of its messages is damaged or cut short"
 
 
 class Fields:
-    """The fields of one message, in order: little-endian, packed in ROS 1, aligned in the CDR of ROS 2."""
+    """Reads the fields of one message in order: little-endian, packed in ROS 1, aligned in ROS 2's CDR."""
 
     def __init__(self, content: bytes, *, cdr: bool) -> None:
         self.cdr = cdr
@@ -54,7 +54,7 @@ class Fields:
         """The next bytes.
 
         Raises:
-            RecordingError: there are not so many.
+            RecordingError: the message ends before.
         """
         part = self.content[self.at : self.at + size]
         if len(part) != size:
@@ -67,14 +67,14 @@ class Fields:
         return self.take(self.number(4)).rstrip(b"\0").decode("utf-8", "replace")
 
     def skip_header(self) -> None:
-        """Pass over a std_msgs/Header."""
-        for _ in range(2 if self.cdr else 3):  # ROS 1 counts messages, both have seconds and nanoseconds
+        """Skip a std_msgs/Header."""
+        for _ in range(2 if self.cdr else 3):  # sequence number (ROS 1 only), seconds, nanoseconds
             self.number(4)
         self.text()
 
 
 def decode(path: str, size: tuple[int, int] | None) -> Source:
-    """Open a bag; of several topics with events that with most messages is read."""
+    """Open a bag; of several topics with events, the one with most messages is read."""
     bag = _open(path)
     counts: Counter[str] = Counter()
     for connection in bag.connections:
@@ -138,7 +138,7 @@ def _open(path: str) -> Any:
         bag.open()
     except MemoryError:
         raise
-    except Exception as error:  # the library answers damage with many classes
+    except Exception as error:  # the library raises many classes of exceptions on damaged files
         raise RecordingError(f"it is no bag of ROS, or a damaged one ({one_line(error)[:100]})") from error
     return bag
 
@@ -169,7 +169,7 @@ def _messages(bag: Any, connections: list[Any]) -> Iterator[tuple[Any, int, byte
 
 
 def _meta(kind: str, content: bytes, *, cdr: bool) -> tuple[int, int, str]:
-    """Width, height, and a packet's encoding."""
+    """Sensor width and height, and a packet's encoding."""
     fields = Fields(bytes(content), cdr=cdr)
     fields.skip_header()
     height, width = fields.number(4), fields.number(4)
@@ -225,7 +225,7 @@ def _array(fields: Fields) -> np.ndarray:
         return _dated(columns)
     if not n:
         return NO_EVENTS
-    # Aligned, the first event takes 13 bytes, and each later one starts 2 bytes before its seconds, at 16 k + 4.
+    # In CDR, the first event takes 13 bytes; event k ≥ 1 starts 2 bytes before its seconds, which are at 16 k + 4.
     start = fields.at
     size = 16 * (n - 1) + 13
     raw = np.frombuffer(fields.take(size) + bytes(3), np.uint8)

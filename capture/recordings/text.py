@@ -1,10 +1,10 @@
-"""Events as text, one a line, as the field's tools and older datasets have them.
+"""Text files with one event per line, in the layouts of common tools and datasets.
 
-Separator (comma, semicolon, tab, space), order of columns and unit of time are those of the header, where there is
-one: `t,x,y,p` in any order and with names as people give them, `t,x@346,y@260,on` of faery and of ours (µs),
-Prophesee's `%geometry:W,H` (x, y, p, t in µs), or the size alone in the first line (rpg_e2vid: t in seconds, x, y, p).
-What no header says is taken from the columns' values and from the times of the whole file, or from `TableHints`.
-Polarities may be numbers or words. Numbers are read exactly, however they are written.
+A header may give column order and time unit: `t,x,y,p` in any order and with common variants of the names,
+`t,x@346,y@260,on` as written by faery and sweepdepth (µs), Prophesee's `%geometry:W,H` (x, y, p, t in µs), or just the
+sensor size in the first line (rpg_e2vid: t in seconds, x, y, p). The separator is a comma, semicolon, tab or space.
+Anything the header leaves open is inferred from the columns' values and the times of the whole file, or given by
+`TableHints`. Polarities may be numbers or words. Numbers are parsed exactly.
 """
 
 import os
@@ -27,7 +27,7 @@ _HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 21
 _LONGEST_LINE = 1 << 16
 _WHOLE_BYTES = 128 << 20
-"""Files up to here are looked through for the unit of their times; of larger ones, as much in pieces all over it."""
+"""Most bytes scanned to infer the time unit; for larger files, pieces spread over the whole file."""
 
 _PIECE_BYTES = 1 << 20
 _SAMPLE_LINES = 2000
@@ -37,13 +37,13 @@ _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UT
 
 @dataclass
 class _Layout:
-    """How the lines of one file are to be read."""
+    """Layout of the lines of one file."""
 
     separator: int = ord(",")
     places: Places = field(default_factory=dict)
     size: tuple[int, int] | None = None
     unit: str | None = None
-    start: int = 0  # byte at which the events begin
+    start: int = 0  # byte offset of the first event
     why: list[str] = field(default_factory=list)
 
     @property
@@ -53,7 +53,7 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Table:
-    """Events of some lines; times as mantissa and power of ten in the file's unit."""
+    """Events of a block of lines; times as mantissa and power of ten, in the file's unit."""
 
     mantissa: np.ndarray
     exponent: np.ndarray
@@ -137,13 +137,13 @@ def _layout(head: bytes, columns: str | None) -> _Layout:
 
 
 def _place(layout: _Layout, names: list[str] | None, sample: list[bytes], columns: str | None) -> None:
-    """Find out which column is which."""
+    """Assign the columns, by name, by hints or by value."""
     named = None if names is None else named_columns(names)
     if names is not None and named is not None:
         layout.places, layout.why = named, [*layout.why, f"text with the header {_shown(names)}"]
         layout.unit = layout.unit or named_unit(names[named["t"]])
         size = [re.fullmatch(r"\W*[xy]@(\d+)\W*", names[named[key]], re.IGNORECASE) for key in "xy"]
-        if size[0] and size[1]:  # faery's header, and ours
+        if size[0] and size[1]:  # the header of faery and `encode`
             layout.size, layout.unit = (int(size[0][1]), int(size[1][1])), "us"
     if columns is not None:
         layout.places, layout.why = TableHints.places(columns), [f"text with columns {columns} as --columns says"]
@@ -166,7 +166,7 @@ def _is_comment(line: bytes) -> bool:
 
 
 def _is_header(text: str) -> bool:
-    """Whether a line has a word in it that is neither a number nor a polarity's."""
+    """Whether a line contains a word that is neither a number nor a polarity."""
     words = re.findall(r"[^\W\d_]{2,}", re.sub(r"(?i)true|false|on|off|pos|neg|[-+.\d]e[-+]?\d+|nan|inf", " ", text))
     single = re.findall(r"(?<![\w.])[a-zA-Z](?![\w.])", text)
     return bool(words) or len(single) > 1 or bool(re.search(r"[xy]@\d", text))
@@ -184,7 +184,7 @@ def _split(text: str, separator: int) -> list[str]:
 
 
 def _values(lines: list[bytes], separator: int) -> np.ndarray:
-    """(K, C) float64: every column of the lines that have as many as the first."""
+    """(K, C) float64: the values of all lines with as many columns as the first."""
     words = {"true": 1.0, "on": 1.0, "t": 1.0, "false": 0.0, "off": 0.0, "f": 0.0}
     rows = []
     for line in lines:
@@ -201,9 +201,9 @@ def _values(lines: list[bytes], separator: int) -> np.ndarray:
 
 
 def _evidence(path: str, layout: _Layout) -> TimeEvidence:
-    """What the whole file shows of its times; of a very large one, many pieces from its start to its end."""
+    """Evidence on the time unit from the whole file or, if it is large, from pieces spread over it."""
     total = os.path.getsize(path)
-    kept = max(_SAMPLE_LINES, _SAMPLE_TIMES * _PIECE_BYTES // total)  # of each part, one after the other
+    kept = max(_SAMPLE_LINES, _SAMPLE_TIMES * _PIECE_BYTES // total)  # consecutive ones from each piece
     n, finest, times = 0, 9, []
     with open(path, "rb") as file:
         whole = total <= _WHOLE_BYTES
@@ -219,7 +219,7 @@ def _evidence(path: str, layout: _Layout) -> TimeEvidence:
 
 
 def _pieces(file: BinaryIO, layout: _Layout, total: int) -> Iterator[_Table]:
-    """The events in pieces all over a large file."""
+    """Events of pieces spread over a large file."""
     for at in np.linspace(layout.start, total - _PIECE_BYTES, _WHOLE_BYTES // _PIECE_BYTES).astype(int).tolist():
         file.seek(at)
         piece = file.read(_PIECE_BYTES)
@@ -228,7 +228,7 @@ def _pieces(file: BinaryIO, layout: _Layout, total: int) -> Iterator[_Table]:
 
 
 def _tables(file: BinaryIO, layout: _Layout, size: int, *, cut: bool = False) -> Iterator[_Table]:
-    """The events up to byte `size`, block by block. `cut`: end silently at what is no event."""
+    """The events up to byte `size`, in blocks. `cut`: end silently at a line that is not an event."""
     file.seek(layout.start)
     left = size - layout.start
     rest = b""
@@ -288,7 +288,7 @@ def _events(path: str, layout: _Layout, unit: str) -> Iterator[np.ndarray]:
 
 
 def encode(path: str, width: int, height: int, lens_toml: str | None) -> Sink:
-    """Write a text file of events; triggers and calibration have no place in it."""
+    """Write a text file of events, without triggers and calibration."""
     return _TextSink(open(path, "wb"), width, height)
 
 

@@ -1,9 +1,9 @@
-"""The unit of a file's times, where the file does not say it: weighed by what the whole file shows.
+"""Inference of the time unit of files that do not state it, from all of a file's times.
 
-Each unit makes a recording of some length, with some rate of events, on some grid of times. Event cameras stamp whole
-microseconds, record for a fraction of a second up to hours, and send a thousand to a hundred million events a second;
-clocks that count from 1970 stand in this century. Each candidate is charged for what of this it contradicts, and is
-taken only if it beats all others clearly. Nothing is ever concluded from a single line.
+Each candidate unit implies a duration, an event rate and a time grid. Event cameras have microsecond time stamps,
+recordings last from a fraction of a second to hours with 10³ to 10⁸ events per second, and clocks that count from 1970
+show dates in this century. A candidate is penalised for each of these that it contradicts, and accepted only if it
+clearly beats all others. A single line is never enough evidence.
 """
 
 import math
@@ -20,10 +20,10 @@ _YEAR_S = 365.25 * 86_400.0
 _EPOCH_S = (1e9, 4.1e9)  # 2001 to 2099, in seconds since 1970
 _CLOCK_GRID_S = 1e-6
 _MARGIN = 1.5
-"""Charges by which the best unit must beat the second: one decade and a half of rate or length, for example."""
+"""Least margin of the best unit's penalty over the second's; for example, 1.5 decades of rate or duration."""
 
 _HABIT = {True: {"us": 0.0, "ns": 0.5, "ms": 1.5, "s": 2.0}, False: {"s": 0.0, "ms": 1.0, "us": 1.5, "ns": 2.5}}
-"""What is unusual about whole (True) and fractional numbers in each unit."""
+"""Penalty of each unit for whole (True) and for fractional numbers."""
 
 _NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _LARGEST_NS = 1 << 62
@@ -32,17 +32,17 @@ _SAMPLE = 200_000
 
 @dataclass(frozen=True)
 class TimeEvidence:
-    """What a file shows of its times, in its own unit.
+    """Statistics of a file's times, in its own unit.
 
-    `grid` is the power of ten that all times are multiples of; None where floating-point noise hides it.
+    `grid` is the largest power of ten that divides all times; None if floating-point noise hides it.
     """
 
     n: int  # events
-    first: float  # robustly: the smallest but a thousandth
-    last: float  # robustly: the greatest but a thousandth
+    first: float  # 0.1 % quantile
+    last: float  # 99.9 % quantile
     whole: bool  # no time has a fraction
     grid: int | None
-    per_time: float  # events that share one time, on average
+    per_time: float  # mean number of events per distinct time
 
     @property
     def span(self) -> float:
@@ -50,9 +50,9 @@ class TimeEvidence:
 
     @classmethod
     def of(cls, times: np.ndarray, n: int, grid: int | None = None, *, whole: bool | None = None) -> "TimeEvidence":
-        """From a sample of the times, (K,) of any numeric type, in the file's order; `n` is the number of events.
+        """Evidence from a sample of the times, (K,) of any numeric type, in file order; `n` is the number of events.
 
-        `grid` and `whole` are taken from the sample unless they are given.
+        `grid` and `whole` are computed from the sample unless given.
         """
         times = times[np.isfinite(times)] if times.dtype.kind == "f" else times
         if whole is None:
@@ -83,10 +83,10 @@ def _grid_of(times: np.ndarray, whole: bool) -> int | None:
 
 
 def infer_unit(evidence: TimeEvidence) -> tuple[str, str]:
-    """The unit that fits a file's times, and a sentence about it.
+    """The unit that fits a file's times, and a sentence that explains it.
 
     Raises:
-        RecordingError: two units fit; the text names the option that says which.
+        RecordingError: two units fit; the message names the option that chooses one.
     """
     charges = {unit: _charge(evidence, unit) for unit in UNITS}
     best, second, *_ = sorted(charges, key=charges.__getitem__)
@@ -108,7 +108,7 @@ def _reading(evidence: TimeEvidence, unit: str) -> str:
 
 
 def _charge(evidence: TimeEvidence, unit: str) -> float:
-    """How much speaks against a unit, in decades or so."""
+    """The penalty of a unit, roughly in decades."""
     second = UNITS[unit] * 1e-9
     span_s = max(evidence.span * second, 1e-9)
     farthest_s = max(abs(evidence.first), abs(evidence.last)) * second
@@ -123,20 +123,20 @@ def _charge(evidence: TimeEvidence, unit: str) -> float:
         grid_s = 10.0**evidence.grid * second
         if grid_s < 0.9 * _CLOCK_GRID_S:
             charge += 2
-        else:  # a coarse clock shows in many events of one time
+        else:  # a coarse clock gives many events the same time
             charge += (0.5 if evidence.per_time >= 3 else 1.0) * _decades(grid_s, 0, _CLOCK_GRID_S)
     return charge
 
 
 def _decades(value: float, low: float, high: float) -> float:
-    """How far a value lies outside a range, in powers of ten."""
+    """How far a value lies outside a range, in decades."""
     if value > high:
         return math.log10(value / high)
     return math.log10(low / value) if value < low else 0.0
 
 
 def to_us(times: np.ndarray, unit: str) -> np.ndarray:
-    """Times of any numeric type in a unit, as (N,) int64 µs, rounded; what no clock can mean becomes ±2⁶²."""
+    """Convert times of any numeric type to (N,) int64 µs, rounded; values beyond any clock become ±2⁶²."""
     nanoseconds = UNITS[unit]
     if times.dtype.kind in "iub":
         if times.dtype.kind == "u" and times.dtype.itemsize == 8:
@@ -147,7 +147,7 @@ def to_us(times: np.ndarray, unit: str) -> np.ndarray:
         factor = nanoseconds // 1000
         return np.clip(times, -_LARGEST_NS // factor, _LARGEST_NS // factor) * factor
     with np.errstate(all="ignore"):
-        wide = times.astype(np.float64)  # rounded once only, so that seconds since 1970 come out exactly
+        wide = times.astype(np.float64)  # rounded only once, so that seconds since 1970 are exact
         scaled = wide / 1000 if nanoseconds < 1000 else wide * (nanoseconds // 1000)
     return (
         np.nan_to_num(np.round(scaled), nan=_LARGEST_NS, posinf=_LARGEST_NS, neginf=-_LARGEST_NS)
@@ -157,9 +157,9 @@ def to_us(times: np.ndarray, unit: str) -> np.ndarray:
 
 
 def earliest_us(first: np.ndarray) -> int:
-    """A time that no event of a sound file precedes, 0 or, where times count from a trigger, less.
+    """A lower bound on the times of an undamaged file: 0, or negative if times count from a trigger.
 
-    `first` are the times in µs of the first thousand events or so.
+    `first` holds the times in µs of about the first thousand events.
     """
     if not len(first):
         return 0

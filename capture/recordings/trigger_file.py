@@ -1,8 +1,8 @@
-"""Triggers in a file of their own: a table of times and edges, as loggers and microcontrollers write them.
+"""Trigger files: tables of times and edges, as written by loggers and microcontrollers.
 
-One edge a line, separated by commas, semicolons, tabs or spaces. A header may name the columns, in any order: the time
-with its unit (`t_us`, `time [ms]`, `timestamp_ns`), the edge, and the channel; without one they come in this order.
-Without a unit in the header or by option, the rhythm of the lens tells it.
+One edge per line, with columns separated by commas, semicolons, tabs or spaces. A header may name the columns, in any
+order: the time with its unit (`t_us`, `time [ms]`, `timestamp_ns`), the edge, and the channel; without a header, this
+is their order. If neither header nor option gives the unit, it is inferred from the lens's frequency.
 """
 
 import re
@@ -24,7 +24,7 @@ UNITS_US = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": Decimal("0.001")}
 MOST_TRIGGERS = 4_000_000
 MOST_CHARACTERS = 1_000
 PERIODS = 0.4, 2.2
-"""Edges of one kind come once a period, or twice where each turning point has a pulse: their distance in periods."""
+"""Plausible spacing of edges of one kind, in periods: once a period, or twice with a pulse at each turning point."""
 
 _NAMES = {
     "time": ("t", "ts", "time", "times", "timestamp", "timestamps"),
@@ -39,14 +39,14 @@ _LARGEST_US = 1 << 62
 
 @dataclass(frozen=True)
 class TriggerFile:
-    """The triggers of a file, sorted by time, and what there is to say about how they were read."""
+    """The triggers of a file, sorted by time, and notes on how they were read."""
 
     path: Path
     triggers: np.ndarray  # (M,) TRIGGER_DTYPE
     notes: tuple[str, ...]
 
     def merge(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-        """Chunks with these triggers in place of their own, each before the events that follow it.
+        """Replace the triggers of chunks by these, each before the events that follow it.
 
         Raises:
             RecordingError: no trigger lies between the first and the last event.
@@ -76,11 +76,11 @@ def read_trigger_file(path: str | Path, sweep: SweepSettings | None, unit: str |
 
     Args:
         path: the file.
-        sweep: of the calibration, whose frequency tells the unit of time where nothing else does.
-        unit: "s", "ms", "us" or "ns", for a file that does not say it; one in the header comes first.
+        sweep: of the calibration; its frequency determines the time unit if nothing else does.
+        unit: "s", "ms", "us" or "ns", for a file without a unit; one in the header has priority.
 
     Raises:
-        RecordingError: it cannot be read, is no table of triggers, or its unit of time is unknown.
+        RecordingError: it cannot be read, is not a table of triggers, or its time unit is unknown.
     """
     path = Path(path)
     times: list[Decimal] = []
@@ -118,7 +118,7 @@ def read_trigger_file(path: str | Path, sweep: SweepSettings | None, unit: str |
     if backwards:
         notes += (f"{path.name}: {backwards:,} triggers were older than those before them; they were sorted",)
     if "edge" not in layout.columns:
-        notes += (f"{path.name}: has no column for the edge; all are taken for rising ones",)
+        notes += (f"{path.name}: has no column for the edge; all are taken as rising",)
     triggers = make_triggers(us, edges, np.array(channels, np.uint8))
     return TriggerFile(path, triggers[np.argsort(us, kind="stable")].astype(TRIGGER_DTYPE), notes)
 
@@ -134,7 +134,7 @@ class _Layout:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, without empty ones and comments."""
+    """Numbered lines, without empty lines and comments."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             number = 0
@@ -151,12 +151,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _layout(path: Path, line: str) -> tuple[_Layout, bool]:
-    """How the lines are to be read, from the first of them, and whether that is a header."""
+    """The layout of the lines, inferred from the first one, and whether that is a header."""
     separator = next((c for c in ",;\t" if c in line), None)
     fields = _Layout(separator, {}, None).split(line)
     if _is_number(fields[0]):
         return _Layout(separator, dict(zip(("time", "edge", "channel"), range(len(fields)), strict=False)), None), False
-    if separator is None:  # a unit may stand apart from its name
+    if separator is None:  # a unit may be separated from its name
         fields = re.sub(r"\s+([\[(])", r"\1", line).split()
     columns: dict[str, int] = {}
     unit = None
@@ -202,7 +202,7 @@ def _edges(path: Path, words: list[str]) -> np.ndarray:
     meaning = dict.fromkeys(found & _RISING, RISING) | dict.fromkeys(found & _FALLING, FALLING)
     numbers = {word: _number(word) for word in found - set(meaning) if _is_number(word)}
     values = set(numbers.values())
-    # As in the recordings of this project, or as levels after the edge.
+    # Codes of this project's recordings, or levels after the edge.
     known = {1: RISING, 2: FALLING} if 2 in values else {1: RISING, 0: FALLING, -1: FALLING}
     if not (2 in values and values & {0, -1}):
         meaning |= {word: known[int(value)] for word, value in numbers.items() if value in known}
@@ -217,7 +217,7 @@ def _edges(path: Path, words: list[str]) -> np.ndarray:
 def _unit(
     path: Path, times: list[Decimal], edges: np.ndarray, said: str | None, sweep: SweepSettings | None
 ) -> tuple[str, tuple[str, ...]]:
-    """The unit of time, and how it was found out where nobody said it."""
+    """The time unit, and a note if it was inferred."""
     if said is not None:
         if said not in UNITS_US:
             raise RecordingError(f"{path}: {said!r} is no unit of time; use one of {', '.join(UNITS_US)}")
@@ -230,7 +230,7 @@ def _unit(
             for unit, factor in UNITS_US.items():
                 periods = spacing * float(factor) * 1e-6 * sweep.frequency_hz
                 if PERIODS[0] <= periods <= PERIODS[1]:
-                    note = f"{path.name}: its times are taken for {unit}, by the lens's {sweep.frequency_hz:g} Hz"
+                    note = f"{path.name}: its times are taken as {unit}, from the lens's {sweep.frequency_hz:g} Hz"
                     return unit, (note,)
     raise RecordingError(
         f"{path}: does not say in what unit its times are; name the column t_s, t_ms, t_us or t_ns in a header, or "

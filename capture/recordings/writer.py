@@ -1,4 +1,4 @@
-"""Writing recordings: `RecordingWriter`, batch by batch, and `write_recording`, all at once."""
+"""Writing recordings: `RecordingWriter` batch by batch, `write_recording` in one call."""
 
 import math
 import os
@@ -26,17 +26,17 @@ _NO_TIME_US = -(1 << 62)
 
 
 class RecordingWriter:
-    """A recording being written, in the format that the suffix of `path` asks for, by a process of its own.
+    """A recording being written by a separate process, in the format of `path`'s suffix.
 
-    The file appears when the writer is closed, whole, or not at all: leaving the `with` block by an exception throws
-    it away. HDF5 and NPZ hold everything, RAW all but the calibration, and AEDAT4 all but triggers of channels other
-    than its own (`formats.recordings.AEDAT4_TRIGGERS`). DAT, ES and CSV have no place for triggers, ES none for the
-    absolute time (its clock starts with the first event), and writing what they cannot hold is an error unless
-    `lossy`; then `losses` says what was lost. The calibration is left out in any case where it has no place.
+    The file appears when the writer is closed; an exception in the `with` block discards it. HDF5 and NPZ store
+    everything, RAW everything but the calibration, and AEDAT4 everything but triggers on other channels than its own
+    (`formats.recordings.AEDAT4_TRIGGERS`). DAT, ES and CSV store no triggers, and ES no absolute time (its clock starts
+    with the first event). Writing data that the format cannot store is an error unless `lossy` is set; then `losses`
+    lists what was lost. A calibration that the format cannot store is always omitted.
 
     Raises:
-        RecordingError: an unknown suffix, `path` exists and `force` is not given, it is a file of another kind, or it
-            cannot be written.
+        RecordingError: the suffix is unknown, `path` exists and `force` is not given, it is a file of another kind, or
+            it cannot be written.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RecordingWriter:
         self._format = for_writing(self.path)
         self._lossy = lossy
         self._lost_triggers = 0
-        self._lost_channels: Counter[int] = Counter()  # triggers of channels that the format does not know
+        self._lost_channels: Counter[int] = Counter()  # triggers on channels that the format cannot store
         self._clock_shift_us = 0
         self._end_us = _NO_TIME_US
         self._partial = PartialFile(path, force, "recording")
@@ -78,24 +78,24 @@ class RecordingWriter:
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """What the format had no place for, a sentence each."""
+        """What the format could not store, one sentence each."""
         losses = []
         if self._lost_triggers:
-            losses.append(f"{self._format.name} has no place for triggers: {self._lost_triggers:,} are lost")
+            losses.append(f"{self._format.name} cannot store triggers: {self._lost_triggers:,} are lost")
         losses += [
-            f"{self._format.name} has no place for triggers of channel {channel}: {n:,} are lost"
+            f"{self._format.name} cannot store triggers of channel {channel}: {n:,} are lost"
             for channel, n in sorted(self._lost_channels.items())
         ]
         if self._clock_shift_us:
-            losses.append(f"{self._format.name} has no absolute time: all times are {self._clock_shift_us} µs less")
+            losses.append(f"{self._format.name} cannot store absolute times: {self._clock_shift_us} µs were subtracted")
         return tuple(losses)
 
     def write(self, batch: Batch) -> None:
-        """Append one batch, which may be changed or thrown away afterwards.
+        """Append one batch; the caller may reuse its memory afterwards.
 
         Raises:
-            RecordingError: the batch is not in time order or on the sensor, the format cannot hold it, or the file
-                cannot be written. The file is thrown away then.
+            RecordingError: the batch is out of time order or off the sensor, the format cannot store it, or the file
+                cannot be written. The file is discarded then.
         """
         if self._process is None:
             raise RecordingError(f"{self.path}: is closed; nothing more can be written to it")
@@ -103,14 +103,14 @@ class RecordingWriter:
             self._check(batch)
             triggers = batch.triggers
             if len(triggers) and not self._format.holds_triggers:
-                self._lose(f"has no place for triggers, and this recording has some at {triggers['timestamp'][0]} µs")
+                self._lose(f"cannot store triggers, and this recording has some at {triggers['timestamp'][0]} µs")
                 self._lost_triggers += len(triggers)
                 triggers = triggers[:0]
             triggers = self._without_strange_channels(triggers)
             if len(batch.events) and not self.n_events and not self._format.holds_clock:
                 self._clock_shift_us = int(batch.events["timestamp"][0])
                 if self._clock_shift_us:
-                    self._lose(f"has no absolute time, and this recording starts at {self._clock_shift_us} µs")
+                    self._lose(f"cannot store absolute times, and this recording starts at {self._clock_shift_us} µs")
             self._producer.put(Chunk(batch.events, triggers))
         except WorkerFailure as failure:
             raise self._explain(failure) from failure
@@ -121,10 +121,10 @@ class RecordingWriter:
         self.n_triggers += len(triggers)
 
     def close(self) -> None:
-        """Finish the file and put it in its place; does nothing when it is closed already.
+        """Finish the file and move it to its path; does nothing if already closed.
 
         Raises:
-            RecordingError: it cannot be written. It is thrown away then.
+            RecordingError: it cannot be written; it is discarded then.
         """
         if self._process is None:
             return
@@ -143,7 +143,7 @@ class RecordingWriter:
         self._partial.commit()
 
     def abort(self) -> None:
-        """Throw the file away; does nothing when the writer is closed already."""
+        """Discard the file; does nothing if already closed."""
         if self._process is not None:
             self._process.close()
             self._process = None
@@ -180,7 +180,7 @@ class RecordingWriter:
         self._end_us = max([self._end_us, *newest])
 
     def _without_strange_channels(self, triggers: np.ndarray) -> np.ndarray:
-        """The triggers that the format has a place for."""
+        """The triggers on channels that the format can store."""
         kinds = self._format.trigger_kinds
         if kinds is None or not len(triggers):
             return triggers
@@ -189,7 +189,7 @@ class RecordingWriter:
         if not held.all():
             strange = triggers[~held]
             channel = int(strange["channel"][0])
-            self._lose(f"has no place for triggers of channel {channel}, as at {strange['timestamp'][0]} µs")
+            self._lose(f"cannot store triggers of channel {channel}, as at {strange['timestamp'][0]} µs")
             self._lost_channels.update(strange["channel"].tolist())
         return triggers[held]
 
@@ -197,11 +197,11 @@ class RecordingWriter:
         if not self._lossy:
             others = " or ".join(s for s in (".h5", ".aedat4") if s not in self._format.suffixes)
             raise RecordingError(
-                f"{self.path}: {self._format.name} {what}; write {others}, or give --lossy to lose them"
+                f"{self.path}: {self._format.name} {what}; write {others}, or give --lossy to omit them"
             )
 
     def _explain(self, failure: WorkerFailure) -> RecordingError:
-        """The error in one line; the partial file is removed."""
+        """The error in one line; deletes the partial file."""
         stat = os.statvfs(self.path.absolute().parent)
         full = stat.f_bavail * stat.f_frsize < _FULL_DISK_BYTES
         self.abort()
@@ -221,22 +221,22 @@ def write_recording(
     force: bool = False,
     lossy: bool = False,
 ) -> tuple[str, ...]:
-    """Write batches as a recording; the suffix picks the format.
+    """Write batches as a recording in the format of the suffix.
 
     Args:
         path: .h5, .hdf5, .npz, .aedat4, .raw (EVT2), .dat, .es, .csv or .txt.
-        batches: in time order, a `Recording` for one.
+        batches: in time order, for example a `Recording`.
         width: of the sensor, in pixels.
         height: of the sensor, in pixels.
-        calibration: kept in the file where the format has room for one.
-        force: replace a recording that is there.
-        lossy: write although the format has no room for triggers, a calibration or absolute times.
+        calibration: stored in the file if the format supports it.
+        force: replace an existing recording.
+        lossy: write even if the format cannot store triggers or absolute times.
 
     Returns:
-        What was lost, a sentence each; usually nothing.
+        What was lost, one sentence each; usually nothing.
 
     Raises:
-        RecordingError: as for `RecordingWriter`; no file is left then.
+        RecordingError: as for `RecordingWriter`; no file is left.
 
     Examples:
         >>> from sweepdepth import open_recording
@@ -257,7 +257,7 @@ def first_fault(
     width: int,
     height: int,
 ) -> int:
-    """Index of the first event that is out of time order or off the sensor, −1 if there is none."""
+    """Index of the first event out of time order or off the sensor, −1 if there is none."""
     last = not_before_us
     for i in range(len(events)):
         e = events[i]

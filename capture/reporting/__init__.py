@@ -1,1 +1,1 @@
-"""Figures, and pages of HTML."""
+"""Figures, and HTML pages."""

@@ -1,4 +1,4 @@
-"""Pictures of stacks and depth, for reports and talks. Colour maps are readable without colour vision."""
+"""Figures of stacks and depth, for reports and talks, with colour maps suited to colour-blind readers."""
 
 import io
 from collections.abc import Mapping
@@ -26,12 +26,12 @@ def stack_figure(
     diopters: np.ndarray,  # (B,) 1/m: focus of each
     title: str = "Event focal stack",
 ) -> Figure:
-    """All bins of a stack side by side, far to near: orange where it got darker, purple where brighter.
+    """All bins of a stack side by side, far to near: OFF in orange, ON in purple.
 
     Args:
         images: (B, H, W) signed events, far to near.
         diopters: (B,) focus of each bin in 1/m.
-        title: above the figure.
+        title: of the figure.
 
     Returns:
         A figure of matplotlib.
@@ -56,13 +56,13 @@ def depth_figure(
     depths: Mapping[str, np.ndarray],  # title → (H, W) metres, NaN where unknown
     truth: np.ndarray | None = None,  # (H, W) metres
 ) -> Figure:
-    """Three bins of the stack above; below the depth maps and, where there is truth, it and the error.
+    """Three bins of the stack above; below, the depth maps and, if given, the ground truth and the error.
 
     Args:
         images: (B, H, W) signed events, far to near.
         diopters: (B,) focus of each bin in 1/m, from end to end of the sweep.
         depths: title → (H, W) metres, NaN where unknown.
-        truth: (H, W) metres, where it is known.
+        truth: (H, W) metres, ground truth if known.
 
     Returns:
         A figure of matplotlib.
@@ -104,14 +104,14 @@ def depth_figure(
 
 
 def draw_events(axis: Axes, image: np.ndarray) -> None:  # (H, W) signed events
-    """Signed events of one bin."""
+    """Draw the signed events of one bin."""
     limit = max(1.0, float(np.quantile(np.abs(image), 0.99)))
     axis.imshow(image, cmap=EVENT_COLOURS, vmin=-limit, vmax=limit)
     bare(axis)
 
 
 def draw_depth(axis: Axes, depth: np.ndarray, far_diopters: float, near_diopters: float):
-    """A depth map, coloured evenly in diopters; grey where unknown."""
+    """Draw a depth map with colours uniform in diopters; grey where unknown."""
     axis.set_facecolor(UNKNOWN)
     bare(axis)
     return axis.imshow(to_diopters(depth), cmap=DEPTH_COLOURS, vmin=far_diopters, vmax=near_diopters)
@@ -123,7 +123,7 @@ def depth_image(
     near_diopters: float,
     colour_map: str = DEPTH_COLOURS,
 ) -> np.ndarray:
-    """The colours of a depth map, pixel for pixel.
+    """Colours of a depth map, uniform in diopters.
 
     Args:
         depth: (H, W) metres, NaN where unknown.
@@ -132,7 +132,7 @@ def depth_image(
         colour_map: name of a colour map of matplotlib.
 
     Returns:
-        (H, W, 4) uint8, red, green, blue and opacity; transparent where unknown.
+        (H, W, 4) uint8 RGBA; transparent where unknown.
 
     Examples:
         >>> depth_image(np.array([[0.4, np.nan]]), 0.5, 2.5)[..., 3]
@@ -148,10 +148,10 @@ FIGURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 
 def check_figure(path: str | Path, *inputs: str | Path | None) -> None:
-    """Find out whether a figure can be written, before the work that it shows.
+    """Check that a figure can be written before doing the work that it shows.
 
     Raises:
-        RecordingError: there is no such format, it is one of the inputs or of another kind, or cannot be written.
+        RecordingError: unknown suffix, one of the input files, a file of another kind, or not writable.
     """
     suffix = Path(path).suffix
     if suffix.lower() not in FIGURE_SUFFIXES:
@@ -162,14 +162,14 @@ def check_figure(path: str | Path, *inputs: str | Path | None) -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure, in place of one that is there; the suffix picks the format.
+    """Write a figure in the format of the suffix, replacing an existing picture.
 
     Args:
         figure: of matplotlib.
         path: .png, .pdf, .svg or .jpg.
 
     Raises:
-        RecordingError: there is no such format, a file of another kind is there, or the file cannot be written.
+        RecordingError: unknown suffix, the path is a file of another kind, or it cannot be written.
     """
     check_figure(path)
     partial = PartialFile(path, force=True, kind="picture")
@@ -196,7 +196,7 @@ def estimate_figure(
     far_diopters: float,
     near_diopters: float,
 ) -> Figure:
-    """A depth map and its deviation side by side."""
+    """A depth map and its standard deviation side by side."""
     figure, left, right = _side_by_side(depth)
     _draw_scaled_depth(figure, left, depth, far_diopters, near_diopters)
     right.set_facecolor(UNKNOWN)
@@ -213,7 +213,7 @@ def scene_figure(
     far_diopters: float,
     near_diopters: float,
 ) -> Figure:
-    """A scene all in focus, and its depth."""
+    """All-in-focus image and depth of a scene, side by side."""
     figure, left, right = _side_by_side(depth)
     white = max(float(np.quantile(intensity, 0.99)), 1e-9)
     image = left.imshow((intensity / white).clip(0, 1) ** (1 / 2.2), cmap="gray", vmin=0, vmax=1)
@@ -233,7 +233,7 @@ def _side_by_side(image: np.ndarray) -> tuple[Figure, Axes, Axes]:
 def _draw_scaled_depth(
     figure: Figure, axis: Axes, depth: np.ndarray, far_diopters: float, near_diopters: float
 ) -> None:
-    """A depth map and its scale below it."""
+    """Draw a depth map with its scale below."""
     bar = figure.colorbar(draw_depth(axis, depth, far_diopters, near_diopters), ax=axis, location="bottom")
     ticks = np.linspace(far_diopters, near_diopters, 5)
     bar.set_ticks(ticks.tolist(), labels=[f"{1 / d:.2f}" if d > 0 else "∞" for d in ticks])
@@ -241,11 +241,11 @@ def _draw_scaled_depth(
 
 
 def focus_text(diopters: float) -> str:
-    """A focus as a distance."""
+    """A focus as a distance, for titles."""
     return f"{1 / diopters:.2f} m" if diopters > 0 else "infinity"
 
 
 def bare(axis: Axes) -> None:
-    """Take the ticks from an image."""
+    """Remove the ticks of an image."""
     axis.set_xticks([])
     axis.set_yticks([])

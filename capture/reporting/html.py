@@ -1,4 +1,4 @@
-"""Self-contained pages: HTML in one file with its pictures inside, and no scripts."""
+"""Self-contained HTML pages: one file with embedded pictures, without scripts."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ _FEWEST_BARS = 3
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-    """The whole page, of parts that are HTML already."""
+    """A complete page from parts that are HTML."""
     body = "\n".join(parts)
     return f"""<!doctype html>
 <html lang="en">
@@ -25,27 +25,27 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def paragraph(text: str) -> str:
-    """A text of one's own."""
+    """Plain text as a paragraph."""
     return f"<p>{html.escape(text)}</p>"
 
 
 def heading(text: str) -> str:
-    """Above what follows."""
+    """A section heading."""
     return f"<h2>{html.escape(text)}</h2>"
 
 
 def preformatted(text: str) -> str:
-    """Lines as they were printed."""
+    """Preformatted text, such as a command's output."""
     return f"<pre>{html.escape(text)}</pre>"
 
 
 def listing(items: Sequence[str]) -> str:
-    """Items below each other."""
+    """A list of items."""
     return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>"
 
 
 def facts(values: Mapping[str, object]) -> str:
-    """Names and values, two columns without a frame."""
+    """Names and values as a table of two columns."""
     rows = "".join(
         f"<tr><th class='label'>{html.escape(str(name))}</th><td class='fact'>{html.escape(str(value))}</td></tr>"
         for name, value in values.items()
@@ -54,7 +54,7 @@ def facts(values: Mapping[str, object]) -> str:
 
 
 def picture(title: str, png: bytes) -> str:
-    """A picture, inside the page, under its title."""
+    """An embedded picture with its title."""
     data = base64.b64encode(png).decode("ascii")
     return (
         f'<figure><figcaption>{html.escape(title)}</figcaption><img alt="{html.escape(title, quote=True)}" '
@@ -67,10 +67,10 @@ def table(
     rows: Sequence[Sequence[str]],
     title: str = "",
     note: str = "",
-    labels: int = 1,  # the first columns, which name what the others say
+    labels: int = 1,  # number of leading columns with labels
     bars: bool = False,
 ) -> str:
-    """A table; with `bars`, numbers of one unit in a column have bars behind them, as long as they are large."""
+    """A table; with `bars`, numeric columns in one unit get background bars of proportional length."""
     shares = [_shares([row[k] for row in rows]) if bars and k >= labels else None for k in range(len(columns))]
 
     def cells(texts: Sequence[str], tag: str, number: int | None) -> str:
@@ -89,7 +89,7 @@ def table(
 
 
 def _shares(texts: Sequence[str]) -> list[float] | None:
-    """Each number as a part of the largest; None where bars would say nothing, or something wrong."""
+    """Each number as a fraction of the largest; None if bars would be useless or misleading."""
     matches = [_NUMBER.match(text.strip()) for text in texts]
     if len(texts) < _FEWEST_BARS or not all(matches):
         return None

@@ -1,1 +1,1 @@
-"""Where events come from and go to: a process each, the ring between, and the check of all that comes through."""
+"""Worker processes that decode and encode events, the shared-memory ring between, and checks of all data read."""

@@ -1,8 +1,8 @@
-"""What a decoder promises: a header, then raw chunks; and what an encoder takes.
+"""The interface of decoders and encoders: header and raw chunks out, arrays in.
 
-A decoder is a function `decode(...) -> Source`, of a file's path and size or a camera's address, and an encoder a
-function `encode(path, ...) -> Sink`. Both run in a worker process, know nothing of how chunks travel, and check
-nothing: the sanitizer does that in the owner's process.
+A decoder is a function `decode(...) -> Source` of a file's path and sensor size, or of a camera's address; an encoder
+is a function `encode(path, ...) -> Sink`. Both run in a worker process, independent of how chunks are transferred, and
+do no checks: the sanitizer does that in the owner's process.
 """
 
 from collections import deque
@@ -19,10 +19,10 @@ READ_AHEAD_BLOCKS = 16
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a recording before its first event. Times and counts are None where finding out is not cheap.
+    """Metadata available before the first event. Times and counts are None if they are not cheap to find.
 
-    `why` says how the file was recognised, in words. No event of a sound file is older than `earliest_us`, which is
-    below 0 only where times count from a trigger.
+    `why` explains how the file was recognised. `earliest_us` is a lower bound on times in an undamaged file, negative
+    only if times count from a trigger.
     """
 
     format: str
@@ -35,15 +35,15 @@ class Header:
     notes: tuple[str, ...] = ()
     why: str = ""
     earliest_us: int = 0
-    takes_hints: bool = True  # False: its layout fixes columns and unit, though its format does not
+    takes_hints: bool = True  # False: this file's layout defines columns and unit, though its format does not
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Events and triggers as the source has them: unchecked, in its own order, valid until the next chunk is asked for.
+    """Events and triggers as in the source: unchecked, in its order, valid until the next chunk is requested.
 
-    Promise: all triggers before an event are in its chunk or an earlier one. `complete_us` is for live sources: no
-    event or trigger before that sensor time will follow; None promises this for the chunk's last event only.
+    Invariant: all triggers before an event are in its chunk or an earlier one. For live sources, no event or trigger
+        before the sensor time `complete_us` will follow; None: none before the chunk's last event.
     """
 
     events: np.ndarray  # (N,) EVENT_DTYPE
@@ -53,9 +53,9 @@ class Chunk:
 
 @dataclass
 class Losses:
-    """What a decoder dropped and noticed so far, which it adds to as it reads.
+    """Counts of what a decoder dropped, and its notes, updated as it reads.
 
-    `events` and `triggers` have no valid time, so that nothing can be made of them; `notes` say why, a sentence each.
+    `events` and `triggers` were dropped because they have no valid time; `notes` say why, one sentence each.
     """
 
     events: int = 0
@@ -65,7 +65,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Source:
-    """An opened recording, camera or network stream. Chunks wait at most `flush_s` to be sent together."""
+    """An open recording, camera or network stream. Chunks wait at most `flush_s` to be sent together."""
 
     header: Header
     chunks: Iterator[Chunk]
@@ -74,7 +74,7 @@ class Source:
 
 
 class Sink(Protocol):
-    """A file being written. `close` finishes it; a sink that is not closed leaves a file to be thrown away."""
+    """A file being written. `close` finishes it; without `close` the file is invalid."""
 
     def write(self, events: np.ndarray, triggers: np.ndarray) -> None: ...
 
@@ -82,13 +82,13 @@ class Sink(Protocol):
 
 
 class LiveSink(Sink, Protocol):
-    """A file that is being written while it may be cut off: it can be read up to the last `flush`."""
+    """A file being written that stays readable up to the last `flush` if the writer crashes."""
 
     def flush(self) -> None: ...
 
 
 class CutShort(Exception):
-    """Raised by a decoder when the data ends too early, and what came before is whole; the text says where."""
+    """Raised by a decoder when the data ends too early but everything before is intact; the text says where."""
 
 
 NO_EVENTS = np.empty(0, EVENT_DTYPE)
@@ -97,12 +97,12 @@ NO_TRIGGERS = np.empty(0, TRIGGER_DTYPE)
 
 def interleave(
     events: Iterator[np.ndarray],  # (N,) EVENT_DTYPE each
-    triggers: Iterator[tuple[int, np.ndarray]],  # newest time of the block, ignored kinds included; (M,) TRIGGER_DTYPE
+    triggers: Iterator[tuple[int, np.ndarray]],  # newest time of the block, ignored kinds too; (M,) TRIGGER_DTYPE
 ) -> Iterator[Chunk]:
-    """Merge a file's two separate streams so that a `Chunk`'s promise holds.
+    """Merge a file's separate event and trigger streams so that a `Chunk`'s invariant holds.
 
-    Triggers are read ahead until the last `READ_AHEAD_BLOCKS` blocks all lie beyond the newest event, so that one
-    damaged trigger time cannot hide those after it.
+    Triggers are read ahead until the last `READ_AHEAD_BLOCKS` blocks are all newer than the newest event, so that one
+    damaged trigger time does not delay those after it.
     """
     recent: deque[int] = deque(maxlen=READ_AHEAD_BLOCKS)
     exhausted = False

@@ -1,4 +1,4 @@
-"""The worker as its owner sees it: a process that is started, listened to with a limit, and always ended."""
+"""The owner's side of a worker process: it is started, awaited with timeouts, and always ended."""
 
 import os
 import signal
@@ -14,10 +14,10 @@ _DEADLINE_SLACK_S = 5
 
 
 class WorkerFailure(Exception):
-    """A worker that reported an error, crashed, was killed or stalled; the text says which.
+    """The worker reported an error, crashed, was killed or stalled; the text says which.
 
-    `kind` is "error" for what it reported itself, else "stalled" or "crashed". What it wrote to its standard error is
-    attached as a note.
+    `kind` is "error" for errors that it reported itself, else "stalled" or "crashed". Its standard error is attached as
+    a note.
     """
 
     def __init__(self, kind: Literal["error", "stalled", "crashed"], text: str) -> None:
@@ -26,13 +26,13 @@ class WorkerFailure(Exception):
 
 
 class WorkerProcess:
-    """A process that runs one decoder (`source`, or `camera` when it is live) or encoder (`sink`, or `recorder`), and
-    this side's end of its ring.
+    """A process that runs one decoder (role `source`, or `camera` if live) or encoder (`sink`, or `recorder` if live),
+    and the owner's end of its ring.
 
-    `function` is "module:name", called there with `arguments` (JSON values). Every wait for the worker is limited to
-    `stall_timeout_s`. Owning it is owning a process: call `close`, which may be repeated; it is also ended when it is
-    garbage-collected, and at exit. A camera's process may still be starting when it is here: its first message says
-    that it is ready.
+    `function` is "module:name", called in the worker with `arguments` (JSON values). Every wait for the worker is
+    limited to `stall_timeout_s`. Call `close` when done (repeated calls do nothing); garbage collection and exit end
+    the process, too. A camera's process may still be starting when the constructor returns; its first message says that
+    it is ready.
 
     Raises:
         WorkerFailure: it did not start.
@@ -77,7 +77,7 @@ class WorkerProcess:
         """The next message.
 
         Raises:
-            WorkerFailure: the worker reported an error, is gone, or said nothing for `stall_timeout_s`.
+            WorkerFailure: the worker reported an error, has ended, or sent nothing for `stall_timeout_s`.
         """
         return self._receive(self._stall_timeout_s)
 

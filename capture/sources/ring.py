@@ -1,8 +1,8 @@
-"""A ring of slots in shared memory, and the two ends that pass chunks through it.
+"""A ring buffer of slots in shared memory, and the producer and consumer that pass chunks through it.
 
-One process produces, the other consumes; either may be the worker. The memory is an anonymous file that lives as long
-as somebody has it open, so nothing is left behind however a process ends. Small JSON messages say which slot is full
-and which is free again; nothing is ever unpickled. What must not wait for messages stands in the ring's `vitals`.
+One process produces, the other consumes; either may be the worker. The memory is an anonymous file that exists only
+while a process has it open, so nothing is left behind. Small JSON messages say which slot is full and which is free
+again; nothing is unpickled. Values that must not wait for messages are in the ring's `vitals`.
 """
 
 import mmap
@@ -19,8 +19,8 @@ from .chunks import Chunk
 
 SLOTS = 8
 LIVE_SLOTS = 32
-"""A camera does not wait: its ring holds 4 million events, the most that the busiest of them makes in a fifth of a
-second. Memory that is never written to is never taken."""
+"""A camera cannot wait, so its ring holds 4 million events, the most that the fastest camera makes in 0.2 s. Memory is
+allocated only when written to."""
 
 SLOT_EVENTS = 1 << 17
 SLOT_TRIGGERS = 1 << 12
@@ -31,7 +31,7 @@ _VITALS_BYTES = mmap.PAGESIZE
 
 
 class Port(Protocol):
-    """One end of the ring with its control messages. `receive` waits as long as this end is willing to."""
+    """One end of the ring with its control messages. `receive` waits up to this end's timeout."""
 
     @property
     def ring(self) -> "Ring": ...
@@ -41,20 +41,20 @@ class Port(Protocol):
     def receive(self) -> dict[str, Any]: ...
 
     def poll(self, timeout_s: float) -> bool:
-        """Whether a message is there to be received, now or within a time."""
+        """Whether a message is available within a time."""
         ...
 
 
 def ring_bytes(slots: int) -> int:
-    """Size of the file of a ring."""
+    """Size of a ring's file."""
     return _VITALS_BYTES + slots * _SLOT_BYTES
 
 
 class Ring:
     """Slots of `SLOT_EVENTS` events and `SLOT_TRIGGERS` triggers, mapped from a file of `ring_bytes(slots)`.
 
-    `vitals` is one record that the producer keeps: `alive_ns`, the host's monotonic clock when it was last seen to
-    work, and how many events and triggers it dropped because no slot was free.
+    `vitals` is one record written by the producer: `alive_ns`, the host's monotonic clock at its last sign of activity,
+    and the numbers of events and triggers that it dropped because no slot was free.
     """
 
     def __init__(self, fd: int) -> None:
@@ -66,19 +66,19 @@ class Ring:
         self._triggers = memory[:, _EVENT_BYTES:].view(TRIGGER_DTYPE)
 
     def events(self, slot: int) -> np.ndarray:
-        """(SLOT_EVENTS,) EVENT_DTYPE, the slot's own memory."""
+        """(SLOT_EVENTS,) EVENT_DTYPE, a view of the slot's memory."""
         return self._events[slot]
 
     def triggers(self, slot: int) -> np.ndarray:
-        """(SLOT_TRIGGERS,) TRIGGER_DTYPE, the slot's own memory."""
+        """(SLOT_TRIGGERS,) TRIGGER_DTYPE, a view of the slot's memory."""
         return self._triggers[slot]
 
 
 class Producer:
-    """Packs chunks into slots, and sends a slot when it is full or `flush_s` after its first event came.
+    """Packs chunks into slots, and sends a slot when it is full or `flush_s` after its first event.
 
-    When no slot is free it waits for one; a `live` one never waits: it fills the slot it has, and drops and counts
-    what does not fit.
+    If no slot is free, it waits for one. A `live` producer never waits: it fills its current slot, then drops and
+        counts events.
     """
 
     def __init__(self, port: Port, flush_s: float, *, live: bool = False) -> None:
@@ -92,12 +92,12 @@ class Producer:
         self._since = 0.0
 
     def put(self, chunk: Chunk) -> None:
-        """Add a chunk of any length; returns once all of it is in the ring, or dropped."""
+        """Add a chunk of any length; returns once it is in the ring, or dropped."""
         events, triggers = self._fitting(chunk) if self._live else (chunk.events, chunk.triggers)
         at = trigger_at = 0
         while at < len(events) or trigger_at < len(triggers):
             slot = self._claim()
-            # Triggers go first, so that none comes after an event that it precedes.
+            # Triggers first, so that none follows an event that it precedes.
             n = min(SLOT_TRIGGERS - self._n_triggers, len(triggers) - trigger_at)
             _copy(self._port.ring.triggers(slot), self._n_triggers, triggers[trigger_at : trigger_at + n])
             self._n_triggers += n
@@ -112,13 +112,13 @@ class Producer:
         if chunk.complete_us is not None and (not self._live or self._slot is not None or self._free):
             self._claim()
             self._complete_us = chunk.complete_us
-        # With no other slot to go on with, a live one is better filled up.
+        # A live producer without another free slot fills this one up.
         may_flush = self._slot is not None and (not self._live or self._free)
         if may_flush and time.monotonic() - self._since >= self._flush_s:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is waiting."""
+        """Send the current slot."""
         if self._slot is None:
             return
         self._port.send(
@@ -135,7 +135,7 @@ class Producer:
         self._n_events = self._n_triggers = 0
 
     def _fitting(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
-        """What of a chunk there is room for: all of it, or its triggers alone, which are few and matter more."""
+        """The part of a chunk that fits: all of it, or its triggers only, which are few and more important."""
         while self._port.poll(0):
             self._free.append(self._port.receive()["free"])
         events, triggers = chunk.events, chunk.triggers
@@ -162,9 +162,9 @@ class Producer:
 
 
 def consume(port: Port) -> Generator[Chunk, None, dict[str, Any] | None]:
-    """Chunks from the other end until it says that there are no more; returns a file's `Losses`, as a dictionary.
+    """Yield chunks from the producer until its last; returns the `Losses` of a file as a dictionary.
 
-    A chunk is the slot's own memory: it goes back to the other end when the next one is asked for.
+    A chunk is a view of its slot, which is returned to the producer when the next chunk is requested.
     """
     while "end" not in (message := port.receive()):
         slot = message["slot"]
@@ -178,6 +178,6 @@ def consume(port: Port) -> Generator[Chunk, None, dict[str, Any] | None]:
 
 
 def _copy(target: np.ndarray, at: int, source: np.ndarray) -> None:
-    """`target[at:at + len(source)] = source`, as 16 plain bytes an item: NumPy takes far longer field by field."""
+    """`target[at:at + len(source)] = source` as 16 plain bytes per item; NumPy's copy field by field is far slower."""
     source = np.ascontiguousarray(source, target.dtype)
     target[at : at + len(source)].view("V16")[:] = source.view("V16")

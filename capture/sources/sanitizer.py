@@ -1,17 +1,17 @@
-"""Checks and repairs of raw chunks, which become batches with guaranteed order and bounds.
+"""Checks and repairs raw chunks, which become batches with guaranteed order and bounds.
 
-Files and cameras hand out events off the sensor, events older than those before, and timestamps that damage has set
-anywhere between −2⁶³ and 2⁶³. Each is dropped and counted here, so that no other module has to check:
+Files and cameras produce events off the sensor, events out of order, and damaged timestamps anywhere between −2⁶³ and
+2⁶³. They are dropped and counted here, so that no other module has to check:
 
-- An event off the sensor is dropped. If a tenth of them are, the size is wrong, or x and y are exchanged: an error.
-- Events are put in order within a window of `WINDOW_US`, which the newest wait for; one that comes later than that is
-  dropped. If events stay more than a second behind, the clock was set back: an error, since no order of two clocks can
-  be known. Live sources are put in order within a chunk only, so that nothing waits.
-- A step forward of more than `JUMP_US` must be confirmed: events are held back until `CONFIRMATIONS` of them agree,
-  and are dropped as soon as the stream falls back to before them. So one wild timestamp costs itself, not the rest.
-  A step of more than a day needs `FAR_CONFIRMATIONS`, more than the 10 000 events of one damaged AEDAT4 packet.
-- Triggers are few, and wait sorted until the events' clock has passed them; late ones, and those further than
-  `LONELY_US` from all events, are dropped.
+- Events off the sensor are dropped. If they are 10 % of all, the size is wrong, or x and y are exchanged: an error.
+- Events are sorted within a window of `WINDOW_US`, which delays the newest ones; events later than that are dropped. If
+events stay more than a second behind, the clock was set back: an error, since two clocks have no common order. Events
+of live sources are sorted within a chunk only, to avoid the delay.
+- A step forward by more than `JUMP_US` must be confirmed: events are held back until `CONFIRMATIONS` of them agree, and
+dropped if the stream returns to times before them. So a single wild timestamp affects only its own event. A step of
+more than a day needs `FAR_CONFIRMATIONS`, more than the 10 000 events of one damaged AEDAT4 packet.
+- Triggers are held, sorted, until the events' time has passed them; late ones, and those further than `LONELY_US` from
+all events, are dropped.
 """
 
 from bisect import bisect_left
@@ -44,18 +44,18 @@ _TRAILING_SETBACK_EVENTS = 1_000
 CLOCK_DTYPE = np.dtype(
     [
         ("last_us", "<i8"),  # time of the newest admitted event
-        ("floor_us", "<i8"),  # all before this is delivered
+        ("floor_us", "<i8"),  # everything before this has been delivered
         ("held_us", "<i8"),  # time of the newest held event
         ("admitted", "<i8"),
         ("needed", "<i8"),  # confirmations that the held events need
-        ("unsorted", "<i8"),  # whether admitted or held events are not in order
+        ("unsorted", "<i8"),  # whether admitted or held events are out of order
         ("reordered", "<i8"),
         ("latest_us", "<i8"),  # how far behind the newest of these was
         ("off_sensor", "<i8"),
-        ("exchanged", "<i8"),  # those of them that would lie on it with x and y exchanged
+        ("exchanged", "<i8"),  # those that would be on the sensor with x and y exchanged
         ("backwards", "<i8"),
         ("wild", "<i8"),
-        ("setback_events", "<i8"),  # events in a row that lay more than SETBACK_US behind
+        ("setback_events", "<i8"),  # consecutive events more than SETBACK_US behind
         ("setback_to_us", "<i8"),  # time of the first of them
     ]
 )
@@ -63,10 +63,10 @@ CLOCK_DTYPE = np.dtype(
 
 @dataclass(frozen=True)
 class Repairs:
-    """What was dropped from a recording to make it consistent, what was put in order, and what else was noticed.
+    """Counts of events that were dropped or reordered to make a recording consistent, and other notes.
 
-    `kept` events came through, `latest_us` is how late the latest was that was put in order, and `coarse_us` is the
-    step of time stamps that advance in steps, None where the clock is fine.
+    `kept` events passed, `latest_us` is the largest delay of a reordered event, and `coarse_us` is the step of
+    timestamps that advance in steps, None if the clock is fine.
     """
 
     off_sensor: int = 0
@@ -75,7 +75,7 @@ class Repairs:
     triggers: int = 0
     notes: tuple[str, ...] = ()
     undated: int = 0
-    """Events that the file gives no valid time, dropped by its decoder; a note says why."""
+    """Events without a valid time, dropped by the decoder; a note says why."""
     reordered: int = 0
     latest_us: int = field(default=0, compare=False)
     kept: int = field(default=0, compare=False)
@@ -83,7 +83,7 @@ class Repairs:
 
     @property
     def events(self) -> int:
-        """All dropped events."""
+        """Total number of dropped events."""
         return self.off_sensor + self.backwards + self.wild + self.undated
 
     def __bool__(self) -> bool:
@@ -91,7 +91,7 @@ class Repairs:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What was repaired, a sentence each; none if nothing was."""
+        """The repairs, one sentence each."""
         counts = (
             (self.off_sensor, "event off the sensor", "events off the sensor"),
             (self.backwards, "event that came too late", "events that came too late"),
@@ -109,8 +109,8 @@ class Repairs:
             said.append(f"put in order {one} up to {self.latest_us / 1e3:.3g} ms late")
         if self.coarse_us:
             said.append(
-                f"its time stamps advance in steps of {self.coarse_us / 1e3:.3g} ms: what happens between is lost, and "
-                "depth gets no finer than the focus moves in a step"
+                f"its timestamps advance in steps of {self.coarse_us / 1e3:.3g} ms: finer timing is lost, and "
+                "depth is no finer than the focus moves in a step"
             )
         return (*said, *self.notes)
 
@@ -129,10 +129,10 @@ def admit_events(
     height: int,
     window_us: int,
 ) -> tuple[int, int]:
-    """Append those of `events` that may pass to `out`; returns how many are admitted and held there now.
+    """Append the valid events to `out`; returns the numbers of admitted and of held events in it.
 
-    Events that come up to `window_us` late are appended where they come; `clock.unsorted` then says so. Stops early
-    when the clock was set back for good, `clock.setback_events` having reached SETBACK_EVENTS.
+    Events up to `window_us` late are appended out of order, which sets `clock.unsorted`. Stops early once
+    `clock.setback_events` has reached SETBACK_EVENTS, when the clock was set back permanently.
     """
     c = clock[0]
     last = c.last_us
@@ -202,7 +202,7 @@ def admit_events_plainly(
     height: int,
     window_us: int,
 ) -> None:
-    """The readable reference of `admit_events`: the same rules on lists, which it extends in place."""
+    """The readable reference of `admit_events`, which extends lists in place."""
     c = clock[0]
     on_sensor = (events["x"] >= 0) & (events["x"] < width) & (events["y"] >= 0) & (events["y"] < height)
     turned = (events["y"] >= 0) & (events["y"] < width) & (events["x"] >= 0) & (events["x"] < height)
@@ -249,10 +249,10 @@ def admit_events_plainly(
 
 
 class Sanitizer:
-    """Turns the raw chunks of one source into batches, holding what cannot be judged yet.
+    """Turns the raw chunks of one source into batches, holding back events that cannot be judged yet.
 
-    `name` is what errors call the source. No event is older than `earliest_us`. Events of a `live` source wait for no
-    later ones.
+    `name` is the source's name in error messages. Events older than `earliest_us` are invalid. Events of a `live`
+    source do not wait for later ones.
     """
 
     def __init__(self, name: str, width: int, height: int, *, earliest_us: int = 0, live: bool = False) -> None:
@@ -261,12 +261,12 @@ class Sanitizer:
         self._live = live
         self._width = width
         self._height = height
-        # More events at one instant than pixels can fire are no recording; simulators fire a pixel several times.
+        # A limit on simultaneous events: simulators may fire a pixel several times, but not more often than this.
         self._most_waiting = max(1 << 22, 16 * width * height)
         self._clock = np.zeros(1, CLOCK_DTYPE)
         self._clock["last_us"] = self._clock["floor_us"] = earliest_us
         self._steps = StepTally()
-        self._waiting = NO_EVENTS  # events that later ones may still share their time with, then the held ones
+        self._waiting = NO_EVENTS  # events that later ones may still precede or share their time with, then held ones
         self._held = 0
         self._triggers = NO_TRIGGERS  # sorted
         self._dropped_triggers = 0
@@ -277,7 +277,7 @@ class Sanitizer:
 
     @property
     def repairs(self) -> Repairs:
-        """What was dropped so far."""
+        """The repairs so far."""
         c = self._clock[0]
         return Repairs(
             int(c["off_sensor"]),
@@ -293,27 +293,27 @@ class Sanitizer:
         )
 
     def add_losses(self, losses: Losses) -> None:
-        """Count what the decoder has dropped already."""
+        """Add what the decoder dropped."""
         self._undated += losses.events
         self._dropped_triggers += losses.triggers
         self.notes = (*self.notes, *losses.notes)
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many events were admitted, and the time of the newest in µs."""
+        """Number of events admitted, and the time of the newest in µs."""
         return int(self._clock[0]["admitted"]), int(self._clock[0]["last_us"])
 
     @property
     def setback_events(self) -> int:
-        """How many events in a row lay more than a second behind: ever more of them when the clock was set back."""
+        """Consecutive events more than a second behind; grows steadily after the clock was set back."""
         return int(self._clock[0]["setback_events"])
 
     def admit(self, chunk: Chunk) -> list[Batch]:
-        """Check a chunk and return what is now certain, cut into batches. The chunk's memory is not kept.
+        """Check a chunk and return the batches that are now complete. The chunk's memory is not kept.
 
         Raises:
-            RecordingError: the clock was set back for good in the chunk before, most events had to be dropped, or the
-                times make no sense.
+            RecordingError: the clock was set back permanently in the previous chunk, most events had to be dropped, or
+                the times are nonsensical.
         """
         if self._setback is not None:
             raise self._setback
@@ -337,7 +337,7 @@ class Sanitizer:
         certain_us = max(certain_us, int(c["floor_us"]))
         times = events["timestamp"]
         settled = bisect_left(times, certain_us, 0, n)
-        if n + self._held - settled > self._most_waiting:  # too many in the window to wait for its end
+        if n + self._held - settled > self._most_waiting:  # too many events in the window to hold back
             certain_us = last_us
             settled = bisect_left(times, certain_us, 0, n)
         c["floor_us"] = certain_us
@@ -354,7 +354,7 @@ class Sanitizer:
         return batches
 
     def finish(self) -> list[Batch]:
-        """What was still waiting when the source ended.
+        """The remaining batches when the source has ended.
 
         Raises:
             RecordingError: as for `admit`, judged on the whole recording.
@@ -382,7 +382,8 @@ class Sanitizer:
         return self._all(events)
 
     def rest(self) -> list[Batch]:
-        """The events that are certain when a source fails: all but the held ones. Nothing may be admitted after it."""
+        """The remaining batches when a source has failed: all but the held events. Nothing may be admitted
+        afterwards."""
         events, self._waiting = self._waiting[: len(self._waiting) - self._held], NO_EVENTS
         self._triggers = self._triggers[self._triggers["timestamp"] <= self._clock[0]["last_us"]]
         return self._all(events)
@@ -393,11 +394,11 @@ class Sanitizer:
 
     @property
     def _delivered_us(self) -> int:
-        """All before this was delivered."""
+        """Everything before this time has been delivered."""
         return self._earliest_us if self._end_us is None else self._end_us
 
     def _sort(self, events: np.ndarray) -> None:
-        """Put events in order in place if some came late."""
+        """Sort events in place if some are late."""
         c = self._clock[0]
         if c["unsorted"]:
             order = np.argsort(events["timestamp"], kind="stable")
@@ -405,7 +406,7 @@ class Sanitizer:
             c["unsorted"] = 1 if self._held else 0
 
     def _advance(self, times: np.ndarray, n: int, complete_us: int) -> int:
-        """Trust a live source, which knows the time: confirm held events before `complete_us`, await none before it."""
+        """For live sources: confirm held events before `complete_us`, since none before it will follow."""
         c = self._clock[0]
         if self._held and c["held_us"] <= complete_us:
             c["admitted"] += self._held
@@ -415,7 +416,7 @@ class Sanitizer:
         return n
 
     def _queue(self, triggers: np.ndarray) -> None:
-        """Put new triggers among those that wait."""
+        """Insert new triggers among the waiting ones."""
         if not len(triggers):
             return
         late = triggers["timestamp"] < self._delivered_us
@@ -433,7 +434,7 @@ class Sanitizer:
         self._triggers = self._triggers[~which]
 
     def _batches(self, events: np.ndarray, end_us: int) -> list[Batch]:
-        """Cut what lies before `end_us` into batches of at most `BATCH_US`, triggers merged in."""
+        """Cut the events before `end_us` into batches of at most `BATCH_US`, with their triggers."""
         if self._end_us is None and self.progress[0]:
             first_us = int(events["timestamp"][0]) if len(events) else end_us
             self._drop_triggers(self._triggers["timestamp"] < first_us - LONELY_US)
@@ -473,7 +474,7 @@ class Sanitizer:
             raise RecordingError(f"{self._name}: {where}; {hint}")
         if (final or seen >= _JUDGED_AFTER_EVENTS) and dropped > admitted + held:
             raise RecordingError(
-                f"{self._name}: most of its events make no sense ({self.repairs}; kept {admitted:,}); "
+                f"{self._name}: most of its events are invalid ({self.repairs}; kept {admitted:,}); "
                 "it is damaged, or not in time order"
             )
 

@@ -1,8 +1,8 @@
 """The worker process: `python -m sweepdepth.capture.sources.worker JOB` runs one decoder or encoder.
 
-Libraries that read and write events spin, crash and take memory without end on damaged data, and nothing inside a
-process can stop them. Here they may: this process holds nothing else, has its memory limited, and dies when a call
-takes too long or when the process that started it is gone.
+On damaged data, libraries for event files may loop forever, crash or exhaust memory, and nothing inside a process can
+stop them. This process isolates them: it does nothing else, its memory is limited, and it is killed when a call takes
+too long or its parent has ended.
 """
 
 import errno
@@ -27,18 +27,18 @@ MEMORY_BYTES = 2 << 30
 _LOG_BYTES = 1 << 20
 _PARENT_CHECK_S = 1.0
 RECORDER_FLUSH_S = 0.5
-"""How often a live recording is flushed: with what waits in the ring, less than a second can be lost."""
+"""Interval of flushing a live recording; with the events waiting in the ring, less than a second can be lost."""
 
 DISK_RESERVE_BYTES = 1 << 20
-"""What a live recording leaves free, and can be closed with."""
+"""Disk space that a live recording leaves free, needed for closing the file."""
 
 
 class ParentGone(Exception):
-    """Nobody is left to work for."""
+    """The parent process has ended."""
 
 
 class ParentPort:
-    """The worker's end of the ring: patient with a parent that is busy, gone with a parent that is gone."""
+    """The worker's end of the ring: it waits for a busy parent, and ends if the parent has ended."""
 
     def __init__(self, ring: Ring, connection: Connection) -> None:
         self.ring = ring
@@ -47,7 +47,7 @@ class ParentPort:
         self._checked = 0.0
 
     def check_parent(self) -> None:
-        """See now and then whether the parent is still there, when nothing is to be said to it."""
+        """Check from time to time whether the parent still exists."""
         if time.monotonic() > self._checked + _PARENT_CHECK_S:
             self._checked = time.monotonic()
             if os.getppid() != self._parent:
@@ -67,7 +67,7 @@ class ParentPort:
 
     def receive(self) -> dict[str, Any]:
         try:
-            # A forked sibling can hold the parent's end open after its death; the parent's id tells then.
+            # A forked sibling may hold the parent's end open after the parent's death, so check the parent's id, too.
             while not self._connection.poll(_PARENT_CHECK_S):
                 if os.getppid() != self._parent:
                     raise ParentGone
@@ -77,8 +77,8 @@ class ParentPort:
 
 
 def main() -> None:
-    """Run the job in `sys.argv[1]`, report how it went, and end without running any library's destructors."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for the whole group, it is for the owner to end this process
+    """Run the job in `sys.argv[1]`, report the result, and exit without running any library's destructors."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to the whole group; the owner ends this process
     job, connection = take_job()
     arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in job["arguments"].items()}
     port = ParentPort(Ring(job["ring_fd"]), connection)
@@ -118,9 +118,9 @@ def _serve_source(port: ParentPort, decode: Callable[..., Source], arguments: di
 
 
 def _serve_camera(port: ParentPort, decode: Callable[..., Source], arguments: dict[str, Any], deadline_s: int) -> None:
-    """Like a file, but it does not wait for a parent that is busy, and shows that it lives while nothing happens.
+    """Like a file, but without waiting for a busy parent, and with a sign of activity while there are no events.
 
-    Chunks come at least several times a second, empty ones when there is nothing.
+    Chunks arrive at least several times a second, empty ones if there are no events.
     """
     source = _within(deadline_s, decode, **arguments)
     port.send({"header": vars(source.header)})
@@ -149,7 +149,7 @@ def _serve_sink(port: ParentPort, encode: Callable[..., Sink], arguments: dict[s
 def _serve_recorder(
     port: ParentPort, encode: Callable[..., LiveSink], arguments: dict[str, Any], deadline_s: int
 ) -> None:
-    """Like a file, but flushed now and then, and finished also when the parent was killed."""
+    """Like a file, but flushed regularly, and finished even if the parent is killed."""
     sink = _within(deadline_s, encode, **arguments)
     port.send({"open": True})
     flushed, fresh, wanted = time.monotonic(), False, True
@@ -178,18 +178,18 @@ def _serve_recorder(
 
 
 def _check_room(path: str, n_bytes: int) -> None:
-    """Stop before the disk is full: a library that fails in the middle of writing leaves the file in what state it
-    likes, and one that is asked in time to close it leaves a whole one."""
+    """Stop before the disk is full: a library that fails during a write leaves the file in an undefined state, while
+    one closed in time leaves a valid file."""
     stat = os.statvfs(path)
     if stat.f_bavail * stat.f_frsize < DISK_RESERVE_BYTES + 2 * n_bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _within(deadline_s: int, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call, and let the kernel end this process if the call has not returned in time.
+    """Call a function, and let the operating system end this process if it does not return in time.
 
-    The alarm's default action needs no help from Python, so it also ends a library that spins with the interpreter
-    locked after the parent, which would have noticed first, has died.
+    The alarm's default action does not involve Python, so it also ends a library that loops with the interpreter locked
+    after the parent, which normally notices first, has died.
     """
     signal.alarm(deadline_s)
     try:
@@ -201,7 +201,7 @@ def _within(deadline_s: int, call: Callable[..., Any], *args: Any, **kwargs: Any
 def _limit(role: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if role in ("source", "camera"):  # writes nothing but its log, which a spinning library could fill without end
+    if role in ("source", "camera"):  # they write only a log, which a looping library could fill without limit
         resource.setrlimit(resource.RLIMIT_FSIZE, (_LOG_BYTES, _LOG_BYTES))
 
 
@@ -209,7 +209,7 @@ _ROLES = {"source": _serve_source, "camera": _serve_camera, "sink": _serve_sink,
 
 
 def explain(error: BaseException) -> str:
-    """One line of what went wrong, for people: no C++ signatures, no stack traces."""
+    """Explain an error in one line, without C++ signatures or stack traces."""
     if isinstance(error, SweepdepthError):
         return str(error)
     if isinstance(error, MemoryError):

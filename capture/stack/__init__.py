@@ -1,4 +1,4 @@
-"""The event focal stack: the events of a sweep by where the focus was, whole or rolling."""
+"""The event focal stack: the events of a sweep binned by focus; whole stacks and rolling ones."""
 
 from .focal_stack import EventFocalStack, Polarity
 

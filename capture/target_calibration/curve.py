@@ -1,4 +1,4 @@
-"""The focus curve through sighted targets: corrected ends of the sweep, or a measured curve where those fall short."""
+"""Fits the focus curve to the measured targets: corrected ends of the sweep or, if needed, a measured curve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from ..errors import CalibrationError
 from .targets import Target
 
 FITS = 0.006
-"""RMS residual, of the range, up to which the waveform's own curve counts as fitting."""
+"""Largest RMS residual, as a fraction of the range, for which the waveform's own curve is kept."""
 
 BETTER = 0.5
-"""A bent curve must predict each target from the others with this part of the straight one's error, or less."""
+"""A curve of higher order must reduce the leave-one-out error of the targets to this fraction or less."""
 
 MAX_ORDER = 3
 CURVE_POINTS = 17
 POSITION_NOISE = 0.003
-"""Least standard error of a target's position, of the range, whatever its own scatter says."""
+"""Lower bound on the standard error of a target's position, as a fraction of the range."""
 
 
 @dataclass(frozen=True)
 class CurveFit:
-    """How position, 0 to 1 in the focus range known so far, becomes 1/m."""
+    """Fitted focus in 1/m as a function of position, which is 0 to 1 in the initial calibration's range."""
 
     coefficients: np.ndarray  # of a polynomial, constant first
     residuals: np.ndarray  # (N,) 1/m, measured less fitted
@@ -40,7 +40,7 @@ class CurveFit:
 
 
 def check_order(targets: Sequence[Target], position: np.ndarray) -> None:
-    """See that nearer targets come into focus nearer.
+    """Check that nearer targets come into focus nearer.
 
     Raises:
         CalibrationError: two contradict each other.
@@ -56,10 +56,10 @@ def check_order(targets: Sequence[Target], position: np.ndarray) -> None:
 
 
 def fit_curve(targets: Sequence[Target], position: np.ndarray, spread: np.ndarray) -> CurveFit:
-    """Fit the simplest curve that does justice to all targets.
+    """Fit the simplest adequate curve to all targets.
 
     Raises:
-        CalibrationError: the fit is not a sweep: see `check_order`.
+        CalibrationError: the fit is not monotone: see `check_order`.
     """
     check_order(targets, position)
     diopters = np.array([target.diopters for target in targets])
@@ -78,10 +78,10 @@ def fit_curve(targets: Sequence[Target], position: np.ndarray, spread: np.ndarra
 
 
 def recalibrated(calibration: Calibration, fit: CurveFit) -> Calibration:
-    """The calibration with the fitted focus.
+    """The calibration with the fitted focus range and curve.
 
     Raises:
-        CalibrationError: the far end would lie beyond infinity by more than the fit is sure of.
+        CalibrationError: the far end would lie beyond infinity by more than the uncertainty of the fit.
     """
     far, near = (float(end) for end in fit.at(np.array([0.0, 1.0])))
     allowed = 2 * fit.end_spread + 0.01 * (near - far)
@@ -116,7 +116,7 @@ def _fit(position: np.ndarray, diopters: np.ndarray, weight: np.ndarray, order: 
 
 
 def _left_out_error(position: np.ndarray, diopters: np.ndarray, weight: np.ndarray, order: int) -> float:
-    """RMS error of each target as predicted from the others, 1/m."""
+    """Leave-one-out RMS error of the targets, 1/m."""
     errors = []
     for i in range(len(position)):
         rest = np.arange(len(position)) != i

@@ -1,4 +1,4 @@
-"""Calibration from start to end: recordings in, a calibration with its residuals and a plain verdict out."""
+"""The calibration procedure: from recordings to a calibration with residuals and a verdict."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,35 +17,35 @@ from .targets import Target, TargetSweeps, check_distances, read_target
 from .turning import Lateness, measure_lateness
 
 MIN_EVENTS = 0.05
-"""Events of a pixel in a sweep, below which there is no texture to speak of."""
+"""Least number of events per pixel and sweep; below, there is too little texture."""
 
 MIN_CONTRAST = 0.1
-"""How much less the best position elsewhere must explain: on targets of little texture it is about 0.4."""
+"""Least contrast of a position's evidence to the best elsewhere; on targets of little texture it is about 0.4."""
 
 SETTLED = 0.002
-"""Change of a position, of the range, below which another round changes nothing."""
+"""Change of a position, as a fraction of the range, below which iteration stops."""
 
 GOOD, USABLE = 0.01, 0.03
-"""Residuals, of the range, that a good and a usable calibration stay under."""
+"""Largest residuals, as a fraction of the range, of a good and of a usable calibration."""
 
 GOOD_MAGNIFICATION = 0.001
 CENTRE_PX = 0.2
-"""Motion of the corners over the range, below which the centre of breathing cannot be determined."""
+"""Least motion of the corners over the range for which the centre of breathing can be determined."""
 
 Grade = Literal["good", "usable", "bad"]
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A calibration and how much to believe it."""
+    """Result of a calibration, with its uncertainties and verdict."""
 
     calibration: Calibration
     grade: Grade
     reasons: tuple[str, ...]  # why it is not good
     targets: tuple[Target, ...]
-    sightings: tuple[Sighting, ...]  # by the calibration before its focus was fitted
+    sightings: tuple[Sighting, ...]  # by the calibration before the fit of the focus
     fit: CurveFit
-    lateness: Lateness | None  # None: no turning point could be measured, or none counts
+    lateness: Lateness | None  # None: no turning point could be measured, or it does not apply
     magnification_spread: float  # standard error of the magnification at the near end
     rest: Rest | None
     notes: tuple[str, ...]
@@ -56,7 +56,7 @@ class Calibrated:
 
     @property
     def worst_residual(self) -> float:
-        """Of the targets, as a part of the range."""
+        """Largest residual of the targets, as a fraction of the range."""
         return float(np.abs(self.fit.residuals).max()) / self.calibration.sweep.range_diopters
 
 
@@ -71,11 +71,11 @@ def calibrate(
     """Calibrate a sweeping lens from recordings of a textured target at known distances.
 
     `start` gives the camera, the lens, the waveform, how sweeps are found, and the ends of the sweep to a fifth of the
-    range. `on_progress` hears the share done.
+    range. `on_progress` is called with the fraction done.
 
     Raises:
         RecordingError, SyncError: a recording cannot be read, or its sweeps cannot be found.
-        CalibrationError: the recordings cannot calibrate a lens; the message says why and what to do.
+        CalibrationError: the recordings are not sufficient; the message says why and what to do.
     """
     check_distances(targets)
     report = on_progress or (lambda share: None)
@@ -94,7 +94,7 @@ def calibrate(
     notes: list[str] = []
     lateness = None if start.sweep.sync == "events" else measure_lateness(recorded)
     if start.sweep.sync == "events":
-        notes.append('delay: none to measure, since sync = "events" takes the turning points from the stream itself')
+        notes.append('delay: not applicable, since sync = "events" takes the turning points from the stream itself')
     elif lateness is None:
         notes.append("delay: kept, since no turning point could be measured")
     else:
@@ -123,7 +123,7 @@ def calibrate(
     breathing, magnification_spread, centre_known = _breathing(sightings, before, calibration)
     calibration = calibration.model_copy(update={"breathing": breathing})
     if not centre_known:
-        notes.append("breathing: too small to tell its centre, which is taken to be the principal point")
+        notes.append("breathing: too small to determine its centre, which is set to the principal point")
     if start.sweep.waveform == "sawtooth":
         notes.append("sawtooth: the pixels' lag shifts the focus, since no sweep runs the other way")
 
@@ -154,15 +154,15 @@ def _delayed(calibration: Calibration, later_us: int) -> Calibration:
 
 
 def _known(calibration: Calibration, position: np.ndarray) -> np.ndarray:
-    """1/m at positions, by the calibration that they are positions of."""
+    """Focus in 1/m at positions in a calibration's range."""
     return calibration.sweep.far_diopters + position * calibration.sweep.range_diopters
 
 
 def _seen(sweeps: TargetSweeps, *, corrected: bool) -> Sighting:
-    """Sight a target, or say why that is no use.
+    """Measure where a target is in focus.
 
     Raises:
-        CalibrationError: the focus does not pass it, or nowhere clearly.
+        CalibrationError: the focus does not pass it, or there is no clear focus.
     """
     sighting = sight(sweeps, corrected=corrected)
     settings = sweeps.sweeps[0].calibration.sweep
@@ -181,10 +181,11 @@ def _seen(sweeps: TargetSweeps, *, corrected: bool) -> Sighting:
 
 
 def _breathing(sightings: Sequence[Sighting], before: Calibration, after: Calibration) -> tuple[Breathing, float, bool]:
-    """Breathing from the image's growth over the range; the spread of the magnification; whether its centre is known.
+    """Breathing from the image's growth over the range; its standard error in magnification; whether the centre is
+    known.
 
-    A growth of γ of the size at mid-range is s · Δ / (1 + s · Δ/2); drift d of the image's middle puts the centre
-    where γ (middle − centre) = d.
+    A growth γ relative to the size at mid-range is s · Δ / (1 + s · Δ/2); a drift d of the image's middle gives the
+    centre by γ (middle − centre) = d.
     """
     camera = before.camera
     stretch = after.sweep.range_diopters / before.sweep.range_diopters
@@ -220,7 +221,7 @@ def _judge(
     elif part[worst] > GOOD:
         usable.append(f"{targets[worst]} is {part[worst]:.1%} of the range off the fit")
     if len({target.metres for target in targets}) <= fit.order + 1:
-        usable.append("no distance is left over to check the fit with: record the target at one or two more")
+        usable.append("no distance is left to check the fit: record the target at one or two more")
     if np.ptp(position) < 0.4:
         usable.append(f"the targets span {np.ptp(position):.0%} of the sweep, so its ends are extrapolated")
     if fit.end_spread > GOOD * span:

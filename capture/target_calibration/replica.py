@@ -1,10 +1,10 @@
-"""A replica of a calibration target: its texture, taken from its events, swept through and seen by simulated pixels.
+"""Simulated replica of a calibration target: texture estimated from its events, swept, and seen by simulated pixels.
 
-The texture is at first the linear least-squares one under the blur model (a Wiener filter over all bins), scaled until
-the replica makes as many events as the target did. Events are no linear matter, so that is corrected by what the
-replica's own events lack of the target's, as often as it is made (analysis by synthesis; Landweber's iteration). It is
-blurred as radiance and seen as a logarithm. Pixels are ideal: each remembers the brightness of its last event and fires
-when it has risen or fallen by a threshold since.
+The initial texture is the linear least-squares estimate under the blur model (a Wiener filter over all bins), scaled
+until the replica has as many events as the target. Since events are not linear in brightness, each later replica
+corrects the texture by the difference between the target's and the replica's events (analysis by synthesis; Landweber
+iteration). Blur acts on radiance, pixels on its logarithm. Pixels are ideal: each stores the brightness of its last
+event and fires when brightness has risen or fallen by a threshold.
 """
 
 from dataclasses import dataclass
@@ -20,27 +20,27 @@ from ..tracking.mirror import LEVEL, off_step
 from .targets import TargetSweeps, blur_per_range_px
 
 STEPS_PER_PX = 4.0
-"""Images a sweep, for each pixel that the blur disc grows over the range."""
+"""Simulated frames per sweep, per pixel of growth of the blur disc over the range."""
 
 COARSE_STEPS = 24
-"""The same where events are only counted."""
+"""Frames per sweep where events are only counted."""
 
 THRESHOLD = 0.14
-"""ON threshold of the simulated pixels, as a logarithm: a contrast of 15 %, the least that cameras are said to have. It
-decides how much radiance, which blur averages, differs from its logarithm, which pixels answer to."""
+"""ON threshold of the simulated pixels in log brightness: a contrast of 15 %, the lowest that cameras specify. It sets
+how much averaging radiance (blur) differs from averaging its logarithm (pixels)."""
 
 DARKEST = 0.02
-"""Radiance below which nothing gets, of the mean."""
+"""Lower bound on radiance, as a fraction of the mean."""
 
 NOISE = 0.03
-"""Of the energy of a detail that goes from sharp to gone: what weaker details are drowned in."""
+"""Noise level of the Wiener filter, as a fraction of the energy of a detail that blurs from full to zero contrast."""
 
 _COUNT_ONLY = np.empty((0, 3))
 
 
 @dataclass(frozen=True)
 class Replica:
-    """How the replica is swept, in parts of the focus range: see `sighting.Sighting`."""
+    """Sweep of the replica, in fractions of the focus range: see `sighting.Sighting`."""
 
     position: float
     growth: float
@@ -48,7 +48,7 @@ class Replica:
 
 
 def guess_texture(sweeps: TargetSweeps, stack: np.ndarray, position: float) -> np.ndarray:
-    """(H, W) log brightness of the target in focus, in thresholds, from its stack (B, H, W)."""
+    """Estimate the target's texture, (H, W) log brightness in focus in thresholds, from its stack (B, H, W)."""
     texture = details(stack, position, blur_per_range_px(sweeps.sweeps[0].calibration))
     still = Replica(position, 0.0, (0.0, 0.0))
     low, high = np.log(0.25), np.log(8.0)
@@ -62,7 +62,7 @@ def guess_texture(sweeps: TargetSweeps, stack: np.ndarray, position: float) -> n
 
 
 def make_replica(sweeps: TargetSweeps, texture: np.ndarray, settings: Replica) -> TargetSweeps:
-    """Three sweeps over a target like the one that was recorded, exactly where `settings` says."""
+    """Simulate three sweeps over a replica of the recorded target with the given sweep."""
     first = sweeps.sweeps[0]
     sawtooth = first.calibration.sweep.waveform == "sawtooth"
     steps = int(np.clip(STEPS_PER_PX * blur_per_range_px(first.calibration), 60, 240))
@@ -71,7 +71,7 @@ def make_replica(sweeps: TargetSweeps, texture: np.ndarray, settings: Replica) -
     fired = np.empty((_fire(frames, start, off, _COUNT_ONLY), 3))
     _fire(frames, start, off, fired)
 
-    # The sweep before the recorded ones goes far→near and puts the pixels in the middle of their work.
+    # A preceding far→near sweep brings the pixels into their steady state.
     length = first.end_us - first.start_us
     period = steps + 1 if sawtooth else steps
     at = first.start_us + np.rint((fired[:, 0] / period - 1) * length).astype(np.int64)
@@ -87,12 +87,12 @@ def make_replica(sweeps: TargetSweeps, texture: np.ndarray, settings: Replica) -
 
 
 def _pixels(sweeps: TargetSweeps, count: int) -> tuple[np.ndarray, float]:
-    """Where each pixel's memory is at first, and the OFF threshold: see `_fire`."""
+    """Initial reference levels of the pixels, and the OFF threshold: see `_fire`."""
     return np.random.default_rng(0).random(count), off_step(sweeps.events["polarity"] > 0) / LEVEL
 
 
 def _passes(sweeps: TargetSweeps, texture: np.ndarray, settings: Replica, steps: int, passes: int) -> np.ndarray:
-    """(F, H, W) float32 log brightness, in thresholds, over sweeps that begin far→near."""
+    """(F, H, W) float32 log brightness, in thresholds, over several sweeps, the first far→near."""
     calibration = sweeps.sweeps[0].calibration
     sawtooth = calibration.sweep.waveform == "sawtooth"
     focus = calibration.focus_at(np.linspace(0, 1, steps + 1))
@@ -103,7 +103,7 @@ def _passes(sweeps: TargetSweeps, texture: np.ndarray, settings: Replica, steps:
 
 
 def details(stack: np.ndarray, position: float, blur: float) -> np.ndarray:
-    """(H, W) log brightness in focus, in thresholds, of what the sweep blurs, as if events were linear."""
+    """(H, W) log brightness in focus, in thresholds, of the details that the sweep blurs; linear estimate."""
     bins, height, width = stack.shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     edges = np.clip((np.arange(bins + 1) - 0.5) / (bins - 1), 0, 1)
@@ -116,7 +116,7 @@ def details(stack: np.ndarray, position: float, blur: float) -> np.ndarray:
 def _sweep_over(radiance: np.ndarray, position: np.ndarray, settings: Replica, blur: float) -> np.ndarray:
     """(S, H, W) float32 log brightness, in thresholds, with the focus at each position of a far→near sweep.
 
-    The texture is where it is seen in focus: that is where most of the events that tell of it come from.
+    The texture is positioned as it appears in focus, where most of its events come from.
     """
     height, width = radiance.shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
@@ -137,11 +137,11 @@ def _sweep_over(radiance: np.ndarray, position: np.ndarray, settings: Replica, b
 @njit(nogil=True, cache=True)
 def _fire(
     images: np.ndarray,  # (F, H, W) float32, log brightness in ON thresholds
-    start: np.ndarray,  # (H · W,) in [0, 1): where each pixel's memory is between its thresholds at first
+    start: np.ndarray,  # (H · W,) in [0, 1): initial reference level between the thresholds
     off: float,  # OFF threshold, in ON thresholds
     out: np.ndarray,  # (E, 3) float64: time in frames, pixel, 1 ON or 0 OFF; of length 0 to count only
 ) -> int:
-    """Events of ideal pixels, pixel by pixel; returns how many there are."""
+    """Simulate ideal pixels; returns the number of events."""
     flat = images.reshape(images.shape[0], -1)
     count = 0
     for p in range(flat.shape[1]):

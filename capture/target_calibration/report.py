@@ -1,4 +1,4 @@
-"""What a calibration leaves behind: `lens.toml` with its residuals as comments, and a picture of the fits."""
+"""Output of a calibration: `lens.toml` with the residuals as comments, and a figure of the fits."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from .procedure import GOOD_MAGNIFICATION, Calibrated
 
 
 def save_calibration(result: Calibrated, path: str | Path, *, force: bool = False) -> Path:
-    """Write `path` (TOML) and the picture beside it (the same name, .png); returns the picture's path.
+    """Write `path` (TOML) and a figure with the same name (.png); returns the figure's path.
 
     Raises:
         RecordingError: one of them exists and `force` is not given, or cannot be written.
@@ -46,8 +46,8 @@ def describe(result: Calibrated) -> str:
     if result.lateness is not None:
         late = result.lateness
         lines.append(
-            f"delay: the lens turns {late.mean_us / 1000:.2f} ± {late.spread_us / 1000:.2f} ms later than was said "
-            f"({late.turns} turning points); the pixels' own lag is part of it"
+            f"delay: the lens turns {late.mean_us / 1000:.2f} ± {late.spread_us / 1000:.2f} ms later than expected "
+            f"({late.turns} turning points), pixel latency included"
         )
     lines.append(f"breathing: magnification at the near end certain to {result.magnification_spread:.3%}")
     if result.rest is not None:
@@ -61,7 +61,7 @@ def describe(result: Calibrated) -> str:
 
 
 def calibration_figure(result: Calibrated) -> Figure:
-    """The focus curve with its targets, its residuals, the growth of the image, and the sensor at rest."""
+    """The focus curve with the targets, residuals, image growth, and the sensor at rest."""
     panels = 3 if result.rest is None else 4
     figure = Figure(figsize=(4.2 * panels, 3.8), layout="constrained")
     axes = figure.subplots(1, panels)

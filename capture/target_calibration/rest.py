@@ -1,4 +1,4 @@
-"""What a recording at rest says of the pixels: which are hot, how noisy the others are."""
+"""Hot pixels and noise rate, from a recording with lens and scene at rest."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,36 +13,36 @@ from ..recordings import open_recording
 MIN_SECONDS = 1.0
 
 HOT_FACTOR = 10.0
-"""A hot pixel fires at more than so many times the usual rate: pixels' rates differ by a factor of 1.26 (0.1 decades)
-in one standard deviation, so ten deviations."""
+"""A hot pixel fires more than this many times the usual rate; one standard deviation of pixel rates is a factor of 1.26
+(0.1 decades), so this is ten of them."""
 
 HOT_HZ = 1.0
-"""Nor is any pixel called hot that fires less often."""
+"""Least rate of a hot pixel."""
 
 FALSE_ALARMS = 0.01
-"""Pixels of the whole sensor that chance may call hot."""
+"""Expected number of false detections on the whole sensor."""
 
 NOISY_HZ, RESTLESS_HZ = 1.0, 10.0
-"""Usual rates of a pixel from which noise will be seen in depth, and from which nothing was at rest: real sensors have
-0.03 to 0.1 Hz in good light (Gallego et al., TPAMI 2022, table 1), some Hz in the dark."""
+"""Noise rates per pixel above which depth suffers, and above which the scene was not at rest. Real sensors have 0.03 to
+0.1 Hz in good light (Gallego et al., TPAMI 2022, table 1), a few Hz in the dark."""
 
 MAX_HOT_SHARE = 0.005
 
 
 @dataclass(frozen=True)
 class Rest:
-    """A sensor that looked at a still scene with the lens at rest."""
+    """Statistics of a recording of a static scene with the lens at rest."""
 
     seconds: float
     n_events: int
     hot_pixels: tuple[tuple[int, int], ...]  # x, y
-    noise_hz: float  # of an ordinary pixel: mean over all but the hot ones
+    noise_hz: float  # mean over all pixels but the hot ones
     on_share: float  # of the ordinary pixels' events; NaN without any
     rate_hz: np.ndarray  # (H, W) of each pixel
 
     @property
     def fault(self) -> str:
-        """Why not to trust this recording; empty when nothing speaks against it."""
+        """Why this recording should not be trusted; empty if it is fine."""
         share = len(self.hot_pixels) / self.rate_hz.size
         if self.noise_hz > RESTLESS_HZ:
             return (
@@ -57,11 +57,11 @@ class Rest:
 
 
 def measure_rest(path: str | Path, calibration: Calibration) -> Rest:
-    """Read a recording at rest.
+    """Read and evaluate a recording at rest.
 
     Raises:
         RecordingError: it cannot be read.
-        CalibrationError: it is too short to tell.
+        CalibrationError: it is too short.
     """
     camera = calibration.camera
     pixels = camera.width * camera.height
@@ -80,7 +80,7 @@ def measure_rest(path: str | Path, calibration: Calibration) -> Rest:
     if seconds < MIN_SECONDS:
         raise CalibrationError(
             f"{path}: lasts {seconds:.2g} s from its first event; a recording at rest needs {MIN_SECONDS:g} s, 10 s "
-            "are better: it is what tells noise from hot pixels"
+            "are better, to distinguish noise from hot pixels"
         )
     hot = find_hot(count, seconds)
     usual, hot_at = count[~hot], np.flatnonzero(hot)

@@ -1,9 +1,9 @@
-"""Where a target comes into focus, and how the image moves meanwhile: measured, then corrected by a replica.
+"""Measures where a target comes into focus and how the image moves, and corrects the bias with a simulated replica.
 
-Events tell of brightness only in whole thresholds, so what they say of focus and motion is drawn towards the middle of
-the range and towards rest, by an amount that depends on the texture. So a replica of the target is made from the
-events themselves, its events are simulated and measured in the same way, and what is measured of it too much or too
-little is taken off (indirect inference: Gouriéroux, Monfort, Renault, J. Applied Econometrics 1993).
+Events quantise brightness in whole thresholds, which biases the measured focus towards the middle of the range and the
+measured motion towards zero, depending on the texture. To correct this, a replica of the target is built from the
+events, its events are simulated and measured in the same way, and the replica's measurement error is subtracted
+(indirect inference: Gouriéroux, Monfort, Renault, J. Applied Econometrics 1993).
 """
 
 from dataclasses import dataclass, replace
@@ -17,33 +17,33 @@ from .targets import TargetSweeps, blur_per_range_px
 
 CANDIDATES = np.linspace(-0.2, 1.2, 29)
 CLOSER = np.linspace(-0.05, 0.05, 9)
-"""Around the best of the candidates, once the image's motion is known."""
+"""Offsets around the best candidate, evaluated once the image's motion is known."""
 
 GROUPS = 8
-"""Parts of the image that are measured separately, to see how sure the position is."""
+"""Groups of tiles measured separately, for the standard error of the position."""
 
 ROUNDS = 4
-"""Replicas made one after the other, each with a texture corrected by the one before; the fourth changes little."""
+"""Number of successive replicas, each with a texture corrected by the previous one; the fourth changes little."""
 
 LEAST_SEEN = 0.5
-"""Part of a motion that is measured when events are few."""
+"""Lower bound on the measured fraction of a motion, reached when events are few."""
 
 LEAST_GROWTH = 0.002
-"""Below, that part cannot be distinguished from noise."""
+"""Growth below which that fraction cannot be distinguished from noise."""
 
 LARGEST_STEP = np.array([0.05, 0.02, 2.0, 2.0])
-"""Of one correction: position, growth, drift in pixels."""
+"""Largest correction per round: position, growth, drift in pixels."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """What the sweeps over one target say, in parts of the calibration's focus range."""
+    """Measurement of one target, in fractions of the calibration's focus range."""
 
-    position: float  # where the target is in focus: 0 at the far end, 1 at the near end
-    spread: float  # standard error of that
-    growth: float  # of the image from the far to the near end, of its size at mid-range
+    position: float  # of best focus: 0 at the far end, 1 at the near end
+    spread: float  # standard error of the position
+    growth: float  # of the image from far to near end, relative to its size at mid-range
     drift: tuple[float, float]  # of the image's middle over the range, pixels
-    contrast: float  # how much less evidence there is for any position far from there, of the best
+    contrast: float  # relative drop of evidence from the best position to the best one far from it
 
     @property
     def vector(self) -> np.ndarray:
@@ -51,7 +51,7 @@ class Sighting:
 
 
 def sight(sweeps: TargetSweeps, *, corrected: bool = True) -> Sighting:
-    """Measure one target, by its sweeps' own calibration."""
+    """Measure one target, in the calibration of its sweeps."""
     calibration = sweeps.sweeps[0].calibration
     stack = sweeps.stack(BINS)
     measured = _measure(stack, calibration)
@@ -60,7 +60,7 @@ def sight(sweeps: TargetSweeps, *, corrected: bool = True) -> Sighting:
     blur = blur_per_range_px(calibration)
     texture = guess_texture(sweeps, stack, measured.position)
     wanted = values = measured.vector
-    # So much of an error in each is seen: all of a position's, of a motion the more, the more events.
+    # Fraction of an error that a measurement shows: all of it for position, less for motion with few events.
     seen = np.array([1.0, *[LEAST_SEEN] * 3])
     for _ in range(ROUNDS):
         replica = make_replica(sweeps, texture, Replica(values[0], values[1], (values[2], values[3]))).stack(BINS)
@@ -96,7 +96,7 @@ def _measure(stack: np.ndarray, calibration: Calibration) -> Sighting:
 
 
 def _peak(at: np.ndarray, evidence: np.ndarray) -> float:
-    """The place of most evidence, between even places `at` by the parabola through its neighbours."""
+    """Position of most evidence, interpolated between the equidistant `at` by a parabola."""
     i = int(np.argmax(evidence))
     if not 0 < i < len(evidence) - 1:
         return float(at[i])
@@ -106,7 +106,7 @@ def _peak(at: np.ndarray, evidence: np.ndarray) -> float:
 
 
 def _motion(tiles: Tiles, position: float, blur: float, middle: np.ndarray) -> tuple[float, np.ndarray]:
-    """Growth of the image over the range and drift of its middle, from the motions of all tiles."""
+    """Growth of the image and drift of its middle over the range, fitted to the motions of all tiles."""
     out = tiles.centres - middle
     reach = max(1.0, float(np.abs(out).max()))
     guesses = np.arange(-8, 9) / reach  # the outermost tiles move by whole pixels
@@ -122,7 +122,7 @@ def _motion(tiles: Tiles, position: float, blur: float, middle: np.ndarray) -> t
 def _refine(
     tiles: Tiles, position: float, blur: float, motion: np.ndarray, step: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Motion (T, 2) at the top of the paraboloid through values around it, and how sharp that is (T,)."""
+    """Motion (T, 2) at the peak of a paraboloid fitted around it, and the peak's curvature (T,)."""
 
     def at(x: float, y: float) -> np.ndarray:
         return evidence(tiles, position, blur, motion + np.array([x, y]) * step)
@@ -142,7 +142,7 @@ def _refine(
 
 
 def _fit_growth(out: np.ndarray, motion: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
-    """motion = growth · out + drift by least squares, tiles that disagree counting less (Huber)."""
+    """Fit motion = growth · out + drift by least squares with Huber weights."""
     design = np.zeros((len(out), 2, 3))
     design[:, :, 0] = out
     design[:, 0, 1] = design[:, 1, 2] = 1

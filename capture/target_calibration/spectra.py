@@ -1,14 +1,14 @@
-"""What a target's events should look like, tile by tile, in the plane of spatial frequencies.
+"""Model of a target's events in the spatial frequency domain, tile by tile, and its likelihood.
 
-A detail of spatial frequency k on a surface at focus position g0 (0 at the far end, 1 at the near end) is seen at g
-with the contrast of a disc of blur, OTF(|k| · c · |g − g0|), at a place that breathing moves by v pixels over it all.
-Events are the derivative of that: d/dg [OTF(g) · exp(−2πi k·v (g − ½))]. How well this explains the events, whatever
-the details are, says where focus is (g0) and how the image moves (v). The motion's own events are part of the model, so
-unlike aligning event images of both sides of focus it is not drawn towards no motion at all.
+A detail of spatial frequency k on a surface in focus at position g0 (0 at the far end, 1 at the near end) has, at
+position g, the contrast of a blur disc, OTF(|k| · c · |g − g0|), and breathing moves it by v pixels over the range.
+Events are the derivative d/dg [OTF(g) · exp(−2πi k·v (g − ½))]. How well this explains the events, for any details,
+determines the focus g0 and the motion v. Since the model includes the events caused by motion, the estimate is not
+biased towards zero motion, unlike alignment of event images from both sides of focus.
 
-Each detail has an amplitude and a noise of its own, both unknown: with a part ρ of its energy explained, its profile
-likelihood is (1 − ρ)^−BINS. Strong details that fit badly, as coarse ones do whose change stays below the pixels'
-thresholds on one side of focus, then count less than weak ones that fit well.
+Each detail has its own unknown amplitude and noise: if a fraction ρ of its energy is explained, its profile likelihood
+is (1 − ρ)^−BINS. So strong details that fit badly (such as coarse ones, which stay below the pixels' thresholds on one
+side of focus) count less than weak ones that fit well.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,15 @@ from scipy.special import j1
 TILE_PX = 32
 BINS = 24
 MAX_TILES = 80
-"""Of a large sensor, the tiles with most events."""
+"""On large sensors, only this many tiles with the most events are used."""
 
 LOWEST, HIGHEST = 0.03, 0.45
-"""Cycles per pixel: below, a tile holds hardly a period; above, pixels no longer resolve."""
+"""Range of spatial frequencies in cycles per pixel: a tile holds about one period at the lower end, and pixels resolve
+no more above the upper end."""
 
 _FINER = 2  # steps within a bin
-_NOISE = 3e-3  # of the energy of a detail that goes from sharp to gone, below which a curve is too weak to count
-_SILENT = 1e-6  # energy of a detail without events, which explains nothing
+_NOISE = 3e-3  # least energy of a model curve, relative to a detail that blurs from full to zero contrast
+_SILENT = 1e-6  # energy below which a detail has no events
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Tiles:
 
 
 def cut_tiles(stack: np.ndarray) -> Tiles:  # (B, H, W)
-    """Half-overlapping tiles over the whole sensor, those with most events."""
+    """Half-overlapping tiles over the sensor, at most `MAX_TILES` with the most events."""
     _, height, width = stack.shape
     size = min(TILE_PX, height, width)
     y, x = (np.unique(np.linspace(0, n - size, max(1, round(2 * n / size) - 1)).astype(int)) for n in (height, width))
@@ -66,7 +67,7 @@ def evidence(
     blur_px: float,  # diameter of the disc when the focus is a whole range away
     motion: np.ndarray | None = None,  # (T, 2) pixels over the range
 ) -> np.ndarray:
-    """(T,) how well a target there, so moving, explains each tile's events: −Σ ln(1 − ρ) over its details."""
+    """(T,) log likelihood of a position and motion for each tile: −Σ ln(1 − ρ) over its details."""
     if motion is None:
         motion = np.zeros_like(tiles.centres)
     turn = 2 * np.pi * motion @ tiles.frequency.T
@@ -74,7 +75,7 @@ def evidence(
 
 
 def _contrast(tiles: Tiles, position: float, blur_px: float) -> np.ndarray:
-    """(G, K) what blur leaves of each detail, at steps finer than the bins."""
+    """(G, K) contrast of each detail under blur, at steps finer than the bins."""
     g = np.linspace(0, 1, (tiles.spectra.shape[1] - 1) * _FINER + 1)
     z = np.pi * blur_px * np.abs(g[:, None] - position) * np.hypot(*tiles.frequency.T) + 1e-9
     return 2 * j1(z) / z
@@ -84,7 +85,7 @@ def _contrast(tiles: Tiles, position: float, blur_px: float) -> np.ndarray:
 def _evidence(
     spectra: np.ndarray,  # (T, B, K) complex64
     contrast: np.ndarray,  # (G, K)
-    turn: np.ndarray,  # (T, K) radians that a detail's phase falls by over the range
+    turn: np.ndarray,  # (T, K) decrease of a detail's phase over the range, radians
 ) -> np.ndarray:
     tiles, bins, details = spectra.shape
     steps = contrast.shape[0] - 1

@@ -1,4 +1,4 @@
-"""What is calibrated from: recordings of sweeps over a flat, textured target at a known distance."""
+"""Calibration targets: recordings of sweeps over a flat, textured target at a known distance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,18 +15,18 @@ from ..sweeps import Direction, Sweep
 from ..tracking import find_sweeps
 
 MIN_SWEEPS = 2
-"""Whole sweeps of each direction that a recording must have: the first one only tells where the pixels stand."""
+"""Least number of complete sweeps per direction; the first one only initialises the pixels' states."""
 
 MAX_SWEEPS = 12
-"""More are not needed of a target that stands still."""
+"""Most sweeps used; more add nothing for a static target."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A recording of a target parallel to the sensor, and how far it was."""
+    """A recording of a target parallel to the sensor, and its distance."""
 
     path: Path
-    metres: float  # along the camera's Z axis, from the point that depth is to be measured from
+    metres: float  # along the camera's Z axis, from the origin of depth
 
     @property
     def diopters(self) -> float:
@@ -37,10 +37,10 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """`REC@METRES` as a target.
+    """Parse `RECORDING@METRES`.
 
     Raises:
-        CalibrationError: no @, or no positive number of metres behind it.
+        CalibrationError: there is no @, or no positive number after it.
     """
     path, at, distance = text.rpartition("@")
     try:
@@ -53,10 +53,10 @@ def parse_target(text: str) -> Target:
 
 
 def check_distances(targets: Sequence[Target]) -> None:
-    """See that the distances can fix both ends of a sweep.
+    """Check that the distances determine both ends of a sweep.
 
     Raises:
-        CalibrationError: fewer than two, or all the same.
+        CalibrationError: there are fewer than two distances, or all are the same.
     """
     if len(targets) < 2:
         raise CalibrationError(
@@ -65,14 +65,14 @@ def check_distances(targets: Sequence[Target]) -> None:
         )
     if len({target.metres for target in targets}) == 1:
         raise CalibrationError(
-            f"all {len(targets)} recordings are at {targets[0].metres:g} m: one distance cannot tell both ends of the "
-            "sweep; move the target, best to even steps in 1/m over the range"
+            f"all {len(targets)} recordings are at {targets[0].metres:g} m: one distance cannot give both ends of the "
+            "sweep; move the target, ideally in equal steps of 1/m over the range"
         )
 
 
 @dataclass(frozen=True)
 class TargetSweeps:
-    """The whole sweeps of one target's recording."""
+    """The complete sweeps of one target's recording."""
 
     target: Target
     events: np.ndarray  # (N,) EVENT_DTYPE of the whole recording, by time
@@ -80,18 +80,18 @@ class TargetSweeps:
 
     @property
     def events_per_pixel(self) -> float:
-        """Events of a pixel in one sweep."""
+        """Mean number of events per pixel and sweep."""
         camera = self.sweeps[0].calibration.camera
         inside = sum(len(self.events_of(sweep)) for sweep in self.sweeps)
         return inside / len(self.sweeps) / (camera.width * camera.height)
 
     def events_of(self, sweep: Sweep) -> np.ndarray:
-        """(N,) EVENT_DTYPE of one sweep."""
+        """The events of one sweep, (N,) EVENT_DTYPE."""
         start, end = np.searchsorted(self.events["timestamp"], [sweep.start_us, sweep.end_us])
         return self.events[start:end]
 
     def with_calibration(self, calibration: Calibration, later_us: int = 0) -> "TargetSweeps":
-        """The same sweeps seen with another calibration, every turning point `later_us` later."""
+        """The same sweeps with another calibration, every turning point `later_us` later."""
         moved = (
             replace(s, start_us=s.start_us + later_us, end_us=s.end_us + later_us, calibration=calibration)
             for s in self.sweeps
@@ -99,11 +99,12 @@ class TargetSweeps:
         return replace(self, sweeps=tuple(moved))
 
     def stack(self, bins: int) -> np.ndarray:
-        """(B, H, W) float32: brightness changes by focus, the mean of both directions; breathing is left in.
+        """Brightness changes by focus, averaged over both directions, without correction of breathing: (B, H, W)
+        float32.
 
-        Events are late, in either direction, because a pixel answers only when its brightness has come back by a
-        threshold. Interpolating between a pixel's events undoes most of that; what remains is opposite in the two
-        directions, so both get the same weight.
+        Events lag in either direction, because after a reversal a pixel fires only when its brightness has changed by a
+        threshold. Interpolation between a pixel's events corrects most of the lag; the rest has opposite signs in the
+        two directions, so both get equal weight.
         """
         total = {}
         before: EventFocalStack | None = None
@@ -114,7 +115,7 @@ class TargetSweeps:
             if before is not None and turned and abs(before.sweep.end_us - sweep.start_us) <= 1:
                 stack.carry_on(before)
             stack.add(self.events_of(sweep))
-            # A sweep that does not carry on knows nothing before each pixel's first event; a sawtooth never does.
+            # Without the previous sweep (always for a sawtooth), brightness before each pixel's first event is unknown.
             if turned or sweep.calibration.sweep.waveform == "sawtooth":
                 seen, count = total.get(sweep.direction, (0.0, 0))
                 total[sweep.direction] = seen + stack.data, count + 1

@@ -1,8 +1,9 @@
-"""How late the lens turns: the turning points that the events show, against those that the edges or the clock say.
+"""Delay of the lens: turning points measured from events, relative to those of the trigger or the clock.
 
 A pixel's brightness retraces its path when the focus turns, so events come in pairs of opposite sign at the same level,
-as long before the turn as after (`tracking.mirror`). Comparing levels rather than rates keeps the pixels' thresholds
-out of it. How late the pixels themselves answer is in it, and shall be: depth is made from their events.
+symmetric in time about the turning point (`tracking.mirror`). Comparing levels rather than rates makes this independent
+of the pixels' thresholds. The delay includes the latency of the pixels, as it should: depth is computed from their
+events.
 """
 
 from collections.abc import Sequence
@@ -17,15 +18,15 @@ from .targets import TargetSweeps
 
 @dataclass(frozen=True)
 class Lateness:
-    """How much later the lens turns than said."""
+    """Delay of the measured turning points to the expected ones."""
 
     mean_us: float
     spread_us: float  # standard error
-    turns: int  # turning points measured
+    turns: int  # number of turning points measured
 
 
 def measure_lateness(targets: Sequence[TargetSweeps]) -> Lateness | None:
-    """The weighted mean over all turning points inside the recordings, or None when none could be measured."""
+    """The weighted mean over all turning points inside the recordings; None if none could be measured."""
     found = np.array([turn for sweeps in targets for turn in _turns(sweeps)]).reshape(-1, 2)
     if not len(found):
         return None
@@ -40,7 +41,7 @@ def measure_lateness(targets: Sequence[TargetSweeps]) -> Lateness | None:
 
 
 def _turns(sweeps: TargetSweeps) -> list[tuple[float, float]]:
-    """(µs late, votes) of each turning point between two whole sweeps."""
+    """(delay in µs, votes) of each turning point between two complete sweeps."""
     calibration = sweeps.sweeps[0].calibration
     thinning = Thinning(calibration.camera.width, calibration.camera.height)
     sample = thinning.pick(sweeps.events)

@@ -1,4 +1,8 @@
-"""Finding and tracking sweeps: from trigger edges, from the clock, and from the stream itself."""
+"""Finding and tracking sweeps from trigger edges, from the clock, or from the events themselves.
+
+Where a sweep's direction is decided depends on `sweep.sync`: `trigger` (which edge marks which end: `lens_trigger`,
+`signal`), `clock`, or, for events, `direction` (from lens breathing); `alternation` continues a known direction.
+"""
 
 from collections.abc import Iterable
 
@@ -19,16 +23,16 @@ def make_tracker(
     first_direction: Direction | None = None,
     far_end_hint_us: int | None = None,
 ) -> Tracker:
-    """The tracker that `calibration.sweep.sync` asks for.
+    """Make the tracker for `calibration.sweep.sync`.
 
     Args:
-        first_direction: direction of the first sweep that the tracker will close. Only for `sync = "events"`, and for
-            a trigger that marks each turning point alike (`trigger_pulses = "both"`).
-        far_end_hint_us: sensor time near a far end, to a quarter period: when a lens driver commanded it. For the same;
-            it comes before `first_direction`, and both before lens breathing.
+        first_direction: direction of the first complete sweep. Only for `sync = "events"`, and for triggers with the
+            same mark at each turning point (`trigger_pulses = "both"`).
+        far_end_hint_us: sensor time near a far end, to a quarter period, as commanded by a lens driver. Used in the
+            same cases; it has priority over `first_direction`, and both have priority over lens breathing.
 
     Raises:
-        SyncError: the direction cannot be known, or is given where the calibration already says it.
+        SyncError: the direction cannot be determined, or is given although the calibration determines it.
     """
     sweep = calibration.sweep
     sync = sweep.sync
@@ -37,13 +41,13 @@ def make_tracker(
     if sync == "trigger" and sweep.trigger_pulses == "both":
         if first_direction is None and far_end_hint_us is None:
             raise SyncError(
-                'sweep.trigger_pulses is "both": the pulses do not tell the far end from the near one; give '
+                'sweep.trigger_pulses is "both": the pulses do not distinguish the far from the near end; give '
                 "--first-direction, or let sweepdepth drive the lens"
             )
         return TriggerTracker(calibration, first_direction, far_end_hint_us)
     if first_direction is not None or far_end_hint_us is not None:
         raise SyncError(
-            f'sweep.sync is "{sync}", which already says the direction: leave out --first-direction, or set '
+            f'sweep.sync is "{sync}", which determines the direction: leave out --first-direction, or set '
             'sweep.sync = "events" in lens.toml'
         )
     return TriggerTracker(calibration) if sync == "trigger" else ClockTracker(calibration)
@@ -55,19 +59,19 @@ def find_sweeps(
     first_direction: Direction | None = None,
     far_end_hint_us: int | None = None,
 ) -> list[Sweep]:
-    """The sweeps of a whole recording of which at least 90 % was recorded.
+    """Find all sweeps of a recording of which at least 90 % was recorded.
 
     Args:
         recording: its batches, in time order.
-        calibration: says how sweeps are synchronised, and their nominal frequency.
-        first_direction: of the first whole sweep, for `sync = "events"` where nothing else determines it.
-        far_end_hint_us: a sensor time in µs at which the lens is known to be at its far end.
+        calibration: gives the kind of synchronisation and the nominal frequency.
+        first_direction: of the first complete sweep, for `sync = "events"` where nothing else determines it.
+        far_end_hint_us: a sensor time in µs with the lens at its far end.
 
     Returns:
         The sweeps, in time order.
 
     Raises:
-        SyncError: no sweep can be timed, or its direction cannot be known; see `make_tracker`.
+        SyncError: no sweep can be found, or its direction cannot be determined; see `make_tracker`.
 
     Examples:
         >>> from sweepdepth import open_recording

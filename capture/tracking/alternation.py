@@ -1,35 +1,35 @@
-"""Directions of sweeps whose turning points all have the same mark: one after the other, from one that is known."""
+"""Directions of sweeps whose turning points all have the same mark: they alternate from a known one."""
 
 from ..sweeps import Direction
 
 COUNTED_SWEEPS = 100
-"""Sweeps without a mark across which it is still certain which end comes next."""
+"""Longest gap between marks, in sweeps, across which the direction can be continued."""
 
 SLACK = 0.25
-"""A mark after a pause may be off by this share of a sweep from where the sweeps before the pause say."""
+"""Largest deviation of a mark after a pause from its extrapolated time, as a fraction of a sweep."""
 
 
 class Alternation:
-    """Says which way each sweep goes.
+    """Determines the direction of each sweep by counting turning points.
 
     Args:
         first_direction: of the first sweep.
-        far_end_hint_us: a time near a far end, to half a sweep; it comes before `first_direction`.
+        far_end_hint_us: a time near a far end, to half a sweep; has priority over `first_direction`.
     """
 
     def __init__(self, first_direction: Direction | None, far_end_hint_us: int | None) -> None:
         self._next = first_direction if far_end_hint_us is None else None
-        # A turning point, the direction of the sweep that begins there, and how far off that may be, in sweeps.
+        # A turning point, the direction of the sweep that begins there, and the time's uncertainty in sweeps.
         self._known = None if far_end_hint_us is None else (far_end_hint_us, Direction.FAR_TO_NEAR, 0.5)
         self._pause_length_us: float | None = None
         self.is_lost = False
 
     def begin(self, at_us: int, length_us: float) -> Direction | None:
-        """The direction of the sweep that begins at a time; None when nothing tells it any more.
+        """The direction of the sweep that begins at a time; None if it can no longer be determined.
 
         Args:
             at_us: the turning point.
-            length_us: of a sweep; after a pause, the length before it counts.
+            length_us: of a sweep; after a pause, the length before the pause is used instead.
         """
         if self._next is None and self._known is not None:
             turn_us, direction, slack = self._known
@@ -44,5 +44,5 @@ class Alternation:
         return found
 
     def pause(self, length_us: float) -> None:
-        """Marks are missing; the time of the next one determines which turning point it is."""
+        """Record that marks are missing, so that the next one is identified by its time."""
         self._next, self._pause_length_us = None, length_us

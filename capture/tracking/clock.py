@@ -1,4 +1,4 @@
-"""Sweeps from the clock: the lens is at the far end at `start_us + k · period`, for every integer k."""
+"""Sweeps from the sensor clock: the lens is at the far end at `start_us + k · period` for every integer k."""
 
 from fractions import Fraction
 
@@ -8,23 +8,23 @@ from ..sweeps import Direction
 from .spans import Counts, Cutter, Span, is_whole
 
 MAX_SILENT_SWEEPS = 16
-"""After so many sweeps without a single event, further ones wait for an event: a timestamp that jumps by years must not
-make billions of sweeps."""
+"""After this many sweeps without events, further sweeps are skipped until the next event, so that a timestamp that
+jumps by years does not create billions of sweeps."""
 
 
 class ClockTracker:
-    """A `Tracker` for `sync = "clock"`. Sweeps are exact from their first event on; only a gap makes it skip any."""
+    """A `Tracker` for `sync = "clock"`. Sweeps are exact from the first event on; only gaps make it skip sweeps."""
 
     def __init__(self, calibration: Calibration) -> None:
         self._cutter = Cutter(calibration)
         sweep = calibration.sweep
         self._start_us = sweep.start_us
         self._sawtooth = sweep.waveform == "sawtooth"
-        # The decimal number that was written, and whole numbers from there on: nothing adds up over the years.
+        # Exact rational arithmetic from the decimal number in the file, so that no error accumulates over the years.
         frequency = Fraction(repr(sweep.frequency_hz)) * (1 if self._sawtooth else 2)
         self._length_us = 1_000_000 / frequency
-        self._next: int | None = None  # number of the next boundary; None: waiting for something to happen
-        self._idle_since: int | None = None  # number of the first sweep skipped; None before anything happened
+        self._next: int | None = None  # number of the next boundary; None while waiting for an event
+        self._idle_since: int | None = None  # number of the first skipped sweep; None before the first event
         self._silent = 0
         self._sweep_has_events = False
 
@@ -66,7 +66,7 @@ class ClockTracker:
         return "no event came, or for less than a sweep"
 
     def _begin(self) -> bool:
-        """Open the sweep of the first event, when none is open; False while there is no event."""
+        """Open the sweep of the first event if none is open; False while there is no event."""
         if self._next is not None:
             return True
         cutter = self._cutter
@@ -86,7 +86,7 @@ class ClockTracker:
         return True
 
     def _pass_boundary(self, number: int) -> list[Span]:
-        """End the sweep before a boundary; begin the next unless all has been silent for long."""
+        """End the sweep before a boundary; begin the next unless there have been no events for long."""
         cutter = self._cutter
         at = self.boundary_us(number)
         first = cutter.next_event_us()
@@ -102,7 +102,7 @@ class ClockTracker:
         return cutter.cut(at, at)
 
     def _number(self, at_us: int) -> int:
-        """The sweep that holds a time."""
+        """Number of the sweep that contains a time."""
         number = int((at_us - self._start_us) // self._length_us)
         while self.boundary_us(number) > at_us:
             number -= 1

@@ -1,8 +1,8 @@
-"""The direction of the focus, determined from lens breathing.
+"""Sweep direction from lens breathing.
 
-Blur is symmetric, so a reversed sweep looks like the mirrored scene. Breathing is not: the image grows or shrinks with
-the focus. Undone the right way round, the events of an edge stay on one place all through the sweep; undone the wrong
-way round, they drift twice as far as they did.
+Blur is symmetric, so a reversed sweep looks like another scene with mirrored depth. Breathing is not: the image grows
+or shrinks with the focus. Corrected for the right direction, the events of an edge stay in one place throughout the
+sweep; corrected for the wrong one, they drift twice as far as uncorrected.
 """
 
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from ..optics import breathing_magnification
 from ..sweeps import Direction
 
 SLICES = 8
-"""Parts of the focus range whose event images are compared with each other."""
+"""Number of slices of the focus range whose event images are compared with each other."""
 
 TILES = 12
-"""The image is compared in so many tiles along its longer side; their scatter says how sure the answer is."""
+"""Number of tiles along the longer image side; their scatter gives the standard error."""
 
 MIN_SIGMAS, MIN_GAIN = 3.5, 0.06
-"""What one direction must win by: standard errors, and share of the alignment. Three recordings without breathing
-reached 4.2 and 0.047 when breathing of up to 3 % per diopter was claimed for them; one that breathes by 1.5 % per
-diopter reached 5.0 and 0.34, and still 4.4 and 0.15 when only a third of that was claimed."""
+"""Least advantage of one direction: standard errors, and relative gain in alignment. Three recordings without breathing
+reached 4.2 and 0.047 when the calibration claimed breathing of up to 3 % per diopter; one with 1.5 % per diopter
+reached 5.0 and 0.34, and still 4.4 and 0.15 when only a third of that was claimed."""
 
 MAX_EVENTS = 2_000_000
-"""More are not needed: thin them out evenly over the sweeps."""
+"""Most events used; more are subsampled evenly over the sweeps."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """How much speaks for a guess of the direction; negative when it speaks for the opposite."""
+    """Evidence for a guess of the direction; negative if it supports the opposite."""
 
     sigmas: float  # standard errors
-    gain: float  # how much better the events align than the other way round, from -1 to 1
+    gain: float  # relative gain in alignment over the opposite direction, from -1 to 1
 
     def judge(self, guess: Direction) -> Direction | None:
-        """The guessed direction, its opposite, or None when the evidence is too weak."""
+        """The guessed direction, its opposite, or None if the evidence is too weak."""
         if abs(self.sigmas) < MIN_SIGMAS or abs(self.gain) < MIN_GAIN:
             return None
         return guess if self.sigmas > 0 else guess.reversed
@@ -47,7 +47,7 @@ def weigh_direction(
     phase: np.ndarray,  # (N,) in [0, 1], of a far→near pass if the guess of the direction is right
     calibration: Calibration,  # with breathing
 ) -> Evidence:
-    """What lens breathing says about a guess of the direction."""
+    """Measure the evidence of lens breathing for a guess of the direction."""
     ours, theirs = _alignment(events, phase, calibration), _alignment(events, 1 - phase, calibration)
     gain = ours - theirs
     spread, total = float(np.sqrt(np.sum(gain**2))), float(ours.sum() + theirs.sum())
@@ -61,7 +61,7 @@ def _alignment(
     phase: np.ndarray,  # (N,)
     calibration: Calibration,
 ) -> np.ndarray:
-    """(tiles,) how alike the event images of different slices of the focus are, once breathing is undone."""
+    """(tiles,) correlation of the event images of different focus slices after correction of breathing."""
     camera, breathing = calibration.camera, calibration.breathing
     assert breathing is not None
     focus = calibration.focus_at(phase)
@@ -75,9 +75,9 @@ def _alignment(
     inside = (x >= 0) & (x < columns * tile) & (y >= 0) & (y < rows * tile)
     place = (slice_number * rows * tile + y.astype(np.int64)) * columns * tile + x.astype(np.int64)
     count = np.bincount(place[inside], minlength=SLICES * rows * columns * tile * tile)
-    # Square roots, so that a hot pixel does not outvote the scene.
+    # Square roots limit the weight of hot pixels.
     images = np.sqrt(count.reshape(SLICES, rows, tile, columns, tile))
     images = images - images.mean(axis=(2, 4), keepdims=True)
     total = images.sum(axis=0)
-    # The products of different slices: the square of the sum less the sum of the squares.
+    # Sum of the products of different slices = square of the sum − sum of the squares.
     return ((total**2).sum(axis=(1, 3)) - (images**2).sum(axis=(0, 2, 4))).ravel()

@@ -1,4 +1,4 @@
-"""The lens's trigger among all that a camera's inputs record: which channel it is on, and what its edges mean."""
+"""Finds the lens's trigger among a camera's inputs: its channel, and which turning point each edge marks."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,44 +11,44 @@ from .rhythm import Edge
 from .signal import SEARCH_PERIODS, History, Signal, contradiction, levels, recognise, recognise_loosely
 
 RIVAL_PERIODS = 1.5
-"""So long after a channel was seen to keep the lens's rhythm, others that fire have shown whether they do, too."""
+"""How long, in nominal periods, to wait for rival channels after one was found to fire at the lens's frequency."""
 
 FEW_EDGES = 16
-"""A channel with no more edges than this in the whole recording may be helped out by the nominal frequency."""
+"""With at most this many edges in the whole recording, the nominal frequency may replace missing evidence."""
 
 RIVAL_EDGES = 64
-"""Edges of a channel that is not the lens's among which its rhythm is looked for."""
+"""Number of edges of another channel that are examined for the lens's rhythm."""
 
 
 class LensTrigger:
-    """Picks the lens's edges from the triggers of a stream, as the calibration says or as their rhythm shows.
+    """Selects the lens's edges from the triggers of a stream, by the calibration or by their rhythm.
 
-    The channel is `sweep.trigger_channel`; without one it is the only channel that fires, or of several the one that
-    keeps the rhythm of `frequency_hz`. Edges come out when that is decided, at most `SEARCH_PERIODS` nominal periods
-    after they were made; `settled_us` says how far they have. However the stream is cut, the decision is the same.
+    The channel is `sweep.trigger_channel` or, if not given, the only channel that fires, or of several the one with the
+    rhythm of `frequency_hz`. Edges are returned once that is decided, at most `SEARCH_PERIODS` nominal periods after
+    they occurred, in order up to `settled_us`. The decision does not depend on how the stream is cut into batches.
     """
 
     def __init__(self, calibration: Calibration) -> None:
         self._sweep = calibration.sweep
         self._period_us = 1e6 / self._sweep.frequency_hz
         self._channels: dict[int, History] = {}
-        self._held: deque[tuple[int, int, int]] = deque()  # time, edge, channel, while nothing is decided
-        self._keepers: dict[int, Signal] = {}  # channels that keep the rhythm, while several are judged
-        self._deadline_us: float | None = None  # when they will be
-        self._refused: Callable[[], str] | None = None  # says why nothing can be decided
+        self._held: deque[tuple[int, int, int]] = deque()  # time, edge, channel, while undecided
+        self._keepers: dict[int, Signal] = {}  # channels with the lens's rhythm, while undecided
+        self._deadline_us: float | None = None  # time of the decision
+        self._refused: Callable[[], str] | None = None  # explains why no decision is possible
         self._warnings: list[str] = []
-        self._rivals: set[int] = set()  # channels that were found to keep the rhythm, too, after the decision
+        self._rivals: set[int] = set()  # other channels found to have the rhythm after the decision
         self._kinds = {"rising": (RISING,), "falling": (FALLING,)}.get(self._sweep.trigger_edges, (RISING, FALLING))
         self.channel: int | None = self._sweep.trigger_channel
         self.signal: Signal | None = None  # None until it is known
         self.settled_us = 0  # all edges before this have been handed out
 
     def feed(self, triggers: np.ndarray, end_us: int) -> list[Edge]:
-        """The edges of the lens that triggers up to a time settle, in time order and sensor time.
+        """Add triggers; returns the lens's edges that are now decided, in time order and sensor time.
 
         Args:
             triggers: (M,) TRIGGER_DTYPE, of all channels, in time order.
-            end_us: all triggers before this time are known.
+            end_us: all triggers before this time have been fed.
         """
         for channel in np.unique(triggers["channel"]).tolist():
             times = triggers["timestamp"][triggers["channel"] == channel]
@@ -77,7 +77,7 @@ class LensTrigger:
         return edges
 
     def finish(self) -> list[Edge]:
-        """The edges that were still waiting: few of them must do now."""
+        """The remaining edges, decided on the available ones, even if they are few."""
         if self.signal is not None or self._refused or not self._held:
             return []
         fired = {channel for _, _, channel in self._held}
@@ -97,24 +97,24 @@ class LensTrigger:
             history = self._channels[channel]
             signal = recognise_loosely(history, self._sweep)
             if signal is None and history.n <= FEW_EDGES and not contradiction(history, self._sweep):
-                signal = levels(self._sweep)  # too few to tell; the nominal frequency will help out
+                signal = levels(self._sweep)  # too few to infer; the nominal frequency is used
             if signal is not None:
                 return self._decide(channel, signal)
         return []
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was decided for the user, and what else is worth a sentence."""
+        """Decisions made automatically, and other observations, one sentence each."""
         notes = list(self._warnings)
         others = [c for c in self._channels if c != self.channel]
         if self.signal is not None and others and self._sweep.trigger_channel is None:
             notes.insert(
                 0,
-                f"triggers came on {self.listed()}: channel {self.channel} keeps the lens's rhythm of "
-                f"{self._sweep.frequency_hz:g} Hz and is taken; sweep.trigger_channel or --trigger-channel chooses "
+                f"triggers came on {self.listed()}: channel {self.channel} has the lens's rhythm of "
+                f"{self._sweep.frequency_hz:g} Hz and is used; sweep.trigger_channel or --trigger-channel chooses "
                 "another",
             )
-        notes += [f"trigger channel {c} keeps the lens's rhythm, too" for c in sorted(self._rivals)]
+        notes += [f"trigger channel {c} has the lens's rhythm, too" for c in sorted(self._rivals)]
         return tuple(notes)
 
     def listed(self) -> str:
@@ -126,7 +126,7 @@ class LensTrigger:
         return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}" if found else "no channel"
 
     def why_not(self) -> str:
-        """Why the lens's edges are not known, as far as the channels say; nothing when they say nothing."""
+        """Why the lens's edges could not be found; empty if unknown."""
         if self._refused:
             return self._refused()
         if self.signal is not None or not self._channels:
@@ -134,17 +134,17 @@ class LensTrigger:
         choice = "set sweep.trigger_channel in lens.toml, or give --trigger-channel"
         wanted = self._sweep.trigger_channel
         if wanted is not None and wanted not in self._channels:
-            return f"no trigger came on channel {wanted}, which was asked for, but on {self.listed()}: {choice}"
+            return f"no trigger came on the chosen channel {wanted}, only on {self.listed()}: {choice}"
         if len(self._candidates()) > 1:
             return (
-                f"no trigger channel keeps the lens's rhythm of {self._sweep.frequency_hz:g} Hz "
+                f"no trigger channel has the lens's rhythm of {self._sweep.frequency_hz:g} Hz "
                 f"(sweep.frequency_hz): triggers came on {self.listed()}; correct the frequency, or {choice}"
             )
         (channel,) = self._candidates()
         return contradiction(self._channels[channel], self._sweep)
 
     def _candidates(self) -> list[int]:
-        """The channels that the lens may be on."""
+        """The channels that may be the lens's."""
         wanted = self._sweep.trigger_channel
         return list(self._channels) if wanted is None else [wanted]
 
@@ -152,7 +152,7 @@ class LensTrigger:
         return self._channels.setdefault(channel, History(self._sweep.duration_us, self._period_us))
 
     def _consider(self, time_us: int, edge: int, channel: int) -> list[Edge]:
-        """Add a trigger while the channel is undecided."""
+        """Handle a trigger while the channel is undecided."""
         if edge not in self._kinds or channel not in self._candidates():
             return []
         history = self._history(channel)
@@ -180,28 +180,28 @@ class LensTrigger:
         return []
 
     def _seen_until(self, time_us: int) -> list[int]:
-        """The channels that had fired by a time, whatever else is known of the batch already."""
+        """The channels that had fired by a time, ignoring later triggers of the batch."""
         return [c for c in self._candidates() if c in self._channels and self._channels[c].first_us <= time_us]
 
     def _forget(self, now_us: float) -> None:
-        """Drop triggers too old to share a rhythm with one that comes now."""
+        """Drop triggers too old to share a rhythm with a new one."""
         while self._held and self._held[0][0] < now_us - SEARCH_PERIODS * self._period_us:
             self._held.popleft()
 
     def _judge(self, now_us: int) -> list[Edge]:
-        """Choose among the channels once the time for it has come."""
+        """Choose among the channels once the deadline has passed."""
         if self._deadline_us is None or now_us < self._deadline_us:
             return []
         self._forget(self._deadline_us)
         return self._choose()
 
     def _choose(self) -> list[Edge]:
-        """Take the one channel that keeps the rhythm, or say that there are several."""
+        """Choose the one channel with the rhythm, or record that there are several."""
         if len(self._keepers) > 1:
             names = " and ".join(str(channel) for channel in sorted(self._keepers))
             self._held.clear()
             self._refused = lambda: (
-                f"trigger channels {names} keep the lens's rhythm of {self._sweep.frequency_hz:g} Hz alike: triggers "
+                f"trigger channels {names} all have the lens's rhythm of {self._sweep.frequency_hz:g} Hz: triggers "
                 f"came on {self.listed()}; set sweep.trigger_channel in lens.toml, or give --trigger-channel"
             )
             return []
@@ -214,8 +214,8 @@ class LensTrigger:
             f = self._sweep.frequency_hz
             self._held.clear()
             self._refused = lambda: (
-                f"{signal.note} ({2 * f:g} times a second for a lens of {f:g} Hz), which does not tell the far end "
-                'from the near one: set sweep.trigger_pulses = "both" in lens.toml, and give --first-direction'
+                f"{signal.note} ({2 * f:g} times a second for a lens of {f:g} Hz), which does not distinguish the far "
+                'from the near end: set sweep.trigger_pulses = "both" in lens.toml, and give --first-direction'
             )
             return []
         known = {kind: end for kind, end in signal.ends.items() if kind in self._kinds}
@@ -229,7 +229,7 @@ class LensTrigger:
         ]
 
     def _lens_edges(self, triggers: np.ndarray) -> list[Edge]:
-        """The lens's edges among triggers, once it is known what they mean."""
+        """The lens's edges among triggers, after the decision."""
         assert self.signal is not None
         ends = self.signal.ends
         mine = triggers[triggers["channel"] == self.channel]
@@ -237,7 +237,7 @@ class LensTrigger:
         return [Edge(time_us, ends[edge] is not False) for time_us, edge in pairs if edge in ends]
 
     def _check_other_channels(self, triggers: np.ndarray) -> None:
-        """Notice other channels that turn out to keep the rhythm, too, where nobody chose the channel."""
+        """Note other channels that turn out to have the rhythm, too, if the channel was chosen automatically."""
         if self._sweep.trigger_channel is not None:
             return
         others = triggers[triggers["channel"] != self.channel]

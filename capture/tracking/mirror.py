@@ -1,17 +1,19 @@
-"""Turning points from the stream itself: where time runs backwards.
+"""Turning points from the events themselves: the times about which event pairs are symmetric.
 
-The brightness of a pixel is a function of the focus, so it retraces its path when the focus turns: an ON event that
-reached some level is answered by an OFF event that reaches the same level, as long after the turning point as the
-first came before it. The middle between the two *is* the turning point, whatever the scene. Comparing levels rather
-than rates matters: a pixel answers a reversal only after its brightness has come back by a whole threshold, so rates
-are not mirror images, and a correlation of them comes out late.
+The brightness of a pixel is a function of the focus, so it retraces its path when the focus turns: an ON event at some
+level is matched by an OFF event at the same level, as long after the turning point as the first was before it. Their
+midpoint *is* the turning point, for any scene. Comparing levels rather than rates matters: after a reversal, a pixel
+fires only when its brightness has changed by a whole threshold, so rates are not mirror images, and their correlation
+is biased late.
 
-Every pair of events of one pixel with opposite signs at the same level votes for its middle. Votes pile up at the
-turning points; they also do where a plane comes into focus, since blur is symmetric about it, but planes at different
+Every pair of events of one pixel with opposite signs at the same level votes for its midpoint. Votes accumulate at the
+turning points. They also do where a plane comes into focus, since blur is symmetric about it, but planes at different
 depths do so at different times and, in alternating sweeps, at alternating distances from the turning points. So the
-lattice of equally spaced times with most votes is searched for, and compared with the best lattice elsewhere.
+algorithm searches for the lattice of equally spaced times with most votes, and compares it with the best lattice
+elsewhere.
 
-A sawtooth has no turning points. There the later of the two events votes: the return undoes a whole sweep at once.
+A sawtooth has no turning points: its return undoes a whole sweep at once. There, pairs vote for the later of their two
+events.
 """
 
 from dataclasses import dataclass
@@ -21,43 +23,43 @@ from numba import njit
 from scipy.ndimage import gaussian_filter1d
 
 DEPTH = 24
-"""Events of a pixel that a new one is compared with: the latest so many."""
+"""Number of latest events of a pixel that a new one is compared with."""
 
 LEVEL = 256
-"""Levels are counted in this part of an ON threshold, in whole numbers."""
+"""Levels are integers in units of the ON threshold over this."""
 
 MAX_PIXELS = 100_000
-"""Pixels that vote; a larger sensor is thinned out evenly."""
+"""Most pixels that vote; a larger sensor is subsampled evenly."""
 
 BINS = 400
 """Bins of the histogram of votes per nominal sweep."""
 
 BLUR_BINS = 5.0
-"""Standard deviation by which votes are smoothed, 1.25 % of a nominal sweep: the scatter of votes that was seen."""
+"""Standard deviation of the smoothing of votes, 1.25 % of a nominal sweep: their measured scatter."""
 
 MAX_VOTERS = 1_000_000
-"""Events that vote at once; of more, those of every second, third, … pixel do."""
+"""Most events that vote together; with more, only every second, third, … pixel votes."""
 
 MIN_SPACING, MAX_SPACING = 0.765, 1.435
-"""Search range of the spacing, in nominal sweeps: true frequencies from 30 % below to 30 % above the nominal one. It
-must stay under an octave, or half of the true spacing would fit as well."""
+"""Search range of the spacing, in nominal sweeps: frequencies within 30 % of the nominal one. It must be less than an
+octave, or half the true spacing would fit as well."""
 
 EXCLUSION = 0.1
-"""Lattices shifted by less than this share of the spacing count as the same."""
+"""Lattices shifted by less than this fraction of the spacing count as the same."""
 
 MARGIN = 0.5
-"""A turning point can be seen well when events reach this share of the spacing to both sides of it."""
+"""A turning point is well observed if there are events up to this fraction of the spacing on both sides of it."""
 
 MIN_POINTS = 3
-"""Turning points that must be seen well: two alone would fix a spacing, but not show that it repeats."""
+"""Least number of well observed turning points: two would define a spacing, but not show that it repeats."""
 
 REACH = 0.8
-"""A single turning point is measured with the events this share of the spacing to both sides of it."""
+"""A single turning point is measured from the events within this fraction of the spacing on both sides."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The events that vote: those of the pixels of a thinned-out sensor."""
+    """The voting events: those of the subsampled pixels."""
 
     timestamp: np.ndarray  # (N,) int64, µs, increasing
     pixel: np.ndarray  # (N,) int32, in [0, pixels)
@@ -72,12 +74,12 @@ class Lattice:
     first_us: float
     spacing_us: float
     points: np.ndarray  # (P, 3) number k, measured time after the origin in µs, votes
-    quality: float  # 0 to 1: how much better than any other lattice, and how evenly voted for
+    quality: float  # 0 to 1: contrast with other lattices, times evenness of the votes
 
 
 @dataclass(frozen=True)
 class Thinning:
-    """Which pixels vote."""
+    """Selects the pixels that vote."""
 
     width: int
     height: int
@@ -91,7 +93,7 @@ class Thinning:
         return -(-self.width // self.stride) * -(-self.height // self.stride)
 
     def pick(self, events: np.ndarray) -> Sample:
-        """The events, (N,) of `EVENT_DTYPE`, of the pixels that vote."""
+        """Select the events, (N,) `EVENT_DTYPE`, of the pixels that vote."""
         if self.stride > 1:
             events = events[(events["x"] % self.stride == 0) & (events["y"] % self.stride == 0)]
         columns = -(-self.width // self.stride)
@@ -100,7 +102,7 @@ class Thinning:
 
 
 def join_samples(samples: list[Sample], start_us: int, end_us: int) -> Sample:
-    """One sample of the events in [start_us, end_us), of fewer pixels when they are more than `MAX_VOTERS`."""
+    """Concatenate the events in [start_us, end_us), with fewer pixels if there are more than `MAX_VOTERS` events."""
     ranges = [(s, *np.searchsorted(s.timestamp, [start_us, end_us])) for s in samples]
     every = -(-sum(int(j - i) for _, i, j in ranges) // MAX_VOTERS)
     timestamp, pixel, on = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, bool)]
@@ -113,7 +115,7 @@ def join_samples(samples: list[Sample], start_us: int, end_us: int) -> Sample:
 
 
 def off_step(on: np.ndarray) -> int:
-    """OFF threshold in levels: over whole periods brightness comes back, so the events' numbers give the ratio."""
+    """OFF threshold in levels: brightness returns after whole periods, so event counts give the threshold ratio."""
     count = int(np.count_nonzero(on))
     ratio = count / max(len(on) - count, 1)
     return round(LEVEL * min(max(ratio, 1 / 3), 3))
@@ -132,7 +134,7 @@ def count_votes(
     bins: int,
     later: bool,  # vote with the later event's time, not with the middle
 ) -> np.ndarray:  # (bins,) int64
-    """Histogram of the votes of all pairs of events; `vote_times` says what they are."""
+    """Histogram of the votes of all pairs of events, as defined in `vote_times`."""
     when = np.empty((pixels, DEPTH), np.int64)
     what = np.empty((pixels, DEPTH), np.int64)  # twice the level, and the sign as the last bit
     seen = np.zeros(pixels, np.int64)
@@ -158,10 +160,10 @@ def count_votes(
 
 
 def vote_times(sample: Sample, off: int, longest_us: int, later: bool) -> np.ndarray:
-    """(V,) twice the times in µs at which pairs vote: the readable reference of `count_votes`.
+    """Twice the times in µs that pairs vote for, (V,): the readable reference of `count_votes`.
 
-    A pair is an event and one of the `DEPTH` before it at the same pixel, of opposite sign, at most `longest_us`
-    earlier, that both reached the same level, to half an ON threshold.
+    A pair is an event and one of the `DEPTH` events before it of the same pixel, with opposite sign, at most
+    `longest_us` earlier, and at the same level within half an ON threshold.
     """
     found = [np.empty(0, np.int64)]
     for p in np.unique(sample.pixel):
@@ -180,7 +182,7 @@ def find_lattice(
     nominal_us: float,  # length of a sweep by the calibration
     later: bool,  # a sawtooth
 ) -> Lattice | None:
-    """The equally spaced turning points with most votes, or None when fewer than `MIN_POINTS` can be seen well."""
+    """The equally spaced turning points with most votes; None if fewer than `MIN_POINTS` are well observed."""
     if len(sample.timestamp) < 2:
         return None
     origin_us, last_us = int(sample.timestamp[0]), int(sample.timestamp[-1])
@@ -228,9 +230,9 @@ def measure_turn(
     spacing_us: float,
     later: bool,
 ) -> tuple[float, float, float] | None:
-    """Measure one turning point near `at_us`: its time after `at_us` in µs, its votes, and how sure it is (0 to 1).
+    """Measure one turning point near `at_us`: its offset from `at_us` in µs, its votes, and its confidence (0 to 1).
 
-    None when the votes near it do not stand out.
+    None if the votes near it do not stand out.
     """
     bin_us = max(1, int(spacing_us / BINS))
     half = int(spacing_us / 2 / bin_us)
@@ -257,7 +259,7 @@ def measure_turn(
 
 
 def _smooth(votes: np.ndarray) -> np.ndarray:
-    """Votes within a Gaussian window about each bin."""
+    """Smooth votes with a Gaussian."""
     width = BLUR_BINS * np.sqrt(2 * np.pi)
     return gaussian_filter1d(votes.astype(np.float64), BLUR_BINS, mode="constant") * width
 
@@ -265,9 +267,9 @@ def _smooth(votes: np.ndarray) -> np.ndarray:
 def _lattice_votes(
     smooth: np.ndarray, extent: float, spacing: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """For lattices of one spacing: first point, votes above the background, and votes and places of points seen well.
+    """For lattices of one spacing: first point, votes above background, and votes and positions of their points.
 
-    Points and spacing are in bins; points that are not seen well have NaN votes.
+    Positions and spacing are in bins; points that are not well observed have NaN votes.
     """
     first = np.arange(0, spacing, BLUR_BINS / 3)
     place = first[:, None] + spacing * np.arange(int(extent / spacing) + 1)
@@ -279,7 +281,7 @@ def _lattice_votes(
 
 
 def _measure(smooth: np.ndarray, extent: float, spacing: float, first: float) -> np.ndarray:
-    """(P, 3) number, place in bins and votes of the turning points of a lattice that are seen well."""
+    """(P, 3) number, position in bins and votes of a lattice's well observed turning points."""
     points = []
     for k in range(int(extent / spacing) + 1):
         place = first + k * spacing
@@ -293,7 +295,7 @@ def _measure(smooth: np.ndarray, extent: float, spacing: float, first: float) ->
 
 
 def _vertex(smooth: np.ndarray, i: int) -> float:
-    """Place of a peak at bin i between the bins, by the parabola through its neighbours."""
+    """Sub-bin position of a peak at bin i, by a parabola through its neighbours."""
     if not 0 < i < len(smooth) - 1:
         return float(i)
     a, b, c = smooth[i - 1 : i + 2]
@@ -301,14 +303,14 @@ def _vertex(smooth: np.ndarray, i: int) -> float:
 
 
 def _contrast(best: float, other: float) -> float:
-    """Share by which one number of votes surely exceeds another: three standard deviations of their noise less."""
+    """Relative excess of one vote count over another, reduced by three standard deviations of noise."""
     return max(0.0, best - other - 3 * np.sqrt(best + other)) / max(best, 1.0)
 
 
 def _quality(smooth: np.ndarray, extent: float, spacing: float, first: float) -> float:
-    """Contrast with the best lattice of the same spacing elsewhere, times the square of their evenness.
+    """Contrast with the best other lattice of the same spacing, times the squared evenness of the votes.
 
-    Every sweep sees the same scene, so turning points get about the same votes; a jerk of the camera gets them once.
+    Every sweep sees the same scene, so all turning points get similar votes; a jerk of the camera votes only once.
     """
     starts, _, votes, _ = _lattice_votes(smooth, extent, spacing)
     apart = np.abs((starts - first + spacing / 2) % spacing - spacing / 2)

@@ -1,4 +1,4 @@
-"""The rhythm of trigger edges: the period, and where in it the near end lies."""
+"""The rhythm of trigger edges: the period, and the position of the near end in it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,37 +7,38 @@ from math import log
 from ..sweeps import Direction
 
 SHORTEST, LONGEST = 0.45, 2.2
-"""The period may be this many times the nominal one: a nominal frequency wrong by a factor of two is survived."""
+"""Range of the period relative to the nominal one: tolerates a nominal frequency wrong by a factor of two."""
 
 SHORTEST_SHARE = 0.1
-"""Neither half of a period is shorter than this share of it."""
+"""Shortest half of a period, as a fraction of the period."""
 
 SLACK = 0.08
-"""An edge belongs to a rhythm when it is off by no more than this share of the period."""
+"""Largest deviation of an edge from a rhythm, as a fraction of the period."""
 
 
 NEAR = 0.1
-"""A rhythm is the expected one when its period is off by no more than this share, and its halves alike."""
+"""Largest relative deviation of the period, and of its halves, for a rhythm to count as the nominal one."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """One end of the focus travel, in lens time: the trigger's own time plus the calibration's delay."""
+    """A trigger edge that marks one end of the focus travel, in lens time: the edge's time plus the calibrated
+    delay."""
 
     at_us: int
     far: bool  # the far end (a rising edge), else the near end
 
     def begins(self, *, sawtooth: bool) -> Direction:
-        """Direction of the sweep that begins here."""
+        """Direction of the sweep that begins at this edge."""
         return Direction.FAR_TO_NEAR if self.far or sawtooth else Direction.NEAR_TO_FAR
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """A period of the lens that explains most of some edges."""
+    """A periodic motion of the lens that explains most of a set of edges."""
 
     period_us: float
-    near_share: float  # place of the near end in the period; 1 for a sawtooth
+    near_share: float  # position of the near end in the period; 1 for a sawtooth
     explained: tuple[Edge, ...]  # in time order
 
     def length_us(self, direction: Direction) -> float:
@@ -45,22 +46,22 @@ class Rhythm:
         return self.period_us * (self.near_share if direction == Direction.FAR_TO_NEAR else 1 - self.near_share)
 
     def is_near(self, nominal_us: float) -> bool:
-        """Whether the period is the nominal one and its halves are equal, to a few percent."""
+        """Whether the period and its halves are within `NEAR` of the nominal ones."""
         return abs(self.period_us / nominal_us - 1) <= NEAR and (
             self.near_share == 1 or abs(self.near_share - 0.5) <= NEAR / 2
         )
 
 
 def find_rhythm(edges: Sequence[Edge], nominal_us: float, *, sawtooth: bool, at_least: int) -> Rhythm | None:
-    """The rhythm that explains the edges best, or None when none explains enough of them.
+    """The rhythm that explains the edges best; None if none explains enough of them.
 
-    Edges may be missing or stray, the two halves of the period may differ, and one kind of edge may be absent (the
-    near end is then taken to be half way).
+    Edges may be missing or spurious, the two halves of the period may differ, and one kind of edge may be absent (the
+    near end is then assumed at half the period).
 
     Args:
         edges: in time order, contact bounce removed; with `sawtooth`, far ends only.
-        nominal_us: period by the calibration.
-        at_least: edges that must be explained. With fewer than three, the nominal period helps out.
+        nominal_us: period in the calibration.
+        at_least: number of edges that must be explained. With fewer than three, the nominal period is used.
     """
     best: tuple[tuple[float, ...], Rhythm] | None = None
     for period, anchor, near_share in _hypotheses(edges, nominal_us, sawtooth=sawtooth, help_out=at_least < 3):
@@ -78,7 +79,7 @@ def find_rhythm(edges: Sequence[Edge], nominal_us: float, *, sawtooth: bool, at_
 def _hypotheses(
     edges: Sequence[Edge], nominal_us: float, *, sawtooth: bool, help_out: bool
 ) -> Iterator[tuple[float, float, float | None]]:
-    """(period, time of a far end, place of the near end in the period or None when no edge tells it)."""
+    """Candidates: (period, time of a far end, position of the near end in the period or None if no edge marks it)."""
     for i, first in enumerate(edges):
         periods = [(e.at_us - first.at_us) / n for e in edges[i + 1 :] if e.far == first.far for n in (1, 2)]
         if help_out:
@@ -99,7 +100,8 @@ def _hypotheses(
 
 
 def _explain(edges: Sequence[Edge], period: float, far_us: float, near_share: float | None) -> tuple[list[Edge], int]:
-    """The edges at turning points of a rhythm, at most one each, and how many turning points the edges span."""
+    """The edges at turning points of a rhythm, at most one each, and the number of turning points that the edges
+    span."""
     explained: list[Edge] = []
     seen: set[tuple[bool, int]] = set()
     places: list[float] = []

@@ -1,7 +1,7 @@
-"""What the edges of a lens's trigger mean: levels of a square wave, or pulses at one end or at each turning point.
+"""Interprets the edges of a lens's trigger: a square wave, or pulses at one end or at each turning point.
 
-The period that `frequency_hz` says tells one from another: pulses that come once a period mark one end, pulses that
-come twice mark both. Where the edges fit neither, that is said rather than guessed.
+The nominal period distinguishes them: pulses once per period mark one end, pulses twice per period mark both. If the
+edges fit neither, the result is an error, not a guess.
 """
 
 from collections import deque
@@ -14,49 +14,49 @@ from ..events import FALLING, RISING
 from .rhythm import NEAR, Edge, find_rhythm
 
 REMEMBERED = 8
-"""Edges of a channel, and of each of its two kinds, that a signal is recognised from."""
+"""Number of latest edges of a channel, and of each kind, from which a signal is recognised."""
 
 BOUNCE = 0.05
-"""An edge that follows another within this share of a sweep is contact bounce."""
+"""Edges within this fraction of a sweep after another are contact bounce."""
 
 PULSE = 0.15
-"""A state that lasts for less than this share of the time between two of its beginnings is a pulse."""
+"""Largest duty cycle of a pulse."""
 
 ASKEW = 0.4
-"""A wave at twice the lens's frequency is one of pulses, too, when its shorter state has less than this share."""
+"""Largest duty cycle of pulses at twice the lens's frequency."""
 
 ONE_END, EACH_TURN = (0.8, 1.6), (0.4, 0.625)
-"""Time between pulses, as a share of the nominal period, that they may have at one end, and at each turning point.
-Between the two ranges nobody can tell which it is."""
+"""Ranges of the spacing of pulses, in nominal periods, at one end and at each turning point. Between the two ranges it
+is ambiguous."""
 
 NAMES = {RISING: "rising", FALLING: "falling"}
 
 
 @dataclass(frozen=True)
 class Signal:
-    """Which turning point each kind of edge marks. `ends` has a kind of edge for its key, the far end as True, the near
-    end as False, and None for one end after the other; edges of other kinds mean nothing."""
+    """Which turning point each kind of edge marks. `ends` maps a kind of edge to True (far end), False (near end) or
+    None (alternating ends); other kinds of edges are ignored."""
 
     ends: dict[int, bool | None]
-    note: str = ""  # what was taken for granted, for people
+    note: str = ""  # an assumption made, for the user
 
     @property
     def alternates(self) -> bool:
-        """Every turning point has the same kind of mark."""
+        """Whether all turning points have the same kind of mark."""
         return None in self.ends.values()
 
     def marks(self, *, far: bool) -> bool:
-        """Whether a turning point at this end has an edge."""
+        """Whether turning points at this end have an edge."""
         return self.alternates or far in self.ends.values()
 
 
 SEARCH_PERIODS = 5.0
-"""Edges that are further apart than so many nominal periods say nothing of a rhythm."""
+"""Edges further apart than this many nominal periods are not used to find a rhythm."""
 
 
 @dataclass
 class History:
-    """The latest edges of one channel, contact bounce left out, and how many there were in all."""
+    """The latest edges of one channel without contact bounce, and the total number."""
 
     sweep_us: float
     period_us: float
@@ -69,17 +69,17 @@ class History:
     )
 
     def count(self, n: int, first_us: int, last_us: int) -> None:
-        """Learn of edges, for `rate_hz` only."""
+        """Count edges, for `rate_hz` only."""
         self.first_us = self.first_us if self.n else first_us
         self.n, self.last_us = self.n + n, last_us
 
     @property
     def rate_hz(self) -> float:
-        """Edges a second, of either kind; 0 with fewer than two."""
+        """Edges per second, of either kind; 0 with fewer than two."""
         return (self.n - 1) / max(self.last_us - self.first_us, 1) * 1e6 if self.n > 1 else 0.0
 
     def add(self, at_us: int, kind: int) -> None:
-        """Remember an edge."""
+        """Add an edge."""
         bounce_us = BOUNCE * self.sweep_us
         train = self.trains[kind]
         if not train or at_us - train[-1] > bounce_us:
@@ -94,19 +94,19 @@ class History:
                 train.popleft()
 
     def forget(self) -> None:
-        """Remember no edge any more."""
+        """Discard all edges."""
         self.mixed.clear()
         for train in self.trains.values():
             train.clear()
 
     @property
     def is_too_fast(self) -> bool:
-        """Whether all edges remembered fall into less than a period: no lens makes them."""
+        """Whether all stored edges are within less than a period, too fast for the lens."""
         return len(self.mixed) == REMEMBERED and self.mixed[-1].at_us - self.mixed[0].at_us < self.period_us
 
     def high_share(self, period_us: float) -> float | None:
-        """Part of the time that the line is high; None where one kind of edge is absent. With one edge of a kind, a
-        nominal period helps out."""
+        """Duty cycle of the line; None if one kind of edge is absent. With only one edge of a kind, the given period is
+        used."""
         highs = []
         rises, falls = self.trains[RISING], self.trains[FALLING]
         times = rises if len(rises) > 1 else falls
@@ -120,12 +120,12 @@ class History:
 
 
 def recognise(history: History, sweep: SweepSettings, at_least: int = 3) -> Signal | None:
-    """What a channel's edges mean, when they keep the lens's rhythm to a tenth; None when they do not.
+    """Interpret a channel's edges if they have the lens's rhythm to 10 %; None if they do not.
 
     Args:
-        history: the channel's edges, of the kinds that the calibration says.
-        sweep: has the period, and what else is known of the signal.
-        at_least: edges that the rhythm must explain.
+        history: the channel's edges, of the kinds that the calibration selects.
+        sweep: gives the period and the trigger settings.
+        at_least: number of edges that the rhythm must explain.
     """
     period_us = 1e6 / sweep.frequency_hz
     if sweep.waveform == "sawtooth":
@@ -148,9 +148,9 @@ def recognise(history: History, sweep: SweepSettings, at_least: int = 3) -> Sign
 
 
 def recognise_loosely(history: History, sweep: SweepSettings) -> Signal | None:
-    """The same for the only channel there is, whose rhythm may be further off: what it means must still be certain.
+    """The same for the only channel, whose rhythm may deviate more if its meaning is still certain.
 
-    Square waves are followed at up to twice the nominal frequency, and down to half of it.
+    Square waves are accepted from half to twice the nominal frequency.
     """
     period_us = 1e6 / sweep.frequency_hz
     if sweep.waveform == "sawtooth":
@@ -172,7 +172,7 @@ def recognise_loosely(history: History, sweep: SweepSettings) -> Signal | None:
 
 
 def contradiction(history: History, sweep: SweepSettings) -> str:
-    """Why the edges of the only channel mean nothing: a sentence, or nothing when there is nothing to say yet."""
+    """Why the edges of the only channel cannot be interpreted; empty if it is too early to say."""
     if sweep.waveform == "sawtooth":
         return ""
     period_us = 1e6 / sweep.frequency_hz
@@ -180,7 +180,7 @@ def contradiction(history: History, sweep: SweepSettings) -> str:
     if sweep.trigger_pulses is None and share is not None and PULSE <= share <= 1 - PULSE:
         return ""
     if history.rate_hz > REMEMBERED * sweep.frequency_hz:
-        return ""  # of such, only some edges are remembered
+        return ""  # only some of such edges are stored
     train = max(history.trains.values(), key=len)
     if len(train) < 2:
         return ""
@@ -200,21 +200,21 @@ def contradiction(history: History, sweep: SweepSettings) -> str:
 
 
 def levels(sweep: SweepSettings) -> Signal:
-    """A square wave: a rising edge at the far end, a falling one at the near end, or the reverse."""
+    """A square wave: rising edges at the far end and falling ones at the near end, or inverted."""
     if sweep.waveform == "sawtooth":
         return Signal({_far_kind(sweep): True})
     return Signal({RISING: not sweep.trigger_inverted, FALLING: sweep.trigger_inverted})
 
 
 def _far_kind(sweep: SweepSettings) -> int:
-    """The kind of edge that begins the sweeps of a sawtooth."""
+    """The kind of edge at which a sawtooth's sweeps begin."""
     if sweep.trigger_edges != "both":
         return RISING if sweep.trigger_edges == "rising" else FALLING
     return FALLING if sweep.trigger_inverted else RISING
 
 
 def _pulses(history: History, sweep: SweepSettings, fitting: list[int], times: int, us: float) -> Signal | None:
-    """Pulses that come `times` a period, `us` apart; None when they are none, or do not tell where."""
+    """Interpret edges as pulses `times` per period, `us` apart; None if they are not, or are ambiguous."""
     pulses, share = sweep.trigger_pulses, history.high_share(us)
     if pulses not in (None, "both" if times == 2 else "far", "both" if times == 2 else "near"):
         return None
@@ -233,17 +233,17 @@ def _pulses(history: History, sweep: SweepSettings, fitting: list[int], times: i
         return Signal({kind: pulses == "far"})
     far = (kind == RISING) != sweep.trigger_inverted
     if comes_in_pairs and not far:
-        return None  # a line that goes low for a moment: the rule for levels would be a guess
+        return None  # short low pulses: the rule for levels would be a guess
     end, other = ("far", "near") if far else ("near", "far")
     note = sweep.trigger_edges == "both" and (
-        f"only {NAMES[kind]} edges mark turning points, one a period: they are taken for the {end} end "
+        f"only {NAMES[kind]} edges mark turning points, one per period: they are taken as the {end} end "
         f'(sweep.trigger_pulses = "{other}" if they are at the other)'
     )
     return Signal({kind: far}, note or "")
 
 
 def _fits(train: "deque[int]", period_us: float, at_least: int) -> bool:
-    """Whether times keep a period to a tenth."""
+    """Whether times have a period to 10 %."""
     edges = [Edge(at_us, True) for at_us in train]
     rhythm = find_rhythm(edges, period_us, sawtooth=True, at_least=at_least)
     return rhythm is not None and _is_period(rhythm.period_us, period_us)

@@ -1,4 +1,4 @@
-"""Sweeps from the stream itself: period and turning points from `mirror`, direction from elsewhere."""
+"""Sweeps from the events themselves: period and turning points from `mirror`, direction from a hint or `direction`."""
 
 from collections import deque
 
@@ -13,27 +13,27 @@ from .mirror import REACH, Lattice, Sample, Thinning, find_lattice, join_samples
 from .spans import Counts, Cutter, Span, is_whole
 
 MIN_QUALITY = 0.25
-"""Quality from which on a lattice of turning points is believed."""
+"""Least quality of a lattice of turning points to be accepted."""
 
 FIRST_SEARCH, LONGEST_SEARCH = 4.5, 7
-"""Nominal sweeps of events before the search for turning points begins, and the most held for it."""
+"""Nominal sweeps of events buffered before the first search for turning points, and at most."""
 
 FARTHEST_SWEEPS = 100
-"""A known far end tells the direction of sweeps up to so many away: from four sweeps their spacing was seen to come out
-right to 0.1 %, and half a sweep of error turns the direction round."""
+"""Farthest extrapolation of the direction from a known far end, in sweeps: the spacing estimated from four sweeps is
+accurate to 0.1 %, and an error of half a sweep reverses the direction."""
 
 MEMORY = 8
-"""Turning points that the running estimates look back on."""
+"""Number of latest turning points used in running estimates."""
 
 BENT_POINTS, BENT_SIGMAS = 6, 5.0
-"""A period is said to drift when so many turning points lie on a parabola by so many standard errors."""
+"""A period counts as drifting if this many turning points fit a parabola with this significance."""
 
 
 class StreamTracker:
     """A `Tracker` for `sync = "events"`.
 
-    Holds `FIRST_SEARCH` to `LONGEST_SEARCH` nominal sweeps of events until the turning points are found; then cuts at
-    their prediction, which each turning point refines as soon as the events after it have been seen.
+    Buffers `FIRST_SEARCH` to `LONGEST_SEARCH` nominal sweeps of events until the turning points are found; then cuts at
+    predicted turning points, and refines the prediction with each turning point once the events after it have arrived.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class StreamTracker:
         self._breathes = breathing is not None and breathing.scale_per_diopter != 0
         if not self._sawtooth and first_direction is None and far_end_hint_us is None and not self._breathes:
             raise SyncError(
-                'sweep.sync is "events", and the stream alone cannot tell far→near from near→far: give '
+                'sweep.sync is "events", and the events alone do not distinguish far→near from near→far: give '
                 "--first-direction, or lens.toml [breathing] with a scale_per_diopter other than 0, or let a lens "
                 "driver command the sweep"
             )
@@ -57,19 +57,19 @@ class StreamTracker:
         self._samples: deque[Sample] = deque()
         self._quality = 0.0
         self._was_locked = False
-        # While searching: since when, and when to look.
+        # While searching: start of the buffered events, and time of the next search.
         self._since_us: int | None = None
         self._search_us = 0
-        self._is_idle = False  # nothing happened since
+        self._is_idle = False  # no events since
         self._why_no_direction = ""  # of the lattice last found
-        # While locked.
+        # After the lattice is found.
         self._lattice: Lattice | None = None
         self._even = Direction.FAR_TO_NEAR  # direction of the sweeps that begin at even turning points
-        self._next = 0  # turning point that ends the open sweep
-        self._check = 0  # turning point to measure next
+        self._next = 0  # number of the turning point that ends the open sweep
+        self._check = 0  # number of the turning point to measure next
         self._locked_us = 0
-        self._earliest_us = 0  # before this, no turning point can be placed any more
-        self._checks: deque[float | None] = deque(maxlen=MEMORY)  # how sure each was; None: not seen
+        self._earliest_us = 0  # no turning point can be placed before this any more
+        self._checks: deque[float | None] = deque(maxlen=MEMORY)  # confidence of each; None: not found
 
     @property
     def counts(self) -> Counts:
@@ -77,7 +77,7 @@ class StreamTracker:
 
     @property
     def quality(self) -> float:
-        """How far the turning points stand out, against what else the stream mirrors, over the last few."""
+        """Mean confidence of the last few turning points."""
         return self._quality
 
     @property
@@ -118,7 +118,7 @@ class StreamTracker:
             self._far_end_us = at_us
 
     def _advance(self, known_us: int) -> None:
-        """Do what is due up to a time before which all events are known, in the order of time."""
+        """Process everything due up to a time before which all events have arrived, in time order."""
         while self._since_us is not None:
             if self._lattice is None:
                 if (self._is_idle and not self._wake()) or self._search_us > known_us:
@@ -136,7 +136,8 @@ class StreamTracker:
                 self._measure(check_us)
 
     def _wake(self) -> bool:
-        """Search on from the next event, so that a clock that jumps by years is no years of searching."""
+        """Restart the search at the next event, so that a clock that jumps by years does not cause years of
+        searching."""
         assert self._since_us is not None
         for sample in self._samples:
             i = int(np.searchsorted(sample.timestamp, self._since_us))
@@ -150,7 +151,7 @@ class StreamTracker:
         self._search_us = since_us + round(FIRST_SEARCH * self._nominal_us)
 
     def _search(self, now_us: int) -> None:
-        """Look for turning points in the events held; when there are none, hold on to the later ones."""
+        """Look for turning points in the buffered events; if there are none, keep the later events."""
         assert self._since_us is not None
         sample = join_samples(list(self._samples), self._since_us, now_us)
         if not len(sample.timestamp):
@@ -170,7 +171,7 @@ class StreamTracker:
             self._forget(oldest_us)
 
     def _find_direction(self, lattice: Lattice, now_us: int) -> Direction | None:
-        """Direction of the sweeps that begin at even turning points, or None when nothing tells it surely."""
+        """Direction of the sweeps that begin at even turning points; None if it is uncertain."""
         self._why_no_direction = ""
         if self._sawtooth:
             return Direction.FAR_TO_NEAR
@@ -179,7 +180,7 @@ class StreamTracker:
             if abs(number) <= FARTHEST_SWEEPS:
                 return _at_parity(Direction.FAR_TO_NEAR, number)
             self._why_no_direction = (
-                f"the known far end is {abs(number)} sweeps away, and tells the direction of {FARTHEST_SWEEPS} only"
+                f"the known far end is {abs(number)} sweeps away, and the limit is {FARTHEST_SWEEPS}"
             )
         if self._first_direction is not None and not self._was_locked:
             return _at_parity(self._first_direction, -1 if self._has_head(lattice) else 0)
@@ -193,10 +194,10 @@ class StreamTracker:
         return None
 
     def _weigh_breathing(self, lattice: Lattice, now_us: int) -> Evidence:
-        """What breathing says about the guess that sweeps from even turning points run from far to near."""
+        """Evidence of breathing for the guess that sweeps from even turning points are far→near."""
         assert self._since_us is not None
         held = self._cutter.held_between(self._since_us, now_us)
-        thin = -(-sum(map(len, held)) // MAX_EVENTS)  # by the clock, so that it does not depend on the batches
+        thin = -(-sum(map(len, held)) // MAX_EVENTS)  # by time, independently of the batches
         events = join([part[part["timestamp"] % thin == 0] for part in held])
         sweeps = (events["timestamp"] - lattice.origin_us - lattice.first_us) / lattice.spacing_us
         number = np.floor(sweeps)
@@ -204,7 +205,7 @@ class StreamTracker:
         return weigh_direction(events, phase, self._calibration)
 
     def _has_head(self, lattice: Lattice) -> bool:
-        """Whether enough was seen of the sweep that ends at turning point 0: all of it, if any was."""
+        """Whether the sweep that ends at turning point 0 is complete."""
         assert self._since_us is not None
         seen_from_us = self._since_us - lattice.origin_us
         start_us, end_us = lattice.first_us - lattice.spacing_us, lattice.first_us
@@ -229,7 +230,7 @@ class StreamTracker:
         self._locked_us = now_us
 
     def _measure(self, now_us: int) -> None:
-        """Measure the turning point that is due, and refine the lattice with it."""
+        """Measure the next turning point, and refine the lattice with it."""
         lattice = self._lattice
         assert lattice is not None
         at_us = self._turn_us(self._check)
@@ -251,7 +252,7 @@ class StreamTracker:
             self._lose(now_us)
 
     def _lose(self, now_us: int) -> None:
-        """Give up the timing, but remember a far end: the lens is likely to sweep on."""
+        """Restart the search, but keep a known far end, since the lens probably continues."""
         self._cutter.tally["lost"] += 1
         self._cutter.mark(now_us, None, closes=False)
         far = self._next if self._direction(self._next) == Direction.FAR_TO_NEAR else self._next + 1
@@ -261,7 +262,7 @@ class StreamTracker:
         self._search_from(now_us)
 
     def _forget(self, before_us: int) -> None:
-        """Drop samples that are not needed any more."""
+        """Drop samples that are no longer needed."""
         while self._samples and not np.any(self._samples[0].timestamp[-1:] >= before_us):
             self._samples.popleft()
 
@@ -271,11 +272,11 @@ class StreamTracker:
         return lattice.origin_us + round(lattice.first_us + number * lattice.spacing_us)
 
     def _boundary_us(self) -> int:
-        """Predicted end of the open sweep, where events have not been cut yet."""
+        """Predicted end of the open sweep, at or after the time up to which events were cut."""
         return max(self._turn_us(self._next), self._earliest_us)
 
     def _check_us(self) -> int:
-        """When enough events after the turning point to be measured next are known."""
+        """Time at which enough events after the next turning point to measure have arrived."""
         lattice = self._lattice
         assert lattice is not None
         return max(self._locked_us, self._turn_us(self._check) + round(REACH * lattice.spacing_us))
@@ -293,7 +294,7 @@ class StreamTracker:
                 "the sweep"
             )
         return (
-            f"no sweep shows in the events (quality {self._quality:.2f} of {MIN_QUALITY}): it takes two periods of a "
+            f"no sweep found in the events (quality {self._quality:.2f} of {MIN_QUALITY}): it takes two periods of a "
             f'still scene, and sweep.frequency_hz ({frequency:g}) right to 30 %; else use sweep.sync = "trigger" or '
             '"clock"'
         )
@@ -304,10 +305,10 @@ def _at_parity(even: Direction, number: int) -> Direction:
 
 
 def _refine(lattice: Lattice, points: np.ndarray) -> Lattice:
-    """The lattice through the latest turning points, as it is at the next one.
+    """The lattice fitted to the latest turning points, linearised at the next one.
 
-    A straight line, unless the points surely lie on a bent one: a line through a period that drifts is extrapolated
-    ever too early or too late, a parabola through scattered points anywhere.
+    The fit is a line, or a parabola if that is significant: a line systematically mispredicts a drifting period, while
+        a parabola through scattered points extrapolates badly.
     """
     number, at_us, votes = points.T
     middle = float(number.mean())

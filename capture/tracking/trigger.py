@@ -1,7 +1,7 @@
-"""Sweeps from trigger edges: what each of them marks is found out by `LensTrigger`.
+"""Sweeps from trigger edges, whose meaning is determined by `LensTrigger`.
 
-Edges may be missed, doubled, late, early or stray; the nominal frequency may be wrong by a factor of two and the two
-halves of a period may differ. Until a rhythm is found in the edges, events are held back; from then on each edge is
+Edges may be missing, doubled, late, early or spurious; the nominal frequency may be wrong by a factor of two, and the
+two halves of a period may differ. Events are buffered until a rhythm is found in the edges; from then on each edge is
 compared with its prediction.
 """
 
@@ -21,34 +21,34 @@ from .signal import ASKEW, BOUNCE, SEARCH_PERIODS
 from .spans import Counts, Cutter, Span, is_whole
 
 WINDOW = 0.25
-"""An edge may be late or early by this share of a sweep; with more it is a stray one."""
+"""Largest deviation of an edge from its prediction, as a fraction of a sweep; beyond, it is a stray edge."""
 
 JITTER = 0.05
-"""An edge that is off by this share of a sweep or more is counted as late or early."""
+"""Deviation, as a fraction of a sweep, from which an edge counts as late or early."""
 
 MAX_BRIDGED = 4
-"""Turning points in a row that may be bridged without an edge; with the next one the timing is lost."""
+"""Most consecutive turning points bridged without an edge; with one more, the timing is lost."""
 
 MAX_STRAYS = 3
-"""So many stray edges since the last good one disprove the timing, once an expected edge was missing too."""
+"""Number of stray edges since the last good one at which the timing is lost, if an expected edge was missing, too."""
 
 MEMORY = 5
-"""Sweeps of one direction whose median length is the prediction: two may be wrong."""
+"""Number of sweeps per direction whose median length is the prediction; two may be wrong."""
 
 QUALITY_MEMORY = 8
-"""Expected edges that the quality looks back on."""
+"""Number of expected edges used for the quality."""
 
 SEARCH_EDGES = 8
-"""Edges searched for a rhythm: the latest so many, of `SEARCH_PERIODS` nominal periods."""
+"""Most edges searched for a rhythm: the latest ones within `SEARCH_PERIODS` nominal periods."""
 
 
 class TriggerTracker:
     """A `Tracker` for `sync = "trigger"`.
 
-    While it searches, it holds two nominal sweeps of events until edges come, and at most `SEARCH_PERIODS` nominal
-    periods from then on: one, when the edges are those the calibration expects.
+    While searching, it buffers two nominal sweeps of events until edges arrive, and at most `SEARCH_PERIODS` nominal
+    periods from then on; one period if the edges are as the calibration expects.
 
-    Where each turning point has the same mark, `first_direction` is that of the first sweep closed, and
+    If all turning points have the same mark, `first_direction` is the direction of the first closed sweep, and
     `far_end_hint_us` a time near a far end, to a quarter period.
     """
 
@@ -63,22 +63,22 @@ class TriggerTracker:
         self._trigger = LensTrigger(calibration)
         self._alternation = Alternation(first_direction, far_end_hint_us)
         self._delay_us = sweep.delay_us
-        # Every turning point has the same mark: a sawtooth has no other ones, and others may be marked alike.
+        # Whether all turning points have the same mark, always for a sawtooth.
         self._alternates = False
         self._single = sweep.waveform == "sawtooth"
         self._frequency_hz = sweep.frequency_hz
         self._nominal_us = 1e6 / sweep.frequency_hz
         self._longest_head_us = 2 * sweep.duration_us
-        self._edges: deque[Edge] = deque()  # not looked at yet
-        self._candidates: list[Edge] = []  # while searching; while locked, the stray edges since the last good one
-        self._floor_us: int | None = None  # where the timing was lost: no sweep can begin before
+        self._edges: deque[Edge] = deque()  # not processed yet
+        self._candidates: list[Edge] = []  # while searching; once locked, the stray edges since the last good one
+        self._floor_us: int | None = None  # where the timing was lost; no sweep begins before
         self._saw_edges = False
         self._was_locked = False
-        # While locked: the turning point at which the open sweep began, and what its edges taught.
+        # Once locked: the turning point at which the open sweep began, and statistics of the edges.
         self._turn: Edge | None = None
         self._turn_is_real = False
         self._last_edge: Edge | None = None
-        self._bridged = 0  # turning points in a row without an edge
+        self._bridged = 0  # consecutive turning points without an edge
         self._missed = 0  # those of them that should have had one
         self._lengths: dict[Direction, deque[float]] = {}
         self._warnings: tuple[str, ...] = ()
@@ -90,7 +90,8 @@ class TriggerTracker:
 
     @property
     def quality(self) -> float:
-        """Share of the last expected edges that came, less their jitter: none is 1, a `WINDOW` of it is 0."""
+        """Mean score of the last expected edges: 1 for an exact edge, falling to 0 at a deviation of `WINDOW`; 0 if
+        missing."""
         if self._turn is None or not self._residuals:
             return 0.0
         came = np.array([r for r in self._residuals if r is not None])
@@ -101,12 +102,12 @@ class TriggerTracker:
         self._cutter.push(batch)
         self._saw_edges |= len(batch.triggers) > 0
         self._take(self._trigger.feed(batch.triggers, batch.end_us))
-        known_us = self._trigger.settled_us + self._delay_us  # every turning point before this has shown its edge
+        known_us = self._trigger.settled_us + self._delay_us  # all edges of turning points before this have arrived
         self._advance(known_us)
         if self._turn is None:
             spans = self._hold(batch.end_us, known_us)
         else:
-            # From the predicted end on, events wait for an edge that may be late.
+            # From the predicted end on, events wait for a possibly late edge.
             end_us = self._predicted_end_us()
             spans = self._cutter.cut(min(batch.end_us, known_us, end_us), end_us)
         self._cutter.keep()
@@ -145,7 +146,7 @@ class TriggerTracker:
         self._edges.extend(Edge(edge.at_us + self._delay_us, edge.far) for edge in edges)
 
     def _advance(self, known_us: int) -> None:
-        """Take in all edges up to a time before which all are known, and bridge those that did not come."""
+        """Process the edges up to a time before which all have arrived, and bridge missing ones."""
         while True:
             if self._turn is None:
                 if not self._edges:
@@ -153,7 +154,7 @@ class TriggerTracker:
                 self._search(self._edges.popleft())
                 continue
             end_us = self._predicted_end_us()
-            # Nothing is waited for where no mark can come.
+            # Do not wait at turning points without marks.
             deadline = end_us + (WINDOW * self._length_us() if self._is_marked() else 0)
             if self._edges and self._edges[0].at_us <= deadline:
                 self._use_edge(self._edges.popleft(), end_us)
@@ -163,7 +164,7 @@ class TriggerTracker:
                 return
 
     def _use_edge(self, edge: Edge, end_us: int) -> None:
-        """Use an edge as the end of the open sweep, or say why not."""
+        """Use an edge as the end of the open sweep, or count it as stray."""
         tally, length = self._cutter.tally, self._length_us()
         if self._last_edge is not None and edge.at_us - self._last_edge.at_us <= BOUNCE * length:
             tally["doubled_edges"] += 1
@@ -188,7 +189,7 @@ class TriggerTracker:
             self._lose(edge.at_us, closes=False)
 
     def _bridge(self, end_us: int) -> None:
-        """End the open sweep where an edge should have come."""
+        """End the open sweep at the predicted time of a missing edge."""
         if self._is_marked():
             self._cutter.tally["missed_edges"] += 1
             self._residuals.append(None)
@@ -205,14 +206,15 @@ class TriggerTracker:
         self._turn, self._turn_is_real = edge, real
 
     def _mark(self, at_us: int, direction: Direction) -> None:
-        """Begin a sweep; where every turning point is marked alike, the direction follows from the sweeps before."""
+        """Begin a sweep; if all turning points have the same mark, its direction follows from the sweeps before."""
         if not self._alternates:
             self._cutter.mark(at_us, direction)
             return
         self._cutter.mark(at_us, self._alternation.begin(at_us, self._lengths[Direction.FAR_TO_NEAR][0]))
 
     def _learn(self, edge: Edge) -> None:
-        """Measure the sweep that an edge ends; over a bridged turning point, both sweeps of the period."""
+        """Measure the length of the sweep that an edge ends or, after a bridged turning point, of the period's two
+        sweeps."""
         assert self._turn is not None
         if self._turn_is_real:
             self._lengths[self._direction()].append(edge.at_us - self._turn.at_us)
@@ -232,7 +234,7 @@ class TriggerTracker:
         self._forget(edge.at_us)
         self._candidates = [*self._candidates[1 - SEARCH_EDGES :], edge]
         rhythm = self._find_rhythm(3)
-        # Three edges fit some rhythm even when one is a stray; five do not.
+        # Three edges may fit a wrong rhythm even if one is stray; five do not.
         if rhythm is not None and (rhythm.is_near(self._nominal_us) or len(rhythm.explained) >= 5):
             self._lock(rhythm)
 
@@ -240,7 +242,7 @@ class TriggerTracker:
         return find_rhythm(self._candidates, self._nominal_us, sawtooth=self._single, at_least=at_least)
 
     def _lock(self, rhythm: Rhythm) -> None:
-        """Begin the first sweep at the first edge of a rhythm, and look at the later ones again in its light."""
+        """Begin the first sweep at the first edge of a rhythm, and process the later edges by it."""
         floor_us = self._floor_us
         first = next((e for e in rhythm.explained if floor_us is None or e.at_us >= floor_us), None)
         if first is None:
@@ -258,7 +260,7 @@ class TriggerTracker:
         self._turn_over(first, real=True)
 
     def _begin_head(self, first: Edge) -> None:
-        """Begin the sweep before the first edge where it must have begun, if enough of it was seen."""
+        """Begin the sweep before the first edge at its extrapolated start, if enough of it was recorded."""
         cutter = self._cutter
         direction = first.begins(sawtooth=self._single)
         direction = direction if self._single else direction.reversed
@@ -275,19 +277,19 @@ class TriggerTracker:
             self._mark(start_us, direction)
 
     def _lose(self, at_us: int, *, closes: bool) -> None:
-        """Give up the timing; the edges that disproved it are the first to search among."""
+        """Restart the search, beginning with the edges that contradicted the timing."""
         self._cutter.tally["lost"] += 1
         self._cutter.mark(at_us, None, closes=closes)
         self._alternation.pause(self._length_us())
         self._turn, self._floor_us = None, at_us
 
     def _forget(self, now_us: int) -> None:
-        """Drop edges too old to share a rhythm with one that comes now."""
+        """Drop edges too old to share a rhythm with a new one."""
         oldest_us = now_us - SEARCH_PERIODS * self._nominal_us
         self._candidates = [e for e in self._candidates if e.at_us >= oldest_us]
 
     def _hold(self, end_us: int, known_us: int) -> list[Span]:
-        """While searching: settle what is before the loss, and what is too old to belong to a sweep."""
+        """While searching: release events from before the loss, and those too old to belong to a sweep."""
         self._forget(known_us)
         first_us = self._candidates[0].at_us if self._candidates else known_us
         until_us = round(first_us - self._longest_head_us)
@@ -307,18 +309,18 @@ class TriggerTracker:
         return self._single or not self._turn.far
 
     def _is_marked(self) -> bool:
-        """Whether the turning point that comes next has an edge."""
+        """Whether the next turning point has an edge."""
         signal = self._trigger.signal
         return signal is None or signal.marks(far=self._next_is_far())
 
     def _contradictions(self, rhythm: Rhythm) -> tuple[str, ...]:
-        """Where a rhythm contradicts the calibration, a sentence each."""
+        """Contradictions between a rhythm and the calibration, one sentence each."""
         warnings: list[str] = []
         if abs(rhythm.period_us / self._nominal_us - 1) > NEAR:
             found_hz = self._frequency_hz * self._nominal_us / rhythm.period_us
             warnings.append(
-                f"the trigger keeps a rhythm of {found_hz:.4g} Hz, and sweep.frequency_hz says "
-                f"{self._frequency_hz:g}: it is followed; correct the frequency in lens.toml"
+                f"the trigger has a rhythm of {found_hz:.4g} Hz, but sweep.frequency_hz is "
+                f"{self._frequency_hz:g}: the trigger is followed; correct the frequency in lens.toml"
             )
         if not ASKEW <= rhythm.near_share <= 1 - ASKEW and rhythm.near_share != 1:
             warnings.append(
@@ -329,7 +331,7 @@ class TriggerTracker:
 
     def _lost_direction(self) -> str:
         return (
-            "the trigger was away for so long that nothing tells the far end from the near one any more "
+            "the trigger was missing for so long that the far and the near end cannot be distinguished any more "
             '(sweep.trigger_pulses = "both"): start again'
         )
 
@@ -350,6 +352,6 @@ class TriggerTracker:
             return f'no trigger edge came, but sweep.sync is "trigger": connect the lens\'s trigger; {advice}'
         slowest_hz, fastest_hz = self._frequency_hz / LONGEST, self._frequency_hz / SHORTEST
         return (
-            f"the trigger edges keep no rhythm of {slowest_hz:.3g} to {fastest_hz:.3g} Hz around sweep.frequency_hz "
+            f"the trigger edges have no rhythm of {slowest_hz:.3g} to {fastest_hz:.3g} Hz around sweep.frequency_hz "
             f"({self._frequency_hz:g}): correct it (edges came on {self._trigger.listed()}); {advice}"
         )

@@ -1,1 +1,1 @@
-"""Blender: the one session of a process, scenes built in it, and what it renders."""
+"""Rendering with Blender: the session, building scenes in it, and rendering them."""

@@ -1,4 +1,4 @@
-"""From a scene description to Blender: objects, light, and the user's own files."""
+"""Builds a scene description in Blender: objects, light, and users' own files."""
 
 import math
 from pathlib import Path
@@ -18,13 +18,13 @@ _KNOWN_OBJECTS = ("MESH", "CURVE", "SURFACE", "META", "FONT", "VOLUME", "POINTCL
 
 
 def build_scene(scene: Scene, calibration: Calibration) -> tuple[Any, np.ndarray]:
-    """Make a scene Blender's current file, in place of the last one.
+    """Build a scene as Blender's current file, replacing the previous one.
 
     Returns `bpy` and the camera's pose, a 4×4 matrix from the camera's frame (Blender's: looking along −z, y up;
     Blender units) to the world.
 
     Raises:
-        RenderError: Blender or a file of the user's is missing, unreadable or empty.
+        RenderError: Blender or a user's file is missing, unreadable or empty.
     """
     if scene.blend is not None:
         bpy = open_file(scene.blend.path)
@@ -45,7 +45,7 @@ def build_scene(scene: Scene, calibration: Calibration) -> tuple[Any, np.ndarray
 
 
 def _camera_pose(bpy: Any, path: Path, index: int) -> np.ndarray:
-    """Where camera number `index` of the file stands, counted over again when there are fewer, without its scale."""
+    """Pose, without scale, of camera number `index` of the file, modulo the number of cameras."""
     cameras = sorted((o for o in bpy.context.scene.objects if o.type == "CAMERA"), key=lambda o: o.name)
     if not cameras:
         raise RenderError(f'{path}: has no camera; give it one, or set viewpoint = "sampled"')
@@ -70,7 +70,7 @@ def _add_thing(bpy: Any, thing: Thing, name: str) -> None:
 
 
 def _mesh(bpy: Any, shape: Shape, name: str) -> Any:
-    """A shape as Blender's mesh, its faces written in bulk."""
+    """A shape as a Blender mesh, with its faces written in bulk."""
     mesh = shape_mesh(shape)
     built = bpy.data.meshes.new(name)
     corners = mesh.faces.ravel().astype(np.int32)
@@ -87,7 +87,7 @@ def _mesh(bpy: Any, shape: Shape, name: str) -> Any:
 
 
 def _add_asset(bpy: Any, asset: Asset, thing: Thing, name: str) -> None:
-    """Import a model, and hang it into an empty that scales, centres and turns it."""
+    """Import a model, and parent it to an empty that scales, centres and rotates it."""
     before = set(bpy.data.objects)
     try:
         if asset.path.suffix.lower() == ".obj":
@@ -145,11 +145,11 @@ def _add_lamp(bpy: Any, lamp: Lamp, name: str) -> None:
 
 
 def _add_sky(bpy: Any, sky: Sky, alone: bool) -> None:
-    """Radiance from all around, that grows from straight below to straight above."""
+    """Environment light with a vertical gradient."""
     world = bpy.data.worlds.new("sky")
     bpy.context.scene.world = world
-    # Beside lamps the sky is found by bounces alone, and every shadow ray goes to a lamp: a quarter less noise. A map
-    # of it need not be fine: a gradient at Cycles' own resolution took a second per scene.
+    # With lamps, the sky is sampled by bounces only and every shadow ray goes to a lamp: 25 % less noise. Its map
+    # can be coarse: a gradient at Cycles' default resolution took a second per scene.
     world.cycles.sampling_method, world.cycles.sample_map_resolution = "MANUAL" if alone else "NONE", 64
     tree = world.node_tree
     up = tree.nodes.new("ShaderNodeSeparateXYZ")

@@ -6,7 +6,7 @@ from ..scenes.scene import Material, Texture
 
 
 def make_material(bpy: Any, material: Material) -> Any:
-    """A Blender material that looks as described."""
+    """Make a Blender material from its description."""
     made = bpy.data.materials.new("material")
     nodes, links = made.node_tree.nodes, made.node_tree.links
     nodes.clear()
@@ -16,7 +16,7 @@ def make_material(bpy: Any, material: Material) -> Any:
         shader = nodes.new("ShaderNodeEmission")
         shader.inputs["Strength"].default_value = material.emission
         links.new(grey, shader.inputs["Color"])
-        made.cycles.emission_sampling = "NONE"  # seen, but no lamp: thousands of faces would have to be sampled
+        made.cycles.emission_sampling = "NONE"  # visible, but not sampled as a lamp: it may have many faces
     else:
         shader = nodes.new("ShaderNodeBsdfPrincipled")
         links.new(grey, shader.inputs["Base Color"])
@@ -32,7 +32,7 @@ def make_material(bpy: Any, material: Material) -> Any:
 
 
 def _pattern(tree: Any, texture: Texture) -> Any:
-    """The socket that carries the reflectance of a texture."""
+    """The output socket with the reflectance of a texture."""
     if texture.kind == "plain":
         value = tree.nodes.new("ShaderNodeValue")
         value.outputs[0].default_value = texture.light
@@ -44,7 +44,7 @@ def _pattern(tree: Any, texture: Texture) -> Any:
     tree.links.new(tree.nodes.new("ShaderNodeTexCoord").outputs["Object"], place.inputs[0])
     field, low, high = _field(tree, texture)
     tree.links.new(place.outputs[0], field.node.inputs["Vector"])
-    # Hard edges are a steep ramp about the middle of the field's values.
+    # Hard edges are a steep ramp around the middle of the field's values.
     middle, half = (low + high) / 2, (high - low) / 2 * max(1.0 - texture.sharpness, 0.02)
     ramp = tree.nodes.new("ShaderNodeMapRange")
     ramp.inputs["From Min"].default_value = middle - half
@@ -56,7 +56,7 @@ def _pattern(tree: Any, texture: Texture) -> Any:
 
 
 def _field(tree: Any, texture: Texture) -> tuple[Any, float, float]:
-    """The socket of a scalar field with features of size 1, and the bounds of most of its values."""
+    """The output socket of a scalar field with features of size 1, and the range of most of its values."""
 
     def node(kind: str, **inputs: float) -> Any:
         made = tree.nodes.new(f"ShaderNodeTex{kind}")
@@ -73,14 +73,14 @@ def _field(tree: Any, texture: Texture) -> tuple[Any, float, float]:
         return made.outputs["Factor"], 0.2, 0.9
     if kind == "cells":
         return node("Voronoi", Scale=1.0, Detail=detail).outputs["Distance"], 0.1, 0.8
-    if kind == "patches":  # every cell its own grey
+    if kind == "patches":  # each cell has its own grey
         return node("Voronoi", Scale=1.0).outputs["Color"], 0.1, 0.9
     if kind == "cracks":
         made = node("Voronoi", Scale=1.0, Detail=0.0)
         made.feature = "DISTANCE_TO_EDGE"
         return made.outputs["Distance"], 0.02, 0.12
     if kind in ("waves", "rings"):
-        # A wave of Blender's has 20 radians to the unit: scaled here to a period of one.
+        # Blender's waves have 20 radians per unit; scaled here to a period of 1.
         made = node("Wave", Scale=0.314, Distortion=3 * bent, Detail=detail)
         made.wave_type = "BANDS" if kind == "waves" else "RINGS"
         made.bands_direction, made.rings_direction = "DIAGONAL", "SPHERICAL"

@@ -1,4 +1,4 @@
-"""Meshes of the procedural scenes, made in NumPy: vertices and faces in a box of edge 1 about the origin."""
+"""Meshes of the procedural scenes, made with NumPy: vertices and faces in a unit box around the origin."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from ..scenes.scene import Shape
 
 @dataclass(frozen=True)
 class Mesh:
-    """Polygons, each given by its corners; `smooth` asks for interpolated normals."""
+    """Quads with their corners; `smooth`: interpolated normals."""
 
     vertices: np.ndarray  # (V, 3) float64
     faces: np.ndarray  # (F, 4) int, corners of quads
@@ -17,7 +17,7 @@ class Mesh:
 
 
 def shape_mesh(shape: Shape) -> Mesh:
-    """The mesh of a shape: made in the unit box, deformed there, then stretched to the shape's size in metres."""
+    """The mesh of a shape: made in the unit box, deformed there, then scaled to the shape's size in metres."""
     mesh = _MAKERS[shape.kind](shape)
     v = mesh.vertices.copy()
     if shape.bumps:
@@ -32,14 +32,14 @@ def shape_mesh(shape: Shape) -> Mesh:
 
 
 def _outward(shape: Shape, v: np.ndarray) -> np.ndarray:
-    """The direction in which bumps push: straight up from a plane, away from the centre elsewhere."""
+    """Direction of displacement by bumps: up for a plane, otherwise away from the centre."""
     if shape.kind == "plane":
         return np.broadcast_to((0.0, 0.0, 1.0), v.shape)
     return v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-9)
 
 
 def _smooth_noise(points: np.ndarray, wavelength: float, seed: int) -> np.ndarray:
-    """Smooth random numbers within ±1 at points (V, 3): a sum of random plane waves, softly limited."""
+    """Smooth noise within ±1 at points (V, 3): a sum of random plane waves, softly clipped."""
     rng = np.random.default_rng(seed)
     n_waves = 16
     directions = rng.normal(size=(n_waves, 3))
@@ -50,7 +50,7 @@ def _smooth_noise(points: np.ndarray, wavelength: float, seed: int) -> np.ndarra
 
 
 def _grid_faces(rows: int, columns: int, wrap_rows: bool = False, wrap_columns: bool = False) -> np.ndarray:
-    """Quads (F, 4) over a grid of `rows` × `columns` vertices in row order, joined at its ends where asked."""
+    """Quads (F, 4) over a grid of `rows` × `columns` vertices in row order, optionally wrapped around."""
     i = np.arange(rows if wrap_rows else rows - 1)[:, None]
     j = np.arange(columns if wrap_columns else columns - 1)[None, :]
     i1, j1 = (i + 1) % rows, (j + 1) % columns
@@ -59,7 +59,7 @@ def _grid_faces(rows: int, columns: int, wrap_rows: bool = False, wrap_columns: 
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray]], smooth: bool = False) -> Mesh:
-    """Several (vertices, faces) as one mesh."""
+    """Join several (vertices, faces) into one mesh."""
     starts = np.cumsum([0, *(len(v) for v, _ in parts[:-1])])
     faces = [f + start for (_, f), start in zip(parts, starts, strict=True)]
     return Mesh(np.concatenate([v for v, _ in parts]), np.concatenate(faces), smooth)
@@ -75,12 +75,12 @@ def _box(shape: Shape) -> Mesh:
     n = 25 if shape.bumps or shape.twist else 2
     x, y = np.meshgrid(np.linspace(-0.5, 0.5, n), np.linspace(-0.5, 0.5, n))
     side = np.stack([x, y, np.full_like(x, 0.5)], axis=-1).reshape(-1, 3)
-    # Turned, never mirrored: glass needs faces that look outward.
+    # Rotated, not mirrored, since glass needs faces that point outward.
     return _joined([(np.roll(side * (1, s, s), axis, axis=1), _grid_faces(n, n)) for axis in range(3) for s in (-1, 1)])
 
 
 def _round(shape: Shape, profile: np.ndarray, segments: int, smooth: bool) -> Mesh:
-    """A surface of revolution about y from a profile (n, 2) of radius and height."""
+    """A surface of revolution about y, from a profile (n, 2) of radius and height."""
     turn = np.linspace(0, 2 * np.pi, segments, endpoint=False)
     radius, height = profile[:, :1], profile[:, 1:]
     v = np.stack([radius * np.cos(turn), np.broadcast_to(height, (len(profile), segments)), -radius * np.sin(turn)], -1)
@@ -103,12 +103,12 @@ def _cone(shape: Shape) -> Mesh:
 
 
 def _tube(path: np.ndarray, radius: float, around: int, closed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """A tube (vertices, faces) of a radius along a path (n, 3)."""
+    """A tube (vertices, faces) along a path (n, 3)."""
     ahead = np.roll(path, -1, axis=0) - np.roll(path, 1, axis=0)
     if not closed:
         ahead[0], ahead[-1] = path[1] - path[0], path[-1] - path[-2]
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
-    # A frame that turns little from point to point: the last side vector, made normal to the new direction.
+    # Minimal-rotation frame: the previous side vector, made orthogonal to the new direction.
     sides = np.empty_like(path)
     side = np.cross(ahead[0], np.eye(3)[np.argmin(np.abs(ahead[0]))])
     for i, direction in enumerate(ahead):
@@ -136,7 +136,7 @@ def _knot(shape: Shape) -> Mesh:
 
 
 def _wire(shape: Shape) -> Mesh:
-    """A wire that wanders through the box, bending as often as the shape has pieces."""
+    """A random wire through the box, with as many bends as the shape has pieces."""
     rng = np.random.default_rng(shape.seed)
     knots = rng.uniform(-0.5, 0.5, (shape.pieces + 2, 3))
     knots[0, 0], knots[-1, 0] = -0.5, 0.5
@@ -145,13 +145,13 @@ def _wire(shape: Shape) -> Mesh:
     t = (at - i)[:, None]
     smooth = t * t * (3 - 2 * t)
     path = knots[i] * (1 - smooth) + knots[i + 1] * smooth
-    # Where the path would stop at a knot, a little of the straight way keeps it moving.
+    # A small linear part keeps the path moving at the knots of the spline.
     path[:, 0] = 0.5 * path[:, 0] + 0.5 * np.linspace(-0.5, 0.5, len(path))
     return _joined([_tube(path, max(shape.thickness, 1e-4) / 2, 8, closed=False)], smooth=True)
 
 
 def _grille(shape: Shape) -> Mesh:
-    """Bars side by side, and fewer across them: a fence, a grid, a blind."""
+    """Parallel bars, and fewer across: a fence, a grid, a blind."""
     rng = np.random.default_rng(shape.seed)
     width = max(shape.thickness, 1e-4)
     box = _box(Shape(kind="box", size=(1, 1, 1)))
@@ -163,7 +163,7 @@ def _grille(shape: Shape) -> Mesh:
 
 
 def _star(shape: Shape) -> Mesh:
-    """A star with as many points as pieces, cut from a thick sheet."""
+    """A star with as many points as pieces, extruded."""
     points = max(shape.pieces, 3)
     turn = np.arange(2 * points) * np.pi / points
     radius = np.where(np.arange(2 * points) % 2 == 0, 0.5, 0.5 * (0.3 + 0.5 * shape.thickness))
@@ -174,7 +174,7 @@ def _star(shape: Shape) -> Mesh:
 
 
 def _leaves(shape: Shape) -> Mesh:
-    """Small flat pieces scattered in the box, as many as the shape has pieces: foliage, confetti."""
+    """Small flat pieces scattered in the box, such as foliage or confetti."""
     rng = np.random.default_rng(shape.seed)
     n = shape.pieces
     centres = rng.uniform(-0.5, 0.5, (n, 1, 3))

@@ -1,6 +1,6 @@
-"""Blender as a library: the one place where `bpy` is imported, and how to keep it quiet and clean.
+"""Blender as a library: the only place where `bpy` is imported, with its output silenced and its data freed.
 
-Blender is a single global thing in a process: it holds one file at a time, and is used from one thread.
+Blender is global to a process: it has one open file at a time, and is used from one thread.
 """
 
 import importlib.util
@@ -14,16 +14,16 @@ from ...capture.errors import SweepdepthError
 
 
 class RenderError(SweepdepthError):
-    """Blender is missing, or a scene cannot be drawn."""
+    """Blender is missing, or a scene cannot be rendered."""
 
 
 def is_installed() -> bool:
-    """Whether Blender's Python module is there."""
+    """Whether Blender's Python module is installed."""
     return importlib.util.find_spec("bpy") is not None
 
 
 def load() -> Any:
-    """The module `bpy`; the first call starts Blender (0.7 s).
+    """Import the module `bpy`; the first call starts Blender (0.7 s).
 
     Raises:
         RenderError: it is not installed, or the system lacks libraries that it links to.
@@ -39,7 +39,7 @@ def load() -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Blender reports on standard output, past Python; inside, that goes nowhere."""
+    """Silence Blender, which writes to the process's standard output, bypassing Python."""
     sys.stdout.flush()
     kept = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -53,7 +53,7 @@ def quiet() -> Iterator[None]:
 
 
 def empty_file() -> Any:
-    """A new, empty Blender file; everything of the last one is freed. Returns `bpy`."""
+    """Start a new, empty Blender file, freeing the previous one. Returns `bpy`."""
     bpy = load()
     with quiet():
         bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -61,7 +61,7 @@ def empty_file() -> Any:
 
 
 def open_file(path: os.PathLike[str]) -> Any:
-    """Open a user's Blender file with its scripts and Python drivers off. Returns `bpy`.
+    """Open a user's Blender file with scripts and Python drivers disabled. Returns `bpy`.
 
     Raises:
         RenderError: it cannot be read.

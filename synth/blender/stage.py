@@ -1,4 +1,4 @@
-"""Rendering a scene: its light field, its exact depth, and Blender's own depth of field as the reference."""
+"""Renders a scene with Blender: light field, exact depth, and Blender's own depth of field as a reference."""
 
 import tempfile
 from functools import cached_property
@@ -18,33 +18,34 @@ from .builder import build_scene
 from .session import RenderError, quiet
 
 _RADIANCE_FLOOR = 1e-4
-"""Of the mean: keeps black pixels from pulling a geometric mean to 0."""
+"""Lower bound on radiance, relative to the mean, in geometric means."""
 _NO_SURFACE_M = 1e9
-"""Cycles writes 1e10 where a ray meets nothing."""
+"""Depths beyond this are no surface: Cycles writes 1e10 where a ray hits nothing."""
 _SENSOR_MM = 36.0
 
 
 def render_lightfield(
     scene: Scene, calibration: Calibration, settings: RenderSettings | None = None, n_views: int | None = None
 ) -> LightField:
-    """Render the light field of a scene in this process, which needs Blender.
+    """Render the light field of a scene in this process, using Blender.
 
     Radiance is grey (Rec. 709 luminance), linear, and scaled so that the geometric mean of the all-in-focus image is
-    the scene's `key`. Same scene, calibration, settings, versions and machine type: same bytes.
+    the scene's `key`. The result is reproducible to the byte for the same scene, calibration, settings, versions and
+    machine type.
 
-    The number of views follows the blur of what is there, within the settings' bounds, unless given. The arrays take
-    `4 · K · (H + 2·margin) · (W + 2·margin)` bytes, 39 MB at 346×260 with 96 views; Blender itself needs about
-    0.3 GB, and some of it stays behind with every scene.
+    By default the number of views follows from the largest blur in the scene, within the settings' bounds. The arrays
+    take `4 · K · (H + 2·margin) · (W + 2·margin)` bytes, 39 MB at 346×260 with 96 views. Blender itself needs about 0.3
+    GB, and leaks some memory with every scene.
 
     Raises:
-        RenderError: Blender is missing, or the scene cannot be drawn.
+        RenderError: Blender is missing, or the scene cannot be rendered.
     """
     with Stage(scene, calibration, settings) as stage:
         return stage.light_field(n_views)
 
 
 class Stage:
-    """A scene set up in Blender behind one lens; a context manager. There is one Blender: use one stage at a time.
+    """A scene set up in Blender behind one lens; a context manager. Use only one stage at a time.
 
     All images are (H, W) float32; radiance is linear and scaled to the scene's `key`.
     """
@@ -77,7 +78,8 @@ class Stage:
         self._folder.cleanup()
 
     def depth(self) -> np.ndarray:
-        """Metres along Z at pixel centres, to the nearest surface that is not wholly transparent; inf where none is."""
+        """Metres along Z at pixel centres to the nearest surface that is not fully transparent; inf where there is
+        none."""
         bpy = self._bpy
         self._place(0.0, 0.0)
         bounces = bpy.context.scene.cycles.max_bounces
@@ -93,11 +95,11 @@ class Stage:
         return np.where(metres < _NO_SURFACE_M * self._metres_per_unit, metres, np.float32(np.inf))
 
     def intensity(self) -> np.ndarray:
-        """The scene all in focus, seen from the middle of the aperture."""
+        """The all-in-focus image, seen from the centre of the aperture."""
         return self._unexposed * self.exposure
 
     def light_field(self, n_views: int | None = None) -> LightField:
-        """K pinhole views over the aperture, one path per pixel each; see `LightField` for their geometry."""
+        """K pinhole views over the aperture, with one path per pixel each; see `LightField` for the geometry."""
         calibration, settings = self.calibration, self.settings
         depth, intensity = self.depth(), self.intensity()
         if n_views is None:
@@ -111,26 +113,26 @@ class Stage:
         views = np.empty((n_views, camera.height + 2 * margin, camera.width + 2 * margin), np.float32)
         for k, (offset, (jx, jy)) in enumerate(zip(offsets, jitter, strict=True)):
             self._place(*offset, reference_diopters=middle, margin=margin, jitter=(jx, jy))
-            # Path k of one low-discrepancy sequence of K: where views coincide, their noise is that of K good samples.
+            # Path k of one low-discrepancy sequence of length K: where views coincide, noise is that of K good samples.
             views[k] = self._render(samples=n_views, seed=self._seed + 1, only=k)
         views *= self.exposure
         return LightField(views, offsets, jitter, margin, middle, depth, intensity)
 
     def defocused(self, focus_diopters: float, samples: int | None = None, seed: int = 0) -> np.ndarray:
-        """The image with Blender's own depth of field, focused at a distance; the same noise at every distance."""
+        """The image with Blender's own depth of field at a focus, with the same noise pattern at every focus."""
         self._place(0.0, 0.0, focus_diopters=focus_diopters)
         samples = samples or self.settings.dof_samples
         return self._render(samples=samples, seed=self._seed + seed) * self.exposure
 
     @cached_property
     def _unexposed(self) -> np.ndarray:
-        """Radiance of the scene all in focus, as Blender has it."""
+        """The all-in-focus image in Blender's units of radiance."""
         self._place(0.0, 0.0)
         return self._render(samples=self.settings.intensity_samples, seed=self._seed)
 
     @cached_property
     def exposure(self) -> np.float32:
-        """What brings the scene to its key (Reinhard et al., "Photographic tone reproduction", 2002, eq. 1)."""
+        """Scale of radiance for the scene's key (Reinhard et al., "Photographic tone reproduction", 2002, eq. 1)."""
         seen = self._unexposed.astype(np.float64)
         floor = _RADIANCE_FLOOR * seen.mean()
         if not floor > 0:
@@ -147,9 +149,9 @@ class Stage:
         jitter: tuple[float, float] = (0.0, 0.0),
         focus_diopters: float | None = None,
     ) -> None:
-        """Stand the camera at a point of the aperture, or behind the whole of it when there is a focus.
+        """Place the camera at a point of the aperture or, with a focus, as a lens with the whole aperture.
 
-        The view is off-axis, not turned: the lens shift keeps points at the reference distance where they are.
+        The view is off-axis, not rotated: the lens shift keeps points at the reference distance in place.
         """
         calibration, unit = self.calibration, self._metres_per_unit
         c, magnification, centre = calibration.camera, 1.0, (0.0, 0.0)
@@ -165,7 +167,7 @@ class Stage:
 
         render = self._bpy.context.scene.render
         render.resolution_x, render.resolution_y = width, height
-        # Blender's aspect is of a pixel's sides, which are as the inverse focal lengths.
+        # Blender's aspect is that of a pixel's sides, which are proportional to the inverse focal lengths.
         render.pixel_aspect_x, render.pixel_aspect_y = max(1.0, fy / fx), max(1.0, fx / fy)
         lens = self._camera.data
         lens.lens = fx / width * _SENSOR_MM
@@ -180,16 +182,16 @@ class Stage:
         self._camera.location = (self._pose @ (right_m / unit, -down_m / unit, 0.0, 1.0))[:3].tolist()
 
     def _render(self, samples: int, seed: int, only: int | None = None) -> np.ndarray:
-        """Render what is placed, (h, w) float32 linear, as Blender has it; all of a number of paths, or one of them.
+        """Render with the current camera, (h, w) float32 linear, in Blender's units; all `samples` paths, or only one.
 
-        One path alone goes through the pixel's centre, by a shut filter; many are spread over the pixel's area.
+        A single path goes through the pixel's centre (filter of width zero); several are spread over the pixel's area.
         """
         bpy = self._bpy
         scene = bpy.context.scene
         scene.cycles.samples, scene.cycles.seed = samples, seed
         scene.cycles.use_sample_subset = only is not None
         scene.cycles.sample_offset, scene.cycles.sample_subset_length = only or 0, 1
-        # A box has a width of 1 whatever is set, and the middle of its table is off by 0.0015 px.
+        # The box filter always has a width of 1, and the middle of its table is off by 0.0015 px.
         scene.cycles.pixel_filter_type = "GAUSSIAN" if samples == 1 or only is not None else "BOX"
         scene.cycles.filter_width = 0.01
         path = Path(self._folder.name) / "frame.exr"
@@ -200,14 +202,14 @@ class Stage:
                 bpy.ops.render.render(write_still=True)
         except RuntimeError as error:
             raise RenderError(f"scene {self.scene.index} cannot be rendered: {str(error).strip()}") from error
-        if not path.exists():  # Blender only prints why it could not write
-            raise RenderError(f"{path}: could not be written; is there room left?")
+        if not path.exists():  # Blender only prints write errors
+            raise RenderError(f"{path}: could not be written; is the disk full?")
         return self._read_grey(path)
 
     def _read_grey(self, path: Path) -> np.ndarray:
         """A one-channel EXR as (h, w) float32, top row first.
 
-        The image is loaded once and then reloaded: a new one would make Cycles build the whole scene again.
+        The image is loaded once and then reloaded: a new one would make Cycles rebuild the whole scene.
         """
         if self._frame is None:
             self._frame = self._bpy.data.images.load(str(path))
@@ -230,9 +232,9 @@ def _add_camera(bpy: Any) -> Any:
 
 
 def _configure(bpy: Any, settings: RenderSettings, procedural: bool) -> None:
-    """What every render shares: Cycles, the pixel's own area as filter, nothing adaptive, nothing denoised.
+    """Common settings: Cycles, a box filter of one pixel, no adaptive sampling, no denoising.
 
-    Cycles' denoiser was measured on single-path views and made refocused images worse (bench/rendering.py).
+    On single-path views, Cycles' denoiser increased the error of refocused images (bench/rendering.py).
     """
     scene = bpy.context.scene
     render, cycles = scene.render, scene.cycles
@@ -255,16 +257,16 @@ def _configure(bpy: Any, settings: RenderSettings, procedural: bool) -> None:
         cycles.diffuse_bounces = cycles.glossy_bounces = settings.bounces
         cycles.max_bounces = cycles.transmission_bounces = cycles.transparent_max_bounces = max(settings.bounces, 8)
         cycles.caustics_reflective = cycles.caustics_refractive = False
-        cycles.sample_clamp_indirect = 1.0  # a sky has about 1: single bright paths are noise that makes events
+        cycles.sample_clamp_indirect = 1.0  # the sky has about 1; brighter single paths are noise
 
 
 def _select_device(bpy: Any) -> str:
-    """Switch on the GPUs of the first kind that is there."""
+    """Enable the GPUs of the first available kind."""
     preferences = bpy.context.preferences.addons["cycles"].preferences
     for kind in ("OPTIX", "CUDA", "HIP", "METAL", "ONEAPI"):
         try:
             preferences.compute_device_type = kind
-        except TypeError:  # this Blender was built without it
+        except TypeError:  # this build of Blender lacks it
             continue
         preferences.refresh_devices()
         devices = [d for d in preferences.devices if d.type == kind]
@@ -276,11 +278,11 @@ def _select_device(bpy: Any) -> str:
 
 
 def _depth_compositor(bpy: Any) -> Any:
-    """Make the depth pass the image that is saved; returns the node tree."""
+    """Make the depth pass the saved image; returns the node tree."""
     scene = bpy.context.scene
     layer = next((layer for layer in scene.view_layers if layer.use), scene.view_layers[0])
     layer.use_pass_z = True
-    layer.pass_alpha_threshold = 1e-3  # at its default, depth behind a thin veil would be a matter of chance
+    layer.pass_alpha_threshold = 1e-3  # at the default, depth behind a thin veil would be random
     tree = bpy.data.node_groups.new("depth", "CompositorNodeTree")
     tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
     layers = tree.nodes.new("CompositorNodeRLayers")

@@ -1,4 +1,4 @@
-"""Viewpoints in a user's scene from which most surfaces lie within the sweep."""
+"""Samples viewpoints in a user's scene from which most surfaces are within the sweep."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from ..scenes.random_source import RandomSource
 from ..scenes.scene import Scene
 from .session import RenderError
 
-_VIEWPOINT = 13  # its own stream of random numbers
+_VIEWPOINT = 13  # random stream
 _CANDIDATES = 200
-_GRID = 7  # rays over the width and height of the frame
+_GRID = 7  # rays across the width and height of the frame
 
 
 def find_viewpoint(bpy: Any, scene: Scene, calibration: Calibration) -> np.ndarray:
-    """The best of some random poses, 4×4 from camera to world: the one that sees most of its rays end within the sweep.
+    """The best of some random poses, 4×4 from camera to world: the one with most rays that end within the sweep.
 
-    Each candidate looks at a random spot of a random object from a distance within the sweep; poses inside things,
-    where the way to that spot is not free, do not count.
+    Each candidate looks at a random point of a random object from a distance within the sweep. Poses from which that
+    point is hidden, such as those inside objects, are discarded.
 
     Raises:
-        RenderError: nothing can be seen within the sweep from anywhere that was tried.
+        RenderError: no candidate sees anything within the sweep.
     """
     assert scene.blend is not None
     rng = RandomSource(scene.seed, scene.index, _VIEWPOINT)
@@ -50,7 +50,7 @@ def find_viewpoint(bpy: Any, scene: Scene, calibration: Calibration) -> np.ndarr
 
 
 def _looking(position: np.ndarray, ahead: np.ndarray) -> np.ndarray:
-    """The pose of an upright camera at a position that looks along a unit vector; the world's z is up."""
+    """The pose of an upright camera at a position, looking along a unit vector; the world's z is up."""
     right = np.cross(ahead, (0.0, 0.0, 1.0))
     right = right / np.linalg.norm(right) if np.linalg.norm(right) > 1e-6 else np.array([1.0, 0.0, 0.0])
     pose = np.eye(4)
@@ -61,7 +61,7 @@ def _looking(position: np.ndarray, ahead: np.ndarray) -> np.ndarray:
 def _share_in_sweep(
     bpy: Any, depsgraph: Any, pose: np.ndarray, calibration: Calibration, metres_per_unit: float
 ) -> float:
-    """Part of a grid of rays that end within the sweep; 0 where one ends on the camera itself."""
+    """Fraction of a grid of rays that end within the sweep; 0 if one ends at the camera itself."""
     camera, sweep = calibration.camera, calibration.sweep
     hits = 0
     for y in (np.arange(_GRID) + 0.5) / _GRID * camera.height:

@@ -1,1 +1,1 @@
-"""Datasets: their configuration, the parameters drawn for each scene, and the generation job."""
+"""Generation of datasets: configuration, random parameters of each scene, and the job that runs it."""

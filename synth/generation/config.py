@@ -1,7 +1,7 @@
-"""What a dataset is made of: the generation configuration. `draws` samples one scene's parameters from it.
+"""The generation configuration of a dataset, from which `draws` samples each scene's parameters.
 
-A configuration is a TOML file; every key has a default. Numbers with two values are ranges: each scene draws its own
-value from them.
+A configuration is a TOML file; every key has a default. Pairs of numbers are ranges, from which each scene draws its
+own value.
 
     sweeps = 4
     variants = 1
@@ -45,7 +45,7 @@ def _as_pair(value: Any) -> Any:
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Range = Annotated[tuple[Finite, Finite], BeforeValidator(_as_pair)]
-"""A value, or [lowest, highest]."""
+"""A value, or a range [lowest, highest]."""
 
 
 class _Section(BaseModel):
@@ -60,21 +60,21 @@ class _Section(BaseModel):
 
 
 class Window(_Section):
-    """A part of the sensor."""
+    """A rectangular part of the sensor."""
 
     width: Annotated[int, Field(ge=16)]
     height: Annotated[int, Field(ge=16)]
 
 
 class CameraRange(_Section):
-    """The sensor's size; fx follows from the focal length and the pitch."""
+    """The sensor; fx follows from focal length and pixel pitch."""
 
     width: Annotated[int, Field(ge=16, le=4096)] = 346
     height: Annotated[int, Field(ge=16, le=4096)] = 260
     pixel_pitch_um: Range = (9.0, 18.5)
     window: Window | None = None
-    """What is rendered of it, elsewhere in each scene; None: all. Small frames that hold what large ones do, wherever:
-    surfaces larger than the frame, and motion by breathing far from the middle."""
+    """Size of the rendered part, at a random position in each scene; None: the whole sensor. Small frames then show
+    what large ones do: surfaces larger than the frame, and motion by breathing far from the centre."""
 
     @model_validator(mode="after")
     def _window_within(self) -> Self:
@@ -86,7 +86,7 @@ class CameraRange(_Section):
 
 
 class LensRange(_Section):
-    """Lenses; those whose greatest blur over the sweep is out of `blur_px` are drawn again."""
+    """The lens; it is drawn again if its largest blur over the sweep is outside `blur_px`."""
 
     focal_length_mm: Range = (6.0, 16.0)
     f_number: Range = (1.2, 4.0)
@@ -94,7 +94,7 @@ class LensRange(_Section):
 
 
 class SweepRange(_Section):
-    """How the focus moves. Frequencies are drawn evenly in their logarithm."""
+    """The sweep. Frequencies are drawn log-uniformly."""
 
     waveform: Waveform = "triangle"
     frequency_hz: Range = (1.0, 5.0)
@@ -102,14 +102,14 @@ class SweepRange(_Section):
     range_diopters: Range = (1.0, 3.0)
     breathing_per_diopter: Range = (-0.012, 0.012)
     breathing_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """The part of lenses that breathe at all; where many do, image motion drowns the focus (docs/training.md)."""
+    """Fraction of lenses with breathing; with many, image motion dominates the focus signal (docs/training.md)."""
     delay_us: Range = (0.0, 0.0)
 
 
 class SensorRange(_Section):
-    """Sensors: a preset, or without one anything that is sold; each key given here comes instead.
+    """The sensor: a preset, or else the range of sensors on the market; keys given here override either.
 
-    Times, rates and the dark level are drawn evenly in their logarithm; 0 is only possible alone.
+    Times, rates and the dark level are drawn log-uniformly; 0 is only allowed as a single value.
     """
 
     preset: str | None = None
@@ -135,30 +135,30 @@ class SensorRange(_Section):
 
 
 class LightRange(_Section):
-    """Illumination of the scene in lux, drawn evenly in its logarithm; white is then that of a white sheet in it."""
+    """Illuminance of the scene in lux, drawn log-uniformly; radiance 1 is a white sheet under it."""
 
     illuminance_lux: Range = (100.0, 2000.0)
 
 
 class IntensityRange(_Section):
-    """A conventional camera behind the same lens."""
+    """Images of a conventional camera behind the same lens."""
 
     frames: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Images of the first sweep that go into `focal_stack`; 0: none."""
+    """Number of images of the first sweep stored in `focal_stack`; 0: none."""
     noise: bool = True
-    """Whether they are a real camera's; otherwise ideal images of instants, from which `train` simulates anew."""
+    """True: images of a real camera, with noise; False: ideal images of instants, from which `train` resimulates."""
     aperture_pair: bool = False
-    """Whether four images for coupled optical differentiation are made."""
+    """Whether to render four images for coupled optical differentiation."""
 
 
 class GenerationConfig(_Section):
-    """Everything that a scene depends on besides the seed and its number."""
+    """Everything that a scene depends on, besides the seed and its number."""
 
     sweeps: Annotated[int, Field(ge=1, le=1000)] = 4
     variants: Annotated[int, Field(ge=1, le=100)] = 1
-    """Recordings of each scene, with their own light and sensor: scene_000042.h5, scene_000042_v1.h5, …"""
+    """Recordings per scene, each with its own light and sensor: scene_000042.h5, scene_000042_v1.h5, …"""
     render: Literal["lightfield", "dof", "patches"] = "lightfield"
-    """Blender's light field or its own depth of field, or patch scenes, which need no Blender."""
+    """Renderer: Blender's light field, Blender's own depth of field, or patch scenes, which need no Blender."""
     blur_step_px: Annotated[float, Field(gt=0, le=10)] = DEFAULT_BLUR_STEP_PX
     camera: CameraRange = CameraRange()
     lens: LensRange = LensRange()
@@ -186,10 +186,10 @@ class GenerationConfig(_Section):
 
     @classmethod
     def load(cls, path: str | Path, **overrides: Any) -> Self:
-        """Read and check a configuration file; `overrides` replace its keys, `scene={"blend": …}` those in a section.
+        """Read and validate a configuration file; `overrides` replace its keys, also in sections: `scene={"blend": …}`.
 
         Raises:
-            ConfigError: missing, unreadable or wrong; the message names file, key, value and what was expected.
+            ConfigError: missing, unreadable or invalid; the message names file, key, value and what was expected.
         """
         path = Path(path)
         try:
@@ -204,7 +204,7 @@ class GenerationConfig(_Section):
 
     @classmethod
     def parse(cls, values: dict[str, Any], name: str = "configuration") -> Self:
-        """Check values as a configuration file has them; `name` is what errors call it."""
+        """Validate the values of a configuration file; `name` is used in error messages."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -215,7 +215,7 @@ class GenerationConfig(_Section):
             raise ConfigError(f"{name}: {what}") from error
 
     def fingerprint(self) -> dict[str, Any]:
-        """All values that scenes depend on, as JSON has them, and the content of the user's files."""
+        """All values that scenes depend on, as JSON values, with digests of the user's files."""
         files = [*self.scene.assets, *([] if self.scene.blend is None else [self.scene.blend])]
         values = self.model_dump(mode="json", exclude={"rendering": {"threads"}})
         return values | {"sha256": {str(path): _digest(path) for path in files}}

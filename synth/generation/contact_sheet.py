@@ -1,4 +1,4 @@
-"""A contact sheet: the scenes of a dataset side by side, for inspection before training."""
+"""Contact sheet of a dataset's scenes, for inspection before training."""
 
 from pathlib import Path
 
@@ -14,19 +14,20 @@ from ...capture.stack import EventFocalStack
 from ...capture.sweeps import Direction, Sweep
 
 _BINS = 5
-_SHOWN = (0, 2, 4)  # of them: around the far end, the middle and the near end
+_SHOWN = (0, 2, 4)  # bins around the far end, the middle and the near end
 _PANEL_INCHES = 2.2
 _WHITE_PERCENTILE = 99.5
 
 
 def contact_sheet(dataset: Dataset, scenes: int = 8) -> Figure:
-    """Scenes spread evenly over the dataset, a row each: all in focus, three bins of the first sweep, and depth.
+    """Scenes spread evenly over the dataset, one row each: all-in-focus image, three bins of the first sweep, and
+    depth.
 
-    Variants are left out. Images are shown with the sRGB curve, white at their brightest half percent; depth is
-    coloured evenly in diopters over the scene's own sweep.
+    Variants are omitted. Images are sRGB with white at their 99.5 % quantile; depth has colours uniform in diopters
+    over the scene's sweep.
 
     Raises:
-        RecordingError: a scene is damaged, or there is none at all.
+        RecordingError: a scene is damaged, or there are none.
     """
     paths = [path for path in dataset.scenes if "_v" not in path.name]
     if not paths:
@@ -76,7 +77,7 @@ def _first_sweep(scene: SceneRecording, calibration: Calibration) -> Sweep:
 
 
 def _developed(radiance: np.ndarray) -> np.ndarray:
-    """Linear radiance as sRGB grey (IEC 61966-2-1), in [0, 1]."""
+    """Convert linear radiance to sRGB grey (IEC 61966-2-1) in [0, 1]."""
     linear = np.clip(radiance / max(float(np.percentile(radiance, _WHITE_PERCENTILE)), 1e-9), 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 

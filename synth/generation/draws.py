@@ -1,4 +1,4 @@
-"""Sampling of one scene's parameters from a configuration: lens, sweep, camera, sensor and light."""
+"""Samples one scene's parameters from a configuration: lens, sweep, camera, sensor and light."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ..sensor import Sensor
 from ..sensor.presets import PRESETS
 from .config import ConfigError, GenerationConfig, LightRange, SensorRange
 
-_LENS, _SENSOR, _WINDOW = 11, 12, 14  # streams of random numbers: what one draws leaves the others alone
+_LENS, _SENSOR, _WINDOW = 11, 12, 14  # independent random streams
 _MOST_DRAWS = 1000
 
 _ANY_SENSOR: dict[str, tuple[float, float]] = {
@@ -27,11 +27,11 @@ _ANY_SENSOR: dict[str, tuple[float, float]] = {
     "delay_us": (5.0, 100.0),
     "resolution_us": (1.0, 1.0),
 }
-"""Around the sensors of `presets` and v2e's clean and noisy, with some room on either side. Thresholds up to 1, as real
-recordings needed (Stoffregen et al., ECCV 2020, drew them from 0.1 to 1.7)."""
+"""Ranges that include the sensors of `presets` and v2e's "clean" and "noisy" with some margin. Thresholds go up to 1,
+since real recordings were matched best by such values (Stoffregen et al., ECCV 2020, drew from 0.1 to 1.7)."""
 
 _ASYMMETRY = 1.5
-"""Where no OFF threshold is configured it is the ON threshold times at most this, or over it (V2V, NeurIPS 2025)."""
+"""Largest ratio between ON and OFF threshold, either way, if no OFF threshold is configured (V2V, NeurIPS 2025)."""
 
 _BY_RATIO = {
     "on_threshold",
@@ -46,10 +46,10 @@ _BY_RATIO = {
 
 
 def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calibration:
-    """Lens, sweep and camera of one scene.
+    """Draw lens, sweep and camera of one scene.
 
     Raises:
-        ConfigError: no lens within the configuration has a blur within `lens.blur_px`.
+        ConfigError: no lens in the configured ranges has a blur within `lens.blur_px`.
     """
     rng = RandomSource(seed, index, _LENS)
     camera, lens, sweep = config.camera, config.lens, config.sweep
@@ -65,7 +65,7 @@ def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calib
             break
     else:
         raise ConfigError(
-            f"lens.blur_px {list(lens.blur_px)}: no lens of the configuration blurs so much over its sweep; "
+            f"lens.blur_px {list(lens.blur_px)}: no lens of the configuration has such a blur over its sweep; "
             "widen it, or lens.focal_length_mm, lens.f_number or sweep.range_diopters"
         )
     center = (camera.width / 2, camera.height / 2)
@@ -96,7 +96,7 @@ def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calib
 
 
 def sample_window(seed: int, index: int, config: GenerationConfig, calibration: Calibration) -> Calibration:
-    """The calibration of the part of the sensor that is rendered; the same where that is all of it."""
+    """The calibration of the rendered window of the sensor; unchanged without a window."""
     if config.camera.window is None:
         return calibration
     rng = RandomSource(seed, index, _WINDOW)
@@ -113,12 +113,12 @@ def sample_window(seed: int, index: int, config: GenerationConfig, calibration: 
 
 
 def sample_sensor(seed: int, index: int, variant: int, config: GenerationConfig) -> tuple[Sensor, float]:
-    """Sensor of one recording of a scene, and the illumination of the scene in lux."""
+    """Draw the sensor of one recording of a scene, and the scene's illuminance in lux."""
     return draw_sensor(RandomSource(seed, index, _SENSOR, variant), config.sensor, config.light)
 
 
 def draw_sensor(rng: RandomSource, chosen: SensorRange, light: LightRange) -> tuple[Sensor, float]:
-    """Some sensor within ranges, and some illumination in lux."""
+    """Draw a sensor within ranges, and an illuminance in lux."""
     values: dict[str, Any] = {} if chosen.preset is None else PRESETS[chosen.preset].model_dump()
     for name, anything in _ANY_SENSOR.items():
         span = getattr(chosen, name) or (None if chosen.preset is not None else anything)
@@ -126,7 +126,7 @@ def draw_sensor(rng: RandomSource, chosen: SensorRange, light: LightRange) -> tu
             continue
         by_ratio = name in _BY_RATIO and span[0] > 0
         values[name] = rng.log_uniform(*span) if by_ratio else rng.uniform(*span)
-    if chosen.preset is None and chosen.on_threshold is None:  # the lower of two: most sensors are set well below 1
+    if chosen.preset is None and chosen.on_threshold is None:  # the lower of two draws: most are well below 1
         values["on_threshold"] = min(values["on_threshold"], rng.log_uniform(*_ANY_SENSOR["on_threshold"]))
     if chosen.preset is None and chosen.off_threshold is None:
         low, high = _ANY_SENSOR["off_threshold"]

@@ -1,4 +1,4 @@
-"""What a generation job is given, looked at before it starts: files of the user's, and lenses that can be drawn."""
+"""Checks of a generation job's inputs before it starts: the user's files, and whether lenses can be drawn."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ _LENSES_TRIED = 8
 
 
 def check_inputs(config: GenerationConfig, seed: int = 0) -> None:
-    """Make sure that the files that a configuration names are what they should be, and that there are such lenses.
+    """Check the files that a configuration names, and that its lens ranges can be satisfied.
 
     Raises:
-        ConfigError: one is not; the message names it.
+        ConfigError: a check fails; the message names the file or key.
     """
     if config.scene.blend is not None and not _head(config.scene.blend).startswith(_BLEND_HEADS):
         raise ConfigError(f"{config.scene.blend}: is not a Blender file; save the scene as .blend")
@@ -27,15 +27,15 @@ def check_inputs(config: GenerationConfig, seed: int = 0) -> None:
 
 
 def _fault(path: Path) -> str:
-    """Why a model cannot be read; empty if nothing speaks against it."""
+    """Why a model cannot be read; empty if it looks valid."""
     if path.suffix.lower() == ".glb":
-        return "" if _head(path).startswith(b"glTF") else "it is no binary glTF file"
+        return "" if _head(path).startswith(b"glTF") else "it is not a binary glTF file"
     if path.suffix.lower() == ".gltf":
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             uris = [str(b["uri"]) for b in values.get("buffers", []) if "uri" in b]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return "it is no glTF file"
+            return "it is not a glTF file"
         missing = [uri for uri in uris if not uri.startswith("data:") and not (path.parent / uri).exists()]
         return f"its file {missing[0]} is missing" if missing else ""
     with path.open("rb") as file:

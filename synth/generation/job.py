@@ -1,14 +1,14 @@
-"""The generation job: many scenes on many workers, started again wherever it stopped.
+"""The generation job: renders the missing scenes of a dataset on many workers, and can be resumed at any time.
 
     report = generate("dataset", scenes=1000, seed=0, config=GenerationConfig())
 
-The scenes run as tasks of dask.distributed, on a cluster of this machine or on a running scheduler. Dask cannot cancel
-a task that hangs, so a worker never makes a scene itself: it owns a `SceneProcess` per task slot, which it kills when a
-scene takes too long and replaces after a number of scenes. A scene that fails is tried once more in a fresh process,
-then skipped and listed. Files appear whole or not at all, so any process may be killed at any time: the next run, or
-dask itself, makes what is missing.
+Scenes are tasks of dask.distributed, on a local cluster or on a running scheduler. Dask cannot cancel a task that
+hangs, so workers do not render scenes themselves: each task slot owns a `SceneProcess`, which is killed when a scene
+takes too long, and replaced after a number of scenes. A scene that fails is retried once in a new process, then skipped
+and listed. Files are written atomically, so any process may be killed at any time: the next run, or dask itself, makes
+the missing scenes.
 
-Workers on other machines must see the dataset's folder under the same path, and need sweepdepth and Blender installed.
+Workers on other machines need access to the dataset's folder under the same path, and sweepdepth and Blender installed.
 On SLURM, with dask-jobqueue:
 
     from dask_jobqueue import SLURMCluster
@@ -41,12 +41,12 @@ MAKER = "sweepdepth.synth.generation.make_scene:make_scene"
 DEFAULT_TIME_LIMIT_S = 1800.0
 DEFAULT_SCENES_PER_PROCESS = 25
 PATCH_SCENES_PER_PROCESS = 2000
-"""Of patch scenes: nothing leaks, and starting a process takes as long as several scenes."""
+"""Scenes per process for patch scenes, which do not leak memory and are fast compared with starting a process."""
 WORKER_MEMORY_BYTES = 2 << 30
-"""What one worker and its Blender may come to; sets how many fit on a machine."""
+"""Memory of one worker with Blender; limits the number of workers on a machine."""
 
-_TASKS_PER_SLOT = 2  # submitted ahead, so that no worker waits for the next
-_MOST_FAILURES_AT_FIRST = 20  # of a job that has not made a single scene: then it is not the scenes
+_TASKS_PER_SLOT = 2  # submitted ahead, so that no worker waits
+_MOST_FAILURES_AT_FIRST = 20  # if the first scenes all fail, the job is aborted
 _CONNECT_TIMEOUT_S = 20
 
 
@@ -56,12 +56,12 @@ class SkippedScene:
 
     index: int
     reason: str
-    log: str = ""  # the end of what its process printed
+    log: str = ""  # the end of its process's output
 
 
 @dataclass(frozen=True)
 class JobProgress:
-    """How far a job is."""
+    """Progress of a job."""
 
     made: int
     skipped: int
@@ -75,22 +75,22 @@ class JobProgress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the end at the rate so far; None before the first scene."""
+        """Estimated remaining seconds at the rate so far; None before the first scene."""
         remaining = self.to_make - self.made - self.skipped
         return None if not self.made else remaining * self.elapsed_s / self.made
 
 
 @dataclass(frozen=True)
 class JobReport:
-    """What a job did. A dataset is complete when nothing was skipped."""
+    """Result of a job. The dataset is complete if nothing was skipped."""
 
     folder: Path
     made: int
-    present: int  # were there before
+    present: int  # scenes that existed before
     skipped: tuple[SkippedScene, ...]
     elapsed_s: float
-    events: int  # in the recordings made
-    render_s: float  # of the scenes made, added up over the workers, as are the next two
+    events: int  # in the new recordings
+    render_s: float  # of the new scenes, summed over the workers, as are the next two
     total_s: float
     cpu_s: float  # processor time
 
@@ -122,29 +122,29 @@ def generate(
     on_progress: Callable[[JobProgress], None] = lambda progress: None,
     maker: str = MAKER,
 ) -> JobReport:
-    """Make what is missing of the scenes 0 … `scenes` − 1 of a dataset.
+    """Generate the missing ones of the scenes 0 … `scenes` − 1 of a dataset.
 
     Args:
-        folder: of the dataset; made if it is not there.
+        folder: of the dataset; created if missing.
         scenes: total number of scenes.
-        seed: of all random choices; scene i depends on it, on i and on `config` alone.
-        config: what scenes are like.
-        workers: processes on this machine; as many as it has cores and memory for unless given.
-        scheduler: address of a running dask scheduler, in place of workers here.
-        time_limit_s: a scene that takes longer is ended.
-        scenes_per_process: a process is replaced after so many, to free what Blender leaks; by default 25, and
-            2000 where patches are rendered.
+        seed: of all random choices; scene i depends only on it, on i and on `config`.
+        config: the generation configuration.
+        workers: processes on this machine; by default as many as cores and memory allow.
+        scheduler: address of a running dask scheduler to use instead of local workers.
+        time_limit_s: a scene that takes longer is aborted.
+        scenes_per_process: number of scenes after which a process is replaced, to free memory that Blender leaks; by
+            default 25, and 2000 for patch scenes.
         on_progress: called after every scene, from this thread.
-        maker: "module:function" that makes one scene; see `SceneProcess`.
+        maker: "module:function" that generates one scene; see `SceneProcess`.
 
     Returns:
-        What was made, and what was skipped after two failures.
+        A report of the scenes made, and of those skipped after two failures.
 
     Raises:
         RecordingError: the folder holds another dataset, or cannot be written.
-        DiskFullError: the disk is full; scenes made so far stay.
-        ConfigError: the configuration is impossible, or a file that it names cannot be used.
-        SweepdepthError: dask is not installed, no scheduler answers, or no scene at all can be made.
+        DiskFullError: the disk is full; scenes made so far are kept.
+        ConfigError: the configuration is inconsistent, or a file that it names is invalid.
+        SweepdepthError: dask is not installed, no scheduler answers, or all scenes fail.
     """
     if scenes < 0:
         raise ConfigError(f"--scenes ({scenes}) must not be negative")
@@ -197,7 +197,7 @@ def generate(
 
 
 def default_workers() -> int:
-    """One worker per core that this process may use, as far as memory goes."""
+    """One worker per core available to this process, limited by memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(_cores(), memory // WORKER_MEMORY_BYTES))
 
@@ -208,7 +208,7 @@ def _cores() -> int:
 
 @contextmanager
 def _cluster(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
-    """A dask client, and how many threads each scene may use."""
+    """A dask client, and the number of threads per scene."""
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
@@ -219,15 +219,15 @@ def _cluster(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
         except (OSError, ValueError) as error:
             raise SweepdepthError(f"{scheduler}: no dask scheduler answers; start one with `dask scheduler`") from error
         with client:
-            yield client, 1  # a scene for each of the workers' own threads
+            yield client, 1  # one scene per thread of the workers
         return
     options: dict[str, Any] = {
         "n_workers": workers,
         "threads_per_worker": 1,
         "processes": True,
         "dashboard_address": "127.0.0.1:0",
-        "memory_limit": 0,  # what counts is in the scenes' processes
-        "silence_logs": logging.CRITICAL,  # killed workers are no news here
+        "memory_limit": 0,  # the memory is used by the scenes' processes
+        "silence_logs": logging.CRITICAL,  # killed workers are handled here
     }
     with LocalCluster(**options) as cluster, Client(cluster, set_as_default=False) as client:
         yield client, max(1, _cores() // workers)
@@ -236,7 +236,7 @@ def _cluster(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
 def _outcomes(
     client: Any, plugin: "ScenePlugin", indices: list[int]
 ) -> Generator[tuple[int, dict[str, Any], int], None, None]:
-    """Number, result and task slots of the cluster, as scenes are done; what still runs is dropped at the end."""
+    """Yield scene number, result and number of task slots as scenes finish; cancels running scenes at the end."""
     from distributed import as_completed
 
     from .scene_plugin import make_on_worker
@@ -261,7 +261,7 @@ def _outcomes(
             slots = max(1, sum(client.nthreads().values()))
             yield index, outcome, slots
     finally:
-        with suppress(OSError, TimeoutError, KeyError):  # the cluster may be what has failed
+        with suppress(OSError, TimeoutError, KeyError):  # the cluster itself may have failed
             client.cancel([future for _, future in running.values()], force=True)
             client.unregister_worker_plugin(plugin.name)
 

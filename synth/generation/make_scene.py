@@ -1,4 +1,4 @@
-"""One scene of a dataset, from nothing to a file."""
+"""Generates one scene of a dataset: sample, render, simulate, write."""
 
 import json
 import time
@@ -20,19 +20,19 @@ from .draws import sample_calibration, sample_sensor, sample_window
 
 FULL_LIGHT_LUX = 1000.0
 FULL_LIGHT_F_NUMBER = 2.0
-"""What a sensor's constants hold for; see `sensor.Sensor`."""
+"""Full light, to which a sensor's constants refer; see `sensor.Sensor`."""
 
-_IMAGES = 13  # stream of random numbers
+_IMAGES = 13  # random stream
 
 
 def light_of(illuminance_lux: float, calibration: Calibration) -> float:
-    """Light on the chip, over full light, from a white surface of the scene that this illuminance falls on."""
+    """Light on the chip, relative to full light, from a white surface under this illuminance."""
     return illuminance_lux / FULL_LIGHT_LUX * (FULL_LIGHT_F_NUMBER / calibration.lens.f_number) ** 2
 
 
 @dataclass(frozen=True)
 class SweepImages:
-    """All that a sweep over one scene shows, and what is true of it."""
+    """Images over one sweep of a scene, with ground truth."""
 
     stack: np.ndarray  # (S + 1, H, W) float32, linear radiance, at `focus_steps`
     depth: np.ndarray  # (H, W) float32, metres
@@ -56,11 +56,10 @@ def sweep_light_field(
 def make_scene(order: Mapping[str, Any], index: int) -> dict[str, Any]:
     """Sample, render, simulate and write scene `index`; `order` has `folder`, `seed`, `config` and `threads`.
 
-    Returns the number of events in all its recordings, the seconds that rendering and the whole took, and those of
-    processor time.
+    Returns the number of events in all its recordings, and the seconds for rendering, in total, and of CPU time.
 
     Raises:
-        SweepdepthError: the scene cannot be drawn, or its file not written.
+        SweepdepthError: the scene cannot be rendered, or its file cannot be written.
     """
     start, cpu_start = time.perf_counter(), time.process_time()
     seed, threads = order["seed"], order["threads"]
@@ -118,7 +117,7 @@ def write_recordings(
     """Simulate and write all variants of a scene, the scene itself last; returns the number of events.
 
     Raises:
-        ValueError: the images hold what no light is: negative or not a number.
+        ValueError: the images have negative or non-finite values.
         RecordingError: a file cannot be written.
     """
     if not (np.isfinite(images.stack).all() and images.stack.min() >= 0):

@@ -1,4 +1,4 @@
-"""What a dask worker needs to make scenes; apart from `job`, since it cannot even be named without dask."""
+"""The dask worker plugin that generates scenes; separate from `job`, since its base class needs dask."""
 
 import logging
 import queue
@@ -12,14 +12,14 @@ from distributed import WorkerPlugin, get_worker
 from .worker_process import SceneFailure, SceneProcess
 
 _ATTEMPTS = 2
-_FATAL = ("disk full", "configuration")  # would fail for every other scene, too
+_FATAL = ("disk full", "configuration")  # affect all other scenes, too
 
 
 class ScenePlugin(WorkerPlugin):
-    """Owns the processes that make a worker's scenes: one for each task that runs at a time.
+    """Owns the scene processes of a worker, one for each concurrent task.
 
-    A process is ended when a scene takes too long, and replaced after `scenes_per_process` scenes. Workers of a
-    cluster that is the job's own leave Ctrl-C and SIGTERM to the job, and say nothing of connections that end with it.
+    A process is killed when a scene takes too long, and replaced after `scenes_per_process` scenes. Workers of the
+    job's own cluster leave Ctrl-C and SIGTERM to the job, and do not log connections that end with it.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ScenePlugin(WorkerPlugin):
             process.close()
 
     def make(self, index: int) -> dict[str, Any]:
-        """What `SceneProcess.make` returns, or `kind`, `text` and `log` of the last failure."""
+        """Make a scene: the result of `SceneProcess.make`, or `kind`, `text` and `log` of the last failure."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return self._make_once(index)
@@ -83,5 +83,5 @@ class ScenePlugin(WorkerPlugin):
 
 
 def make_on_worker(plugin: str, index: int) -> dict[str, Any]:
-    """The task: runs on a worker, in its plugin's process."""
+    """The dask task: makes a scene in its worker's plugin."""
     return get_worker().plugins[plugin].make(index)  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,8 +1,8 @@
-"""A process that makes scenes, and its owner's end of it.
+"""A process that generates scenes, and the owner's side of it.
 
-Blender leaks, hangs and crashes, and nothing but the end of its process is sure to free what it holds. So scenes are
-made in a process that can be killed: `SceneProcess` is the owner's side, `main` what runs there. They talk in JSON
-over a socket; what Blender prints goes to a log.
+Blender leaks memory, hangs and crashes, and only ending its process reliably frees everything. So scenes are generated
+in a process that can be killed: `SceneProcess` is the owner's side, `main` runs in the process. They exchange JSON over
+a socket; Blender's output goes to a log.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ FailureKind = Literal["crashed", "too slow", "error", "disk full", "configuratio
 
 
 class SceneFailure(Exception):
-    """A scene that was not made, and why, in one line. `log` is the end of what the process printed."""
+    """A scene could not be made; the text says why, in one line. `log` is the end of the process's output."""
 
     def __init__(self, kind: FailureKind, text: str, log: str = "") -> None:
         super().__init__(text)
@@ -35,10 +35,10 @@ class SceneFailure(Exception):
 
 
 class SceneProcess:
-    """A running process that makes scenes one by one; it must be closed, and is not used again after a failure.
+    """A process that generates scenes one by one; it must be closed, and cannot be used after a failure.
 
-    `maker` is "module:function", called there as function(order, index) with `order`, a mapping of JSON values; what
-    it returns must be one, too.
+    `maker` is "module:function", called in the process as function(order, index). `order` and the function's result are
+    mappings of JSON values.
 
     Raises:
         SceneFailure: the process does not start.
@@ -60,7 +60,7 @@ class SceneProcess:
         """Make one scene.
 
         Raises:
-            SceneFailure: it was not made; the process is ended.
+            SceneFailure: it could not be made; the process is ended.
         """
         try:
             self._child.send({"index": index})
@@ -87,7 +87,7 @@ class SceneProcess:
 
 
 def main() -> None:
-    """Make scenes until the owner has gone."""
+    """Generate scenes until the owner closes the connection."""
     job, connection = take_job()
     _end_with(job["owner"])
     order = json.loads(connection.recv_bytes())
@@ -101,9 +101,9 @@ def main() -> None:
 
 
 def _answer(maker: str, order: dict[str, Any], index: int | None = None) -> dict[str, Any]:
-    """What the maker returns, nothing where there is no scene to make yet, or what went wrong.
+    """The maker's result, an empty mapping at the start, or a description of the error.
 
-    Our own errors are their line; others carry their class, and their traceback goes to the log.
+    For sweepdepth's own errors that is their message; for others it includes the class, and the traceback is logged.
     """
     try:
         module, function = maker.split(":")
@@ -121,7 +121,7 @@ def _answer(maker: str, order: dict[str, Any], index: int | None = None) -> dict
 
 
 def _end_with(owner: int) -> None:
-    """Let the kernel end this process with its owner, even in the middle of a scene."""
+    """Let the kernel end this process when its owner ends, even in the middle of a scene."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != owner:

@@ -1,1 +1,1 @@
-"""Images of a scene at any focus: from a light field, for a conventional camera, and of planes in closed form."""
+"""Images of a scene at any focus: refocused light fields, conventional frames, and planes in closed form."""

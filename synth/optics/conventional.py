@@ -1,9 +1,9 @@
-"""A conventional camera behind the same lens: what it would have seen during the same sweep.
+"""Simulates a conventional camera behind the same lens during the same sweep.
 
-The pixel grid is the event camera's. Each photosite is one of a Sony IMX250, a common machine vision sensor: 10 500
-electrons full, 2.3 electrons of read noise, quantum efficiency 0.6 (published EMVA 1288 measurements, rounded). A
-Lambertian white surface under E lux lights the chip with E / (4 N²) lux, and one lux at 555 nm is 4.09·10¹⁵ photons a
-second and square metre (683 lm/W). The exposure fills the wells with white, or lasts as long as there is time.
+The pixel grid is the event camera's. Pixels are those of a Sony IMX250, a common machine vision sensor: full well of 10
+500 electrons, read noise of 2.3 electrons, quantum efficiency 0.6 (published EMVA 1288 measurements, rounded). A
+Lambertian white surface under E lux gives E / (4 N²) lux on the chip, and one lux at 555 nm is 4.09·10¹⁵ photons/(s m²)
+(683 lm/W). The exposure lasts until white fills the wells, or as long as there is time.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ READ_NOISE_ELECTRONS = 2.3
 QUANTUM_EFFICIENCY = 0.6
 PHOTONS_PER_LUX = 4.09e15  # 1/(s m²)
 
-_COUPLED_BLUR_PX = 1.0  # difference of blur between the two images of a pair in focus
-_COUPLED_APERTURES = (1.0, 0.8)  # of the lens's diameter
-_SAMPLES = 64  # instants that one exposure is averaged over
+_COUPLED_BLUR_PX = 1.0  # difference in blur between the two images that differ in focus
+_COUPLED_APERTURES = (1.0, 0.8)  # relative to the lens's aperture
+_SAMPLES = 64  # instants averaged in one exposure
 
 
 def white_electrons(calibration: Calibration, illuminance_lux: float, time_us: float) -> tuple[float, float]:
-    """Electrons that white makes in a pixel in the time there is, and the exposure in µs."""
+    """Electrons per pixel for white within the available time, and the exposure in µs."""
     chip_lux = illuminance_lux / (4 * calibration.lens.f_number**2)
     area_m2 = (calibration.camera.pixel_pitch_um * 1e-6) ** 2
     per_us = QUANTUM_EFFICIENCY * PHOTONS_PER_LUX * chip_lux * area_m2 * 1e-6
@@ -34,10 +34,10 @@ def white_electrons(calibration: Calibration, illuminance_lux: float, time_us: f
 
 def photograph(
     radiance: np.ndarray,  # (…) linear, mean over the exposure
-    electrons: float,  # that radiance 1 makes
+    electrons: float,  # at radiance 1
     random: np.random.Generator,
 ) -> np.ndarray:  # (…) float32, linear radiance
-    """Photon noise, read noise and saturation."""
+    """Add photon noise, read noise and saturation."""
     counted = random.poisson(radiance * electrons) + random.normal(0, READ_NOISE_ELECTRONS, radiance.shape)
     return (np.minimum(counted, FULL_WELL_ELECTRONS) / electrons).astype(np.float32)
 
@@ -51,7 +51,7 @@ def photograph_sweep(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`count` frames of one far→near sweep, (count, H, W) float32, and their focus in 1/m at mid-exposure, (count,).
 
-    Frames follow each other without a gap; the focus moves on during each exposure.
+    Frames follow each other without gaps; the focus moves during each exposure.
     """
     frame_us = calibration.sweep.duration_us / count
     electrons, exposure_us = white_electrons(calibration, illuminance_lux, frame_us)
@@ -74,9 +74,9 @@ def sample_sweep(
     calibration: Calibration,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What an ideal camera sees, without noise or motion: `count` instants of one far→near sweep, ends included.
+    """Ideal frames without noise or motion blur: `count` instants of one far→near sweep, ends included.
 
-    Images (count, H, W) float32 and their focus in 1/m (count,). From them the sweep can be simulated again.
+    Returns images, (count, H, W) float32, and their focus in 1/m, (count,). They allow resimulation of the sweep.
     """
     instants = np.linspace(0, 1, count)
     at = instants * (len(stack) - 1)
@@ -91,10 +91,10 @@ def photograph_coupled(
     illuminance_lux: float,
     random: np.random.Generator,
 ) -> AperturePair:
-    """Four images about the middle of the sweep: focus nearer and farther, then aperture larger and smaller.
+    """Four images around the middle of the sweep: focus nearer and farther, then aperture larger and smaller.
 
-    The images in focus differ by one pixel of blur, both at the mean of the two apertures; each is exposed for at most
-    a quarter of a sweep. A smaller aperture lets less light in, and its image has more noise.
+    The pair that differs in focus has a difference of one pixel of blur, at the mean of the two apertures. Each image
+    is exposed for at most a quarter of a sweep. The image with the smaller aperture gets less light and has more noise.
     """
     sweep = calibration.sweep
     large, small = _COUPLED_APERTURES

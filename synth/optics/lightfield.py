@@ -1,8 +1,8 @@
-"""The light field: pinhole views over the aperture of the lens, from which any focus can be made.
+"""The light field: pinhole views over the lens aperture, from which images at any focus can be computed.
 
-A thin lens averages over its aperture: each point of it sees the scene as a pinhole would, and focusing moves these
-views against one another before they are added (Ng et al., "Light field photography with a hand-held plenoptic
-camera", 2005, §4). So the views are rendered once, and every focus after that is a sum of shifted images.
+A thin lens averages over its aperture: each point of it is a pinhole camera, and focusing shifts these views relative
+to each other before they are added (Ng et al., "Light field photography with a hand-held plenoptic camera", 2005, §4).
+So the views are rendered once, and the image at any focus is a sum of shifted views.
 """
 
 import math
@@ -19,18 +19,18 @@ PLASTIC_NUMBER = 1.324717957244746  # the real root of x³ = x + 1, of the R2 se
 
 @dataclass(frozen=True)
 class LightField:
-    """K pinhole views of one scene, its depth, and the scene all in focus.
+    """K pinhole views of one scene, its depth, and the all-in-focus image.
 
-    A surface of inverse depth δ that the centre view sees at image position p appears in view k at
-    `p − fx · offsets[k] · (δ − reference_diopters)`; element [i, j] of view k is the radiance at the image position
-    `(j + 0.5 − margin, i + 0.5 − margin) + jitter[k]`. The jitter differs from view to view, so that together they
-    sample between the pixels, and alike at every focus.
+    A surface of inverse depth δ at image position p in the centre view appears in view k at `p − fx · offsets[k] · (δ −
+    reference_diopters)`. Element [i, j] of view k is the radiance at image position `(j + 0.5 − margin, i + 0.5 −
+    margin) + jitter[k]`. The jitter differs between views, so that together they sample between the pixels, equally at
+    every focus.
 
-    Invariant: offsets are ordered from the middle of the aperture outwards; shares of the aperture's area are equal.
+    Invariant: offsets are ordered from the centre of the aperture outwards, and represent equal parts of its area.
     """
 
     views: np.ndarray  # (K, H + 2·margin, W + 2·margin) float32, linear radiance
-    offsets: np.ndarray  # (K, 2) float64, metres in the plane of the aperture, x to the right, y down
+    offsets: np.ndarray  # (K, 2) float64, metres in the aperture plane, x to the right, y down
     jitter: np.ndarray  # (K, 2) float64, pixels, within ±0.5
     margin: int  # pixels around the frame
     reference_diopters: float  # where the views coincide, 1/m
@@ -39,15 +39,15 @@ class LightField:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the arrays take."""
+        """Size of the arrays in bytes."""
         return self.views.nbytes + self.depth.nbytes + self.intensity.nbytes
 
 
 def aperture_offsets(n_views: int, aperture_m: float) -> np.ndarray:
-    """Points (K, 2) in metres spread evenly over a disc of a diameter, in order of their distance from its middle.
+    """Points (K, 2) in metres, spread evenly over a disc and ordered by distance from its centre.
 
-    A sunflower spiral (Vogel 1979): point i stands for the ring between the shares i/K and (i + 1)/K of the area, so
-    that the first points alone cover a smaller aperture as evenly, and the second moment is that of the disc.
+    A sunflower spiral (Vogel 1979): point i represents the ring between the fractions i/K and (i + 1)/K of the area, so
+    the first points cover a smaller aperture just as evenly, and the second moment is that of the disc.
     """
     i = np.arange(n_views)
     radius = aperture_m / 2 * np.sqrt((i + 0.5) / n_views)
@@ -55,15 +55,15 @@ def aperture_offsets(n_views: int, aperture_m: float) -> np.ndarray:
 
 
 def grid_jitter(n_views: int) -> np.ndarray:
-    """Offsets (K, 2) in pixels of the views' sampling grids, evenly over ±0.5: the R2 low-discrepancy sequence."""
+    """Offsets (K, 2) in pixels of the views' sampling grids, uniform over ±0.5: the R2 low-discrepancy sequence."""
     steps = np.array([1 / PLASTIC_NUMBER, 1 / PLASTIC_NUMBER**2])
     return (0.5 + np.arange(1, n_views + 1)[:, None] * steps) % 1.0 - 0.5
 
 
 def view_weights(n_views: int, aperture_scale: float) -> np.ndarray:
-    """What each view adds (K,), of sum 1, when the aperture is stopped down to a part of its diameter.
+    """Weights of the views (K,), with sum 1, for an aperture stopped down to a fraction of its diameter.
 
-    The ring on the new rim counts by the part of it that is inside, so that images change smoothly with the scale.
+    The ring at the new rim is weighted by its part inside, so that images change smoothly with the scale.
     """
     if not 0 < aperture_scale <= 1:
         raise ValueError(f"aperture_scale ({aperture_scale}) must be above 0 and at most 1, the rendered aperture")
@@ -81,16 +81,16 @@ def greatest_blur_px(calibration: Calibration, depth: np.ndarray) -> float:
 
 
 def views_for_blur(blur_px: float, spacing_px: float) -> int:
-    """How many views keep neighbours within `spacing_px` of each other in a blur disc of a diameter.
+    """Number of views for which neighbours in a blur disc are at most `spacing_px` apart.
 
-    Each view takes an equal share of the disc's area. A spiral's nearest neighbours are at most about as far apart
-    as the edge of a square of that area.
+    Each view represents an equal part of the disc's area; in a spiral, nearest neighbours are at most about as far
+    apart as the edge of a square of that area.
     """
     return max(1, math.ceil(math.pi / 4 * (blur_px / spacing_px) ** 2))
 
 
 def margin_for(calibration: Calibration) -> int:
-    """Pixels that views need around the frame for every shift, of jitter, interpolation and breathing too."""
+    """Margin in pixels that views need for all shifts, including jitter, interpolation and breathing."""
     camera, sweep, breathing = calibration.camera, calibration.sweep, calibration.breathing
     reach = max(camera.fx, camera.fy) * calibration.lens.aperture_m / 2 * sweep.range_diopters / 2
     if breathing is not None:

@@ -1,9 +1,9 @@
-"""Textured planes through the exact blur of a thin lens: scenes whose every image is a formula.
+"""Textured planes with the exact blur of a thin lens, in closed form.
 
-A texture is a sum of waves. A disc of diameter d dims a wave of f cycles a pixel to 2·J1(πfd)/(πfd) of its contrast
-(Goodman, Introduction to Fourier Optics, §6.4) and magnification only stretches it, so no image is ever resampled:
-what is measured against such a recording is the error of what measures. `refocus` and Blender make pictures of real
-scenes; these planes prove calibration, and show what moving scenes and flickering lamps do.
+A texture is a sum of waves. Blur by a disc of diameter d reduces the contrast of a wave of f cycles per pixel to
+2·J1(πfd)/(πfd) (Goodman, Introduction to Fourier Optics, §6.4), and magnification only scales its frequency, so images
+are never resampled and have no rendering error. `refocus` and Blender render realistic scenes; these planes test
+calibration, motion and flicker.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from ...capture.optics import blur_diameter_px, breathing_magnification
 TextureKind = Literal["natural", "fine", "board"]
 
 MIDDLE = 0.4
-"""Mean radiance, of white."""
+"""Mean radiance, relative to white."""
 
 BLACK = 0.02
-"""Radiance below which no texture goes, of white."""
+"""Lower bound on radiance, relative to white."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Texture:
     """A periodic pattern as waves: radiance is `MIDDLE` · (1 + Σ contrast · cos(2π(fx·x + fy·y) + shift))."""
 
     frequency: np.ndarray  # (K, 2) cycles per pixel at the far end's magnification
-    contrast: np.ndarray  # (K,) of the mean radiance
+    contrast: np.ndarray  # (K,) relative to the mean radiance
     shift: np.ndarray  # (K,) radians
 
 
 def make_texture(kind: TextureKind = "natural", seed: int = 0, contrast: float = 0.3) -> Texture:
-    """A random texture with a standard deviation of `contrast` of its mean radiance.
+    """A random texture with a standard deviation of `contrast` relative to its mean radiance.
 
-    "natural": an amplitude of 1/f, as natural images have (Field, JOSA A 1987), from 64 to 2.5 pixels a period;
-    "fine": the same amplitude at all of 12 to 2.5 pixels; "board": a chessboard of 10 to 14 pixels a square, turned.
+    "natural": amplitudes of 1/f, as in natural images (Field, JOSA A 1987), with periods from 64 to 2.5 pixels; "fine":
+    equal amplitudes, with periods from 12 to 2.5 pixels; "board": a rotated chessboard with squares of 10 to 14 pixels.
     """
     random = np.random.default_rng([seed, 77])
     if kind == "board":
@@ -54,7 +54,7 @@ def make_texture(kind: TextureKind = "natural", seed: int = 0, contrast: float =
         size = np.exp(random.uniform(np.log(1 / longest), np.log(0.4), 400))
         angle, shift = random.uniform(0, 2 * np.pi, (2, len(size)))
         frequency = size[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        # Even in log f: in the plane of frequencies the density is 1/f², so equal waves have an amplitude of 1/f.
+        # Uniform in log f, so the density in the frequency plane is 1/f² and equal waves give an amplitude of 1/f.
         amplitude = np.ones_like(size) if kind == "natural" else size
     amplitude = amplitude * contrast / np.sqrt(np.sum(amplitude**2) / 2)
     return Texture(frequency, amplitude, shift)
@@ -64,8 +64,8 @@ def plane_images(
     texture: Texture,
     calibration: Calibration,
     focus_diopters: Sequence[float] | np.ndarray,  # (S,) 1/m
-    surface_diopters: ArrayLike,  # () or (S,) 1/m: where the plane is in each image
-    magnification: ArrayLike = 1.0,  # () or (S,) of the texture about (cx, cy), as when the plane comes nearer
+    surface_diopters: ArrayLike,  # () or (S,) 1/m: inverse depth of the plane in each image
+    magnification: ArrayLike = 1.0,  # () or (S,) of the texture about (cx, cy), for a plane that approaches
 ) -> np.ndarray:
     """Images (S, H, W) float32, linear radiance, of a plane parallel to the sensor, with the lens's breathing."""
     camera, breathing = calibration.camera, calibration.breathing

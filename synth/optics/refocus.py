@@ -1,8 +1,8 @@
-"""Refocusing: the image at any focus as a weighted sum of shifted views, with lens breathing.
+"""Refocuses a light field: the image at any focus as a weighted sum of shifted views, with lens breathing.
 
-Output pixel q lies at image position p = centre + (q − centre) / m(φ) of the far end's geometry; there view k is read
-at p − fx · u_k · (φ − reference). The compiled kernel works row by row: two rows of each view are blended into one,
-which stays in the fastest cache while it is shifted and added.
+Output pixel q is at image position p = centre + (q − centre) / m(φ) in the geometry of the far end; there view k is
+sampled at p − fx · u_k · (φ − reference). The compiled kernel works row by row: two rows of each view are blended into
+one, which stays in L1 cache while it is shifted and added.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from ...capture.optics import breathing_magnification
 from .lightfield import LightField, view_weights
 
 BLEND = 0.65
-"""Between two samples of a view, the part of the way over which the one fades into the other.
+"""Width of the transition between two samples of a view, in pixels.
 
-Readings at all views' different places between samples add up to a pixel of width 1 whose edges are soft over this
-width. 1 is bilinear interpolation, a tent twice as wide as the pixel; 0 an exact pixel, but steps and more noise.
-Against high-sample depth of field 0.65 had the smallest error on most scenes (bench/rendering.py)."""
+Since views are sampled at different positions, their sum is a box pixel of width 1 with edges blurred by this width. 1
+is bilinear interpolation, a tent twice as wide as the pixel; 0 is an exact box, but has steps and more noise. Compared
+with high-sample depth of field, 0.65 had the smallest error on most scenes (bench/rendering.py)."""
 
 
 def refocus(
@@ -30,10 +30,10 @@ def refocus(
     aperture_scale: float = 1.0,
     threads: int = 1,
 ) -> np.ndarray:
-    """The image (H, W) float32, linear radiance, with the lens focused at a distance.
+    """The image at one focus, (H, W) float32, linear radiance.
 
     Raises:
-        ValueError: the focus needs views beyond their margin, or the aperture is larger than the rendered one.
+        ValueError: the focus needs a larger margin, or the aperture is larger than the rendered one.
     """
     return refocus_sweep(light_field, [focus_diopters], calibration, aperture_scale, threads)[0]
 
@@ -45,9 +45,9 @@ def refocus_sweep(
     aperture_scale: float = 1.0,
     threads: int = 1,
 ) -> np.ndarray:
-    """The images (S, H, W) float32 at several focus distances, as `refocus` makes each; faster than one by one.
+    """The images at several focus distances, (S, H, W) float32; faster than `refocus` for each.
 
-    Threads share the rows of the image; their number changes nothing in the result.
+    Threads share the rows of the image; the result does not depend on their number.
     """
     weights = view_weights(len(light_field.views), aperture_scale)
     used = weights > 0
@@ -72,7 +72,7 @@ def refocus_sweep(
 def _reading_positions(
     light_field: LightField, focus: np.ndarray, calibration: Calibration, used: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each output pixel is read, in elements of the views' arrays: columns (S, K, W) and rows (S, K, H), float32.
+    """Sampling positions of the output pixels in the views' arrays: columns (S, K, W) and rows (S, K, H), float32.
 
     The fraction is the weight of the next element.
     """
@@ -104,16 +104,16 @@ def _reading_positions(
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def shift_and_add(
     views: np.ndarray,  # (K, h, w) float32
-    columns: np.ndarray,  # (S, K, W) float32, where to read, in elements of a view's row
+    columns: np.ndarray,  # (S, K, W) float32, sampling positions in a view's row
     rows: np.ndarray,  # (S, K, H) float32
     weights: np.ndarray,  # (K,) float32
     first_row: int,
     last_row: int,
     out: np.ndarray,  # (S, H, W) float32
 ) -> None:
-    """Fill rows [first_row, last_row) of each image with the weighted sum of readings of all views.
+    """Fill rows [first_row, last_row) of each image with the weighted sum of all views' samples.
 
-    Images are made together: the few rows of the views that one row of all images needs stay in the cache.
+    All images are computed together, so that the few view rows needed for one row of all images stay in cache.
     """
     n_images, n_views, width = columns.shape
     line = np.empty(views.shape[2], np.float32)
@@ -131,7 +131,7 @@ def shift_and_add(
                     line[x] = above * upper[x] + below * lower[x]
                 at = columns[s, k]
                 j = int(at[0])
-                if abs(at[width - 1] - at[0] - np.float32(width - 1)) < 1e-3:  # no change of scale: a plain shift
+                if abs(at[width - 1] - at[0] - np.float32(width - 1)) < 1e-3:  # no change of scale, only a shift
                     right = at[0] - np.float32(j)
                     left = np.float32(1) - right
                     near, far = line[j : j + width], line[j + 1 : j + 1 + width]
@@ -147,7 +147,7 @@ def shift_and_add(
 def shift_and_add_numpy(
     views: np.ndarray, columns: np.ndarray, rows: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:  # (S, H, W)
-    """What `shift_and_add` computes, for all rows, in plain NumPy."""
+    """`shift_and_add` for all rows in plain NumPy."""
     j, i = columns.astype(int), rows.astype(int)
     right, below = columns - j, rows - i
     k = np.arange(len(views))[:, None, None]

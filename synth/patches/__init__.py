@@ -1,8 +1,8 @@
-"""Patch scenes: a renderer of dataset scenes that needs no Blender and a fraction of a second a scene.
+"""Patch scenes: a renderer of dataset scenes without Blender that takes a fraction of a second per scene.
 
     light_field = render_patches(sample_patches(seed, index, config.scene, calibration), calibration)
 
-`scene` says what such scenes are, `sampling` draws them, `textures` and `outlines` make their surfaces, `rays` casts
+`scene` defines such scenes, `sampling` draws them, `textures` and `outlines` make their surfaces, and `rays` renders
 the views.
 """
 

@@ -1,4 +1,4 @@
-"""Outlines of patches: radius by direction, of boxes, discs, polygons, leaves and blobs."""
+"""Outlines of patches as radius over direction: boxes, discs, polygons, leaves and blobs."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from .scene import OUTLINE_STEPS, outline_directions
 
 
 def outline(rng: RandomSource) -> np.ndarray:
-    """A random outline.
+    """Draw a random outline.
 
     Args:
-        rng: what chooses it.
+        rng: random source.
 
     Returns:
         (OUTLINE_STEPS + 1,) float32, in half lengths and widths of the patch, at `outline_directions`.
@@ -20,24 +20,24 @@ def outline(rng: RandomSource) -> np.ndarray:
 
 
 def full() -> np.ndarray:
-    """The outline of a patch that has none."""
+    """The trivial outline, for patches without one."""
     return np.ones(OUTLINE_STEPS + 1, np.float32)
 
 
 def _superellipse(rng: RandomSource) -> np.ndarray:
-    """From rhombs by discs to boxes: |cos|ᵖ + |sin|ᵖ = r⁻ᵖ."""
+    """A superellipse, from rhombus through disc to box: |cos|ᵖ + |sin|ᵖ = r⁻ᵖ."""
     power = rng.pick([1.0, 2.0, 2.0, 2.0, 4.0, 30.0, 30.0, 30.0])
     angle = outline_directions()
     return (np.abs(np.cos(angle)) ** power + np.abs(np.sin(angle)) ** power) ** (-1 / power)
 
 
 def _polygon(rng: RandomSource) -> np.ndarray:
-    """Regular in half lengths and widths, of 3 to 8 corners, or a star."""
+    """A polygon with 3 to 8 corners, regular up to scale, or a star."""
     corners = rng.integer(3, 8)
     turn = 2 * np.pi / corners
     angle = np.abs((outline_directions() % turn) - turn / 2)
     deep = rng.uniform(0.3, 0.7) if rng.chance(0.25) else np.cos(turn / 2)
-    # The side from the corner (1, 0), seen from its middle, to (deep, turn / 2).
+    # The side from the corner (1, 0) to its midpoint (deep, turn / 2), in polar coordinates.
     x, y = np.cos(turn / 2), np.sin(turn / 2)
     return deep * y / (np.cos(angle) * y + np.sin(angle) * (deep - x))
 
@@ -48,7 +48,7 @@ def _wavy(rng: RandomSource) -> np.ndarray:
 
 
 def _blob(rng: RandomSource) -> np.ndarray:
-    """Waves of all frequencies, the quicker the smaller, as things have that grew."""
+    """Waves of all frequencies with decreasing amplitude: an organic shape."""
     angle, radius = outline_directions(), np.zeros(OUTLINE_STEPS + 1)
     strength, slope = rng.uniform(0.1, 0.5), rng.uniform(1.0, 2.0)
     for lobes in range(2, 20):

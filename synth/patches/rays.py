@@ -1,10 +1,10 @@
-"""Rays: what pinhole views over the aperture see of a patch scene.
+"""Ray casting: pinhole views over the aperture of a patch scene.
 
-A view from the point u of the aperture sees a surface of position δ, that the middle of the lens sees at p, at
-`p − reach · (δ − ½)`, where reach = fx · u · range: the thin lens of `lightfield`, in parts of the sweep's range. So
-where a ray at q meets a patch, p = q + reach · (δ(p) − ½): in closed form for planes, and by a few steps of a fixed
-point that at least halve the error for what bulges. The nearest of all patches that a ray meets is what it sees.
-`rays_numpy` computes the same in NumPy.
+In the view from point u of the aperture, a surface at position δ that appears at p from the centre of the lens appears
+at `p − reach · (δ − ½)`, where reach = fx · u · range: the thin lens of `lightfield`, in fractions of the sweep range.
+So a ray at q meets a patch where p = q + reach · (δ(p) − ½), solved in closed form for planes, and for curved patches
+by a few fixed-point steps that at least halve the error each. A ray sees the nearest patch that it meets. `rays_numpy`
+computes the same in NumPy.
 """
 
 import math
@@ -17,22 +17,22 @@ from .scene import EVERYWHERE_PX, OUTLINE_STEPS, WAVE_BEND, WAVE_CROSS, PatchSce
 from .textures import LEVEL_STARTS, LEVELS, SIZE, WHITE
 
 BEHIND = -1e3
-"""Position of nothing at all."""
+"""Position where a ray meets nothing."""
 STEPS = 4
 SHARPER = 1.0
-"""Levels of the mip chain by which textures are read finer than a pixel, since views are jittered: their mean over a
-pixel is the filter, and what each of them sees is a point."""
+"""Mip levels by which textures are sampled finer than a pixel: views are jittered point samples, and their mean is the
+pixel filter."""
 MASK_LEVEL = 1
-"""Level of the mip chain at which masks are read: they are smooth, and small enough there for the cache."""
+"""Mip level at which masks are sampled: they are smooth, and fit in cache at this level."""
 _STARTS = LEVEL_STARTS
 
 
 def reach_boxes(scene: PatchScene, reach_px: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where patches can be met in any view, and how near.
+    """Bounding boxes of the patches over all views, and their nearest positions.
 
     Args:
-        scene: what is seen.
-        reach_px: greatest shift of a surface from one end of the range to the other between a view and the middle one.
+        scene: the scene.
+        reach_px: largest shift between a view and the centre view over the range.
 
     Returns:
         (N, 4) float64, px from the optical axis: left, top, right, bottom. (N,) float64: greatest position.
@@ -69,12 +69,12 @@ def cast(
     position: np.ndarray,
     radiance: np.ndarray,
 ) -> None:
-    """Fill one view.
+    """Render one view.
 
     Args:
         patches: (N,) `PATCH`, the nearest first by `nearest`; `mask` and `texture` are rows of `textures`.
-        boxes: (N, 4) float64, where each can be met, px: left, top, right, bottom.
-        nearest: (N,) float64, greatest position of each.
+        boxes: (N, 4) float64, bounding box of each, px: left, top, right, bottom.
+        nearest: (N,) float64, nearest (largest) position of each.
         outlines: (N, OUTLINE_STEPS + 1) float32.
         textures: (T, LEVEL_STARTS[-1]) uint16, mip chains.
         limits: (3,) float64: farthest and nearest position, and that of 0 diopters.
@@ -82,8 +82,8 @@ def cast(
         top: of the first row.
         reach_x: fx · u · range of this view, px.
         reach_y: fy · v · range.
-        position: (h, w) float32, filled with the position in the range of what each ray meets; `BEHIND`: nothing.
-        radiance: (h, w) float32, filled with its radiance; (0, 0): not asked for.
+        position: (h, w) float32, filled with the position of the surface that each ray meets; `BEHIND`: none.
+        radiance: (h, w) float32, filled with its radiance; (0, 0): not needed.
     """
     height, width = position.shape
     count = len(patches)
@@ -104,7 +104,7 @@ def cast(
             for n in range(rows):
                 i = in_row[n]
                 if nearest[i] <= best:
-                    break  # nor can any further one be nearer
+                    break  # no further patch can be nearer
                 if x < boxes[i, 0] or x > boxes[i, 2]:
                     continue
                 p: Any = patches[i]
@@ -165,13 +165,13 @@ def _hill(phase: float) -> float:
 
 @njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 def _look(p: Any, textures: np.ndarray, infinity: float, at: float, qx: float, qy: float) -> float:
-    """Radiance of a point of a patch, px from the patch's centre, at a position."""
+    """Radiance of a patch at a point, in px from its centre, and a position."""
     value = 0.0
     if p.texture >= 0:
         scale = p.texels
         tx, ty = qx, qy
         if p.foreshortened:
-            # On the surface, x/z · z: image positions over diopters.
+            # Coordinates on the surface, x = (x/z) · z: image position over diopters.
             nearer = (p.texels_at - infinity) / (at - infinity)
             fx, fy = (p.x + qx) * nearer, (p.y + qy) * nearer
             tx, ty = fx - p.x, fy - p.y
@@ -195,7 +195,7 @@ def _look(p: Any, textures: np.ndarray, infinity: float, at: float, qx: float, q
 
 @njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 def _read(texture: np.ndarray, level: int, u: float, v: float) -> float:
-    """A texture between its texels at a level of its mip chain; u and v are texels of level 0."""
+    """Interpolate a texture at a mip level; u and v are in texels of level 0."""
     size = SIZE >> level
     shrink = 1.0 / (1 << level)
     u, v = u * shrink - 0.5, v * shrink - 0.5

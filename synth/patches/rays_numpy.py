@@ -1,4 +1,4 @@
-"""What `rays.cast` computes, patch by patch, in plain NumPy."""
+"""The readable reference of `rays.cast`, patch by patch, in NumPy."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def cast_numpy(
     reach_y: float,
     shape: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One view.
+    """Render one view.
 
     Args:
         patches: (N,) `PATCH`, in any order.
@@ -48,7 +48,7 @@ def cast_numpy(
 def _intersect(
     patch: np.void, limits: np.ndarray, rx: np.ndarray, ry: np.ndarray, reach_x: float, reach_y: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Position where rays meet the patch's surface, and that place from its centre."""
+    """Positions at which rays meet the patch's surface, and the image points relative to its centre."""
 
     def place(at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         at = np.clip(at, limits[0], limits[1])
@@ -73,7 +73,7 @@ def _intersect(
 
 
 def _turned(patch: np.void, qx: np.ndarray, qy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Along and across, in half lengths and half widths."""
+    """Coordinates along and across the patch, in half lengths and half widths."""
     return (
         (patch["cos"] * qx + patch["sin"] * qy) / patch["length"],
         (patch["cos"] * qy - patch["sin"] * qx) / patch["width"],
@@ -81,7 +81,7 @@ def _turned(patch: np.void, qx: np.ndarray, qy: np.ndarray) -> tuple[np.ndarray,
 
 
 def _inside(patch: np.void, outline: np.ndarray, textures: np.ndarray, qx: np.ndarray, qy: np.ndarray) -> np.ndarray:
-    """Where the patch is there."""
+    """Whether points are inside the patch."""
     inside = np.ones(qx.shape, bool)
     if patch["length"] < EVERYWHERE_PX:
         along, across = _turned(patch, qx, qy)
@@ -98,7 +98,7 @@ def _inside(patch: np.void, outline: np.ndarray, textures: np.ndarray, qx: np.nd
 def _look(
     patch: np.void, textures: np.ndarray, infinity: float, at: np.ndarray, qx: np.ndarray, qy: np.ndarray
 ) -> np.ndarray:
-    """Radiance of points of a patch."""
+    """Radiance at points of a patch."""
     value = np.zeros(qx.shape)
     if patch["texture"] >= 0:
         px, py, scale, nearer = patch["x"] + qx, patch["y"] + qy, patch["texels"], 1.0
@@ -121,7 +121,7 @@ def _look(
 
 
 def _read(texture: np.ndarray, level: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """A texture between its texels, at levels of its mip chain."""
+    """Interpolate a texture at mip levels."""
     size = SIZE >> level
     u, v = u / 2**level - 0.5, v / 2**level - 0.5
     column, row = np.floor(u).astype(int), np.floor(v).astype(int)

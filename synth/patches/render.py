@@ -1,4 +1,4 @@
-"""Light fields of patch scenes, without Blender."""
+"""Renders light fields of patch scenes, without Blender."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ from .scene import PatchScene
 
 _NO_RADIANCE = np.empty((0, 0), np.float32)
 _RADIANCE_FLOOR = 1e-4
-"""Of the mean: keeps black pixels from pulling a geometric mean to 0."""
+"""Lower bound on radiance, relative to the mean, in geometric means."""
 
 
 def render_patches(
@@ -26,23 +26,23 @@ def render_patches(
     n_views: int | None = None,
     threads: int = 1,
 ) -> LightField:
-    """The light field of a patch scene.
+    """Render the light field of a patch scene.
 
-    Radiance is scaled so that the geometric mean of the all-in-focus image is the scene's `key`. Views see points, not
-    pixels: their jitter makes the mean over a pixel.
+    Radiance is scaled so that the geometric mean of the all-in-focus image is the scene's `key`. Views are point
+    samples, and their jitter averages over pixels.
 
     Args:
-        scene: what is seen; its lengths are from the optical axis.
-        calibration: camera, lens and sweep; the camera may be a window onto that which the scene was sampled for.
-        settings: `view_spacing_px`, `min_views`, `max_views` and `intensity_samples` hold.
-        n_views: how many views, in place of what the settings make of the blur.
-        threads: views at a time; their number changes nothing in the result.
+        scene: the scene; its coordinates are relative to the optical axis.
+        calibration: camera, lens and sweep; the camera may be a window of the one that the scene was sampled for.
+        settings: `view_spacing_px`, `min_views`, `max_views` and `intensity_samples` apply.
+        n_views: number of views; by default it follows from the blur and the settings.
+        threads: number of views rendered in parallel; does not affect the result.
 
     Returns:
-        The light field, with `margin_for(calibration)`.
+        The light field, with a margin of `margin_for(calibration)`.
 
     Raises:
-        SweepdepthError: the camera's calibration has a distortion.
+        SweepdepthError: the calibration has lens distortion.
     """
     settings = settings or RenderSettings()
     if calibration.camera.distortion is not None:
@@ -78,7 +78,7 @@ def render_patches(
 
 
 class Ready(NamedTuple):
-    """What `rays.cast` takes of a scene, the nearest patches first; see there."""
+    """Arrays of a scene for `rays.cast`, nearest patches first; see there."""
 
     patches: np.ndarray  # (N,) PATCH
     boxes: np.ndarray  # (N, 4) float64, px
@@ -89,7 +89,7 @@ class Ready(NamedTuple):
 
 
 class Caster:
-    """A scene made ready for its rays: only what the camera can see, the nearest first."""
+    """Casts rays into a scene, restricted to the patches that the camera can see."""
 
     def __init__(self, scene: PatchScene, calibration: Calibration) -> None:
         camera, sweep, margin = calibration.camera, calibration.sweep, margin_for(calibration)
@@ -121,7 +121,7 @@ class Caster:
     def view(
         self, offset: tuple[float, float], jitter: tuple[float, float], margin: int, seen: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Position and radiance, (H + 2·margin, W + 2·margin) float32, from a point of the aperture in metres."""
+        """Position and radiance, (H + 2·margin, W + 2·margin) float32, seen from a point of the aperture in metres."""
         camera = self._camera
         position = np.empty((camera.height + 2 * margin, camera.width + 2 * margin), np.float32)
         radiance = np.empty_like(position) if seen else _NO_RADIANCE

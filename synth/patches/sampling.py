@@ -1,4 +1,4 @@
-"""Patch scenes: sampled, in the layouts of `synth.scenes.layouts` and two more."""
+"""Samples patch scenes, in the layouts of `synth.scenes.layouts` and two more."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from ..scenes.random_source import RandomSource
 from . import outlines
 from .scene import WAVE_STEEPNESS, Kind, Patch, PatchScene
 
-_PATCHES = 15  # stream of random numbers
+_PATCHES = 15  # random stream
 KINDS: dict[Kind, float] = {
     "room": 3,
     "open": 2,
@@ -24,10 +24,10 @@ KINDS: dict[Kind, float] = {
     "slant": 2,
 }
 _TEXTURES = 7
-"""In a scene; surfaces share them, in other sizes, directions and tones."""
+"""Textures per scene; surfaces share them at different sizes, directions and tones."""
 _MASKS = 2
 _STEEPEST = 0.4
-"""Greatest change of shift per px between the middle of the lens and its rim: rays find their patches in few steps."""
+"""Largest change of shift per px between the centre and the rim of the lens, so that rays converge in few steps."""
 
 
 @dataclass
@@ -37,26 +37,26 @@ class PatchMaker:
     rng: RandomSource
     width: int  # px
     height: int
-    x: float  # middle of the frame, px from the optical axis
+    x: float  # centre of the frame, px from the optical axis
     y: float
     blur_px: float  # over the whole range
     farthest: float  # position
     nearest: float
-    crowd: int  # loose things
-    shapes: list[np.ndarray] = field(default_factory=list)  # outlines, one for each patch
+    crowd: int  # number of loose objects
+    shapes: list[np.ndarray] = field(default_factory=list)  # outlines, one per patch
 
     def position(self, low: float = 0.0, high: float = 1.0) -> float:
-        """A position evenly between two parts of all that is possible."""
+        """A uniform position between two fractions of the possible range."""
         return self.farthest + (self.nearest - self.farthest) * self.rng.uniform(low, high)
 
     def turned(self, **values: Any) -> Patch:
-        """A patch in any direction with an outline of its own."""
+        """A patch with a random direction and outline."""
         turn = self.rng.uniform(0, 2 * np.pi)
         self.shapes.append(outlines.outline(self.rng))
         return Patch(**{"cos": np.cos(turn), "sin": np.sin(turn)} | values)
 
     def wall(self, left: float, right: float, top: float, bottom: float, wave: float = 0.0) -> Patch:
-        """A surface without end, by its positions at the frame's edges; `wave` is the amplitude of waves over it."""
+        """An unbounded surface, by its positions at the frame's edges; `wave` is the amplitude of waves on it."""
         rng = self.rng
         self.shapes.append(outlines.full())
         frequency = 1 / (self.width * rng.log_uniform(0.08, 0.5))
@@ -79,7 +79,7 @@ class PatchMaker:
         return self.painted(wall)
 
     def body(self, position: float | None = None, x: float | None = None, y: float | None = None, **sizes) -> Patch:
-        """A loose thing; anywhere unless said."""
+        """A loose object, at a random place unless given."""
         rng = self.rng
         x = rng.uniform(-0.55, 0.55) * self.width if x is None else x
         y = rng.uniform(-0.55, 0.55) * self.height if y is None else y
@@ -102,7 +102,7 @@ class PatchMaker:
         return self.painted(patch)
 
     def painted(self, patch: Patch, rich: bool = False) -> Patch:
-        """The patch with a texture and light; `rich`: with much of it."""
+        """The patch with a random texture and light; `rich`: with high contrast."""
         rng = self.rng
         dark = rng.log_uniform(0.02, 0.5)
         light = dark * (1 + rng.log_uniform(0.5 if rich else 0.1, 25.0))
@@ -138,16 +138,16 @@ class PatchMaker:
 
 
 def sample_patches(seed: int, index: int, config: SceneConfig, calibration: Calibration) -> PatchScene:
-    """Patch scene number `index` of a dataset.
+    """Sample patch scene number `index` of a dataset.
 
     Args:
         seed: of the dataset.
         index: number of the scene.
-        config: `beyond`, `farthest_m`, `objects` and `key` hold for patch scenes.
-        calibration: of the whole sensor; a window onto it shows a part of the same scene.
+        config: `beyond`, `farthest_m`, `objects` and `key` apply.
+        calibration: of the whole sensor; a window of it shows a part of the same scene.
 
     Returns:
-        The scene; the same arguments give the same one.
+        The scene, which is determined by the arguments.
     """
     rng = RandomSource(seed, index, _PATCHES)
     camera, sweep = calibration.camera, calibration.sweep
@@ -180,7 +180,7 @@ def _bodies(maker: PatchMaker, share: float = 1.0) -> list[Patch]:
 
 
 def _room(maker: PatchMaker) -> list[Patch]:
-    """Walls, floor and perhaps a ceiling that meet at a back wall, with things between them."""
+    """Walls, floor and perhaps a ceiling that meet at a back wall, with objects between them."""
     rng, back = maker.rng, maker.position(0.0, 0.45)
     things = [maker.wall(*(back + rng.uniform(-0.3, 0.3) for _ in range(4)))]
     for edge in range(4):  # left, right, top, bottom
@@ -195,7 +195,7 @@ def _room(maker: PatchMaker) -> list[Patch]:
 
 
 def _level(maker: PatchMaker, top: float, bottom: float, wave: float = 0.0) -> Patch:
-    """A surface that comes nearer downwards."""
+    """A surface that gets nearer downwards."""
     roll, middle = maker.rng.uniform(-0.15, 0.15), (top + bottom) / 2
     return maker.wall(middle - roll, middle + roll, top, bottom, wave)
 
@@ -209,7 +209,7 @@ def _open(maker: PatchMaker) -> list[Patch]:
 
 
 def _planes(maker: PatchMaker) -> list[Patch]:
-    """Large tilted planes before one another."""
+    """Large tilted planes in front of each other."""
     rng = maker.rng
     things = [maker.wall(*(maker.position(0.0, 0.5) for _ in range(4)))]
     large = [maker.body(half=rng.log_uniform(0.2, 0.7) * maker.width / 2) for _ in range(rng.integer(3, 9))]
@@ -217,12 +217,12 @@ def _planes(maker: PatchMaker) -> list[Patch]:
 
 
 def _clutter(maker: PatchMaker) -> list[Patch]:
-    """Things of all sizes at all depths before a tilted wall."""
+    """Objects of all sizes at all depths in front of a tilted wall."""
     return [maker.wall(*(maker.position(0.0, 0.3) for _ in range(4))), *_bodies(maker, 1.4)]
 
 
 def _tabletop(maker: PatchMaker) -> list[Patch]:
-    """A table seen at a grazing angle, things standing on it, and perhaps a wall behind."""
+    """A table at a grazing angle with objects on it, and perhaps a wall behind."""
     rng = maker.rng
     top, bottom = maker.position(-0.2, 0.35), maker.position(0.75, 1.0)
     table = _level(maker, top, bottom)
@@ -239,7 +239,7 @@ def _tabletop(maker: PatchMaker) -> list[Patch]:
 
 
 def _relief(maker: PatchMaker) -> list[Patch]:
-    """One wavy surface that fills the view, and a few things before it."""
+    """A wavy surface that fills the view, with a few objects in front."""
     rng, middle = maker.rng, maker.position(0.15, 0.75)
     edges = [middle + rng.uniform(-0.2, 0.2) for _ in range(4)]
     surface = maker.painted(maker.wall(*edges, wave=rng.uniform(0.1, 0.5)), rich=rng.chance(0.7))
@@ -247,7 +247,7 @@ def _relief(maker: PatchMaker) -> list[Patch]:
 
 
 def _layers(maker: PatchMaker) -> list[Patch]:
-    """Layers across the whole frame, cut out as from photographs, level or tilted, each seen about as much."""
+    """Cut-out layers across the whole frame, level or tilted, each with about the same visible area."""
     rng, count = maker.rng, maker.rng.integer(3, 12)
     positions = sorted(maker.position() for _ in range(count))
     tilt = rng.log_uniform(0.01, 0.4) if rng.chance(0.5) else 0.0
@@ -270,7 +270,7 @@ def _layers(maker: PatchMaker) -> list[Patch]:
 
 
 def _slant(maker: PatchMaker) -> list[Patch]:
-    """One plane that fills the frame, level or through up to all of the range, and rarely things before it."""
+    """A plane that fills the frame, level or through up to the whole range, rarely with objects in front."""
     rng, middle = maker.rng, maker.position()
     steep, turn = rng.uniform(0.0, 0.6), rng.uniform(0, 2 * np.pi)
     x, y = steep * np.cos(turn), steep * np.sin(turn)

@@ -1,8 +1,8 @@
-"""What a patch scene is: opaque surfaces, each a patch whose inverse depth is a smooth function over the image.
+"""Definition of patch scenes: opaque surfaces (patches) whose inverse depth is a smooth function over the image.
 
-Lengths are pixels of the view from the middle of the lens, from the optical axis, x to the right and y down. Depth is
-a position in the sweep's range, in diopters: 0 at the far end, 1 at the near end. Whatever a camera sees of opaque
-surfaces can be cut into such patches; what is missing is the flanks that only the rim of the lens sees.
+Coordinates are pixels in the view from the centre of the lens, relative to the optical axis, x to the right and y down.
+Depth is a position in the sweep's range, linear in diopters: 0 at the far end, 1 at the near end. Opaque surfaces seen
+by a camera can be divided into such patches, except for sides that are visible only from the rim of the lens.
 """
 
 import json
@@ -19,18 +19,18 @@ EVERYWHERE_PX = 1e6
 """Half the size of a patch without an outline."""
 
 WAVE_BEND, WAVE_CROSS = 0.2, 0.6
-"""Waves over a surface are bent by so many periods, in waves across them of so many times their frequency."""
+"""Waves on a surface are bent by this many periods, by cross waves of this many times their frequency."""
 
 WAVE_STEEPNESS = 8.0 * math.hypot(1.0, WAVE_BEND * WAVE_CROSS * 8.0)
-"""Greatest slope of a wave of amplitude and frequency 1."""
+"""Largest slope of a wave of amplitude and frequency 1."""
 
 OUTLINE_STEPS = 512
-"""Radii that describe an outline, evenly over its diamond angle; see `diamond_angle`."""
+"""Number of radii of an outline, evenly spaced in `diamond_angle`."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One surface: where it is, how deep, and how it looks."""
+    """One surface: shape, depth and appearance."""
 
     x: float = 0.0  # centre
     y: float = 0.0
@@ -38,18 +38,18 @@ class Patch:
     sin: float = 0.0
     length: float = EVERYWHERE_PX  # half of it along, px
     width: float = EVERYWHERE_PX  # half of it across, px
-    gaps: float = 0.0  # gaps per px along, as a grille has; 0: none
-    solid: float = 1.0  # part of the way from gap to gap that is there
-    mask: int = -1  # texture that cuts it out; -1: none
+    gaps: float = 0.0  # gaps per px along, for grilles; 0: none
+    solid: float = 1.0  # solid fraction between gaps
+    mask: int = -1  # texture used as a mask; -1: none
     mask_texels: float = 1.0  # per px
     mask_x: float = 0.0  # texels
     mask_y: float = 0.0
-    mask_level: float = 0.0  # the patch is where the texture is above
+    mask_level: float = 0.0  # the patch exists where the mask is above this
     position: float = 0.0  # at the centre
     slope_x: float = 0.0  # position per px
     slope_y: float = 0.0
-    bulge: float = 0.0  # how much nearer the centre is than the outline
-    wave: float = 0.0  # amplitude of bent waves over it
+    bulge: float = 0.0  # position of the centre minus that of the outline
+    wave: float = 0.0  # amplitude of the bent waves
     wave_x: float = 0.0  # periods per px
     wave_y: float = 0.0
     texture: int = -1  # -1: plain
@@ -58,13 +58,13 @@ class Patch:
     turn_sin: float = 0.0
     texture_x: float = 0.0  # texels
     texture_y: float = 0.0
-    foreshortened: bool = False  # whether the texture lies on the surface, or on the image
-    texels_at: float = 0.0  # position at which a foreshortened texture has its texels per px
+    foreshortened: bool = False  # whether the texture is mapped to the surface or to the image
+    texels_at: float = 0.0  # position at which `texels` holds for a foreshortened texture
     dark: float = 0.1  # radiance where the texture is 0
-    light: float = 0.1  # and where it is 1
+    light: float = 0.1  # radiance where it is 1
     shade_x: float = 0.0  # change of light, relative, per px
     shade_y: float = 0.0
-    shadow: float = 1.0  # light in the shadow; 1: there is none
+    shadow: float = 1.0  # light in the shadow; 1: no shadow
     shadow_cos: float = 1.0  # direction out of the shadow
     shadow_sin: float = 0.0
     shadow_at: float = 0.0  # px from the centre
@@ -76,7 +76,7 @@ PATCH = np.dtype([(field.name, field.type) for field in fields(Patch)], align=Tr
 
 @dataclass(frozen=True)
 class PatchScene:
-    """All patches of a scene, and what they are made of."""
+    """The patches of a scene, with their outlines and textures."""
 
     kind: Kind
     key: float  # geometric mean of the radiance
@@ -94,7 +94,7 @@ class PatchScene:
         return np.array([astuple(patch) for patch in self.patches], PATCH)
 
     def description(self) -> str:
-        """JSON of the kind, the key and the patches, for a file's attribute `scene`; textures by their seeds."""
+        """JSON of kind, key, patches and texture seeds, for a file's attribute `scene`."""
         patches = [
             {name: value for name, value in asdict(patch).items() if value != getattr(_DEFAULT, name)}
             for patch in self.patches
@@ -106,20 +106,20 @@ _DEFAULT = Patch()
 
 
 def hill(phase: np.ndarray) -> np.ndarray:
-    """A wave of two parabolas a period, near to a sine.
+    """A wave of two parabolas per period, close to a sine.
 
     Args:
         phase: periods, any shape.
 
     Returns:
-        Heights of the same shape, within ±1; 0 at whole periods, then rising.
+        Values within ±1, same shape; 0 at whole periods, then rising.
     """
     part = 2 * (phase - np.floor(phase)) - 1
     return -4 * part * (1 - np.abs(part))
 
 
 def diamond_angle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Direction of a vector as a number in [0, 4) that rises with the angle, without trigonometry.
+    """Direction of a vector as a number in [0, 4) that increases with the angle, without trigonometry.
 
     Args:
         x: first component, any shape.

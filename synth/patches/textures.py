@@ -1,8 +1,8 @@
-"""Procedural textures with the statistics of real surfaces: 1/f noise, dead leaves, lines, boards, strokes.
+"""Procedural textures with the statistics of real surfaces: 1/f noise, dead leaves, lines, checkers, strokes.
 
-Each is a periodic square in [0, 1] with detail at all sizes from a texel to the whole. Photographs have amplitudes that
-fall as 1/f (Field, JOSA A 1987); images of discs that hide one another, with a power law of sizes, have these and hard
-edges besides (Lee, Mumford and Huang, IJCV 2001).
+Each is a periodic square with values in [0, 1] and detail at all scales. Photographs have amplitudes of 1/f (Field,
+JOSA A 1987); so do images of mutually occluding discs with power-law sizes, which also have hard edges (Lee, Mumford
+and Huang, IJCV 2001).
 """
 
 import numpy as np
@@ -14,28 +14,28 @@ from ..scenes.random_source import RandomSource
 
 SIZE = 512
 LEVELS = 10
-"""Of a texture's mip chain, each half as wide as the one before."""
+"""Levels of a texture's mip chain, each half as wide as the previous."""
 LEVEL_STARTS = np.concatenate([[0], np.cumsum([(SIZE >> level) ** 2 for level in range(LEVELS)])]).astype(np.int64)
 WHITE = 65535
 
-_DISC, _BOX = 0, 1  # further numbers: regular polygons of so many corners
+_DISC, _BOX = 0, 1  # other numbers: regular polygons with this many corners
 
 
 def texture(seed: int) -> np.ndarray:
-    """A random texture, (SIZE, SIZE) float32 in [0, 1], row by row."""
+    """Draw a random texture, (SIZE, SIZE) float32 in [0, 1]."""
     rng = RandomSource(seed)
     makers = {_noise: 4, _leaves: 5, _mixed: 4, _stripes: 1, _board: 1, _grid: 1, _strokes: 2, _marble: 1}
     return rng.weighted(makers)(rng)
 
 
 def mask(seed: int) -> np.ndarray:
-    """A smooth random texture of which about a part p lies above 1 − p, (SIZE, SIZE) float32."""
+    """A smooth random texture with uniformly distributed values, (SIZE, SIZE) float32 in [0, 1]."""
     rng = RandomSource(seed)
     return ndtr(_field(rng, rng.uniform(1.8, 3.0), rng.log_uniform(80.0, 400.0))).astype(np.float32)
 
 
 def mip_chain(image: np.ndarray) -> np.ndarray:
-    """A texture and its halvings in a row.
+    """The mip chain of a texture.
 
     Args:
         image: (SIZE, SIZE) float32 in [0, 1].
@@ -52,7 +52,7 @@ def mip_chain(image: np.ndarray) -> np.ndarray:
 
 
 def _field(rng: RandomSource, slope: float, largest: float) -> np.ndarray:
-    """Gaussian noise of unit deviation whose amplitude falls as 1/f^slope from waves of `largest` texels on."""
+    """Gaussian noise of unit deviation with amplitudes of 1/f^slope for wavelengths up to `largest` texels."""
     fy = np.fft.fftfreq(SIZE)[:, None]
     fx = np.fft.rfftfreq(SIZE)[None, :]
     size = np.hypot(fy, fx)
@@ -66,7 +66,7 @@ def _field(rng: RandomSource, slope: float, largest: float) -> np.ndarray:
 
 
 def _noise(rng: RandomSource) -> np.ndarray:
-    """Clouds to spots with hard edges."""
+    """Noise, from soft clouds to spots with hard edges."""
     field = _field(rng, rng.uniform(0.8, 1.6), rng.log_uniform(8.0, SIZE))
     steepness = rng.log_uniform(0.25, 30.0)
     return np.clip(0.5 + steepness * (field - rng.uniform(-1.0, 1.0) * min(1.0, steepness)), 0, 1, dtype=np.float32)
@@ -79,10 +79,10 @@ def _marble(rng: RandomSource) -> np.ndarray:
 
 
 def _leaves(rng: RandomSource) -> np.ndarray:
-    """Discs, boxes and polygons of all sizes that hide one another."""
+    """Dead leaves: mutually occluding discs, boxes and polygons of all sizes."""
     generator = np.random.default_rng(rng.seed())
     least, most = rng.log_uniform(1.0, 12.0), rng.log_uniform(40.0, SIZE / 2)
-    # Areas of all sizes alike: p(r) ~ r^-3, drawn by inversion.
+    # Scale-invariant sizes, p(r) ~ r^-3, drawn by inversion.
     area = 2 * np.log(most / least) / (least**-2 - most**-2) * np.pi
     count = min(int(rng.uniform(2.0, 4.0) * SIZE * SIZE / area) + 20, 20000)
     radius = (least**-2 - generator.random(count) * (least**-2 - most**-2)) ** -0.5
@@ -103,13 +103,13 @@ def _leaves(rng: RandomSource) -> np.ndarray:
 
 
 def _mixed(rng: RandomSource) -> np.ndarray:
-    """Leaves with noise over them: surfaces with an albedo and a grain."""
+    """Dead leaves with noise on top: varying albedo and grain."""
     grain = 1 + rng.log_uniform(0.02, 0.4) * _field(rng, rng.uniform(0.8, 1.4), rng.log_uniform(4.0, 200.0))
     return np.clip((0.1 + 0.75 * _leaves(rng)) * grain, 0, 1, dtype=np.float32)
 
 
 def _ramp(distance: np.ndarray) -> np.ndarray:
-    """An edge half a texel to either side of where a distance in texels is 0."""
+    """An antialiased edge, one texel wide, at distance 0."""
     return np.clip(0.5 + distance, 0, 1, dtype=np.float32)
 
 
@@ -118,7 +118,7 @@ def _period(rng: RandomSource) -> float:
 
 
 def _bars(period: float, solid: float) -> np.ndarray:
-    """Distance (SIZE,) in texels into bars of a period, negative between them."""
+    """Signed distance (SIZE,) in texels to the edges of periodic bars, negative between bars."""
     at = (np.arange(SIZE) + 0.5) % period
     return solid * period / 2 - np.abs(at - period / 2)
 
@@ -137,7 +137,7 @@ def _board(rng: RandomSource) -> np.ndarray:
 
 
 def _grid(rng: RandomSource) -> np.ndarray:
-    """Lines across and down: tiles, bricks, nets."""
+    """Crossing lines: tiles, bricks, nets."""
     thin = rng.log_uniform(0.03, 0.3)
     across, down = _period(rng), _period(rng)
     if rng.chance(0.5):
@@ -147,7 +147,7 @@ def _grid(rng: RandomSource) -> np.ndarray:
 
 
 def _strokes(rng: RandomSource) -> np.ndarray:
-    """Rows of short strokes, as of print, or strokes anywhere, as of grass and scratches."""
+    """Short strokes in rows, like print, or at random, like grass and scratches."""
     generator = np.random.default_rng(rng.seed())
     size = rng.log_uniform(6.0, 60.0)
     printed = rng.chance(0.6)
@@ -172,7 +172,7 @@ def _strokes(rng: RandomSource) -> np.ndarray:
 
 @njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 def paint(leaves: np.ndarray, image: np.ndarray) -> None:
-    """Paint shapes one over another on a periodic image, with edges a texel wide.
+    """Paint shapes on top of each other on a periodic image, with edges one texel wide.
 
     Args:
         leaves: (N, 7) float64: x, y, half length, half width (of boxes), angle in radians, shape, value.

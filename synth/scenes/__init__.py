@@ -1,1 +1,1 @@
-"""What is in a scene, and how scenes are sampled."""
+"""Scene descriptions, and random sampling of procedural scenes."""

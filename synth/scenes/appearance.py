@@ -13,19 +13,19 @@ TEXTURES: dict[TextureKind, float] = {
 REGULAR: dict[TextureKind, float] = {"checker": 3, "waves": 2, "bricks": 2, "rings": 1}
 SURFACES = {"textured": 66, "glossy": 10, "plain": 12, "dark": 6, "metal": 6}
 WALLS = {"textured": 55, "glossy": 5, "plain": 35, "dark": 5}
-"""Walls, floors and tables: a third of them without texture, as indoors. None mirrors lamps: that is mostly noise."""
+"""Walls, floors and tables: a third have no texture, as indoors. None is metallic: reflected lamps are mostly noise."""
 LIGHTS = {"overcast": 3, "sun": 3, "lamps": 4, "spots": 1}
 
 FINEST_PX = 2.0
 COARSEST_PX = 160.0
-"""The coarsest detail of a texture at its depth; finer octaves come upon it."""
+"""Size of the coarsest detail of a texture in pixels; finer octaves are added."""
 OCTAVES = 8.0
-"""At most so many octaves of finer detail, each half as strong: the 1/f spectrum of natural images (Field, JOSA A
-1987), from the coarsest detail down to the pixel."""
+"""Most octaves of finer detail, each with half the amplitude: the 1/f spectrum of natural images (Field, JOSA A 1987),
+from the coarsest detail down to the pixel."""
 
 
 def texture(rng: RandomSource, feature_m: float, kinds: dict[TextureKind, float] = TEXTURES) -> Texture:
-    """A texture whose coarsest detail measures `feature_m`, of any contrast."""
+    """A random texture whose coarsest detail has size `feature_m`."""
     dark = rng.log_uniform(0.02, 0.4)
     light = min(0.9, dark * rng.log_uniform(1.5, 30.0))
     if rng.chance(0.3):
@@ -55,7 +55,7 @@ def material(
     regular: bool = False,
     surfaces: Mapping[str, float] = SURFACES,
 ) -> Material:
-    """The material of a surface at an inverse depth, its detail within the limits of pixels there."""
+    """A random material for a surface at an inverse depth, with detail sizes chosen in pixels."""
     feature = frustum.metres(rng.log_uniform(FINEST_PX, COARSEST_PX), diopters)
     if regular:
         return Material(texture=texture(rng, feature, REGULAR), roughness=0.9)
@@ -73,7 +73,7 @@ def material(
 
 
 def backdrop(rng: RandomSource, feature_m: float, radiance: float) -> Material:
-    """What lies behind everything: a sky, hazy or cloudy, that shines by itself."""
+    """An emissive background: a hazy or cloudy sky."""
     base = texture(rng, feature_m, {"noise": 3, "marble": 1}) if rng.chance(0.7) else plain(rng, 0.3, 0.8)
     return Material(texture=base, emission=radiance)
 
@@ -84,7 +84,7 @@ def mirror() -> Material:
 
 
 def glass(rng: RandomSource) -> Material:
-    """Clear or frosted glass, or a veil that lets part of the light straight through."""
+    """Clear or frosted glass, or a partly transparent veil."""
     grey = rng.uniform(0.5, 0.95)
     base = Texture(dark=grey, light=grey)
     if rng.chance(0.5):
@@ -93,9 +93,9 @@ def glass(rng: RandomSource) -> Material:
 
 
 def light(rng: RandomSource, frustum: Frustum) -> tuple[tuple[Lamp, ...], Sky]:
-    """Lamps and sky: even or contrasty, soft or hard, from any side that reaches what the camera sees.
+    """Random lamps and sky: flat or contrasty, soft or hard, from any side that lights the view.
 
-    Only ratios matter here, since the scene's `key` sets the exposure: the sky's radiance is of order 1.
+    Only ratios matter, since the scene's `key` sets the exposure; the sky's radiance is of order 1.
     """
     scheme = rng.weighted(LIGHTS)
     below = rng.uniform(0.1, 1.0)
@@ -123,7 +123,7 @@ def light(rng: RandomSource, frustum: Frustum) -> tuple[tuple[Lamp, ...], Sky]:
         angle = rng.uniform(0, 2 * math.pi)
         position = (reach * math.cos(angle), reach * math.sin(angle), rng.uniform(-0.6, 0.5) * depth)
         squared = sum((p - t) ** 2 for p, t in zip(position, target, strict=True))
-        # Irradiance at the target: P / (π r²) straight before a flat emitter; a bulb spreads over the whole sphere.
+        # Irradiance at the target: P / (π r²) in front of a flat emitter; a bulb emits over the whole sphere.
         spread = math.pi if kind == "area" else 4 * math.pi**2
         lamps.append(
             Lamp(

@@ -1,4 +1,4 @@
-"""Random objects for procedural scenes: walls that fill the view, and loose things of any kind, size and place."""
+"""Random objects for procedural scenes: walls that fill the view, and loose objects of any kind, size and place."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,33 +19,33 @@ BODIES = {
 THIN = {"wire": 3, "grille": 2, "leaves": 2, "rod": 3}
 
 _DEEPEST = 0.4
-"""Solid things are at most this large against their distance, whatever the field of view: no eye inside them."""
+"""Largest size of solid objects relative to their distance, so that the camera is never inside them."""
 _WIDEST = 1.5
-"""Flat things, likewise."""
+"""The same for flat objects."""
 
 
 @dataclass(frozen=True)
 class SceneContext:
-    """What object makers share: the random source, the view, and the available materials and models."""
+    """Shared state of the object makers: random source, view, and available materials and models."""
 
     rng: RandomSource
     frustum: Frustum
-    crowd: int  # loose objects in the scene, about
+    crowd: int  # approximate number of loose objects
     assets: tuple[Path, ...] = ()
     asset_share: float = 0.0
-    repeated: Material | None = None  # the one material of everything
+    repeated: Material | None = None  # a single material for all objects
 
     def material(self, diopters: float, surfaces: Mapping[str, float] = appearance.SURFACES) -> Material:
-        """Some material for a surface at an inverse depth."""
+        """A random material for a surface at an inverse depth."""
         return self.repeated or appearance.material(self.rng, self.frustum, diopters, surfaces=surfaces)
 
     def diopters(self, low: float = 0.0, high: float = 1.0) -> float:
-        """An inverse depth, evenly within a part of the range (0: far, 1: near)."""
+        """A uniform inverse depth within a part of the range (0: far, 1: near)."""
         return self.frustum.far + self.frustum.range * self.rng.uniform(low, high)
 
 
 def wall(context: SceneContext, left: float, right: float, top: float, bottom: float, bumps_m: float = 0.0) -> Thing:
-    """A plane with these inverse depths at the frame's edges, large enough to fill what of it is in range."""
+    """A plane with these inverse depths at the frame's edges, large enough to fill the view where it is in range."""
     f, rng = context.frustum, context.rng
     normal, distance = f.plane(left, right, top, bottom)
     x, y = np.meshgrid(np.linspace(-0.1, 1.1, 25) * f.width, np.linspace(-0.1, 1.1, 25) * f.height)
@@ -75,7 +75,7 @@ def wall(context: SceneContext, left: float, right: float, top: float, bottom: f
 
 
 def body(context: SceneContext, kind: str | None = None, material: Material | None = None) -> Thing:
-    """One loose object of any kind and size, anywhere in view."""
+    """A loose object of random kind, size and place."""
     f, rng = context.frustum, context.rng
     diopters = context.diopters()
     x, y = rng.uniform(-0.05, 1.05) * f.width, rng.uniform(-0.05, 1.05) * f.height
@@ -86,7 +86,7 @@ def body(context: SceneContext, kind: str | None = None, material: Material | No
 def body_at(
     context: SceneContext, kind: str, position: Vector, pixels: float, diopters: float, material: Material | None = None
 ) -> Thing:
-    """An object of a kind at a place, about `pixels` large at an inverse depth."""
+    """An object of a kind at a place, with a size of about `pixels` at an inverse depth."""
     f, rng = context.frustum, context.rng
     length = f.metres(pixels, diopters)
     if context.assets and kind not in THIN and rng.chance(context.asset_share):
@@ -95,7 +95,7 @@ def body_at(
     material = material or context.material(diopters)
     if kind in _FLAT:
         length = min(length * rng.uniform(1.0, 2.5), _WIDEST / diopters)
-        # How much farther its one end may be than its other: a part of the sweep's range.
+        # Depth difference between its ends: a fraction of the sweep's range.
         slope = min(0.8, 0.2 * f.range / (diopters**2 * length))
         shape, rotation = _FLAT[kind](rng, length, slope, f.metres(rng.log_uniform(1.0, 5.0), diopters) / length)
     else:
@@ -106,7 +106,7 @@ def body_at(
 
 
 def facing(rng: RandomSource, normal: np.ndarray) -> Vector:
-    """Euler angles that turn +z to a unit normal, with any spin about it."""
+    """Euler angles that rotate +z to a unit normal, with random spin about it."""
     spin = Rotation.from_rotvec(rng.uniform(-np.pi, np.pi) * normal)
     tilt = Rotation.align_vectors(normal[None], np.array([[0.0, 0.0, 1.0]]))[0]
     x, y, z = (spin * tilt).as_euler("xyz")
@@ -114,7 +114,7 @@ def facing(rng: RandomSource, normal: np.ndarray) -> Vector:
 
 
 def _leaning(rng: RandomSource, slope: float) -> Vector:
-    """Euler angles of a flat thing that faces the camera but for a slope, with any spin."""
+    """Euler angles of a flat object that faces the camera up to a slope, with random spin."""
     lean = slope * rng.direction()
     normal = np.array([lean[0], lean[1], 1.0])
     return facing(rng, normal / np.linalg.norm(normal))
@@ -182,7 +182,7 @@ def _leaves(rng: RandomSource, length: float, _thin: float) -> tuple[Shape, Vect
 
 
 def _named(kind: str) -> Callable[[RandomSource, float, float], tuple[Shape, Vector]]:
-    """Objects that are just a shape of the same name, now and then twisted or tapered."""
+    """Maker of objects that are a shape of the same name, sometimes twisted or tapered."""
 
     def make(rng: RandomSource, length: float, _thin: float) -> tuple[Shape, Vector]:
         shape = Shape(

@@ -1,4 +1,4 @@
-"""What a camera can see, as the sampler needs it: pixels and diopters → points in the scene."""
+"""View frustum of a calibrated camera: converts pixels and diopters to points in the scene."""
 
 from dataclasses import dataclass
 
@@ -21,12 +21,13 @@ class Frustum:
     fy: float
     cx: float
     cy: float
-    far: float  # 1/m, the smallest inverse depth that a scene should have; > 0
-    near: float  # 1/m, the greatest
+    far: float  # 1/m, smallest inverse depth of a scene; > 0
+    near: float  # 1/m, largest inverse depth of a scene
 
     @classmethod
     def of(cls, calibration: Calibration, beyond: float, farthest_m: float) -> "Frustum":
-        """The view of `calibration`, its sweep widened at both ends by `beyond` of its range, up to `farthest_m`."""
+        """The frustum of a calibration, with the sweep extended at both ends by `beyond` of its range, up to
+        `farthest_m`."""
         c, s = calibration.camera, calibration.sweep
         slack = beyond * s.range_diopters
         far = max(s.far_diopters - slack, 1.0 / farthest_m)
@@ -34,12 +35,12 @@ class Frustum:
 
     @property
     def middle(self) -> float:
-        """The inverse depth half way, 1/m."""
+        """Middle of the inverse depths, 1/m."""
         return (self.far + self.near) / 2
 
     @property
     def range(self) -> float:
-        """From far to near, 1/m."""
+        """Range of inverse depths, 1/m."""
         return self.near - self.far
 
     def point(self, x: float, y: float, diopters: float) -> Vector:
@@ -48,15 +49,15 @@ class Frustum:
         return ((x - self.cx) / self.fx * z, -(y - self.cy) / self.fy * z, -z)
 
     def metres(self, pixels: float, diopters: float) -> float:
-        """The length that spans so many pixels at an inverse depth."""
+        """Length in metres of a number of pixels at an inverse depth."""
         return pixels / self.fx / diopters
 
     def plane(self, left: float, right: float, top: float, bottom: float) -> tuple[np.ndarray, float]:
-        """The plane with given inverse depths at the middles of the frame's left and right and of its top and bottom.
+        """The plane with given inverse depths at the midpoints of the frame's left, right, top and bottom edges.
 
-        A plane's inverse depth is linear over the image: 1/z = a + b·x' + c·y', with x' = X/z and y' = Y/z. The
-        mean of the four is its value at the centre. Returns the unit normal that faces the camera, and the plane's
-        distance from it in metres.
+        A plane's inverse depth is linear over the image: 1/z = a + b·x' + c·y', with x' = X/z and y' = Y/z. The mean of
+        the four is its value at the centre. Returns the unit normal towards the camera, and the plane's distance from
+        the camera in metres.
         """
         centre = (left + right + top + bottom) / 4
         b = (right - left) * self.fx / self.width

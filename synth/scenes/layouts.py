@@ -1,4 +1,4 @@
-"""Procedural scenes: sampled from a seed, a number and a configuration."""
+"""Samples procedural scenes from a seed, a number and a configuration."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,35 +16,35 @@ from .frustum import Frustum
 from .random_source import RandomSource
 from .scene import Adversity, BlendFile, Lamp, Scene, SceneKind, Shape, Thing
 
-_SCENE = 10  # the scene's own stream of random numbers
+_SCENE = 10  # random stream
 _ASSET_SUFFIXES = {".gltf", ".glb", ".obj"}
 
 KINDS: dict[SceneKind, float] = {"room": 4, "open": 3, "planes": 3, "clutter": 4, "tabletop": 3, "relief": 2}
 
 
 class SceneConfig(BaseModel):
-    """What scenes may be like."""
+    """Distributions of procedural scenes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     beyond: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """How far depth goes beyond either end of the sweep, as a fraction of its range."""
+    """Extension of depth beyond either end of the sweep, as a fraction of its range."""
     farthest_m: Annotated[float, Field(gt=0, le=1000)] = 95.0
-    """Nothing is farther away than this; a sky hangs there."""
+    """Largest depth, where the sky is."""
     objects: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(le=1000)]] = (8, 40)
-    """The fewest and the most loose objects in a scene."""
+    """Range of the number of loose objects."""
     adversarial: Annotated[float, Field(ge=0, le=1)] = 0.04
-    """The part of scenes with a repetitive texture, transparent things or mirrors."""
+    """Fraction of scenes with a repetitive texture, transparent objects or mirrors."""
     key: tuple[Annotated[float, Field(gt=0)], float] = (0.09, 0.36)
-    """Exposure: the geometric mean of radiance, where a white sheet has about 1 (0.18: Reinhard et al. 2002)."""
+    """Exposure: geometric mean of radiance, relative to about 1 for a white sheet (0.18: Reinhard et al. 2002)."""
     assets: tuple[Path, ...] = ()
-    """Models to drop among the objects; see `find_assets`."""
+    """Folder of models used as objects; see `find_assets`."""
     asset_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """The part of objects that are assets, where there are any."""
+    """Fraction of objects that are models, if there are any."""
     blend: Path | None = None
-    """A Blender file whose scene is rendered in place of procedural ones."""
+    """A Blender file whose scene is rendered instead of procedural ones."""
     viewpoint: Literal["camera", "sampled"] = "camera"
-    """Where a Blender file is seen from."""
+    """Viewpoint in a Blender file."""
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:
@@ -55,7 +55,7 @@ class SceneConfig(BaseModel):
 
 
 def find_assets(folder: Path) -> tuple[Path, ...]:
-    """All glTF, GLB and OBJ models in a folder and below it, in the order of their names.
+    """All glTF, GLB and OBJ models in a folder and its subfolders, sorted by name.
 
     Raises:
         SweepdepthError: there are none.
@@ -67,10 +67,10 @@ def find_assets(folder: Path) -> tuple[Path, ...]:
 
 
 def sample_scene(seed: int, index: int, config: SceneConfig, calibration: Calibration) -> Scene:
-    """Scene number `index` of a dataset: it depends on these four alone.
+    """Sample scene number `index` of a dataset, which depends only on these arguments.
 
-    The calibration decides what the camera sees: depths spread evenly in diopters over its sweep and a little beyond,
-    sizes and textures are chosen in pixels.
+    Depths are uniform in diopters over the calibration's sweep and a little beyond; sizes and textures are chosen in
+    pixels.
     """
     rng = RandomSource(seed, index, _SCENE)
     key = rng.log_uniform(*config.key)
@@ -106,7 +106,7 @@ def sample_scene(seed: int, index: int, config: SceneConfig, calibration: Calibr
 
 
 def _moved_inside(lamp: Lamp, things: list[Thing]) -> Lamp:
-    """The lamp, moved towards the camera until it stands before every wall: one behind would leave it in the dark."""
+    """Move a lamp towards the camera until it is in front of all walls, so that they do not block it."""
     if lamp.kind == "sun":
         return lamp
     walls = [t for t in things if t.scenery and isinstance(t.body, Shape) and t.body.kind == "plane"]
@@ -121,7 +121,7 @@ def _moved_inside(lamp: Lamp, things: list[Thing]) -> Lamp:
 
 
 def _sky_shell(rng: RandomSource, frustum: Frustum, farthest_m: float, radiance: float) -> Thing:
-    """A sphere about everything, as far away as the range allows, so that depth is finite everywhere."""
+    """A sphere around the scene at the farthest depth, so that depth is finite everywhere."""
     radius = 0.999 * farthest_m
     feature = frustum.metres(rng.log_uniform(8.0, appearance.COARSEST_PX), 1 / radius)
     return Thing(
@@ -137,7 +137,7 @@ def _bodies(context: SceneContext, share: float = 1.0) -> list[Thing]:
 
 
 def _room(context: SceneContext) -> list[Thing]:
-    """Walls, floor and perhaps a ceiling that meet at a back wall, with things between them."""
+    """Walls, floor and perhaps a ceiling that meet at a back wall, with objects between them."""
     rng = context.rng
     back = context.diopters(0.0, 0.45)
     tilt = 0.3 * context.frustum.range
@@ -146,7 +146,7 @@ def _room(context: SceneContext) -> list[Thing]:
         return rng.uniform(0.0, 1.1) * (context.frustum.near - back)
 
     things = [wall(context, *(max(back + rng.uniform(-tilt, tilt), 0.5 * back) for _ in range(4)))]
-    # Each other surface passes through the back wall somewhere beside the middle and comes nearer towards one edge.
+    # Each of the other surfaces meets the back wall off-centre and gets nearer towards one edge.
     slopes = {"left": side(), "right": side(), "bottom": side(), "top": side() if rng.chance(0.5) else None}
     for edge, slope in slopes.items():
         if slope is None:
@@ -174,7 +174,7 @@ def _open(context: SceneContext) -> list[Thing]:
 
 
 def _planes(context: SceneContext) -> list[Thing]:
-    """Large tilted planes before one another."""
+    """Large tilted planes in front of each other."""
     rng = context.rng
     things = [wall(context, *(context.diopters(0.0, 0.5) for _ in range(4)))]
     for _ in range(rng.integer(3, 9)):
@@ -186,12 +186,12 @@ def _planes(context: SceneContext) -> list[Thing]:
 
 
 def _clutter(context: SceneContext) -> list[Thing]:
-    """Things of all sizes at all depths before a tilted wall."""
+    """Objects of all sizes at all depths in front of a tilted wall."""
     return [wall(context, *(context.diopters(0.0, 0.3) for _ in range(4))), *_bodies(context, 1.4)]
 
 
 def _tabletop(context: SceneContext) -> list[Thing]:
-    """A table seen at a grazing angle, things standing on it, and perhaps a wall behind."""
+    """A table at a grazing angle with objects on it, and perhaps a wall behind."""
     rng, f = context.rng, context.frustum
     top, bottom = context.diopters(-0.2, 0.35), context.diopters(0.75, 1.1)
     roll = rng.uniform(-0.15, 0.15) * f.range
@@ -203,14 +203,14 @@ def _tabletop(context: SceneContext) -> list[Thing]:
         y = rng.uniform(0.05, 0.95)
         diopters = min(max(top + (bottom - top) * y, f.far), f.near)
         pixels = rng.log_uniform(0.05, 0.3) * f.width
-        # It stands on the table with its foot at y, so its middle is half its height above.
+        # It stands on the table at y, so its centre is half its height above.
         where = f.point(rng.uniform(0, f.width), y * f.height - 0.4 * pixels, diopters)
         things.append(body_at(context, rng.weighted(BODIES), where, pixels, diopters))
     return things
 
 
 def _relief(context: SceneContext) -> list[Thing]:
-    """One wavy surface that fills the view, and a few things before it."""
+    """A wavy surface that fills the view, with a few objects in front."""
     rng, f = context.rng, context.frustum
     middle = context.diopters(0.15, 0.75)
     edges = [max(middle + rng.uniform(-0.2, 0.2) * f.range, f.far) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Random choices of procedural scenes: one seeded source, and the distributions they are drawn from."""
+"""A seeded random source with the distributions that scene sampling uses."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -35,7 +35,7 @@ class RandomSource:
         return items[int(self._rng.integers(len(items)))]
 
     def weighted(self, weights: Mapping[T, float]) -> T:
-        """One of the keys, as likely as its weight says."""
+        """One of the keys, with probability proportional to its weight."""
         names = list(weights)
         share = np.cumsum([weights[name] for name in names])
         return names[int(np.searchsorted(share, self._rng.uniform(0.0, share[-1]), side="right"))]
@@ -50,5 +50,5 @@ class RandomSource:
         return v / np.linalg.norm(v)
 
     def angles(self) -> tuple[float, float, float]:
-        """XYZ Euler angles of some rotation, radians."""
+        """Random XYZ Euler angles, radians."""
         return (self.uniform(-np.pi, np.pi), self.uniform(-np.pi / 2, np.pi / 2), self.uniform(-np.pi, np.pi))

@@ -1,8 +1,8 @@
-"""The description of a scene: what there is to see, apart from the renderer that draws it.
+"""Description of a scene, independent of the renderer.
 
-A `Scene` is plain, frozen data that survives a round trip through JSON; it travels in the attributes of every dataset
-file. Positions are metres in the camera's own frame as Blender has it: x to the right, y up, the camera at the origin
-looking along −z, so that a surface at depth d lies at z = −d.
+A `Scene` is plain, frozen data that can be converted to and from JSON, and is stored in the attributes of every dataset
+file. Positions are metres in Blender's camera frame: x to the right, y up, the camera at the origin looking along −z,
+so a surface at depth d is at z = −d.
 """
 
 from pathlib import Path
@@ -37,24 +37,24 @@ class Texture(_Part):
     dark: Fraction = 0.5  # reflectance of the darkest part
     light: Fraction = 0.5  # reflectance of the lightest part
     sharpness: Fraction = 0.0  # 0: soft gradients, 1: hard edges
-    octaves: Annotated[float, Field(ge=0, le=8)] = 0.0  # finer detail upon the coarse
+    octaves: Annotated[float, Field(ge=0, le=8)] = 0.0  # octaves of finer detail
     distortion: NotNegative = 0.0
-    offset: Vector = (0.0, 0.0, 0.0)  # where in the pattern, in features
+    offset: Vector = (0.0, 0.0, 0.0)  # of the pattern, in features
 
 
 class Material(_Part):
-    """How a surface answers light."""
+    """Optical properties of a surface."""
 
     texture: Texture = Texture()
     roughness: Fraction = 0.8
     metallic: Fraction = 0.0
     transmission: Fraction = 0.0  # 1: glass
-    opacity: Fraction = 1.0  # below 1: a veil
-    emission: NotNegative = 0.0  # > 0: shines by itself with texture × emission, and answers no light
+    opacity: Fraction = 1.0  # below 1: partly transparent
+    emission: NotNegative = 0.0  # > 0: emits texture × emission, and reflects nothing
 
 
 class Shape(_Part):
-    """A mesh made in a box of edge 1 about the origin, deformed there, then stretched to `size`."""
+    """A mesh made in a unit box around the origin, deformed there, then scaled to `size`."""
 
     kind: ShapeKind
     size: tuple[Positive, Positive, Positive]
@@ -62,50 +62,50 @@ class Shape(_Part):
     bump_scale: Positive = 0.3  # its wavelength, in box edges
     twist: Finite = 0.0  # radians from one end of the box's y axis to the other
     taper: Annotated[float, Field(gt=-1, lt=1)] = 0.0  # relative narrowing along y
-    seed: Annotated[int, Field(ge=0)] = 0  # of the displacement, and of shapes that are random themselves
+    seed: Annotated[int, Field(ge=0)] = 0  # of the displacement, and of random shapes
     pieces: Annotated[int, Field(ge=1, le=400)] = 1  # bars of a grille, leaves, points of a star, bends of a wire
     thickness: Fraction = 0.1  # of bars, wires and tubes, in box edges
 
 
 class Asset(_Part):
-    """A model from a file (glTF, GLB or OBJ), scaled so that its longest edge measures `size_m`."""
+    """A model file (glTF, GLB or OBJ), scaled so that the longest edge of its bounding box is `size_m`."""
 
     path: Path
     size_m: Positive
 
 
 class Thing(_Part):
-    """One object: a shape or asset, where it is and what it is made of."""
+    """One object: a shape or asset with its pose and material."""
 
     body: Shape | Asset
     position: Vector  # metres
     rotation: Vector = (0.0, 0.0, 0.0)  # XYZ Euler angles, radians
-    material: Material | None = None  # None: an asset's own
-    scenery: bool = False  # walls and sky: seen, but light from outside passes through
+    material: Material | None = None  # None: the asset's own
+    scenery: bool = False  # walls and sky: visible, but transparent to light from outside
 
 
 class Lamp(_Part):
-    """A light source. A sun shines along its direction everywhere; the others stand at `position`."""
+    """A light source. A sun shines along its direction everywhere; the others are at `position`."""
 
     kind: LampKind
     power: Positive  # sun: W/m² of irradiance; others: W
     position: Vector = (0.0, 0.0, 0.0)  # metres
-    target: Vector  # the point that it looks at
+    target: Vector  # point that it shines at
     size: NotNegative = 0.0  # sun: angle in radians; area: edge, others: radius in metres
 
 
 class Sky(_Part):
-    """Light from all around: a radiance below and above, with a gradient between."""
+    """Environment light: radiance below and above, with a gradient between."""
 
     below: NotNegative
     above: NotNegative
 
 
 class BlendFile(_Part):
-    """A user's own Blender scene and where it is seen from.
+    """A user's Blender scene and the viewpoint.
 
-    `viewpoint` "camera" takes the file's cameras in the order of their names, counted by the scene's index;
-    "sampled" looks for a free standpoint from which most of the view lies within the sweep.
+    `viewpoint` "camera" uses the file's cameras in order of their names, by the scene's index; "sampled" searches for
+    an unobstructed viewpoint from which most of the view is within the sweep.
     """
 
     path: Path
@@ -113,7 +113,7 @@ class BlendFile(_Part):
 
 
 class Scene(_Part):
-    """Everything that a renderer must know to draw one scene, the lens apart.
+    """Everything that a renderer needs to draw one scene, except the lens.
 
     Invariant: either `blend` is given, or there are things and some light.
     """
@@ -123,7 +123,7 @@ class Scene(_Part):
     index: Annotated[int, Field(ge=0)]
     kind: SceneKind | None = None
     adversity: Adversity | None = None
-    key: Positive  # exposure: the geometric mean of radiance over the all-in-focus image
+    key: Positive  # exposure: geometric mean of radiance over the all-in-focus image
     things: tuple[Thing, ...] = ()
     lamps: tuple[Lamp, ...] = ()
     sky: Sky | None = None

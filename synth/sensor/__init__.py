@@ -1,4 +1,4 @@
-"""The event camera's pixels: the model, its compiled loop and a readable reference, and the sensors that there are."""
+"""Model of the event camera's pixels, with noise: `model`, its compiled `kernel`, a `reference`, sensor `presets`."""
 
 from .model import (
     MIN_THRESHOLD,

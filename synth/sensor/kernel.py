@@ -1,8 +1,8 @@
-"""The pixel array of an event sensor, step by step; `sensor_twin` says the same in NumPy.
+"""Compiled simulation of an event sensor's pixel array, including its noise; `reference` is the same in NumPy.
 
-A pixel that compares logarithms compares ratios, so nothing here takes a logarithm: a pixel with threshold θ whose
-memory holds the photocurrent M fires ON when its response reaches M·exp(θ_on), and OFF when it falls to
-M·exp(−θ_off). A step in which no level is reached costs two comparisons.
+Comparing logarithms is comparing ratios, so no logarithm is computed: a pixel with threshold θ and reference
+photocurrent M (its memory) fires ON when its response reaches M·exp(θ_on), and OFF when it falls to M·exp(−θ_off). A
+step in which no level is reached costs two comparisons.
 """
 
 from typing import Any, NamedTuple
@@ -12,47 +12,47 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 TIME_SHIFT = 29
-"""An event is one sortable uint64: µs since the origin << 29 | pixel index << 1 | polarity."""
+"""Events are encoded as sortable uint64 keys: µs since the origin << 29 | pixel index << 1 | polarity."""
 MAX_PIXELS = 1 << (TIME_SHIFT - 1)
 _NONE = np.uint64(0xFFFFFFFFFFFFFFFF)  # no event
 
 BRIGHT_NOISE = np.float32(0.25)
-"""Shot noise at white, of that in the dark (v2e: SHOT_NOISE_INTEN_FACTOR)."""
+"""Shot noise rate at white relative to that in the dark (v2e: SHOT_NOISE_INTEN_FACTOR)."""
 HELD = np.float32(-np.inf)
-"""Level of a pixel held in reset: always reached, so that the pixel is looked at in every step."""
+"""Level of a pixel held in reset: always reached, so that the pixel is processed in every step."""
 MAX_DECAY = np.float32(80.0)
-"""Time constants after which nothing of the past is left; e⁸⁰ still fits a float32."""
+"""Number of time constants after which the past is ignored; e⁸⁰ still fits a float32."""
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """Increment of SplitMix64."""
 
-_TILE = 2048  # pixels whose state stays in cache while their frames stream by
+_TILE = 2048  # pixels processed together, whose state stays in cache
 
 
 class Pixels(NamedTuple):
-    """What mismatch made of each pixel, row by row; all (P,)."""
+    """Constants of each pixel, with mismatch; all (P,), in row order."""
 
     gain_on: np.ndarray  # float32, exp(θ_on)
     gain_off: np.ndarray  # float32, exp(−θ_off)
-    leak: np.ndarray  # float32, drift of the response against the memory, 1/µs
-    noise: np.ndarray  # float64, greatest rate of noise events, 1/µs
-    hot: np.ndarray  # uint8, 1: fires at every noise candidate, whatever the light
+    leak: np.ndarray  # float32, drift of the response relative to the memory, 1/µs
+    noise: np.ndarray  # float64, largest rate of noise events, 1/µs
+    hot: np.ndarray  # uint8, 1: fires at every noise candidate, independent of light
 
 
 class State(NamedTuple):
-    """Where each pixel is at the time of the last frame; all (P,), changed in place."""
+    """State of each pixel at the time of the last frame; all (P,), changed in place."""
 
     drive: np.ndarray  # float32, photocurrent and dark current; white in the bright office is 1
-    response: np.ndarray  # float32, the photoreceptor's output, as the current it stands for
-    memory: np.ndarray  # float32, the response remembered at the last event
+    response: np.ndarray  # float32, the photoreceptor's output, as a current
+    memory: np.ndarray  # float32, the response stored at the last event
     high: np.ndarray  # float32, ON level; `HELD` in reset
     low: np.ndarray  # float32, OFF level
     release: np.ndarray  # float64, µs, end of the reset of a held pixel
-    candidate: np.ndarray  # float64, µs, next instant at which noise may fire
+    candidate: np.ndarray  # float64, µs, next time at which noise may fire
     draws: np.ndarray  # uint32, random numbers used so far
 
 
 class Settings(NamedTuple):
-    """What all pixels share."""
+    """Constants shared by all pixels."""
 
     gain: np.float32  # radiance → drive: drive = gain · radiance + offset
     offset: np.float32
@@ -61,13 +61,13 @@ class Settings(NamedTuple):
     delay_us: float  # σ of the half-normal delay until a pixel is read and its reset begins
     resolution_us: int  # of timestamps
     seed: np.uint64
-    origin_us: int  # sensor time from which all times here count: float64 holds no µs of a clock from 1970
-    quiet: bool  # no leak and no noise in any pixel
+    origin_us: int  # sensor time at which times here start, since float64 cannot resolve µs since 1970
+    quiet: bool  # whether no pixel has leak or noise
 
 
 def _address(typingctx: Any, array: Any) -> Any:
-    """A bare pointer to an array's elements, to be indexed like it. Numba counts references to arrays wherever they
-    are passed on, which in `_next_event` cost more than the event itself; the array must outlive the pointer."""
+    """A raw pointer to an array's elements, indexed like it. Numba counts references to arrays passed to functions,
+    which in `_next_event` cost more than the event itself; the array must outlive the pointer."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -78,7 +78,7 @@ def _address(typingctx: Any, array: Any) -> Any:
 _pointer: Any = intrinsic(_address)
 
 
-# Photoreceptor. A photodiode current I charges the node of a logarithmic load, C dv/dt = I − exp(v); with w = exp(v)
+# Photoreceptor: a photodiode current I charges the node of a logarithmic load, C dv/dt = I − exp(v); with w = exp(v)
 # that is dw/dt = w (I − w) / C, a logistic equation: bandwidth proportional to the light, faster up than down
 # (Delbruck and Mead, ISCAS 1994; large-signal form in Graça and Delbruck, arXiv 2505.07386). For constant I it is
 # solved by w₁ = I·a / (a + I − w₀), a = w₀ exp(x), x = I·t/C. Over a step in which I rises linearly from I₀ to I₁ the
@@ -116,14 +116,14 @@ def _copy(source: Any, target: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _reached(response: Any, high: Any, low: Any, due: Any) -> None:
-    """Mark pixels that have reached a level; without leak and noise that is all there is to see."""
+    """Mark pixels that have reached a level; sufficient without leak and noise."""
     for i in range(high.size):
         due[i] = (response[i] >= high[i]) | (response[i] <= low[i])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _due(response: Any, high: Any, low: Any, leak: Any, since: Any, candidate: Any, end: float, due: Any) -> None:
-    """Mark pixels that have reached a level, drift included, or have noise due."""
+    """Mark pixels that have reached a level, drift included, or have a noise candidate."""
     for i in range(high.size):
         level = response[i] * (np.float32(1) + leak[i] * since)
         due[i] = (level >= high[i]) | (level <= low[i]) | (candidate[i] <= end)
@@ -173,14 +173,14 @@ def _larger(keys: Any) -> Any:
 def _next_event(
     pixel: int,
     y0: Any,  # float32, response with drift at t0
-    y1: Any,  # and at t1; straight in between
+    y1: Any,  # and at t1; linear in between
     t0: float,
     t1: float,
     pixels: Any,
     state: Any,
     settings: Any,
 ) -> Any:
-    """Key of the next event of one pixel in one step, or `_NONE`; the pixel moves on to it."""
+    """Key of the next event of one pixel in one step, or `_NONE`; updates the pixel's state."""
     slope = (np.float64(y1) - np.float64(y0)) / (t1 - t0)
     if state.high[pixel] == HELD:
         if state.release[pixel] >= t1:
@@ -240,12 +240,12 @@ def _fire(
     count: int,
     room: int,
 ) -> int:
-    """Append the events of all due pixels of a tile in one step; to be called again with more room when it is full."""
+    """Append the events of all due pixels of a tile in one step; call again with more room when full."""
     listed = 0
-    words = due.view(np.uint64)  # eight quiet pixels are passed over at once
+    words = due.view(np.uint64)  # skip eight pixels at once
     for word in range(words.size):
         if words[word] != 0:
-            for i in range(8 * word, 8 * word + 8):  # without a branch, which could not be predicted
+            for i in range(8 * word, 8 * word + 8):  # branch-free, since a branch would be unpredictable
                 places[listed] = i
                 listed += due[i]
     for place in range(listed):
@@ -266,8 +266,8 @@ def _fire(
 
 def expose(
     frames: np.ndarray,  # (K, P) float32, linear radiance at times[1:]
-    times: np.ndarray,  # (K + 1,) float64, µs since the origin, rising; the state is that of times[0]
-    drift_start: np.ndarray,  # (K + 1,) float64, µs, from when drift counts: in the state, then in each step
+    times: np.ndarray,  # (K + 1,) float64, µs since the origin, increasing; `state` is at times[0]
+    drift_start: np.ndarray,  # (K + 1,) float64, µs, start of drift: in `state`, then in each step
     pixels: Pixels,
     state: State,  # changed in place
     settings: Settings,
@@ -290,7 +290,7 @@ def _expose(
     due: Any,
     places: Any,
 ) -> Any:
-    """Tile by tile: the state of a tile stays in cache while its frames stream by."""
+    """Process the frames tile by tile, so that a tile's state stays in cache."""
     constant = Pixels(
         _pointer(pixels.gain_on),
         _pointer(pixels.gain_off),
@@ -373,7 +373,7 @@ def unpack(
     width: int,
     events: np.ndarray,  # (N,) EVENT_DTYPE, filled; timestamps in µs since the origin
 ) -> None:
-    """Keys as events."""
+    """Decode keys to events."""
     columns = np.uint32(width)
     for i in range(len(keys)):
         key = keys[i]

@@ -1,13 +1,14 @@
-"""The event sensor: linear radiance frames in, events out.
+"""The event sensor model: linear radiance frames in, events with noise out.
 
     array = expose_first(sensor, frames[0], times_us[0], seed=1)
-    events = advance(array, frames[1:], times_us[1:])      # as often as there are frames
+    events = advance(array, frames[1:], times_us[1:])      # repeat for more frames
     events = join([events, finish(array)])
 
-Between two frames a pixel's photoreceptor output runs straight, and every level that it crosses is an event at the
-very instant of the crossing. Frames therefore have to be close enough that a straight line is true (`simulate` sees to
-that); then no trace of the frames' times is left in the events. All randomness belongs to a pixel and to the count of
-what happened in it, so events do not depend on how the frames are cut into calls.
+Noise is part of the model: threshold mismatch, leak and shot noise events, hot pixels, latency jitter and a limited
+readout bus (see `Sensor`). Between two frames a pixel's photoreceptor output is interpolated linearly, and every level
+crossing is an event at the exact time of the crossing. So frames must be close enough for linear interpolation
+(`simulate` ensures this); then events show no trace of the frame times. Random numbers are a function of the pixel and
+of a counter in it, so events do not depend on how the frames are divided into calls.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,58 +26,59 @@ Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Threshold = Annotated[float, Field(ge=0.01, le=10)]
 
 MIN_THRESHOLD = 0.01
-"""Mismatch takes no pixel's threshold below this (v2e does the same): it would chatter at rounding errors."""
+"""Lower bound on a pixel's threshold with mismatch (as in v2e): below, rounding errors would cause events."""
 
-_MAX_DRIFT = 1 / 256  # leak counts straight for so long, then it is taken into the memory; see `_drift_starts`
+_MAX_DRIFT = 1 / 256  # drift up to which leak is linear; then it moves into the memory: see `_drift_starts`
 
 Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray, Pixels, State, Settings], np.ndarray]
 
 
 class Sensor(BaseModel):
-    """An event sensor's pixel and readout. `presets` has real ones, with sources.
+    """Constants of an event sensor's pixels and readout, including noise. `presets` has real sensors, with sources.
 
-    Radiance is linear and white is 1. The constants hold at full light, a white surface under 1000 lux through f/2;
-    `light` elsewhere says how much of that there is.
+    Radiance is linear and white is 1. The constants refer to full light: a white surface under 1000 lux through f/2.
+        `light` in functions is relative to that.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     on_threshold: Threshold
-    """Rise of the logarithm of the photocurrent that fires ON."""
+    """ON threshold, in log photocurrent."""
     off_threshold: Threshold
-    """Fall of the logarithm of the photocurrent that fires OFF."""
+    """OFF threshold, in log photocurrent."""
     threshold_sigma: Rate = 0.0
-    """Standard deviation of both thresholds between pixels, as a logarithm, Gaussian."""
+    """Standard deviation of both thresholds between pixels, in log photocurrent, Gaussian."""
     dark_level: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
-    """Dark current over the photocurrent of white at full light."""
+    """Dark current relative to the photocurrent of white at full light."""
     stray_light: Rate = 0.0
-    """Veiling glare of the lens over white; it dims with the light."""
+    """Veiling glare of the lens relative to white; proportional to light."""
     bandwidth_hz: Rate = 0.0
-    """Cutoff of the photoreceptor at white in full light, proportional to the photocurrent; 0: infinite."""
+    """Cutoff frequency of the photoreceptor at white in full light, proportional to photocurrent; 0: infinite."""
     refractory_us: Rate = 0.0
-    """Time a pixel is held in reset after its event was read; what happens meanwhile is lost."""
+    """Time that a pixel is held in reset after its event was read; changes meanwhile are lost."""
     leak_hz: Rate = 0.0
-    """Rate of ON events of a pixel in constant light: the memory of the pixel leaks away."""
+    """Leak noise: rate of ON events of a pixel in constant light."""
     shot_noise_hz: Rate = 0.0
-    """Rate of noise events of a pixel in the dark, half of them ON; at white a quarter of it."""
+    """Shot noise: rate of noise events of a pixel in the dark, half of them ON; a quarter of it at white."""
     noise_spread_decades: Rate = 0.1
     """Standard deviation of log10 of the two rates above between pixels (v2e: noise_rate_cov_decades)."""
     hot_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Fraction of pixels that fire at `hot_hz`, whatever the light."""
+    """Fraction of hot pixels, which fire at `hot_hz` independent of light."""
     hot_hz: Rate = 0.0
     delay_us: Rate = 0.0
-    """σ of the half-normal delay between a crossing and its being read and stamped; the pixel waits for that."""
+    """σ of the half-normal delay from a crossing to its readout and timestamp, for which the pixel waits."""
     resolution_us: Annotated[int, Field(ge=1)] = 1
-    """Step of timestamps: events wait for the next scan of the array."""
+    """Resolution of timestamps: events wait for the next scan of the array."""
     rate_limit_meps: Rate = 0.0
-    """Events the readout passes per µs, 0: all; the others wait for their turn, as on an address-event bus."""
+    """Capacity of the address-event bus in events per µs, 0: unlimited; other events wait."""
 
 
 @dataclass
 class PixelArray:
-    """A sensor in the middle of a recording: the resource that `advance` moves on.
+    """State of a sensor during a recording, updated by `advance`.
 
-    Invariant: every event up to `time_us` has been returned or is in `pending`. Times count from `settings.origin_us`.
+    Invariant: every event up to `time_us` has been returned or is in `pending`. Times are relative to
+        `settings.origin_us`.
     """
 
     sensor: Sensor
@@ -100,16 +102,16 @@ def expose_first(
     seed: int = 0,
     just_reset: bool = False,
 ) -> PixelArray:
-    """A sensor that has looked at one image until nothing moves any more.
+    """A sensor in steady state under a constant image.
 
     Args:
-        light: illumination over that of full light.
+        light: illumination relative to full light.
         seed: of all mismatch and noise.
-        just_reset: every pixel's memory holds this very image. Otherwise each remembers something else within its
-            thresholds, as after any past; pixels in step would fire together whenever this image comes back.
+        just_reset: set every pixel's memory to this image. Otherwise memories are random within the thresholds, as
+            after an arbitrary past; synchronised pixels would fire together whenever this image returns.
 
     Raises:
-        ValueError: more pixels than an event can name.
+        ValueError: more pixels than event keys can encode.
     """
     height, width = radiance.shape
     count = height * width
@@ -128,7 +130,7 @@ def expose_first(
     leak = rates_per_us(sensor.leak_hz) * sensor.on_threshold
     hot = random.random(count) < sensor.hot_fraction
     noise = np.where(hot, sensor.hot_hz * 1e-6, rates_per_us(sensor.shot_noise_hz))
-    # A pixel that leaks was never above what it sees; one that does not may be anywhere between its levels.
+    # With leak, the memory is never above the response; without, it may be anywhere between the levels.
     past = random.uniform(-on, 0.0 if sensor.leak_hz > 0 else off)
     with np.errstate(divide="ignore"):
         first_noise = random.standard_exponential(count) / noise
@@ -170,13 +172,13 @@ def expose_first(
 def advance(
     array: PixelArray,
     frames: np.ndarray,  # (K, H, W) float32 linear radiance, finite, not negative
-    times_us: np.ndarray,  # (K,) sensor time, rising, later than that of the last frame
+    times_us: np.ndarray,  # (K,) sensor time, increasing, later than that of the last frame
     kernel: Kernel = expose,
 ) -> np.ndarray:  # (N,) EVENT_DTYPE
-    """Show the sensor more frames; the events that are certain by the last of them, in order of time.
+    """Show the sensor more frames; returns the events that are final by the last of them, in time order.
 
     Raises:
-        ValueError: frames of another size, or times that do not rise.
+        ValueError: the frames have another size, or times do not increase.
     """
     if frames.shape[1:] != (array.height, array.width) or len(frames) != len(times_us):
         raise ValueError(
@@ -200,12 +202,12 @@ def advance(
 
 
 def advance_numpy(array: PixelArray, frames: np.ndarray, times_us: np.ndarray) -> np.ndarray:
-    """The same as `advance`, by the NumPy reference."""
+    """`advance` with the NumPy reference."""
     return advance(array, frames, times_us, expose_numpy)
 
 
 def finish(array: PixelArray) -> np.ndarray:  # (N,) EVENT_DTYPE
-    """The events still on their way when the recording ends."""
+    """The events not yet returned when the recording ends."""
     keys, array.pending = array.pending, array.pending[:0]
     return _read_out(array, keys)
 
@@ -217,21 +219,21 @@ def expose_sequence(
     light: float = 1.0,
     seed: int = 0,
 ) -> np.ndarray:
-    """All events of a sensor that is shown images, block after block.
+    """Simulate a whole recording: all events of a sensor for blocks of images.
 
-    It has looked at the very first image until nothing moves any more. Images that are not later than the one before
-    are passed over, so that sweeps may both have the image at which the lens turns.
+    The sensor starts in steady state under the first image. Images not later than the previous one are skipped, so that
+    consecutive sweeps may both include the image at the turning point.
 
     Args:
-        blocks: (K, H, W) linear radiance and (K,) sensor times in µs of each block; may be made as they are asked for.
-        light: illumination over that of full light.
+        blocks: (K, H, W) linear radiance and (K,) sensor times in µs of each block; may be a generator.
+        light: illumination relative to full light.
         seed: of all mismatch and noise.
 
     Returns:
-        (N,) EVENT_DTYPE, by time.
+        (N,) EVENT_DTYPE, in time order.
 
     Raises:
-        ValueError: there are no images, their sizes differ, or times within a block do not rise.
+        ValueError: there are no images, their sizes differ, or times within a block do not increase.
     """
     array: PixelArray | None = None
     parts, last_us = [], -np.inf
@@ -249,10 +251,10 @@ def expose_sequence(
 
 
 def _drift_starts(array: PixelArray, times: np.ndarray) -> np.ndarray:
-    """From when the leak of each step counts, (K + 1,): the one in force, then one a step.
+    """Start time of each step's leak, (K + 1,): the current one, then one per step.
 
-    A response drifts by (1 + leak · t) rather than exp(leak · t); each time that has come to 1/256 the memory takes it
-    over, so the two never differ by more than 1/512 of the drift. Only the frames' times decide when.
+    A response drifts by (1 + leak · t) instead of exp(leak · t). Whenever the drift reaches 1/256, it is moved into the
+    memory, so the two differ by at most 1/512 of the drift. When this happens depends only on the frame times.
     """
     greatest = float(array.pixels.leak.max(initial=0.0))
     starts = [array.drift_start_us]
@@ -262,7 +264,7 @@ def _drift_starts(array: PixelArray, times: np.ndarray) -> np.ndarray:
 
 
 def _read_out(array: PixelArray, keys: np.ndarray) -> np.ndarray:
-    """Sorted keys as events, each in its turn on the readout bus."""
+    """Decode sorted keys to events, delayed by the readout bus."""
     events = np.empty(len(keys), EVENT_DTYPE)
     unpack(keys, array.width, events)
     if array.sensor.rate_limit_meps and len(keys):

@@ -1,24 +1,23 @@
-"""Event sensors by name: their constants, each with its source.
+"""Constants of real event sensors by name, with sources.
 
 |  | DAVIS346 | DVXplorer | EVK4 |
 |---|---|---|---|
 | contrast | ON 14.3 %, OFF 22.5 % [D] | 15 % [1, DVS-Gen3] | 25 %, nominal [P] |
 | latency at 1000 lux on the chip | 20 µs [1] | 50 µs [1, DVS-Gen3] | 100 µs [P] |
-| events of a pixel in constant light | 0.1 Hz [1] | 0.03 Hz [1, DVS-Gen3] | 0.1 Hz [1, Gen4] |
+| leak events per pixel | 0.1 Hz [1] | 0.03 Hz [1, DVS-Gen3] | 0.1 Hz [1, Gen4] |
 | readout, events a second | 12 M [D] | 165 M [D] | 1060 M [P] |
-| step of timestamps | 1 µs | 200 µs: 5000 scans a second, dv-processing's default | 1 µs |
+| resolution of timestamps | 1 µs | 200 µs: 5000 scans a second, dv-processing's default | 1 µs |
 | dynamic range below 100 klux | 120 dB [D] | 110 dB [D] | 120 dB [P] |
 
-A contrast of c is ln(1 + c) up and −ln(1 − c) down; Prophesee states both as a rise over the darker level. The cutoff
-follows from the latency: 1/(2π·latency) on a chip at 1000 lux. Through f/2 a white surface under 1000 lux lights the
-chip with 1000 / (4·2²) ≈ 62 lux, and bandwidth is proportional to light: 500, 200 and 100 Hz. The darkest scene of the
-dynamic range, 0.1 lux or 0.3 lux, over 1000 lux is the dark level.
+A contrast c is ln(1 + c) for ON and −ln(1 − c) for OFF; Prophesee states both relative to the darker level. The cutoff
+follows from the latency: 1/(2π·latency) at 1000 lux on the chip. Through f/2, a white surface under 1000 lux gives 1000
+/ (4·2²) ≈ 62 lux on the chip, and bandwidth is proportional to light: 500, 200 and 100 Hz. The dark level is the
+darkest scene of the dynamic range, 0.1 or 0.3 lux, relative to 1000 lux.
 
-Common to all: mismatch of 0.03 (v2e [2]; 0.021 was measured on the DVS128, Lichtsteiner et al. [3]); a reset of
-0.5 ms and shot noise far below leak in good light (v2e's command line); a delay as long as the latency, of which the
-published figure is the typical value; veiling glare of half a percent of white, that of a good lens (ISO 9358) over a
-scene of middle grey. Hot pixels: four of 90 k pixels at some 100 Hz were counted in E-MLB's recording demo-01, taken
-with a DAVIS346.
+Common to all: mismatch of 0.03 (v2e [2]; 0.021 was measured on the DVS128, Lichtsteiner et al. [3]); a reset of 0.5 ms
+and shot noise far below leak in good light (v2e's command line); a delay with σ equal to the published typical latency;
+veiling glare of 0.5 % of white, that of a good lens (ISO 9358) for a scene of middle grey. Hot pixels: four of 90 k
+pixels at about 100 Hz were counted in E-MLB's recording demo-01, taken with a DAVIS346.
 
 [D] iniVation's specifications of the cameras.  [P] Prophesee's brief of the IMX636.  [1] Gallego et al., Event-based
 Vision: A Survey, TPAMI 2022, table 1.  [2] Hu et al., CVPRW 2021.  [3] JSSC 43(2), 2008.
@@ -71,7 +70,7 @@ PRESETS: dict[str, Sensor] = {
         rate_limit_meps=1060.0,
         **_COMMON,
     ),
-    # v2e's two, so that results can be compared: --dvs_params clean and noisy.
+    # v2e's --dvs_params clean and noisy, for comparison.
     "clean": Sensor(on_threshold=0.2, off_threshold=0.2, threshold_sigma=0.02, stray_light=_GLARE),
     "noisy": Sensor(
         on_threshold=0.2,

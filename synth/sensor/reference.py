@@ -1,7 +1,7 @@
-"""The readable reference of `sensor_kernel`: a whole frame at a time, in NumPy, for reading and for tests.
+"""The readable reference of `kernel`, a whole frame at a time in NumPy, for reading and tests.
 
-Both do the same arithmetic in the same order and draw the same random numbers, so they agree to the bit without
-randomness; with it, the two libraries' `log` and `cos` may differ in the last place.
+Both do the same arithmetic in the same order and draw the same random numbers, so without randomness they agree to the
+bit; with it, the libraries' `log` and `cos` may differ in the last digit.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def expose_numpy(
     state: State,
     settings: Settings,
 ) -> np.ndarray:  # (N,) uint64, unsorted
-    """The same as `expose`."""
+    """`expose` in plain NumPy."""
     one, pixel = np.float32(1), np.arange(frames.shape[1])
     keys = [np.empty(0, np.uint64)]
 
@@ -58,7 +58,7 @@ def expose_numpy(
 
         slope = (y1.astype(np.float64) - y0) / (t1 - t0)
         busy = np.ones(pixel.shape, bool)
-        while busy.any():  # one event a pixel a turn
+        while busy.any():  # one event per pixel and iteration
             held = busy & (state.high == HELD)
             freed = held & (state.release < t1)
             busy &= ~held | freed
@@ -125,7 +125,7 @@ def _keys_numpy(settings: Settings, pixel: np.ndarray, time: np.ndarray, on: np.
 
 
 def unpack_numpy(keys: np.ndarray, width: int, events: np.ndarray) -> None:
-    """The same as `unpack`."""
+    """`unpack` in plain NumPy."""
     pixel = (keys >> np.uint64(1)) & np.uint64(MAX_PIXELS - 1)
     events["timestamp"] = keys >> np.uint64(TIME_SHIFT)
     events["y"], events["x"] = np.divmod(pixel, np.uint64(width))

@@ -140,7 +140,7 @@ def result(truth):
         Lateness(6000.0, 20.0, 5),
         0.0004,
         Rest(2.0, 1400, ((12, 7), (90, 71)), 0.1, 0.9, np.full((72, 96), 0.1)),
-        ("breathing: too small to tell its centre",),
+        ("breathing: too small to determine its centre",),
     )
 
 

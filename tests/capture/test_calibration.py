@@ -151,7 +151,7 @@ def test_a_calibration_that_hardly_can_be_is_told(lens, key, value, expected):
     assert Calibration.parse(lens).doubts == ()
     calibration = Calibration.parse(re.sub(rf"^{key} = .*$", f"{key} = {value}", lens, flags=re.MULTILINE))
     assert any(re.search(expected, doubt) for doubt in calibration.doubts)
-    assert list(calibration.doubts) == describe_calibration(calibration)["doubts"]["what hardly can be"]
+    assert list(calibration.doubts) == describe_calibration(calibration)["doubts"]["implausible"]
 
 
 def test_a_macro_lens_has_its_image_further_off_than_its_focal_length(lens):

@@ -163,7 +163,7 @@ def test_a_clock_that_is_set_back_under_way_is_a_gap(sender):
 
 
 HOSTILE = [
-    (b"GET / HTTP/1.1\r\n\r\n", r"is no event stream: it starts with b'GET / HT', not b'SWEEPEVT'"),
+    (b"GET / HTTP/1.1\r\n\r\n", r"is not an event stream: it starts with b'GET / HT', not b'SWEEPEVT'"),
     (HEADER.pack(MAGIC, 2, 96, 72, 0), "its stream has version 2; this program reads version 1"),
     (HEADER.pack(MAGIC, 1, 0, 72, 0), "its header is damaged: it has 0×72 pixels"),
     (HEADER.pack(MAGIC, 1, 96, 72, 7), "and 7 where 0 belongs"),

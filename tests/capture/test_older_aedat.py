@@ -58,7 +58,7 @@ def test_external_inputs_of_aedat_2_are_edges_that_rise(tmp_path):
     _, events, triggers, losses = read(jaer.decode, jaer_file(tmp_path / "a.aedat", content))
     assert events == [EVENTS[0], EVENTS[3]]
     assert triggers == [(900, RISING, 0)]
-    assert losses.notes == ["its 1 external inputs do not say which edge they are; all are taken for rising ones"]
+    assert losses.notes == ["its 1 external inputs do not say which edge they are; all are taken as rising"]
 
 
 def test_aedat_2_of_v2e_counts_pixels_from_the_other_corner(tmp_path):

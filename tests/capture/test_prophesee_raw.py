@@ -201,7 +201,7 @@ def test_evt3_pauses_over_an_overflow_are_counted_up_to_half_the_range(tmp_path,
 
 @pytest.mark.parametrize("pause_us", [9_000_000, 12_000_000, 16_000_000])
 def test_longer_evt3_pauses_over_an_overflow_are_no_wrong_times(tmp_path, pause_us):
-    """The clock falls by less than half its range: it may as well have been started anew."""
+    """The clock falls by less than half its range: it may also have been restarted."""
     events = [*steady(150, EVT3_WRAP_US - 15_000), *steady(150, EVT3_WRAP_US - 100 + pause_us)]
     with pytest.raises(RecordingError, match=r"its clock falls back from \d+ to \d+ µs at byte \d+: .* split the rec"):
         read(written(tmp_path / "a.raw", "EVT3", events))
@@ -279,7 +279,7 @@ def test_one_time_word_out_of_line_costs_the_events_under_it(tmp_path, where, re
     assert read_events == events[:where] + events[where + 1 :]
     assert repairs.events == 1
     assert repairs.undated == 1
-    assert "1 event came after words of time that are out of line" in str(repairs)
+    assert "1 event came after time words that are outliers" in str(repairs)
 
 
 def test_a_stale_time_word_is_no_overflow(tmp_path):
@@ -323,7 +323,7 @@ def test_events_before_the_first_time_word_are_dropped_and_counted(tmp_path, enc
     read_events, _, repairs = read(write(tmp_path / "a.raw", encoding, early + words))
     assert read_events == events
     assert repairs.events == repairs.undated == 61
-    assert "61 events came before the first word of time" in str(repairs)
+    assert "61 events came before the first time" in str(repairs)
 
 
 @encodings

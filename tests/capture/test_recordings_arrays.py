@@ -73,7 +73,7 @@ def test_a_table_is_read_in_any_order_that_can_be_seen(tmp_path, calibration, na
 
 def test_columns_that_cannot_be_seen_are_asked_for(tmp_path, calibration):
     np.save(tmp_path / "a.npy", np.stack([Y, P, X, T], axis=1))
-    with pytest.raises(RecordingError, match="cannot be seen in them; say it with --columns"):
+    with pytest.raises(RecordingError, match="is unclear from their values; say it with --columns"):
         open_recording(tmp_path / "a.npy", calibration)
     np.testing.assert_array_equal(read(tmp_path / "a.npy", calibration, columns="y,p,x,t")[0], EVENTS)
     np.save(tmp_path / "b.npy", np.stack([T, X, Y, P]))

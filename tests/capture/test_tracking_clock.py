@@ -87,5 +87,5 @@ def test_a_jump_of_the_clock_by_half_a_century_does_not_make_billions_of_sweeps(
 
 
 def test_a_direction_given_on_top_of_the_clock_is_an_error():
-    with pytest.raises(SyncError, match=r'sweep.sync is "clock", which already says the direction'):
+    with pytest.raises(SyncError, match=r'sweep.sync is "clock", which determines the direction'):
         make_tracker(calibration(sync="clock"), far_end_hint_us=0)

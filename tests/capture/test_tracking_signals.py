@@ -84,7 +84,7 @@ def test_of_several_channels_the_one_that_keeps_the_rhythm_is_taken_and_named(ot
     tracker = make_tracker(lens())
     assert sweeps_of(tracker, merged(wave(channel), others), start_us=-49_000)[-10:] == SWEEPS
     (note,) = tracker.notes
-    assert f"channel {channel} keeps the lens's rhythm of 10 Hz and is taken" in note
+    assert f"channel {channel} has the lens's rhythm of 10 Hz and is used" in note
     assert f"channel {channel} (11 edges, 20 a second)" in note
     for other in np.unique(others["channel"]):
         n = np.count_nonzero(others["channel"] == other)
@@ -119,7 +119,7 @@ def test_two_channels_with_the_rhythm_are_an_error_with_counts_rates_and_the_way
     with pytest.raises(SyncError) as caught:
         sweeps_of(tracker, merged(wave(2), wave(3, late_us=20_000), train(np.array([5_000]), RISING, 7)))
     text = str(caught.value)
-    assert "trigger channels 2 and 3 keep the lens's rhythm of 10 Hz alike" in text
+    assert "trigger channels 2 and 3 all have the lens's rhythm of 10 Hz" in text
     assert "channel 2 (11 edges, 20 a second), channel 3 (11 edges, 20 a second) and channel 7 (1 edge)" in text
     assert "sweep.trigger_channel" in text
     assert "--trigger-channel" in text
@@ -131,20 +131,20 @@ def test_no_channel_with_the_rhythm_is_an_error_with_counts_rates_and_the_way_ou
     with pytest.raises(SyncError) as caught:
         sweeps_of(make_tracker(lens()), triggers)
     text = str(caught.value)
-    assert r"no trigger channel keeps the lens's rhythm of 10 Hz" in text
+    assert r"no trigger channel has the lens's rhythm of 10 Hz" in text
     assert "channel 1 (47 edges, 94 a second) and channel 6 (1,000 edges, 2000 a second)" in text
     assert "--trigger-channel" in text
 
 
 def test_a_single_channel_that_is_too_fast_is_named_with_its_rate():
-    with pytest.raises(SyncError, match=r"keep no rhythm of .* channel 6 \(1,000 edges, 2000 a second\)"):
+    with pytest.raises(SyncError, match=r"have no rhythm of .* channel 6 \(1,000 edges, 2000 a second\)"):
         sweeps_of(make_tracker(lens()), square(1000, 0, LAST_US, 6))
-    with pytest.raises(SyncError, match=r"keep no rhythm of .* channel 1 \(200 edges, "):
+    with pytest.raises(SyncError, match=r"have no rhythm of .* channel 1 \(200 edges, "):
         sweeps_of(make_tracker(lens()), pulses(5_000 * np.arange(100), 300, 1))
 
 
 def test_a_channel_without_triggers_is_an_error_that_names_those_with_some():
-    with pytest.raises(SyncError, match=r"no trigger came on channel 3.*but on channel 0 \(11 edges, 20 a second\)"):
+    with pytest.raises(SyncError, match=r"on the chosen channel 3, only on channel 0 \(11 edges, 20 a second\)"):
         sweeps_of(make_tracker(lens(trigger_channel=3)), wave(0))
 
 
@@ -189,7 +189,7 @@ def test_pulses_once_a_period_are_recognised_and_taken_for_the_far_end(width_us:
     tracker = make_tracker(lens())
     triggers = merged(pulses(TURNS[::2], width_us, channel), square(1000, -20_000, LAST_US, 6)[: 500 * channel])
     assert sweeps_of(tracker, triggers) == SWEEPS
-    assert tracker.notes[-1].startswith("only rising edges mark turning points, one a period")
+    assert tracker.notes[-1].startswith("only rising edges mark turning points, one per period")
     assert 'sweep.trigger_pulses = "near"' in tracker.notes[-1]
     assert tracker.counts.missed_edges == tracker.counts.stray_edges == 0
     assert tracker.quality == 1
@@ -250,7 +250,7 @@ def test_after_a_pause_too_long_to_count_across_there_are_no_sweeps_and_it_is_sa
     tracker = make_tracker(lens(trigger_pulses="both"), Direction.FAR_TO_NEAR)
     after = SWEEP_US * (150 + np.arange(11))
     assert max(start for start, _, _ in sweeps_of(tracker, pulses(np.append(TURNS, after), 500))) < 20 * SWEEP_US
-    assert any("nothing tells the far end from the near one any more" in note for note in tracker.notes)
+    assert any("the far and the near end cannot be distinguished any more" in note for note in tracker.notes)
 
 
 def test_pulses_at_each_turning_point_without_a_direction_are_refused_by_name():
@@ -284,14 +284,14 @@ def test_a_wave_at_another_frequency_is_followed_and_told(factor: float):
     times = factor * TURNS
     sweeps = sweeps_of(tracker, train(times, np.where(np.arange(11) % 2 == 0, RISING, FALLING)))
     assert [start for start, _, _ in sweeps][:10] == list(np.rint(times[:10]))
-    assert f"rhythm of {10 / factor:.4g} Hz, and sweep.frequency_hz says 10" in tracker.notes[0]
+    assert f"rhythm of {10 / factor:.4g} Hz, but sweep.frequency_hz is 10" in tracker.notes[0]
 
 
 def test_a_pulse_train_slightly_off_the_frequency_is_followed_and_told():
     tracker = make_tracker(lens())
     times = 1.25 * TURNS[::2]
     assert len(sweeps_of(tracker, pulses(times, 500))) == 10
-    assert "rhythm of 8 Hz, and sweep.frequency_hz says 10" in tracker.notes[-1]
+    assert "rhythm of 8 Hz, but sweep.frequency_hz is 10" in tracker.notes[-1]
 
 
 def test_halves_that_differ_much_are_told_and_can_be_confirmed():

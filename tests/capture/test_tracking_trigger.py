@@ -172,7 +172,7 @@ def test_rising_edges_alone_put_the_near_end_half_way():
     assert sweeps == [(i * SWEEP_US, (i + 1) * SWEEP_US, 1 if i % 2 == 0 else -1) for i in range(10)]
     assert tracker.counts.missed_edges == 0
     assert tracker.quality == 1
-    assert "taken for the far end" in tracker.notes[0]
+    assert "taken as the far end" in tracker.notes[0]
 
 
 def test_a_slowly_changing_frequency_is_followed():
@@ -297,5 +297,5 @@ def test_the_memory_of_a_batch_may_be_reused_after_its_spans_are_done_with():
 
 
 def test_a_direction_given_on_top_of_edges_is_an_error():
-    with pytest.raises(SyncError, match=r'sweep.sync is "trigger", which already says the direction'):
+    with pytest.raises(SyncError, match=r'sweep.sync is "trigger", which determines the direction'):
         make_tracker(LENS, Direction.FAR_TO_NEAR)

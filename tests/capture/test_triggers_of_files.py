@@ -165,14 +165,12 @@ def test_aedat4_holds_its_own_channels_and_says_which_it_cannot(tmp_path):
     with open_recording(path) as recording:
         assert np.array_equal(recording.read()[1], triggers)
     strange = make_triggers(START_US + np.arange(3) * 1_000, np.array([1, 2, 1]), np.array([6, 1, 0]))
-    with pytest.raises(
-        RecordingError, match=rf"AEDAT4 has no place for triggers of channel 6.*{START_US} µs; write .h5, "
-    ):
+    with pytest.raises(RecordingError, match=rf"AEDAT4 cannot store triggers of channel 6.*{START_US} µs; write .h5, "):
         write_recording(path, [Batch(some_events(), strange, 0)], WIDTH, HEIGHT, force=True)
     losses = write_recording(path, [Batch(some_events(), strange, 0)], WIDTH, HEIGHT, force=True, lossy=True)
     assert losses == (
-        "AEDAT4 has no place for triggers of channel 1: 1 are lost",
-        "AEDAT4 has no place for triggers of channel 6: 1 are lost",
+        "AEDAT4 cannot store triggers of channel 1: 1 are lost",
+        "AEDAT4 cannot store triggers of channel 6: 1 are lost",
     )
     with open_recording(path) as recording:
         assert recording.read()[1].tolist() == [strange[2].item()]
@@ -232,8 +230,8 @@ def test_a_file_of_triggers_is_read_in_any_hand(tmp_path, recorded, calibration,
 def test_what_was_taken_for_granted_of_a_file_of_triggers_is_said(tmp_path, recorded, calibration):
     path = tmp_path / "edges.csv"
     for text, said in (
-        (lines(lambda t, edge: f"{seconds(t)},{edge}"), "edges.csv: its times are taken for s, by the lens's 2.5 Hz"),
-        (lines(lambda t, edge: f"{t}", "t_us\n"), "has no column for the edge; all are taken for rising ones"),
+        (lines(lambda t, edge: f"{seconds(t)},{edge}"), "edges.csv: its times are taken as s, from the lens's 2.5 Hz"),
+        (lines(lambda t, edge: f"{t}", "t_us\n"), "has no column for the edge; all are taken as rising"),
         ("t_us,edge\n" + "".join(reversed(lines(lambda t, e: f"{t},{e}").splitlines(True))), "4 triggers were older"),
     ):
         path.write_text(text)

@@ -247,7 +247,7 @@ def with_loopback(tmp_path_factory):
 def test_the_lens_is_found_beside_a_loopback_and_it_is_said(tmp_path, depth_file, with_loopback):
     out, _ = sweepdepth("replay", with_loopback / "both.h5", "--out", tmp_path / "depth.h5", "--json")
     (note,) = [warning for warning in json.loads(out)["warnings"] if "channel" in warning]
-    assert "channel 0 keeps the lens's rhythm of 2.5 Hz and is taken" in note
+    assert "channel 0 has the lens's rhythm of 2.5 Hz and is used" in note
     found, expected = read_depth_file(tmp_path / "depth.h5"), read_depth_file(depth_file)
     np.testing.assert_array_equal(found.t_start_us, expected.t_start_us)
     np.testing.assert_array_equal(found.depth, expected.depth)
@@ -265,10 +265,10 @@ def test_the_channel_can_be_chosen_and_info_lists_them(with_loopback):
     assert "channel 0 keeps the lens's rhythm" in facts["sweeps"]["notes"][0]
     chosen = json.loads(sweepdepth("info", with_loopback / "both.h5", "--json", "--trigger-channel", "6")[0])
     assert chosen["sweeps"]["found"] == 0
-    assert "the trigger edges keep no rhythm" in chosen["sweeps"]["trouble"]
+    assert "the trigger edges have no rhythm" in chosen["sweeps"]["trouble"]
     assert ", 2000 a second)" in chosen["sweeps"]["trouble"]
     _, err = sweepdepth("replay", with_loopback / "both.h5", "--out", "x.h5", "--trigger-channel", "3", expect=1)
-    assert "no trigger came on channel 3, which was asked for, but on channel 0 (5 edges, 5 a second) and" in err
+    assert "no trigger came on the chosen channel 3, only on channel 0 (5 edges, 5 a second) and" in err
 
 
 def test_triggers_in_a_file_of_their_own(tmp_path, depth_file, with_loopback):

@@ -99,7 +99,7 @@ def test_why_there_are_no_sweeps_is_said_after_a_while():
 
 
 def test_what_cannot_work_is_said_before_anything_comes():
-    with pytest.raises(SyncError, match="cannot tell far→near from near→far"):
+    with pytest.raises(SyncError, match="do not distinguish far→near from near→far"):
         Follower(analytic.calibration(sync="events"))
     with pytest.raises(SyncError, match="leave out --first-direction"):
         Follower(analytic.calibration(sync="trigger"), Direction.FAR_TO_NEAR, Wire(LensStatus(True, True)))

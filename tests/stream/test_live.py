@@ -529,7 +529,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path, source, lens):
         live(nobody, calibration, driver="optotune:/dev/ttyNONE", **quick)
     with pytest.raises(CalibrationError, match=r"has no \[driver\] table"):
         live(nobody, undriven, driver=lens.driver, **quick)
-    with pytest.raises(SyncError, match="cannot tell far→near from near→far"):
+    with pytest.raises(SyncError, match="do not distinguish far→near from near→far"):
         live(nobody, blind, **quick)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"

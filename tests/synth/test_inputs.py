@@ -11,8 +11,8 @@ from sweepdepth.synth.generation.job import generate
 CASES = [
     ("kitchen.blend", b"no Blender", r"kitchen\.blend: is not a Blender file"),
     ("cube.obj", b"v 0 0 0\n", r"cube\.obj: cannot be used as a model: it has no faces"),
-    ("cube.glb", b"glTX", r"cube\.glb: cannot be used as a model: it is no binary glTF file"),
-    ("cube.gltf", b"{", r"cube\.gltf: cannot be used as a model: it is no glTF file"),
+    ("cube.glb", b"glTX", r"cube\.glb: cannot be used as a model: it is not a binary glTF file"),
+    ("cube.gltf", b"{", r"cube\.gltf: cannot be used as a model: it is not a glTF file"),
     ("cube.gltf", json.dumps({"buffers": [{"uri": "cube.bin"}]}).encode(), r"its file cube\.bin is missing"),
 ]
 

@@ -1,1 +1,1 @@
-"""Prophesee's files: RAW, in EVT2, EVT2.1 and EVT3, and DAT, decoded by kernels beside readable references."""
+"""Decoders of Prophesee's files: RAW (EVT2, EVT2.1 and EVT3) and DAT; kernels beside readable references."""

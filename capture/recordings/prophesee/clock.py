@@ -1,15 +1,15 @@
-"""The sensor's clock as the words of a file give it: few bits, which overflow, repeat, and are sometimes wrong.
+"""Unwrapping of the sensor clock in a file's time words: few bits, which overflow, repeat, and are sometimes wrong.
 
-A clock counts steps modulo `period`. What a reading means that is more than DISORDER_US from the one before is decided
-by the readings that follow it:
+A clock counts steps modulo `period`. A reading that differs from the previous one by more than DISORDER_US is
+interpreted by the readings that follow it:
 
-- If those go on from the reading before, this one alone is out of line (`STALE`): events under it have no valid time.
-- Otherwise a fall of `wrap_at` steps or more is an overflow (`WRAP`), as in Prophesee's decoders, whatever the pause.
-- A smaller fall is one (`FALL`): the file's reader has to say what it makes of it.
-- A reading from just before an overflow that comes after it is behind (`BEHIND`); other rises are pauses (`ACCEPT`).
+- If those continue from the previous reading, this one is an outlier (`STALE`): its events have no valid time.
+- Otherwise a fall by `wrap_at` steps or more is an overflow (`WRAP`), as in Prophesee's decoders, after any pause.
+- A smaller fall is reported (`FALL`), and the file's reader decides what to do.
+- A reading from just before an overflow that arrives after it is late (`BEHIND`); other rises are pauses (`ACCEPT`).
 
-The kernels of other modules are cached with `advance` compiled into them, and Numba looks at their own files alone to
-see whether a cache is stale: delete `__pycache__` after a change here.
+Numba caches the kernels of other modules with `advance` inlined, but checks only their own files for changes: delete
+`__pycache__` after changing this module.
 """
 
 from dataclasses import dataclass, field
@@ -21,16 +21,16 @@ from numba import from_dtype, njit, types
 from ...events import TRIGGER_DTYPE
 
 FOLLOWING = 4
-"""How many readings after one that is out of line decide what it means."""
+"""Number of following readings that decide how an outlier is interpreted."""
 
 LOOKAHEAD_WORDS = 32_768
-"""How far they are looked for. At 64 µs a time word this is enough for 128 million EVT2 events a second."""
+"""How far ahead they are searched for; with a time word every 64 µs, enough for 128 million EVT2 events per second."""
 
 NEAR_US = 1_000_000
-"""Readings further apart than this are not neighbours."""
+"""Readings further apart than this do not continue each other."""
 
 DISORDER_US = 20_000
-"""A step of the clock of at most this, forward or back, passes without question."""
+"""Clock steps up to this, forward or backward, are accepted without further checks."""
 
 ACCEPT, WRAP, STALE, FALL, BEHIND = range(5)
 
@@ -38,18 +38,18 @@ STATE_DTYPE = np.dtype(
     [
         ("high", "<i8"),  # last good reading in steps, −1 before the first
         ("wraps", "<i8"),
-        ("base", "<i8"),  # the time in µs that `high` stands for, overflows counted
-        ("valid", "<i8"),  # whether `base` may be given to events
+        ("base", "<i8"),  # time of `high` in µs, overflows included
+        ("valid", "<i8"),  # whether `base` is valid for events
         ("low", "<i8"),  # EVT3: µs within the step
         ("y", "<i8"),  # EVT3: the row, −1 before the first
         ("x", "<i8"),  # EVT3: where the next vector starts
         ("on", "<i8"),  # EVT3: its polarity
         ("early", "<i8"),  # events dropped because they came before the first reading (EVT3: or the first row)
-        ("stale", "<i8"),  # events dropped because they came under a reading that is out of line
+        ("stale", "<i8"),  # events dropped because their time reading is an outlier
         ("triggers", "<i8"),  # triggers dropped for one of these reasons
-        ("unknown", "<i8"),  # words of kinds that the encoding does not have
-        ("fall_to", "<i8"),  # the reading at which the kernel stopped because the clock falls, −1 if it did not
-        ("paused", "<i8"),  # overflows that took longer than NEAR_US
+        ("unknown", "<i8"),  # words of a kind unknown to the encoding
+        ("fall_to", "<i8"),  # reading at which the kernel stopped because the clock falls, else −1
+        ("paused", "<i8"),  # overflows during pauses longer than NEAR_US
         ("longest_us", "<i8"),  # the longest of them
     ]
 )
@@ -57,7 +57,7 @@ STATE_DTYPE = np.dtype(
 
 @dataclass(frozen=True)
 class Clock:
-    """How a format counts time: steps of `step_us` modulo `period`; falls of `wrap_at` steps are overflows."""
+    """A format's clock: steps of `step_us` modulo `period`; falls by `wrap_at` steps or more are overflows."""
 
     step_us: int
     period: int
@@ -65,17 +65,17 @@ class Clock:
 
     @property
     def bits(self) -> int:
-        """How many bits count microseconds."""
+        """Number of bits of the clock in microseconds."""
         return (self.period * self.step_us).bit_length() - 1
 
     def limits(self, start_us: int = 0) -> np.ndarray:
-        """What the kernels take: (6,) int64: step_us, period, wrap_at, NEAR_US and DISORDER_US in steps, and the time
-        of reading 0 in µs."""
+        """Kernel argument, (6,) int64: step_us, period, wrap_at, NEAR_US and DISORDER_US in steps, time of reading 0 in
+        µs."""
         near, disorder = NEAR_US // self.step_us, DISORDER_US // self.step_us
         return np.array((self.step_us, self.period, self.wrap_at, near, disorder, start_us), np.int64)
 
 
-# Of the 28 bits of EVT2's time words Prophesee takes only a fall of nearly all for an overflow. A clock that falls by
+# Prophesee's EVT2 decoder takes only a fall by nearly the full 28 bits as an overflow. A clock that falls by
 # less has been restarted: it takes 4.8 hours to overflow.
 EVT2_CLOCK = Clock(64, 1 << 28, (1 << 28) - (1 << 22))
 EVT3_CLOCK = Clock(4096, 1 << 12, 1 << 11)
@@ -83,10 +83,10 @@ CLOCK_32 = Clock(1, 1 << 32, 1 << 31)
 
 
 def kernel_types(half: types.Integer, *more: types.Type) -> Any:
-    """Signature of the kernels, so that they are compiled on import: a worker's first call is expected to be quick.
+    """Signature of the kernels, which compiles them on import: a worker's first call has a time limit.
 
     Args:
-        half: what their words are made of.
+        half: type of their words, or halves of words.
         more: their arguments after `limits`.
     """
     flat = [
@@ -114,7 +114,7 @@ def judge(
     n: int,
     limits: np.ndarray,  # (6,) int64, `Clock.limits`
 ) -> int:
-    """What a reading means that is far from the one before, `high`."""
+    """Interpret a reading that is far from the previous one, `high`."""
     period, wrap_at, near = limits[1], limits[2], limits[3]
     with_old = with_new = 0
     for k in range(n):
@@ -136,7 +136,7 @@ def advance(
     n: int,
     limits: np.ndarray,  # (6,) int64
 ) -> bool:
-    """Set the clock to a reading that is out of line, as `judge` finds it; False where the clock falls."""
+    """Advance the clock by a reading far from the previous one, as `judge` interprets it; False if the clock falls."""
     s = state[0]
     step_us, period = limits[0], limits[1]
     verdict = judge(reading, s.high, s.wraps, following, n, limits)
@@ -161,13 +161,13 @@ def advance(
 
 
 def accept_fall(state: np.ndarray) -> None:
-    """Go on from where the clock has fallen to."""
+    """Continue from the reading that the clock has fallen to."""
     state["high"], state["fall_to"] = state["fall_to"], -1
 
 
 @dataclass
 class PlainClock:
-    """The readable reference of `judge` and `advance`. Where the clock falls it goes on, and keeps the fall."""
+    """The readable reference of `judge` and `advance`. It continues after a fall of the clock, and records the fall."""
 
     clock: Clock
     high: int = -1
@@ -180,12 +180,12 @@ class PlainClock:
     )
 
     def read(self, reading: int, following: list[int]) -> None:
-        """Set the clock to a reading, as those that follow it say."""
+        """Advance the clock by a reading, interpreted by those that follow it."""
         clock = self.clock
         near, disorder = NEAR_US // clock.step_us, DISORDER_US // clock.step_us
         in_line = self.high < 0 or abs(reading - self.high) <= disorder
         if not in_line:
-            votes = 0  # for this reading, less those for the one before
+            votes = 0  # for this reading, minus those for the previous one
             for other in following:
                 steps = {(other - self.high) % clock.period: -1, (other - reading) % clock.period: 1}
                 votes += steps[min(steps)] if min(steps) <= near else 0
@@ -205,7 +205,7 @@ class PlainClock:
         self.set(reading)
 
     def set(self, reading: int) -> None:
-        """Set the clock to a reading without question."""
+        """Set the clock to a reading without checks."""
         self.high, self.valid = reading, True
         self.base = (self.wraps * self.clock.period + reading) * self.clock.step_us
 

@@ -1,4 +1,4 @@
-"""Times of 32 bits, one for each event, as DAT and AEDAT 2 files have them."""
+"""Unwrapping of 32-bit event times, as in DAT and AEDAT 2 files."""
 
 import numpy as np
 from numba import from_dtype, njit, types
@@ -14,15 +14,14 @@ _LIMITS = types.Array(types.int64, 1, "C")
 def extend_times(
     times: np.ndarray,  # (N,) uint32, µs
     stop: int,
-    out: np.ndarray,  # (≥ stop,) int64, µs; −1 where a time is out of line
+    out: np.ndarray,  # (≥ stop,) int64, µs; −1 for outliers
     state: np.ndarray,  # (1,) STATE_DTYPE
     limits: np.ndarray,  # (6,) int64, of CLOCK_32
 ) -> int:
-    """Count the overflows of `times[:stop]`; the times after are only looked at to judge those. Returns how many are
-    out of line.
+    """Unwrap `times[:stop]`; later times only help to interpret those. Returns the number of outliers.
 
-    Steps of less than half the range pass, and those of less than a second across an overflow, both ways: what is out
-    of order stays so. Others are judged by what follows.
+    Steps of less than half the range are accepted, and so are steps of less than a second across an overflow in either
+    direction, so that disorder is preserved. Others are interpreted by the times that follow.
     """
     s = state[0]
     following = np.empty(FOLLOWING, np.int64)

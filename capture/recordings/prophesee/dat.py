@@ -1,4 +1,4 @@
-"""Prophesee DAT files: events of 8 bytes, a time of 32 bits and a word with x, y and polarity.
+"""Prophesee DAT files: 8-byte events, each a 32-bit time and a word with x, y and polarity.
 
 https://docs.prophesee.ai/stable/data/file_formats/dat.html; files before version 2 pack the pixel into 17 bits.
 """
@@ -91,7 +91,7 @@ def unpack_events(
     out: np.ndarray,  # (2 · N,) int64: memory of N events
     version: int,
 ) -> None:
-    """Events from words of 14 bits of x and y and four of polarity, or, before version 2, of 9, 8 and one."""
+    """Unpack words with 14 bits each of x and y and 4 of polarity or, before version 2, with 9, 8 and 1."""
     for i in range(len(words)):
         word = np.int64(words[i])
         out[2 * i] = times[i]

@@ -1,6 +1,6 @@
 """EVT2: words of 32 bits, one event each. https://docs.prophesee.ai/stable/data/encoding_formats/evt2.html
 
-Bits 31–28 say what a word is: 0 and 1 an OFF and an ON event, 8 the high bits of the time, 10 an external trigger, 14
+Bits 31–28 are the kind of word: 0 and 1 an OFF and an ON event, 8 the high bits of the time, 10 an external trigger, 14
 and 15 other data. Events have 6 bits of time, 11 of x and 11 of y; triggers 6 of time, 5 of channel, and the level.
 """
 
@@ -21,9 +21,9 @@ def decode_words(
     state: np.ndarray,  # (1,) STATE_DTYPE
     limits: np.ndarray,  # (6,) int64, of EVT2_CLOCK
 ) -> tuple[int, int, int]:
-    """Decode `words[at:stop]`; words after `stop` are only looked at to judge the clock.
+    """Decode `words[at:stop]`; words after `stop` only help to interpret the clock.
 
-    Returns where it stopped (`out` or `triggers` full, or the clock falls), and how many events and triggers there are.
+    Returns where it stopped (`out` or `triggers` full, or the clock falls), and the numbers of events and triggers.
     """
     s = state[0]
     following = np.empty(FOLLOWING, np.int64)

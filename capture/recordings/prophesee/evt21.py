@@ -1,8 +1,8 @@
-"""EVT2.1: words of 64 bits, up to 32 events of a row each.
+"""EVT2.1: words of 64 bits, each with up to 32 events of a row.
 https://docs.prophesee.ai/stable/data/encoding_formats/evt21.html
 
-The upper half of a word is a word of EVT2; of events, x is that of bit 0 of the lower half, and each bit set there is
-an event. Cameras write the halves in either order, some files have the bytes reversed.
+The upper half of a word is an EVT2 word. For events, each bit set in the lower half is an event, and x is that of bit
+0. Cameras write the halves in either order, and some files have the bytes reversed.
 """
 
 from typing import Any
@@ -36,11 +36,11 @@ def decode_words(
     triggers: np.ndarray,  # (K,) TRIGGER_DTYPE
     state: np.ndarray,  # (1,) STATE_DTYPE
     limits: np.ndarray,  # (6,) int64, of EVT2_CLOCK
-    upper: int,  # which half is the upper one: 1, or 0 in the order that Prophesee calls legacy
+    upper: int,  # index of the upper half: 1, or 0 in Prophesee's "legacy" order
 ) -> tuple[int, int, int]:
-    """Decode the words `at` to `stop`; those after `stop` are only looked at to judge the clock.
+    """Decode the words `at` to `stop`; later words only help to interpret the clock.
 
-    Returns where it stopped (`out` or `triggers` full, or the clock falls), and how many events and triggers there are.
+    Returns where it stopped (`out` or `triggers` full, or the clock falls), and the numbers of events and triggers.
     """
     s = state[0]
     following = np.empty(FOLLOWING, np.int64)
@@ -104,7 +104,7 @@ def decode_words(
 def decode_plainly(
     words: list[int], clock: PlainClock
 ) -> tuple[list[tuple[int, int, int, int]], list[tuple[int, int, int]]]:
-    """The readable reference of `decode_words`, for words of 64 bits: events and triggers as there."""
+    """The readable reference of `decode_words` on 64-bit words: events (t, x, y, p) and triggers (t, edge, channel)."""
     events, triggers = [], []
     highs = [(at, word >> 32 & 0xFFFFFFF) for at, word in enumerate(words) if word >> 60 == 8]
     for at, word in enumerate(words):
@@ -129,10 +129,10 @@ def decode_plainly(
 
 
 def find_order(content: bytes, claimed: str | None) -> str:
-    """In which order the bytes of the first words are: "little", "legacy" (upper half first) or "big".
+    """Detect the byte order from the first words: "little", "legacy" (upper half first) or "big".
 
-    Only in the right order do the time words go on from one another; where there are too few of them to tell, it is
-    what the header claims, and little-endian if that says nothing.
+    Time words are consecutive only in the right order. With too few of them, the header's claim is used, or else
+    little-endian.
     """
     content = content[: len(content) // 8 * 8]
     halves, reversed_halves = np.frombuffer(content, "<u4"), np.frombuffer(content, ">u4")

@@ -1,9 +1,9 @@
-"""EVT3: words of 16 bits that each change a part of what is known.
+"""EVT3: words of 16 bits, each of which updates part of the decoder's state.
 https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html
 
-Bits 15–12 say what a word is: 0 a row, 2 an event in it, 3 where a vector starts, 4 and 5 vectors of 12 and 8 pixels
-with a bit for each event, 6 and 8 the low and the high 12 bits of the time, 10 an external trigger, 7, 14 and 15 other
-data. Bit 11 of 2 and 3 is the polarity.
+Bits 15–12 are the kind of word: 0 a row, 2 an event in it, 3 the start of a vector, 4 and 5 vectors of 12 and 8 pixels
+with one bit per event, 6 and 8 the low and the high 12 bits of the time, 10 an external trigger, 7, 14 and 15 other
+data. Bit 11 of kinds 2 and 3 is the polarity.
 """
 
 import numpy as np
@@ -24,9 +24,9 @@ def decode_words(
     state: np.ndarray,  # (1,) STATE_DTYPE
     limits: np.ndarray,  # (6,) int64, of EVT3_CLOCK
 ) -> tuple[int, int, int]:
-    """Decode `words[at:stop]`; words after `stop` are only looked at to judge the clock.
+    """Decode `words[at:stop]`; words after `stop` only help to interpret the clock.
 
-    Returns where it stopped (`out` or `triggers` full, or the clock falls), and how many events and triggers there are.
+    Returns where it stopped (`out` or `triggers` full, or the clock falls), and the numbers of events and triggers.
     """
     s = state[0]
     following = np.empty(FOLLOWING, np.int64)
@@ -97,7 +97,7 @@ def decode_words(
                     break
             base, high, timed = s.base, s.high, s.valid != 0
             if base != before:
-                low = 0  # until the low bits come
+                low = 0  # until the low bits arrive
             known = timed and y >= 0
             t = base + low
         elif kind == 10:

@@ -1,4 +1,4 @@
-"""The header of Prophesee's files: lines of `% key value`, up to `% end` or the first byte that begins no such line."""
+"""The text header of Prophesee's files: lines of `% key value`, up to `% end` or the first other line."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _LONGEST_LINE = 4096
 
 @dataclass(frozen=True)
 class TextHeader:
-    """Keys in small letters with their values, and where the data begins."""
+    """Values by lower-case key, and the offset of the data."""
 
     values: dict[str, str]
     data_at: int
@@ -20,7 +20,7 @@ class TextHeader:
         """A value as a number.
 
         Raises:
-            RecordingError: it is none.
+            RecordingError: it is not a whole number.
         """
         value = self.values.get(key)
         if value is None:
@@ -31,7 +31,7 @@ class TextHeader:
 
 
 def read_header(path: str) -> TextHeader:
-    """Read the header of a file that may have none."""
+    """Read the header of a file, which may be empty."""
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES)
     values: dict[str, str] = {}

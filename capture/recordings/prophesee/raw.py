@@ -1,4 +1,4 @@
-"""Prophesee RAW files, read: what their header says, and their words decoded block by block."""
+"""Reader of Prophesee RAW files: interprets the header and decodes the words block by block."""
 
 import io
 import os
@@ -27,7 +27,7 @@ _VERSIONS = {"2.0": "EVT2", "2.1": "EVT2.1", "3.0": "EVT3", "EVT2": "EVT2", "EVT
 
 @dataclass(frozen=True)
 class _Encoding:
-    """How the words of a file are decoded; `halves` is how many of `dtype` make one."""
+    """How a file's words are decoded; a word consists of `halves` items of `dtype`."""
 
     name: str
     dtype: str
@@ -40,7 +40,7 @@ _PLAIN_ENCODINGS = {
     "EVT2": _Encoding("EVT2", "<u4", 1, EVT2_CLOCK, evt2.decode_words),
     "EVT3": _Encoding("EVT3", "<u2", 1, EVT3_CLOCK, evt3.decode_words),
 }
-"""Those whose words have their bytes in one order."""
+"""Encodings with a fixed byte order."""
 
 
 def decode(path: str, size: tuple[int, int] | None) -> Source:
@@ -51,23 +51,23 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
     if found is None:
         raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
     losses = Losses()
-    start_us = header.whole_number("t0") or 0  # what writers of files with absolute times leave there
+    start_us = header.whole_number("t0") or 0  # start time, stored by writers of absolute times
     n_bytes = max(os.path.getsize(path) - header.data_at, 0)
     reading = _Reading(partial(_open_words, path, header.data_at), n_bytes, header.data_at, encoding, start_us, losses)
     return Source(Header(encoding.name, *found), reading.chunks(), losses=losses)
 
 
 def decode_packets(name: str, packets: Iterator[bytes], n_bytes: int, losses: Losses) -> Iterator[Chunk]:
-    """Decode the words of a camera that come in packets, as in bags of ROS; times are the sensor's.
+    """Decode a camera's words from packets, as in ROS bags; times are the sensor's.
 
     Args:
         name: "EVT2" or "EVT3".
-        packets: their bytes in order; a packet may end in the middle of a word.
-        n_bytes: about how many there are in all.
-        losses: what is dropped is counted there.
+        packets: bytes in order; a packet may end in the middle of a word.
+        n_bytes: approximate total number of bytes.
+        losses: counts dropped events.
 
     Raises:
-        RecordingError, CutShort: as for files, while the chunks are taken.
+        RecordingError, CutShort: as for files, during iteration.
     """
     return _Reading(lambda: _Packets(packets), n_bytes, 0, _PLAIN_ENCODINGS[name], 0, losses).chunks()
 
@@ -79,7 +79,7 @@ def _open_words(path: str, data_at: int) -> io.RawIOBase:
 
 
 class _Packets(io.RawIOBase):
-    """Packets as one file after another."""
+    """Packets, concatenated, as a file."""
 
     def __init__(self, packets: Iterator[bytes]) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _Packets(io.RawIOBase):
 
 
 def _encoding(path: str, header: TextHeader) -> _Encoding:
-    """The encoding that the header names: `format`, else `evt`, else that of the camera's plugin."""
+    """The encoding named in the header by `format`, else `evt`, else the camera's plugin."""
     stated, _, options = header.values.get("format", "").partition(";")
     stated = stated or header.values.get("evt", "")
     if not stated and "gen3" in header.values.get("plugin_name", ""):
@@ -128,7 +128,7 @@ def _encoding(path: str, header: TextHeader) -> _Encoding:
 
 
 def _size(header: TextHeader) -> tuple[int, int] | None:
-    """What the header says of the sensor's size: `geometry`, else the options of `format`."""
+    """The sensor size in the header: `geometry`, else the options of `format`."""
     geometry = header.values.get("geometry")
     if geometry is not None:
         found = re.fullmatch(r"(\d{1,6})\s*x\s*(\d{1,6})", geometry)
@@ -141,10 +141,9 @@ def _size(header: TextHeader) -> tuple[int, int] | None:
 
 
 class _Reading:
-    """One pass over words: their blocks, what the clock did, and what was dropped.
+    """One pass over a file's words, with the state of its clock and counts of dropped events.
 
-    `open_words` opens them, `n_bytes` is how many bytes they have, and `data_at` at which byte of their file they
-    begin.
+    `open_words` opens the words, `n_bytes` is their length in bytes, and `data_at` their offset in the file.
     """
 
     def __init__(
@@ -170,7 +169,7 @@ class _Reading:
         """Decoded blocks.
 
         Raises:
-            RecordingError: the clock falls back for good, or this is not what the header says.
+            RecordingError: the clock falls back permanently, or the data does not match the header.
             CutShort: the file ends in the middle of a word.
         """
         encoding, state = self._encoding, self._state
@@ -206,7 +205,7 @@ class _Reading:
             )
 
     def _blocks(self) -> Iterator[tuple[np.ndarray, int, int]]:
-        """Words in memory that is used again, how many of them are to be decoded, and bytes left over at the end."""
+        """Blocks of words (the memory is reused), the number to decode, and the bytes left over at the end."""
         ahead = LOOKAHEAD_WORDS * self._word_bytes
         memory = np.empty(_BLOCK_WORDS * self._word_bytes + ahead, np.uint8)
         view = memory.data
@@ -227,12 +226,12 @@ class _Reading:
                 filled = kept
 
     def _restarts(self) -> bool:
-        """Whether a clock that falls has been started anew, and is not just a little out of order."""
+        """Whether a falling clock was restarted, rather than being slightly out of order."""
         high, fall_to = (int(self._state[name][0]) * self._encoding.clock.step_us for name in ("high", "fall_to"))
         return high - fall_to > _MOST_DISORDER_US or fall_to < _JUST_STARTED_US
 
     def _check_fall(self, at: int) -> None:
-        """Refuse a clock that falls by more than what passes for disorder, which is dropped later."""
+        """Raise an error if the clock falls by more than tolerable disorder, which is dropped later."""
         clock = self._encoding.clock
         before = int(self._state["wraps"][0]) * clock.period * clock.step_us + self._start_us
         high, fall_to = (int(self._state[name][0]) * clock.step_us for name in ("high", "fall_to"))
@@ -240,12 +239,12 @@ class _Reading:
             pause_us = clock.period * clock.step_us - (high - fall_to)
             raise RecordingError(
                 f"its clock falls back from {before + high} to {before + fall_to} µs at byte "
-                f"{self._data_at + at * self._word_bytes}: either it was started anew, or nothing was recorded for "
-                f"{pause_us / 1e6:.1f} s, which its {clock.bits} bits cannot tell; split the recording at that byte"
+                f"{self._data_at + at * self._word_bytes}: either it was restarted, or nothing was recorded for "
+                f"{pause_us / 1e6:.1f} s, longer than its {clock.bits} bits; split the recording at that byte"
             )
 
     def _check_kinds(self, done: int, final: bool) -> None:
-        """Refuse a file most of whose words are of no kind that its encoding has."""
+        """Raise an error if most words are of a kind unknown to the encoding."""
         unknown = int(self._state["unknown"][0])
         if unknown * 2 > done and (final or done >= _BLOCK_WORDS):
             raise RecordingError(
@@ -254,7 +253,7 @@ class _Reading:
             )
 
     def _sum_up(self) -> None:
-        """Count and name what was dropped.
+        """Report what was dropped.
 
         Raises:
             RecordingError: no event has a time.
@@ -269,9 +268,9 @@ class _Reading:
         losses.events += early + stale + self._leftover
         losses.triggers += triggers
         for count, what in (
-            (self._leftover, "at the beginning came from an earlier run of the camera, whose clock stood higher"),
-            (early, "came before the first word of time or row"),
-            (stale, "came after words of time that are out of line"),
+            (self._leftover, "at the beginning came from an earlier run of the camera, whose clock was ahead"),
+            (early, "came before the first time or row word"),
+            (stale, "came after time words that are outliers"),
         ):
             if count:
                 losses.notes.append(f"{count:,} {'event' if count == 1 else 'events'} {what}")
@@ -281,5 +280,5 @@ class _Reading:
             pauses = "a pause of" if paused == 1 else f"{paused:,} pauses of up to"
             losses.notes.append(
                 f"its clock of {self._encoding.clock.bits} bits overflowed during {pauses} {longest_us / 1e6:.1f} s; "
-                "had it been started anew, times after that would be too late"
+                "if it was restarted instead, later times are too late"
             )

@@ -1,6 +1,6 @@
-"""Prophesee RAW files, written in EVT2 with their triggers.
+"""Writer of Prophesee RAW files: EVT2, with triggers.
 
-Not EVT3: its clock has 24 bits and overflows every 17 seconds, so that other programs could not recognise pauses.
+EVT3 is not used, since its 24-bit clock overflows every 17 seconds, so other programs could not recognise pauses.
 """
 
 import numpy as np
@@ -31,13 +31,14 @@ def encode_words(
     events: np.ndarray,  # (N,) EVENT_DTYPE, in time order
     triggers: np.ndarray,  # (M,) TRIGGER_DTYPE, in time order
     start_us: int,
-    step: int,  # number of the step of 64 µs that the last time word said, −1 before the first
-    out: np.ndarray,  # uint32, long enough: `room_needed`
+    step: int,  # step (of 64 µs) of the last time word, −1 before the first
+    out: np.ndarray,  # uint32, of length `room_needed`
 ) -> tuple[int, int]:
-    """EVT2 words of events and triggers, a trigger before events of its time. Returns how many words, and the step.
+    """Encode events and triggers as EVT2 words, triggers before simultaneous events. Returns the number of words and
+    the step.
 
-    For each overflow of the clock in a pause its last and its first step are written, repeated, so that a reader that
-    counts falls of the clock, and looks at what follows a step, sees each.
+    For each overflow of the clock during a pause, the last and the first step are written repeatedly, so that readers
+    that count falls of the clock and check the words that follow recognise each overflow.
     """
     n = i = j = 0
     while i < len(events) or j < len(triggers):
@@ -69,7 +70,7 @@ def encode_words(
 
 
 def room_needed(events: np.ndarray, triggers: np.ndarray, start_us: int, step: int) -> int:
-    """How many words `encode_words` writes at most."""
+    """Most words that `encode_words` writes."""
     newest = max(int(array["timestamp"][-1]) for array in (events, triggers) if len(array))
     overflows = ((newest - start_us) // _STEP_US - max(step, 0)) // _PERIOD + 1
     return 2 * (len(events) + len(triggers)) + 2 * _REPEATED * overflows + 1
@@ -86,7 +87,7 @@ class _RawSink:
         self._size = width, height
         self._start_us: int | None = None
         self._step = -1
-        self._triggers = NO_TRIGGERS  # that the next event may still precede
+        self._triggers = NO_TRIGGERS  # that may still follow the next event
 
     def write(self, events: np.ndarray, triggers: np.ndarray) -> None:
         self._triggers = join([self._triggers, triggers], TRIGGER_DTYPE)
