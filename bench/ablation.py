@@ -36,7 +36,7 @@ class Variant:
 
     network: EvidenceConfig = NETWORK
     change: Callable[[Sample], Sample] | None = None
-    squared_error: float = loss.SQUARED_ERROR_WEIGHT
+    ranked: float = loss.RANKED_WEIGHT
     uses: Callable[[SweepSource], bool] = lambda source: True
 
 
@@ -113,7 +113,7 @@ VARIANTS = {
     "sees 16 px instead of the whole frame": Variant(
         NETWORK.model_copy(update={"widths": (24, 32), "blocks": (2, 3), "reach": (3, 3)})
     ),
-    "cross-entropy alone": Variant(squared_error=0.0),
+    "cross-entropy alone": Variant(ranked=0.0),
     "rendered scenes alone": Variant(uses=lambda source: source.validates),
     "patch scenes alone": Variant(uses=lambda source: not source.validates),
 }
@@ -160,13 +160,13 @@ def _train(variant: Variant, sources: list[SweepSource], steps: int, threads: in
         if source.scene in judges or variant.uses(source)
     ]
     config = config.model_copy(update={"validated": 0.99})  # of those that may: all
-    usual, loss.SQUARED_ERROR_WEIGHT = loss.SQUARED_ERROR_WEIGHT, variant.squared_error
+    usual, loss.RANKED_WEIGHT = loss.RANKED_WEIGHT, variant.ranked
     try:
         with tempfile.TemporaryDirectory() as folder:
             weights = train(used, config, Path(folder), change=variant.change, threads=threads, say=lambda line: None)
             return dict(open_weights(weights).facts["validation"])
     finally:
-        loss.SQUARED_ERROR_WEIGHT = usual
+        loss.RANKED_WEIGHT = usual
 
 
 if __name__ == "__main__":

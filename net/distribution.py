@@ -1,4 +1,4 @@
-"""From scores of candidates to depth: distributions, their mean and deviation, and back to full resolution.
+"""From scores of candidates to depth: distributions, their trimmed mean and deviation, and back to full resolution.
 
 A distribution says more than a mean: it may have two peaks, where a neighbourhood holds two surfaces, and it can be
 multiplied with that of another sweep. Each 2×2 pixels share one.
@@ -10,6 +10,10 @@ import numba
 import numpy as np
 
 from .evidence import CANDIDATES
+
+TRIMMED = 0.2
+"""Share of the probability left out at either end before the mean is taken. The mean of everything is drawn toward the
+middle of the range by what little probability lies far away; the median jumps between two peaks."""
 
 SMOOTH_STEP = 0.06
 """Between neighbours that differ by less, of the range, positions are interpolated; a larger step is an edge."""
@@ -32,9 +36,9 @@ class Distribution:
         return self.probability[:, y // 2, x // 2]
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean position inside the range and its standard deviation, (H, W) float32 each."""
-        mean, deviation = moments(self.probability, CANDIDATES)
-        return enlarged(mean, deviation, *self.size)
+        """Trimmed mean of the position inside the range and its standard deviation, (H, W) float32 each."""
+        position, deviation = moments(self.probability, CANDIDATES)
+        return enlarged(position, deviation, *self.size)
 
 
 def normalised(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -50,22 +54,41 @@ def normalised(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def moments(probability: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of positions, those beyond the range counted as its ends, and standard deviation; (h, w) float32 each."""
+def moments(probability: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Trimmed mean of the position and standard deviation of distributions.
+
+    A candidate's probability is spread evenly halfway to its neighbours; what lies beyond the range counts as its end.
+
+    Args:
+        probability: (C, h, w) float32.
+        candidates: (C,) float32, their positions, evenly spaced.
+
+    Returns:
+        (h, w) float32 each: the mean of what lies between the quantiles `TRIMMED` and 1 − `TRIMMED`, and the standard
+        deviation of everything.
+    """
     count, height, width = probability.shape
-    mean, deviation = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
-    for c in range(count):
-        at = np.float32(min(max(positions[c], 0.0), 1.0))
-        for y in range(height):
-            for x in range(width):
-                p = probability[c, y, x] * at
-                mean[y, x] += p
-                deviation[y, x] += p * at
+    step, low, high = candidates[1] - candidates[0], np.float32(TRIMMED), np.float32(1 - TRIMMED)
+    position, deviation = np.zeros((height, width), np.float32), np.empty((height, width), np.float32)
+    below, mean, square = np.zeros((3, width), np.float32)
     for y in range(height):
+        below[:], mean[:], square[:] = 0, 0, 0
+        for c in range(count):
+            at = candidates[c]
+            inside = min(max(at, np.float32(0)), np.float32(1))
+            for x in range(width):
+                p = probability[c, y, x]
+                mean[x] += p * inside
+                square[x] += p * inside * inside
+                first = min(max(low - below[x], np.float32(0)), p)
+                last = min(max(high - below[x], np.float32(0)), p)
+                middle = at + step * ((first + last) / (2 * p + np.float32(1e-12)) - np.float32(0.5))
+                position[y, x] += (last - first) * min(max(middle, np.float32(0)), np.float32(1))
+                below[x] += p
         for x in range(width):
-            variance = deviation[y, x] - mean[y, x] * mean[y, x]
-            deviation[y, x] = np.sqrt(max(variance, np.float32(1e-6)))
-    return mean, deviation
+            position[y, x] /= high - low
+            deviation[y, x] = np.sqrt(max(square[x] - mean[x] * mean[x], np.float32(1e-6)))
+    return position, deviation
 
 
 @numba.njit(nogil=True, cache=True)

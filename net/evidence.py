@@ -75,11 +75,12 @@ class Evidence:
         )  # fmt: skip
 
 
-def make_evidence(stack: EventFocalStack) -> Evidence:
+def make_evidence(stack: EventFocalStack, lag: float = 0.0) -> Evidence:
     """The evidence volume of an "interpolated" event focal stack.
 
     Args:
         stack: of `BINS` bins, polarity "interpolated".
+        lag: how late the pixels respond, as a share of the sweep; see `lag`.
 
     Returns:
         The volume; it takes 21 · (7/4 + 6/16) · 4 bytes a pixel, 17 MB at 346×260.
@@ -91,21 +92,27 @@ def make_evidence(stack: EventFocalStack) -> Evidence:
         raise ValueError(
             f"evidence is made of an interpolated stack of {BINS} bins, not {stack.polarity}, {stack.bins}"
         )
-    return evidence_of(stack.data, stack.sweep)
+    return evidence_of(stack.data, stack.sweep, lag)
 
 
 def evidence_of(
     signed: np.ndarray,  # (B, H, W) float32, interpolated signed events, far→near
     sweep: Sweep,
+    lag: float = 0.0,
 ) -> Evidence:
     """The evidence volume of the data of an interpolated stack."""
     calibration = sweep.calibration
     blur = blur_over_range_px(calibration)
-    templates = matched_templates(blur, len(signed))
+    seen_at = CANDIDATES + np.float32(lag * sweep.direction)
+    templates = matched_templates(blur, len(signed), seen_at)
     rows, columns = -(-signed.shape[1] // 4), -(-signed.shape[2] // 4)
     motion = motion_px(calibration, (4 * rows, 4 * columns))
     half, quarter, totals = kernel.make_volume(
-        np.ascontiguousarray(signed), templates.curves, templates.sizes, motion[1::2, 1::2], rate_weights(len(signed))
+        np.ascontiguousarray(signed),
+        templates.curves,
+        templates.sizes,
+        motion[1::2, 1::2],
+        rate_weights(len(signed), seen_at),
     )
     forward = sweep.direction == Direction.FAR_TO_NEAR
     if not forward:
@@ -210,9 +217,8 @@ def band(level: int) -> tuple[np.ndarray, float]:
     return response(fine) - response(coarse), float(noise)
 
 
-@lru_cache(maxsize=4)
-def rate_weights(bins: int) -> np.ndarray:
+def rate_weights(bins: int, candidates: np.ndarray = CANDIDATES) -> np.ndarray:
     """How much each bin counts for the event rate at each candidate, (C, B) float32; nothing beyond the ends."""
-    place = CANDIDATES[:, None] * (bins - 1)
+    place = candidates[:, None] * (bins - 1)
     weights = np.maximum(0, 1 - np.abs(place - np.arange(bins)))
     return weights.astype(np.float32)

@@ -12,6 +12,8 @@ from .cases import LabelledSweep, chosen_frames, frame_count
 from .distribution import Distribution, normalised
 from .engines import Engine, make_engine
 from .estimate import Estimate
+from .lag import LagFollower
+from .representation import EvidenceRepresentation
 from .weights import SHIPPED, WeightsFile, open_weights
 
 _UNIFORM_DEVIATION = 12**-0.5
@@ -59,7 +61,7 @@ class Network:
         return _estimate(position, deviation, sweep, active)
 
     def read(self, distribution: Distribution, sweep: Sweep, active: np.ndarray | float | None = None) -> Estimate:
-        """The mean of a distribution as depth, with its calibrated deviation.
+        """The trimmed mean of a distribution as depth, with its calibrated deviation.
 
         Args:
             distribution: over the candidates, far to near.
@@ -89,10 +91,14 @@ def _estimate(position: np.ndarray, deviation: np.ndarray, sweep: Sweep, active:
 
 @dataclass
 class EventNetwork:
-    """A network on event focal stacks: an `Estimator` for the runtime."""
+    """A network on event focal stacks: an `Estimator` for the runtime.
+
+    Of the sweeps before it remembers how late pixels respond (`lag`), nothing else.
+    """
 
     network: Network
     name: str = "net"
+    _lag: LagFollower = field(default_factory=LagFollower, init=False)
 
     @property
     def bins(self) -> int:
@@ -103,9 +109,16 @@ class EventNetwork:
         return self.network.representation.polarity
 
     def __call__(self, stack: EventFocalStack) -> Estimate:
-        inputs = self.network.representation.of_stack(stack)
-        counts = np.abs(stack.data).reshape(-1, *stack.data.shape[-2:])
-        return self.network.estimate(inputs, stack.sweep, counts.any(axis=0))
+        shown, sweep = self.network.representation, stack.sweep
+        active = np.abs(stack.data).reshape(-1, *stack.data.shape[-2:]).any(axis=0)
+        if not isinstance(shown, EvidenceRepresentation):
+            return self.network.estimate(shown.of_stack(stack), sweep, active)
+        lag = self._lag.lag(sweep)
+        estimate = self.network.estimate(shown.of_stack(stack, lag), sweep, active)
+        settings = sweep.calibration.sweep
+        position = (estimate.diopters - settings.far_diopters) / settings.range_diopters
+        self._lag.compare(sweep, position, estimate.std / settings.range_diopters, lag)
+        return estimate
 
 
 @dataclass

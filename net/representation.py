@@ -38,9 +38,9 @@ class EvidenceRepresentation(BaseModel):
         """The kind of that stack."""
         return "interpolated"
 
-    def of_stack(self, stack: EventFocalStack) -> tuple[np.ndarray, ...]:
-        """The evidence of a stack."""
-        return _parts(make_evidence(stack))
+    def of_stack(self, stack: EventFocalStack, lag: float = 0.0) -> tuple[np.ndarray, ...]:
+        """The evidence of a stack; `lag` is how late its pixels respond, as a share of the sweep."""
+        return _parts(make_evidence(stack, lag))
 
     def of_events(self, events: np.ndarray, sweep: Sweep) -> tuple[np.ndarray, ...]:
         """The evidence of a sweep's events, (N,) EVENT_DTYPE in time order."""

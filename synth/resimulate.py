@@ -40,7 +40,7 @@ class Conditions(BaseModel):
 
 
 ORDINARY = Conditions(
-    sensor=SensorRange(on_threshold=(0.1, 0.35), bandwidth_hz=(200.0, 5000.0), shot_noise_hz=(0.001, 3.0)),
+    sensor=SensorRange(on_threshold=(0.1, 0.35), bandwidth_hz=(100.0, 5000.0), shot_noise_hz=(0.001, 3.0)),
     light=LightRange(illuminance_lux=(300.0, 3000.0)),
     sweep_s=(0.08, 0.6),
 )

@@ -31,7 +31,7 @@ LAYERS = {
         "resimulate",
     ),
     "net": (
-        "blur breathing evidence_kernel exported_graph metrics",
+        "blur breathing evidence_kernel exported_graph lag metrics",
         "evidence",
         "distribution representation",
         "architecture estimate",

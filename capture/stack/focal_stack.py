@@ -21,6 +21,10 @@ Polarity = Literal["signed", "split", "interpolated"]
 TABLE_CELLS = 1024
 """Resolution of the time → bin table; a sine's error from linear interpolation is below 1e-6 of the range."""
 
+LATE_SHARE = 0.02
+"""Events in this first share of a sweep are left out of an interpolated stack. Pixels respond late, so right after the
+focus turned they still report the sweep before, and a wrong first event spoils the interpolation up to the second."""
+
 
 @dataclass(eq=False)
 class EventFocalStack:
@@ -37,7 +41,7 @@ class EventFocalStack:
         data: float32. "signed" (B, H, W): ON adds 1 and OFF −1. "split" (2, B, H, W): ON counts and OFF counts.
             "interpolated" (B, H, W): signed, each event spread over the time since the same pixel's event before it, so
             that brightness is interpolated between threshold crossings (`kernel.interpolate_event`); there events must
-            come in time order.
+            come in time order, and those of the first `LATE_SHARE` of the sweep are left out.
         n_events: events added so far.
         n_off_sensor: events among them that undoing the breathing moved off the sensor.
 
@@ -59,8 +63,11 @@ class EventFocalStack:
     n_off_sensor: int = 0
     _table: np.ndarray = field(init=False, repr=False)
     _last: tuple[np.ndarray, np.ndarray] | None = field(init=False, repr=False, default=None)
+    _from_us: int = field(init=False, repr=False)  # earlier events are left out of an interpolated stack
 
     def __post_init__(self) -> None:
+        start_us, end_us = self.sweep.start_us, self.sweep.end_us
+        self._from_us = start_us + round(LATE_SHARE * (end_us - start_us))
         settings = self.sweep.calibration.sweep
         times = np.linspace(self.sweep.start_us, self.sweep.end_us, TABLE_CELLS + 1)
         focus = self.sweep.diopters_at(times)
@@ -176,6 +183,7 @@ class EventFocalStack:
         if before._last is not None:
             position, sign = before._last
             self._last = position.copy(), -sign
+            self._from_us = self.sweep.start_us
 
     def _add(self, events: np.ndarray, kernel: Callable[..., int]) -> None:
         sweep = self.sweep
@@ -202,6 +210,7 @@ class EventFocalStack:
 
     def _add_interpolated(self, events: np.ndarray) -> None:
         sweep = self.sweep
+        events = events[np.searchsorted(events["timestamp"], self._from_us) :]
         if self._last is None:
             shape = self.data.shape[1:]
             self._last = np.zeros(shape), np.zeros(shape, np.int8)

@@ -1,16 +1,18 @@
 """What training minimises, and what an output says: distributions over candidates, or positions with their variance."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..distribution import moments, normalised
 from ..evidence import CANDIDATES
 
 BETA = 1.0
 """Weight of a pixel's likelihood by its variance to this power: keeps uncertain pixels from being given up (Seitzer
 et al., "On the pitfalls of heteroscedastic uncertainty estimation with probabilistic neural networks", ICLR 2022)."""
 
-SQUARED_ERROR_WEIGHT = 8.0
-"""Of the squared error of a distribution's mean, beside its cross-entropy."""
+RANKED_WEIGHT = 16.0
+"""Of a distribution's ranked probability score, beside its cross-entropy."""
 
 
 def position_loss(
@@ -40,29 +42,40 @@ def distribution_loss(
     position: Tensor,  # (N, H, W), in the order of the candidates
     weight: Tensor,  # (N, H, W)
 ) -> Tensor:
-    """Cross-entropy to the two candidates about the truth, and the squared error of the mean inside the range.
+    """Cross-entropy to the two candidates about the truth, and the continuous ranked probability score.
 
-    Each 2×2 pixels share a distribution, and are asked of it one by one.
+    Cross-entropy makes distributions sharp; the score, E|X − y| − E|X − X′| / 2, is the mean absolute error of a
+    distribution and says how far off a wrong candidate is (Gneiting and Raftery, "Strictly proper scoring rules,
+    prediction, and estimation", JASA 2007, eq. 21). Each 2×2 pixels share a distribution, and are asked of it one by
+    one.
     """
     at = torch.from_numpy(CANDIDATES).to(scores.device)
+    step = at[1] - at[0]
     likely = scores.float().log_softmax(1)
     position, weight = (_by_four(image, scores.shape[-2:]) for image in (position, weight))
-    place = (position.clamp(float(at[0]), float(at[-1])) - at[0]) / (at[1] - at[0])
+    position = position.clamp(float(at[0]), float(at[-1]))
+    place = (position - at[0]) / step
     lower = place.floor().clamp(0, len(at) - 2).long()
     share = place - lower
     entropy = -((1 - share) * likely.gather(1, lower) + share * likely.gather(1, lower + 1))
-    mean = torch.einsum("nchw,c->nhw", likely.exp(), at.clamp(0, 1))[:, None]
-    loss = entropy + SQUARED_ERROR_WEIGHT * (mean - position.clamp(0, 1)) ** 2
+    probability = likely.exp()
+    below = probability.cumsum(1)
+    spread = step * (below * (1 - below)).sum(1, keepdim=True)  # E|X − X′| / 2
+    distance = torch.stack(
+        [(probability * (at[:, None, None] - y[:, None]).abs()).sum(1) for y in position.unbind(1)], dim=1
+    )
+    loss = entropy + RANKED_WEIGHT * (distance - spread)
     return (loss * weight).sum() / weight.sum().clamp(min=1.0)
 
 
 def read_distribution(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Mean position inside the range and deviation of distributions, (N, H, W) each, the same for each 2×2 pixels."""
-    at = torch.from_numpy(CANDIDATES).to(scores.device).clamp(0, 1)
-    likely = scores.float().softmax(1)
-    mean = torch.einsum("nchw,c->nhw", likely, at)
-    deviation = (torch.einsum("nchw,c->nhw", likely, at**2) - mean**2).clamp(min=1e-6).sqrt()
-    return _enlarged(mean, size), _enlarged(deviation, size)
+    """Trimmed mean of the position inside the range and deviation of distributions, (N, H, W) each.
+
+    Each is the same for the 2×2 pixels that share a distribution.
+    """
+    read = [moments(normalised(one), CANDIDATES) for one in scores.float().cpu().numpy()]
+    position, deviation = (torch.from_numpy(np.stack(part)).to(scores.device) for part in zip(*read, strict=True))
+    return _enlarged(position, size), _enlarged(deviation, size)
 
 
 def _by_four(image: Tensor, half: tuple[int, ...] | torch.Size) -> Tensor:
