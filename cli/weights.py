@@ -25,7 +25,7 @@ def weights(as_json: JsonOption = False, debug: DebugOption = False) -> None:
             print_json({"name": name, "path": str(path), "facts": dict(facts)})
             continue
         network, figures = describe_weights(name)["network"], facts.get("validation", {})
-        rows = {key: network[key] for key in ("sees", "states its deviation", "size")}
+        rows = {key: network[key] for key in ("sees", "predicts its deviation", "size")}
         if "steps" in facts:
             rows["training"] = f"{facts['steps']:,} steps in its last part, {facts.get('scenes', 0):,} scenes"
         rows |= {shown: f"{100 * figures[key]:.1f} % of the range" for key, shown in _FIGURES.items() if key in figures}

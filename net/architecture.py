@@ -1,4 +1,4 @@
-"""The shape of a network, and the presets; all that can be said of one without torch."""
+"""Network configurations and presets, usable without torch."""
 
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -9,14 +9,14 @@ from .evidence import CANDIDATE_CHANNELS, HALF_CHANNELS, PIXEL_CHANNELS, QUARTER
 from .representation import EvidenceRepresentation, Representation
 
 AnyRepresentation = Representation | EvidenceRepresentation
-"""What a network sees."""
+"""The input representation of a network."""
 
 _WIDTHS = (16, 32, 64, 112, 160)
 _Levels = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)]
 
 
 class UNetConfig(BaseModel):
-    """The shape of a U-Net (`unet`); stored with its weights."""
+    """Configuration of a U-Net (`unet`); stored with its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,17 +24,18 @@ class UNetConfig(BaseModel):
     name: str = "default"
     representation: Representation = Representation()
     widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)] = _WIDTHS
-    """Channels at the stem's resolution, and at each halving of it."""
+    """Channels at the stem's resolution, and after each halving."""
     stem: Literal[1, 2] = 2
-    """What the stem divides the resolution by."""
+    """Downsampling factor of the stem."""
     tile: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
-    """Kept so that older weights load; frames are answered whole."""
+    """Unused; kept so that older weights load."""
     probabilistic: bool = True
-    """Whether the deviation is predicted, too, by a likelihood; otherwise training minimises the squared error."""
+    """Whether the deviation is predicted, too, trained by a likelihood; otherwise training minimises the squared
+    error."""
 
 
 class EvidenceConfig(BaseModel):
-    """The shape of a network on evidence (`evidence_net`); stored with its weights."""
+    """Configuration of a network on evidence (`evidence_net`); stored with its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,7 +43,7 @@ class EvidenceConfig(BaseModel):
     name: str = "default"
     representation: EvidenceRepresentation = EvidenceRepresentation()
     widths: _Levels = (24, 32, 48, 64, 64)
-    """Channels of each candidate at a quarter of the resolution, and at each halving of it."""
+    """Channels per candidate at a quarter of the resolution, and after each halving."""
     blocks: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(min_length=1, max_length=8)] = (
         1,
         2,
@@ -50,7 +51,7 @@ class EvidenceConfig(BaseModel):
         2,
         1,
     )
-    """On the way down, at each resolution; on the way up there is one."""
+    """Blocks per resolution in the encoder; the decoder has one each."""
     reach: Annotated[tuple[Annotated[int, Field(ge=1, le=21)], ...], Field(min_length=1, max_length=8)] = (
         3,
         3,
@@ -58,9 +59,9 @@ class EvidenceConfig(BaseModel):
         7,
         7,
     )
-    """Candidates that a block sees at once, an odd number, at each resolution."""
+    """Kernel size along the candidates, odd, for each resolution."""
     fine: Annotated[int, Field(ge=1, le=256)] = 24
-    """Channels from which the scores of 2×2 neighbours are read, each for 2×2 pixels."""
+    """Channels of the last layer, which computes the scores of 2×2 neighbouring positions, each for 2×2 pixels."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -72,12 +73,12 @@ class EvidenceConfig(BaseModel):
 
     @property
     def probabilistic(self) -> bool:
-        """Whether the network states its own deviation."""
+        """Whether the network predicts its deviation."""
         return True
 
 
 def parameter_shapes(config: EvidenceConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter and batch statistic of a network on evidence, by name, as torch has them."""
+    """Shapes of all parameters and batch statistics of a network on evidence, by their names in torch."""
     first, fine = config.widths[0], config.fine
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -116,7 +117,7 @@ def parameter_shapes(config: EvidenceConfig) -> dict[str, tuple[int, ...]]:
 
 
 NetworkConfig = UNetConfig | EvidenceConfig
-"""Everything that a network's shape depends on."""
+"""Configuration of a network."""
 
 
 PRESETS: dict[str, NetworkConfig] = {
@@ -134,7 +135,7 @@ PRESETS: dict[str, NetworkConfig] = {
     ),
     "unet": UNetConfig(name="unet"),
 }
-"""`default`: ours, on evidence. `frames`, `frames30`: the same, on the contrast of images of a conventional camera
-behind the same sweep, with as many images as bins and with those of 30 per second. `paper`: as "Dense Depth from Event
-Focal Stack" (WACV 2025) describes its own: signed voxel grid of 5 bins, U-Net, dense inverse depth, squared error; the
-widths are ours. `unet`: a U-Net on counts of 10 bins that is given lens and sweep."""
+"""`default`: the network on evidence. `frames`, `frames30`: the same network on images of a conventional camera during
+the same sweep, with as many images as bins, and with 30 images per second. `paper`: following the description in "Dense
+Depth from Event Focal Stack" (WACV 2025): signed voxel grid of 5 bins, U-Net, dense inverse depth, squared error;
+widths are not given there. `unet`: a U-Net on counts in 10 bins, conditioned on lens and sweep."""

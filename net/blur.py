@@ -1,17 +1,17 @@
-"""Gaussian blur of many images at once, ten times as fast as SciPy's, which says the same (see the test)."""
+"""Gaussian blur of many images, with the result of SciPy's (see the test) in a tenth of the time."""
 
 import numba
 import numpy as np
 
 TRUNCATE = 3.0
-"""Kernels end at this many standard deviations."""
+"""Kernel radius in standard deviations."""
 
 
 def gaussian_blur(
     images: np.ndarray,  # (N, H, W) float32
     sigma_px: float,
 ) -> np.ndarray:
-    """Blur each image; borders are mirrored. (N, H, W) float32."""
+    """Blur each image, mirroring the borders. Returns (N, H, W) float32."""
     radius = int(TRUNCATE * sigma_px + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_px) ** 2)
     kernel /= kernel.sum()
@@ -43,7 +43,7 @@ def _blur(images, kernel):
 
 @numba.njit(nogil=True, cache=True)
 def _mirrored(i, size):
-    """Index i of an image continued by its mirror images, edge pixels doubled."""
+    """Index i mirrored at the borders, edge pixels repeated."""
     period = 2 * size
     i %= period
     return i if i < size else period - 1 - i

@@ -1,4 +1,4 @@
-"""Cases: sweeps whose true depth is known, one after another, from datasets and from folders of recordings."""
+"""Cases: sweeps with ground-truth depth, from datasets and folders of recordings."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -21,34 +21,34 @@ from .architecture import AnyRepresentation
 from .breathing import undo_breathing
 
 FRAMES_PER_SECOND = 30.0
-"""Of an ordinary camera."""
+"""Frame rate of an ordinary camera."""
 
 DEPTH_SUFFIX = "_depth.npy"
-"""In a folder of recordings, NAME_depth.npy is the truth of NAME.aedat4, NAME.h5 and so on."""
+"""In a folder of recordings, NAME_depth.npy is the ground truth of NAME.aedat4, NAME.h5 and so on."""
 
 _RECORDING_SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 
 
 class NotApplicable(SweepdepthError):
-    """A method needs something that a case does not have; it is left out there."""
+    """A method needs something that a case lacks; the method is skipped for it."""
 
 
 class LabelledSweep(Protocol):
-    """A sweep with its truth: all that training needs of one."""
+    """A sweep with ground truth, as needed for training."""
 
     @property
     def recording(self) -> str:
-        """Its name."""
+        """Name of the recording."""
         ...
 
     @property
     def seconds(self) -> float:
-        """How long the sweep takes."""
+        """Duration of the sweep."""
         ...
 
     @property
     def events(self) -> np.ndarray:
-        """(N,) EVENT_DTYPE, those of the sweep, in time order."""
+        """The sweep's events, (N,) EVENT_DTYPE, in time order."""
         ...
 
     @property
@@ -75,15 +75,15 @@ class LabelledSweep(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """One sweep to be judged, with its truth and all that other methods may be given of it.
+    """One sweep for evaluation, with its ground truth and the inputs of other methods.
 
-    Frames are those of one far→near pass of a conventional camera behind the same lens, far to near whatever the
-    direction of the sweep; like the events they show lens breathing, which the truth does not.
+    Frames are those of a conventional camera behind the same lens, ordered far to near for either direction of the
+    sweep. Frames and events include lens breathing, while the ground truth is in the geometry of the far end.
     """
 
-    recording: str  # its name
-    index: int  # which sweep of the recording
-    events: np.ndarray  # (N,) EVENT_DTYPE, those of the sweep, in time order
+    recording: str  # name
+    index: int  # number of the sweep in the recording
+    events: np.ndarray  # (N,) EVENT_DTYPE, of the sweep, in time order
     sweep: Sweep
     truth: np.ndarray  # (H, W) float32, metres along Z, NaN where unknown
     frames: np.ndarray | None = None  # (S, H, W) float32, linear radiance
@@ -98,13 +98,13 @@ class Case:
 
     @property
     def seconds(self) -> float:
-        """How long the sweep takes."""
+        """Duration of the sweep."""
         return (self.sweep.end_us - self.sweep.start_us) * 1e-6
 
 
 @dataclass(frozen=True)
 class Source:
-    """One recording with its truth, on disk. `calibration` and `depth` are None where the recording holds them."""
+    """One recording with ground truth on disk. `calibration` and `depth` are None if the recording contains them."""
 
     name: str
     recording: Path
@@ -113,10 +113,10 @@ class Source:
 
 
 def as_frames(case: LabelledSweep, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a camera with fewer, longer exposures sees: (count, H, W) float32 and the mean focus of each (count,), 1/m.
+    """Combine frames to fewer, longer exposures: (count, H, W) float32, and the mean focus of each (count,), 1/m.
 
-    Each new frame averages an even span of the old ones, with fractions of those at its ends. It keeps the read noise
-    of all of them and overflows as late as they do together. There are never more frames than the case has.
+    Each new frame averages an equal span of the old ones, with fractions at its ends. It keeps the read noise of all of
+    them, and saturates as late as all of them together. The number of frames never exceeds that of the case.
 
     Raises:
         NotApplicable: the case has no intensity frames.
@@ -134,20 +134,20 @@ def as_frames(case: LabelledSweep, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frames_at_30_fps(case: LabelledSweep) -> int:
-    """How many frames a camera of 30 frames a second takes during the sweep; at least 2."""
+    """Number of frames of a 30 fps camera during the sweep; at least 2."""
     return max(2, round(case.seconds * FRAMES_PER_SECOND))
 
 
 def frame_count(case: LabelledSweep, representation: AnyRepresentation) -> int:
-    """How many frames of a case a representation is made of."""
+    """Number of frames of a case that a representation uses."""
     return representation.bins if representation.frame_rate_hz is None else frames_at_30_fps(case)
 
 
 def chosen_frames(case: LabelledSweep, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """So many frames of a case, in the geometry of the far end, and their focus in 1/m.
+    """Frames of a case, combined to `count`, in the geometry of the far end, and their focus in 1/m.
 
     Raises:
-        NotApplicable: the case has none.
+        NotApplicable: the case has no frames.
     """
     frames, diopters = as_frames(case, count)
     return undo_breathing(frames, diopters, case.calibration, order=1), diopters
@@ -158,18 +158,18 @@ def _warn(source: Source, reason: str) -> None:
 
 
 def find_cases(path: str | Path, on_skip: Callable[[Source, str], None] = _warn) -> Iterator[Case]:
-    """All sweeps with a known depth in a dataset, a folder of recordings, or one file, as `cases_of` gives them.
+    """All sweeps with ground truth in a dataset, a folder of recordings, or a file; see `cases_of`.
 
     Raises:
-        RecordingError: there is nothing of the kind at `path`.
+        RecordingError: there are none at `path`.
     """
     return cases_of(find_sources(path), on_skip)
 
 
 def cases_of(sources: Iterable[Source], on_skip: Callable[[Source, str], None] = _warn) -> Iterator[Case]:
-    """All sweeps of some recordings; one recording is in memory at a time.
+    """All sweeps of several recordings, with one recording in memory at a time.
 
-    One that cannot be read is left out: `on_skip` hears which and why, and warns unless something else is given.
+    Unreadable recordings are skipped: `on_skip` is called with the recording and the reason; by default it warns.
     """
     for source in sources:
         try:
@@ -179,10 +179,10 @@ def cases_of(sources: Iterable[Source], on_skip: Callable[[Source, str], None] =
 
 
 def load_case(sources: Iterable[Source], recording: str, index: int) -> Case:
-    """Load one case by its recording's name and the number of its sweep.
+    """Load one case by the recording's name and the number of the sweep.
 
     Raises:
-        RecordingError: there is none, or it cannot be read any more.
+        RecordingError: there is no such case, or it cannot be read.
     """
     for source in sources:
         if source.name == recording:
@@ -193,8 +193,8 @@ def load_case(sources: Iterable[Source], recording: str, index: int) -> Case:
 
 
 def find_sources(path: str | Path) -> list[Source]:
-    """The recordings with truth at a path: a dataset's scenes with their variants, a folder's NAME.* with
-    NAME_depth.npy, or the one file given.
+    """The recordings with ground truth at a path: a dataset's scenes with variants, a folder's NAME.* with
+    NAME_depth.npy, or a single file.
 
     Raises:
         RecordingError: there are none.
@@ -223,10 +223,10 @@ def find_sources(path: str | Path) -> list[Source]:
 
 
 def read_cases(source: Source) -> list[Case]:
-    """All whole sweeps of a recording, in time order.
+    """All complete sweeps of a recording, in time order.
 
     Raises:
-        RecordingError, CalibrationError, SyncError: something is missing, damaged, or does not fit together.
+        RecordingError, CalibrationError, SyncError: something is missing, damaged or inconsistent.
     """
     if source.depth is None:
         scene = read_scene(source.recording)
@@ -242,7 +242,7 @@ def read_cases(source: Source) -> list[Case]:
     end_us = 1 + max((int(part["timestamp"][-1]) for part in (events, triggers) if len(part)), default=0)
     sweeps = find_sweeps([Batch(events, triggers, end_us)], calibration)
     if not sweeps:
-        raise RecordingError(f"{source.recording}: holds no whole sweep")
+        raise RecordingError(f"{source.recording}: has no complete sweep")
     lux = truth.attributes.get("illuminance_lux")
     return [
         Case(
@@ -262,7 +262,7 @@ def read_cases(source: Source) -> list[Case]:
 
 
 def _read_plain(source: Source) -> tuple[np.ndarray, np.ndarray, SceneTruth]:
-    """Events, triggers and truth of a recording whose depth is in a file beside it."""
+    """Events, triggers and ground truth of a recording whose depth is in a file beside it."""
     assert source.depth is not None
     calibration = None if source.calibration is None else Calibration.load(source.calibration)
     with open_recording(source.recording, calibration) as recording:
@@ -292,14 +292,14 @@ def _beside(depth: Path, recording: Path | None = None) -> Source:
 def _holds_depth(path: Path) -> bool:
     try:
         with h5py.File(path) as file:
-            # Of links to other files only the names are looked at.
+            # Links to other files are not followed.
             return all(file.get(name, getlink=True) is not None for name in ("depth", "events"))
     except OSError:
         return False
 
 
 def _span_weights(available: int, count: int) -> np.ndarray:
-    """How much each of `available` frames adds to each of `count` even spans; rows sum to 1. (count, available)"""
+    """Weights (count, available) of `available` frames in `count` equal spans; rows sum to 1."""
     ends = np.linspace(0, available, count + 1)
     frame = np.arange(available)
     overlap = np.minimum(ends[1:, None], frame + 1) - np.maximum(ends[:-1, None], frame)

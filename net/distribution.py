@@ -1,7 +1,7 @@
-"""From scores of candidates to depth: distributions, their trimmed mean and deviation, and back to full resolution.
+"""Distributions over candidate distances: from scores to trimmed mean and deviation at full resolution.
 
-A distribution says more than a mean: it may have two peaks, where a neighbourhood holds two surfaces, and it can be
-multiplied with that of another sweep. Each 2×2 pixels share one.
+Unlike a mean, a distribution can have two peaks, where a neighbourhood has two surfaces, and can be multiplied with
+that of another sweep. Blocks of 2×2 pixels share one.
 """
 
 from dataclasses import dataclass
@@ -12,23 +12,24 @@ import numpy as np
 from .evidence import CANDIDATES
 
 TRIMMED = 0.2
-"""Share of the probability left out at either end before the mean is taken. The mean of everything is drawn toward the
-middle of the range by what little probability lies far away; the median jumps between two peaks."""
+"""Fraction of the probability trimmed at either end before taking the mean. The untrimmed mean is biased towards the
+middle of the range by small probabilities far away, while the median jumps between two peaks."""
 
 SMOOTH_STEP = 0.06
-"""Between neighbours that differ by less, of the range, positions are interpolated; a larger step is an edge."""
+"""Positions of neighbours that differ by less than this, as a fraction of the range, are interpolated; larger steps are
+edges."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """How probable each candidate distance is, for each 2×2 pixels of a frame."""
+    """Probability of each candidate distance, for each block of 2×2 pixels of a frame."""
 
     probability: np.ndarray  # (C, H/2, W/2) float32, sums to 1 over the candidates, far to near
     size: tuple[int, int]  # (H, W) of the frame
 
     @property
     def positions(self) -> np.ndarray:
-        """(C,) float32: where the candidates are in the sweep's range; some lie beyond its ends."""
+        """(C,) float32: positions of the candidates in the sweep range; some lie beyond its ends."""
         return CANDIDATES
 
     def at(self, x: int, y: int) -> np.ndarray:
@@ -36,13 +37,13 @@ class Distribution:
         return self.probability[:, y // 2, x // 2]
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Trimmed mean of the position inside the range and its standard deviation, (H, W) float32 each."""
+        """Trimmed mean of the position inside the range and its standard deviation, each (H, W) float32."""
         position, deviation = moments(self.probability, CANDIDATES)
         return enlarged(position, deviation, *self.size)
 
 
 def normalised(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Softmax over the first axis of scores (C, h, w); a temperature above 1 makes it less sure.
+    """Softmax over the first axis of scores (C, h, w); a temperature above 1 widens the distribution.
 
     Returns:
         (C, h, w) float32.
@@ -57,15 +58,16 @@ def normalised(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 def moments(probability: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Trimmed mean of the position and standard deviation of distributions.
 
-    A candidate's probability is spread evenly halfway to its neighbours; what lies beyond the range counts as its end.
+    A candidate's probability is distributed uniformly up to halfway to its neighbours; positions are clipped to the
+    range.
 
     Args:
         probability: (C, h, w) float32.
         candidates: (C,) float32, their positions, evenly spaced.
 
     Returns:
-        (h, w) float32 each: the mean of what lies between the quantiles `TRIMMED` and 1 − `TRIMMED`, and the standard
-        deviation of everything.
+        Each (h, w) float32: the mean between the quantiles `TRIMMED` and 1 − `TRIMMED`, and the standard deviation of
+        the whole distribution.
     """
     count, height, width = probability.shape
     step, low, high = candidates[1] - candidates[0], np.float32(TRIMMED), np.float32(1 - TRIMMED)
@@ -93,7 +95,7 @@ def moments(probability: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray
 
 @numba.njit(nogil=True, cache=True)
 def enlarged(mean: np.ndarray, deviation: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (H, W) at full resolution: interpolated over surfaces, and cut at edges; deviations of the same."""
+    """Upsample positions to (H, W), interpolating within surfaces but not across edges; the same for deviations."""
     rows, columns = mean.shape
     out, spread = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
     for y in range(height):

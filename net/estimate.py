@@ -1,4 +1,4 @@
-"""What every estimator takes and gives: an event focal stack in, depth with its uncertainty out."""
+"""The interface of estimators: an event focal stack in, depth with uncertainty out."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,13 +18,13 @@ class Estimate:
         diopters: (H, W) float32, 1/m, NaN where unknown.
         std: (H, W) float32, one standard deviation in 1/m, NaN where unknown.
         quality: 0 to 1, how well the events fit a focal sweep over a static scene; NaN without evidence.
-        distribution: over candidate distances, where the estimator has one; else None.
+        distribution: over candidate distances, if the estimator provides one, else None.
     """
 
     diopters: np.ndarray  # (H, W) float32, 1/m, NaN where unknown
     std: np.ndarray  # (H, W) float32, one standard deviation in 1/m, NaN where unknown
     quality: float  # 0 to 1: how well the events fit a focal sweep over a static scene; NaN without evidence
-    distribution: Distribution | None = None  # over candidate distances, where the estimator has one
+    distribution: Distribution | None = None  # over candidate distances
 
     @property
     def depth(self) -> np.ndarray:
@@ -38,7 +38,7 @@ class Estimate:
         return f"Estimate({width}×{height}, {100 * known.mean():.0f} % known{middle}, quality {self.quality:.2f})"
 
     def _repr_png_(self) -> bytes:
-        """What notebooks show: depth and its deviation, in the colours of what was found."""
+        """Picture for notebooks: depth and its deviation."""
         from ..capture.reporting.figures import estimate_figure, figure_png
 
         known = self.diopters[np.isfinite(self.diopters)]
@@ -47,7 +47,7 @@ class Estimate:
 
 
 class Estimator(Protocol):
-    """Turns the stack of one sweep into depth; `bins` and `polarity` say which stack it wants."""
+    """Computes depth from the stack of one sweep; `bins` and `polarity` specify the stack it needs."""
 
     @property
     def name(self) -> str: ...
@@ -59,5 +59,5 @@ class Estimator(Protocol):
     def polarity(self) -> Polarity: ...
 
     def __call__(self, stack: EventFocalStack) -> Estimate:
-        """Estimate depth from a stack of `bins` bins and this `polarity`."""
+        """Estimate depth from a stack with these `bins` and `polarity`."""
         ...

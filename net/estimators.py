@@ -1,4 +1,4 @@
-"""The estimators by name."""
+"""`make_estimator`: the estimators by name."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,11 +11,11 @@ from .weights import SHIPPED, WeightsError
 
 NAMES = ("net", "polarity")
 Fuse = int | Literal["auto"]
-"""How many sweeps are answered together: a number, or as many as motion allows."""
+"""Number of sweeps to fuse, or "auto": as many as motion allows."""
 
 
 def default_estimator() -> str:
-    """The network where it can be run, else the classical estimator."""
+    """The network if an engine is installed, else the classical estimator."""
     return "net" if SHIPPED.exists() and installed() else "polarity"
 
 
@@ -26,21 +26,21 @@ def make_estimator(
     engine: str = "auto",
     fuse: Fuse | None = None,
 ) -> Estimator:
-    """An estimator by name.
+    """Make an estimator by name.
 
     Args:
-        name: "net" or "polarity"; `default_estimator()` unless given.
-        weights: path of a weights file for "net", in place of the shipped one.
-        engine: what runs the network: "auto", "openvino" or "torch".
-        fuse: number of sweeps that are answered together, or "auto", as many as motion allows; see `fusion`.
+        name: "net" or "polarity"; by default `default_estimator()`.
+        weights: path of a weights file for "net"; by default the shipped one.
+        engine: inference engine of the network: "auto", "openvino" or "torch".
+        fuse: number of sweeps to fuse, or "auto" for as many as motion allows; see `fusion`.
 
     Returns:
-        Something to be called with the `EventFocalStack` of a sweep, which gives an `Estimate`; its `bins` and
-        `polarity` say which stack it needs.
+        An estimator, called with the `EventFocalStack` of a sweep, which returns an `Estimate`; its `bins` and
+        `polarity` specify the stack it needs.
 
     Raises:
-        ValueError: there is none of the name.
-        SweepdepthError: the estimator cannot fuse sweeps, or not so many.
+        ValueError: the name is unknown.
+        SweepdepthError: the estimator cannot fuse sweeps, or not this many.
         WeightsError: the weights are missing, damaged, or not for event focal stacks.
         EngineError: the engine is unknown or not installed.
 
@@ -60,14 +60,14 @@ def make_estimator(
 
     network = load_network(weights, engine=engine)
     if not isinstance(network, EventNetwork):
-        raise WeightsError(f"{weights}: is a network that needs more than an event focal stack; it can only be judged")
+        raise WeightsError(f"{weights}: this network needs more than an event focal stack; use it with `eval` only")
     if fuse is None:
         return network
     from .architecture import EvidenceConfig
     from .fusion import MOST_SWEEPS, FusedNetwork
 
     if not isinstance(network.network.file.config, EvidenceConfig):
-        raise WeightsError(f"{weights}: its answers are no distributions, which fusion needs")
+        raise WeightsError(f"{weights}: this network does not predict distributions, which fusion needs")
     if fuse != "auto" and not 1 <= fuse <= MOST_SWEEPS:
         raise SweepdepthError(f"--fuse {fuse}: must be from 1 to {MOST_SWEEPS} sweeps, or auto")
     return FusedNetwork(network, fuse)

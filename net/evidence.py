@@ -1,19 +1,19 @@
-"""Evidence: how well each candidate distance explains the events of a neighbourhood, before anything is decided.
+"""Evidence volume: how well each candidate distance explains the events of a neighbourhood.
 
-A detail of spatial frequency f on a surface at position c of the sweep's range is seen at focus position p with
-contrast OTF(f · d · |p − c|), the transfer function of a disc whose diameter over the whole range is d pixels (Goodman,
-Introduction to Fourier Optics, §6.4). What pixels report is change:
+A detail of spatial frequency f on a surface at position c in the sweep range has, at focus position p, the contrast
+OTF(f · d · |p − c|), the transfer function of a disc whose diameter over the whole range is d pixels (Goodman,
+Introduction to Fourier Optics, §6.4). Events report changes of brightness:
 
-- *odd*: blur changes, so contrast does: the derivative of the transfer function, antisymmetric about focus;
-- *even*: the image moves as the focus does (lens breathing, drift), so the gradient passes by; its contrast is the
-  transfer function itself, symmetric about focus.
+- *odd*: contrast changes with blur: the derivative of the transfer function, antisymmetric about focus;
+- *even*: the image moves with the focus (lens breathing, drift), so image gradients cause events; their contrast is the
+transfer function itself, symmetric about focus.
 
-Both are matched against the interpolated event focal stack, for every candidate, in four bands of detail one octave
-apart. How strong each should be is known, too: natural images have as much contrast in every octave (Field, JOSA A
-1987), blur changes it by the derivative, and motion by m pixels moves a gradient of 2πf times the contrast. Templates
-of those very sizes are the best filter while the signal is weak; where blur is small and motion is not, the even part
-outweighs the odd one by itself. Lens, blur and sweep leave the problem here: what remains is the same for every
-candidate, whatever the lens.
+Both templates are matched against the interpolated event focal stack, for every candidate, in four frequency bands one
+octave apart. Their expected amplitudes are known, too: natural images have equal contrast in every octave (Field, JOSA
+A 1987), blur changes it by the derivative, and motion by m pixels moves a gradient of 2πf times the contrast. Templates
+with these amplitudes are the optimal filter for weak signals; with little blur and much motion, the even part
+automatically outweighs the odd one. This step removes the dependence on lens, blur and sweep: the volume looks the same
+for every candidate and every lens.
 
 The fast kernels are in `evidence_kernel`.
 """
@@ -30,17 +30,17 @@ from ..capture.sweeps import Direction, Sweep
 from . import evidence_kernel as kernel
 
 BINS = 24
-"""Of the interpolated stack that evidence is made of."""
+"""Bins of the interpolated stack from which evidence is computed."""
 
 CANDIDATES = np.linspace(-0.125, 1.125, 21, dtype=np.float32)
-"""Positions in the range that are considered, symmetric about its middle; some lie outside, lest a surface beyond an
-end be mistaken for one inside."""
+"""Candidate positions in the range, symmetric about its middle; some are outside, so that surfaces beyond an end are
+not mistaken for ones inside."""
 
 LEVELS = kernel.LEVELS
-"""Bands of detail: each level of the pyramid has half the resolution of the one before."""
+"""Frequency bands: each level of the pyramid has half the resolution of the previous."""
 
 FREQUENCIES = np.geomspace(0.002, 0.5, 240)
-"""Cycles per pixel at which transfer functions are averaged over a band."""
+"""Cycles per pixel at which transfer functions are sampled to average over a band."""
 
 HALF_CHANNELS, QUARTER_CHANNELS, PIXEL_CHANNELS, CANDIDATE_CHANNELS = 8, 6, 5, 4
 
@@ -50,10 +50,10 @@ _GREATEST_MOTION = 4.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence volume of one sweep, in the order in which the sweep passed the candidates.
+    """The evidence volume of one sweep, with candidates in time order.
 
-    A near→far sweep is given as it happened: candidate 0 lies beside the end where the sweep began. Pixels answer
-    late, by their threshold and bandwidth, so in this order every error has the same sign.
+    Candidate 0 is at the end where the sweep began, for near→far sweeps, too: pixels lag because of threshold and
+    bandwidth, so in time order the bias has the same sign for both directions.
     """
 
     half: np.ndarray  # (8, C, H/2, W/2) float32: matched energy, odd share, even share (two fine bands each), event
@@ -66,7 +66,7 @@ class Evidence:
 
     @property
     def in_range_order(self) -> "Evidence":
-        """The same with candidates from far to near."""
+        """The volume with candidates from far to near."""
         if self.direction == Direction.FAR_TO_NEAR:
             return self
         return Evidence(
@@ -76,17 +76,17 @@ class Evidence:
 
 
 def make_evidence(stack: EventFocalStack, lag: float = 0.0) -> Evidence:
-    """The evidence volume of an "interpolated" event focal stack.
+    """Compute the evidence volume of an "interpolated" event focal stack.
 
     Args:
-        stack: of `BINS` bins, polarity "interpolated".
-        lag: how late the pixels respond, as a share of the sweep; see `lag`.
+        stack: with `BINS` bins and polarity "interpolated".
+        lag: latency of the pixels as a fraction of the sweep; see `lag`.
 
     Returns:
-        The volume; it takes 21 · (7/4 + 6/16) · 4 bytes a pixel, 17 MB at 346×260.
+        The volume, 21 · (7/4 + 6/16) · 4 bytes per pixel, 17 MB at 346×260.
 
     Raises:
-        ValueError: a stack of another kind.
+        ValueError: another kind of stack.
     """
     if stack.polarity != "interpolated" or stack.bins != BINS:
         raise ValueError(
@@ -100,7 +100,7 @@ def evidence_of(
     sweep: Sweep,
     lag: float = 0.0,
 ) -> Evidence:
-    """The evidence volume of the data of an interpolated stack."""
+    """Compute the evidence volume from the data of an interpolated stack."""
     calibration = sweep.calibration
     blur = blur_over_range_px(calibration)
     seen_at = CANDIDATES + np.float32(lag * sweep.direction)
@@ -137,12 +137,12 @@ def evidence_of(
 
 
 def blur_over_range_px(calibration: Calibration) -> float:
-    """Diameter of the blur disc, in pixels, of a surface one whole sweep range out of focus."""
+    """Diameter of the blur disc in pixels of a surface out of focus by the whole sweep range."""
     return calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
 
 
 def motion_px(calibration: Calibration, size: tuple[int, int] | None = None) -> np.ndarray:
-    """How far lens breathing moves the image over the sweep, (H, W) float32 pixels."""
+    """Image motion by lens breathing over the sweep, (H, W) float32 pixels."""
     camera, breathing = calibration.camera, calibration.breathing
     height, width = size or (camera.height, camera.width)
     if breathing is None:
@@ -154,7 +154,7 @@ def motion_px(calibration: Calibration, size: tuple[int, int] | None = None) -> 
 
 @dataclass(frozen=True)
 class Templates:
-    """What a detail at each candidate makes of events over the bins: shapes of unit length, and their sizes."""
+    """Expected events over the bins for a detail at each candidate: curves of unit length, and their amplitudes."""
 
     curves: np.ndarray  # (LEVELS, 2, C, B) float32: odd, then even
     sizes: (
@@ -163,16 +163,16 @@ class Templates:
 
 
 def matched_templates(blur_px: float, bins: int, candidates: np.ndarray = CANDIDATES) -> Templates:
-    """The templates of a lens.
+    """Compute the templates of a lens.
 
     Args:
-        blur_px: diameter of the blur over the whole range; taken to an eighth of an octave.
-        bins: of the stack.
-        candidates: positions in the range.
+        blur_px: diameter of the blur over the whole range; rounded to an eighth of an octave.
+        bins: number of bins of the stack.
+        candidates: candidate positions in the range.
 
     Returns:
-        Shapes scaled so that one event of white noise has an energy of one in every band; sizes relative to the
-        greatest odd one.
+        Curves scaled so that one event of white noise has an energy of one in every band; amplitudes relative to the
+        largest odd one.
     """
     return _templates(round(8 * np.log2(max(blur_px, 0.25))), bins, tuple(candidates.tolist()))
 
@@ -185,14 +185,14 @@ def _templates(blur_eighths: int, bins: int, candidates: tuple[float, ...]) -> T
     sizes = np.empty((LEVELS, 2, len(candidates)))
     for level in range(LEVELS):
         response, noise = band(level)
-        # A power of 1/f² in rings of circumference 2πf is even in log f, as the frequencies are.
+        # Power of 1/f² in rings of circumference 2πf is uniform in log f, like the frequencies.
         power = response**2 / (response**2).sum()
 
         def contrast(at: np.ndarray, power: np.ndarray = power) -> np.ndarray:
             z = np.pi * blur * np.abs(at)[..., None] * FREQUENCIES + 1e-9
             return (2 * j1(z) / z) @ power
 
-        # Over one bin the image moves by 1/(B − 1) of its motion; half of the gradient's power lies along it.
+        # Over one bin the image moves by 1/(B − 1) of its motion; half of the gradient's power is in this direction.
         gradient = 2 * np.pi * np.sqrt(power @ FREQUENCIES**2) / (bins - 1) / np.sqrt(2)
         odd, even = contrast(distance + half_bin) - contrast(distance - half_bin), gradient * contrast(distance)
         for part, rows in enumerate((odd, even)):
@@ -204,7 +204,7 @@ def _templates(blur_eighths: int, bins: int, candidates: tuple[float, ...]) -> T
 
 @lru_cache(maxsize=LEVELS)
 def band(level: int) -> tuple[np.ndarray, float]:
-    """The response of a level of the pyramid at `FREQUENCIES`, and the power that white noise has left in it."""
+    """Frequency response of a pyramid level at `FREQUENCIES`, and its power gain for white noise."""
     fine, coarse = kernel.level_filters(level)
 
     def response(taps: np.ndarray) -> np.ndarray:
@@ -218,7 +218,7 @@ def band(level: int) -> tuple[np.ndarray, float]:
 
 
 def rate_weights(bins: int, candidates: np.ndarray = CANDIDATES) -> np.ndarray:
-    """How much each bin counts for the event rate at each candidate, (C, B) float32; nothing beyond the ends."""
+    """Weights of the bins in the event rate at each candidate, (C, B) float32; zero beyond the ends."""
     place = candidates[:, None] * (bins - 1)
     weights = np.maximum(0, 1 - np.abs(place - np.arange(bins)))
     return weights.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The compiled part of `evidence`: a pyramid of the stack, matched with the curves row by row."""
+"""Compiled kernels of `evidence`: an image pyramid of the stack, matched with the template curves row by row."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,20 +9,20 @@ import numpy as np
 LEVELS = 4
 
 FIRST_TAPS = np.array([0.1065, 0.787, 0.1065], np.float32)
-"""Gaussian of 0.5 px: single pixels are noise."""
+"""Gaussian of 0.5 px, to suppress noise of single pixels."""
 
 BLUR_TAPS = np.array([0.0321, 0.237, 0.4618, 0.237, 0.0321], np.float32)
-"""Gaussian of 0.87 px: from a deviation of about 0.5 px of a level to 1 px of it."""
+"""Gaussian of 0.87 px, which increases the blur of a level from about 0.5 px to 1 px."""
 
 _SHARE_FLOOR = np.float32(0.05)
 _GREATEST = np.float32(3e4)
-"""Energies are cut here, so that they fit into half precision."""
+"""Upper bound on energies, to fit half precision."""
 
 
 def level_filters(level: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a pixel of a level sees of the stack along one axis before and after the level's blur, in stack pixels.
+    """Filters from stack pixels to a level's pixels along one axis, before and after the level's blur.
 
-    Taps of odd length about the pixel's middle (of even length where that lies between stack pixels).
+    The number of taps is odd, or even if the pixel's centre is between stack pixels.
     """
     fine = FIRST_TAPS.astype(np.float64)
     spacing = 1
@@ -46,9 +46,10 @@ def make_volume(
     motion: np.ndarray,  # (H/2, W/2) float32, px over the range
     rates: np.ndarray,  # (C, B) float32
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The volumes (8, C, H/2, W/2) and (6, C, H/4, W/4), and the energy of each band (LEVELS, H/4, W/4), float32.
+    """Compute the volumes (8, C, H/2, W/2) and (6, C, H/4, W/4), and the energy of each band (LEVELS, H/4, W/4),
+    float32.
 
-    Frames are padded to multiples of 4, without events.
+    Frames are zero-padded to multiples of 4.
     """
     height, width = stack.shape[1:]
     bottom, right = -height % 4, -width % 4
@@ -75,7 +76,7 @@ def make_volume(
         totals[level] = energy if level >= 2 else _halved(energy[None])[0]
 
     details = pyramid(stack)
-    with ThreadPoolExecutor(1) as beside:  # the finest level takes as long as all the others
+    with ThreadPoolExecutor(1) as beside:  # the finest level takes as long as all others together
         finest = beside.submit(finish, 0, next(details))
         for level, detail in enumerate(details, 1):
             finish(level, detail)
@@ -86,7 +87,7 @@ def make_volume(
 
 
 def pyramid(stack: np.ndarray) -> Iterator[np.ndarray]:
-    """The detail (B, h, w) that each level's blur takes away; each level has half the size of the one before."""
+    """Yield the detail (B, h, w) removed by each level's blur; each level has half the size of the previous."""
     now = _filtered(stack, FIRST_TAPS)
     for level in range(LEVELS):
         blurred = _filtered(now, BLUR_TAPS)
@@ -97,7 +98,7 @@ def pyramid(stack: np.ndarray) -> Iterator[np.ndarray]:
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _filtered(images, taps):
-    """Each image (h, w) convolved along both axes; borders are repeated."""
+    """Convolve each image (h, w) along both axes, repeating borders."""
     count, height, width = images.shape
     radius = taps.size // 2
     out = np.empty_like(images)
@@ -148,7 +149,7 @@ def _difference(fine, coarse):
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _halved(images):
-    """Means of 2×2 pixels; an odd last row or column counts twice."""
+    """Means of 2×2 pixels; an odd last row or column is repeated."""
     count, height, width = images.shape
     out = np.empty((count, (height + 1) // 2, (width + 1) // 2), np.float32)
     for n in range(count):
@@ -162,12 +163,12 @@ def _halved(images):
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def level_volume(detail, curves, sizes, moved, pool, out, at):
-    """One band: matched energy into out[at], shares of odd and even energy into out[at + 2] and out[at + 4].
+    """Compute one band: matched energy in out[at], fractions of odd and even energy in out[at + 2] and out[at + 4].
 
     Returns the energy of the band over all bins, at the volume's resolution.
 
-    `pool`: 2 where the band's pixels are half as large as the volume's (energies are averaged over 2×2), 1 where they
-    are as large, 0 where they are twice as large (energies are repeated).
+    `pool`: 2 if the band's pixels are half as large as the volume's (energies are averaged over 2×2), 1 if they are
+    equally large, 0 if twice as large (energies are repeated).
     """
     bins, height, width = detail.shape
     count = curves.shape[1]
@@ -177,7 +178,7 @@ def level_volume(detail, curves, sizes, moved, pool, out, at):
     lines = max(pool, 1)
     response = np.empty(lines * width, np.float32)
     block = np.empty((bins, lines * width), np.float32)
-    noise = np.float32(0)  # a shape of unit length has the length of the noise's power
+    noise = np.float32(0)  # the squared length of the scaled curve is the noise power
     for c in range(count):
         size = np.float32(0)
         for b in range(bins):
@@ -227,7 +228,7 @@ def level_volume(detail, curves, sizes, moved, pool, out, at):
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _combined(half, quarter):
-    """Into half[7]: matched energy of all bands in a neighbourhood, over its greatest among the candidates."""
+    """Fill half[7]: matched energy of all bands in a neighbourhood, relative to its maximum over the candidates."""
     count, rows, columns = half.shape[1:]
     greatest = np.full((rows, columns), np.float32(1e-6), np.float32)
     sum_ = np.empty((rows, columns), np.float32)
@@ -251,7 +252,7 @@ def _combined(half, quarter):
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _keep(response, width, pool, y, out):
-    """Squares of one or two rows of responses, pooled or repeated into the volume."""
+    """Square one or two rows of responses, and pool or repeat them into the volume."""
     rows, columns = out.shape
     if pool == 2:
         line = out[y // 2]
@@ -273,7 +274,7 @@ def _keep(response, width, pool, y, out):
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _smoothed(image):
-    """Mean over 3×3 pixels; borders are repeated."""
+    """Mean over 3×3 pixels, repeating borders."""
     height, width = image.shape
     out = np.empty_like(image)
     line = np.empty(width + 2, np.float32)
@@ -289,7 +290,7 @@ def _smoothed(image):
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def event_rate(stack, rates, out):
-    """Events per 2×2 pixels and bin about each candidate, (C, H/2, W/2)."""
+    """Events per 2×2 pixels and bin around each candidate, (C, H/2, W/2)."""
     bins, height, width = stack.shape
     count = rates.shape[0]
     line = np.empty((bins, width // 2), np.float32)

@@ -1,12 +1,12 @@
-"""The network on evidence: a U-Net that is the same for every candidate, and sees its neighbours among them.
+"""The network on evidence: a U-Net with weights shared by all candidates and convolutions along them.
 
     half, quarter, pixel, candidate ─ stem ─ blocks ─────────────────────── + ─ block ─ scores of every candidate,
                                               └─ halved ─ blocks ─ … ─ block ─┘         (C, H/2, W/2): a distribution
 
-Each block convolves over space, with the same weights for every candidate, and then along the candidates. So focus
-looks the same wherever in the sweep it happens, and what a network may know of scenes (walls are far) reaches it by one
-input alone, the candidate's position. The coarser levels see far, and complete surfaces without events from what
-surrounds them.
+Each block convolves over space, with the same weights for every candidate, and then along the candidates. So the
+response to focus is the same everywhere in the sweep, and priors on scenes (walls are far) enter only through one
+input, the candidate's position. The coarser levels have a large receptive field, and complete surfaces without events
+from their surroundings.
 """
 
 from itertools import pairwise
@@ -23,7 +23,7 @@ _ENERGY_GAIN = 4.0
 
 
 class EvidenceNet(nn.Module):
-    """Scores of the candidates from the four parts of an `Evidence`."""
+    """Computes scores of the candidates from the four parts of an `Evidence`."""
 
     def __init__(self, config: EvidenceConfig) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class EvidenceNet(nn.Module):
 
 
 class CandidateBlock(nn.Module):
-    """Residual: 3×3 over space for every candidate alike, then `reach` neighbours along the candidates."""
+    """Residual block: 3×3 over space with shared weights, then `reach` neighbours along the candidates."""
 
     def __init__(self, width: int, reach: int) -> None:
         super().__init__()
@@ -102,13 +102,13 @@ def _halving(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _even(x: Tensor) -> Tensor:
-    """With zeros for a last row and column where their number is odd."""
+    """Pad odd numbers of rows and columns with zeros."""
     bottom, right = x.shape[-2] % 2, x.shape[-1] % 2
     return functional.pad(x, (0, right, 0, bottom)) if bottom or right else x
 
 
 def _logarithmic(x: Tensor, energies: int) -> Tensor:
-    """The first channels, which are energies, through log(1 + 4x): single events and floods of them in one scale."""
+    """Apply log(1 + 4x) to the first channels, which are energies, to compress their range."""
     x = x.float()
     return torch.cat([torch.log1p(_ENERGY_GAIN * x[:, :energies]), x[:, energies:]], dim=1)
 

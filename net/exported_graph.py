@@ -1,7 +1,7 @@
-"""What `sweepdepth export` wrote, read back: the graph, and what it says of itself.
+"""Reads exported networks, as written by `sweepdepth export`: graph and metadata.
 
-Either an ONNX file, or a folder with OpenVINO's own form (`model.xml`, `model.bin`). What weights say of themselves is
-in the metadata under one key, as JSON, with the size: in ONNX among `metadata_props`, in OpenVINO's form in `rt_info`.
+An export is an ONNX file, or a folder in OpenVINO's format (`model.xml`, `model.bin`). The metadata of the weights and
+the frame size are stored as JSON under one key: in ONNX in `metadata_props`, in OpenVINO's format in `rt_info`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from ..capture.errors import SweepdepthError, one_line
 KEY = "sweepdepth"
 ONNX = ".onnx"
 IR = "model.xml"
-"""The graph in a folder of an exported network for OpenVINO; its parameters are in `model.bin`."""
+"""Graph file in the folder of a network exported for OpenVINO; its parameters are in `model.bin`."""
 LARGEST_BYTES = 1 << 30
 
 
@@ -29,17 +29,17 @@ class EngineError(SweepdepthError):
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a path is what `export` writes: an ONNX file, or a folder with a graph for OpenVINO."""
+    """Whether a path is an exported network: an ONNX file, or a folder with an OpenVINO graph."""
     return path.suffix == ONNX or (path / IR).is_file()
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The files of weights, one or two."""
+    """The files of weights or of an exported network, one or two."""
     return [path / IR, (path / IR).with_suffix(".bin")] if path.is_dir() else [path]
 
 
 def import_openvino() -> Any:
-    """OpenVINO, without the report of its use that its converter sends to Google Analytics."""
+    """Import OpenVINO without the telemetry that its converter sends to Google Analytics."""
     sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
     import openvino
 
@@ -47,7 +47,7 @@ def import_openvino() -> Any:
 
 
 def read_graph(path: Path) -> Any:
-    """The graph of an exported network, not yet compiled.
+    """Read the graph of an exported network, without compiling it.
 
     Raises:
         WeightsError: it is damaged.
@@ -62,10 +62,10 @@ def read_graph(path: Path) -> Any:
 
 
 def read_about(path: Path) -> tuple[dict[str, Any], str, tuple[int, int]]:
-    """What an exported network says of itself, the SHA-256 of its files, and height and width of its frames.
+    """Read an exported network's metadata, the SHA-256 of its files, and height and width of its frames.
 
     Raises:
-        WeightsError: missing, damaged, or not exported by us.
+        WeightsError: missing, damaged, or not written by `export`.
         EngineError: OpenVINO is not installed.
     """
     try:
@@ -76,7 +76,7 @@ def read_about(path: Path) -> tuple[dict[str, Any], str, tuple[int, int]]:
         about = json.loads(_metadata(read_graph(path)))
         width, height = map(int, about["size"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: is no network that `sweepdepth export` wrote") from error
+        raise WeightsError(f"{path}: was not written by `sweepdepth export`") from error
     return about, hashlib.sha256(b"".join(content)).hexdigest(), (height, width)
 
 

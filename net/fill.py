@@ -1,4 +1,4 @@
-"""Filling: from an estimate with gaps to a dense one that keeps its edges where events are."""
+"""Filling of gaps in an estimate, with edges where the event density changes."""
 
 import numba
 import numpy as np
@@ -8,34 +8,34 @@ from ..capture.stack import EventFocalStack
 from .estimate import Estimate
 
 PASSES = 4
-"""Passes over rows and columns; each halves the reach of the one before."""
+"""Number of passes over rows and columns; each halves the reach of the previous."""
 
 SMOOTHNESS = 200.0
-"""Weight of smoothness against evidence of one deviation of 1 % of the range; sets how far answers spread."""
+"""Weight of smoothness relative to evidence with a deviation of 1 % of the range; sets how far values spread."""
 
 EDGE_EVENTS = 0.1
-"""Difference in events per pixel, between neighbours, at which smoothness falls to 1/e."""
+"""Difference in events per pixel between neighbours at which smoothness falls to 1/e."""
 
 FILLED_STD = 0.2
-"""Least deviation of a filled pixel, of the sweep range: nothing was seen there, its depth is a guess."""
+"""Lower bound on the deviation of filled pixels, as a fraction of the sweep range, since they have no evidence."""
 
 TRACE = 1e-12
-"""Weight of the mean of all evidence, beside which any evidence that arrives is overwhelming."""
+"""Weight of the mean of all evidence, negligible next to any other evidence."""
 
 
 def fill(estimate: Estimate, stack: EventFocalStack) -> Estimate:
-    """Dense estimate: known pixels are kept, gaps take the depth of what surrounds them, up to the next edge.
+    """Make an estimate dense: known pixels are kept, gaps take the depth of their surroundings up to the next edge.
 
-    Solves a weighted least squares problem with rows and columns in turn (Min et al., Fast Global Image Smoothing,
-    IEEE TIP 2014): evidence weighs with the inverse variance, smoothness is cut where the density of events steps. The
-    deviation of a filled pixel is that of the evidence that reached it, and FILLED_STD at least.
+    Solves a weighted least-squares problem along rows and columns alternately (Min et al., Fast Global Image Smoothing,
+    IEEE TIP 2014): evidence is weighted by its inverse variance, and smoothness is reduced where the event density
+    changes. The deviation of a filled pixel is that of the evidence that reached it, but at least FILLED_STD.
 
     Args:
         estimate: with gaps, (H, W).
-        stack: the events that it was made from; edges are where their density steps.
+        stack: the stack of the estimate, whose event density gives the edges.
 
     Returns:
-        An estimate without gaps; `estimate` itself where it has no answer at all.
+        An estimate without gaps; `estimate` itself if it has no known pixel.
     """
     known = np.isfinite(estimate.diopters)
     if not known.any():
@@ -55,7 +55,7 @@ def fill(estimate: Estimate, stack: EventFocalStack) -> Estimate:
         layers = _smooth_rows(layers.transpose(0, 2, 1), down.T * strength).transpose(0, 2, 1)
     value, weight, squared_std = layers
 
-    # A trace of the mean answers where no evidence arrives at all.
+    # The mean of all evidence fills pixels that no other evidence reaches.
     diopters = (value + TRACE * estimate.diopters[known].mean(dtype=float)) / (weight + TRACE)
     std = np.hypot(np.sqrt(squared_std / (weight + TRACE)), FILLED_STD * span)
     return Estimate(

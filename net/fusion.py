@@ -1,9 +1,9 @@
-"""Fusion of sweeps: what several sweeps say of one scene, multiplied.
+"""Fusion of sweeps: multiplies the distributions of several sweeps over one scene.
 
-Each sweep gives a distribution over candidate distances for every pixel. Their logarithms are averaged over the sweeps
-that still count, and the product is as sure as if the square root of their number were independent: successive sweeps
-share the scene, the lens's calibration and the network's own errors. Where a new distribution contradicts the fused
-one, something has moved, and what was there is forgotten.
+Each sweep gives a distribution over candidate distances for every pixel. Their logarithms are averaged over the fused
+sweeps, and the result is scaled as if the square root of their number were independent, since successive sweeps share
+the scene, the lens calibration and the network's systematic errors. Where a new distribution contradicts the fused one,
+something has moved, and the earlier sweeps are discarded.
 """
 
 from dataclasses import dataclass, field
@@ -19,23 +19,23 @@ from .network import EventNetwork
 
 MOST_SWEEPS = 64
 AUTO_SWEEPS = 8
-"""Sweeps that count at most where the number is left to the motion that is seen."""
+"""Most sweeps fused with "auto"."""
 
 INDEPENDENCE = 0.5
-"""N sweeps count as N to this power independent ones."""
+"""N sweeps count as N to the power of this independent ones."""
 
-_LEAST = 1e-6  # probability; below it a candidate would never come back
-_AGREE = 0.75  # overlap of distributions from which on they say the same
-_REACH = 5  # half pixels over which agreement is averaged
+_LEAST = 1e-6  # lower bound on probability, so that no candidate is excluded forever
+_AGREE = 0.75  # overlap above which distributions agree
+_REACH = 5  # window of averaging agreement, in blocks of 2×2 pixels
 
 
 @dataclass
 class FusedNetwork:
-    """A network that remembers: an `Estimator` whose answer is that of the last sweeps together.
+    """A network with memory: an `Estimator` that fuses the latest sweeps.
 
     Args:
-        estimator: what answers each sweep; its answers are distributions.
-        sweeps: how many count at most; "auto" forgets, pixel by pixel, what a new sweep contradicts.
+        estimator: the network, which must predict distributions.
+        sweeps: most sweeps to fuse; "auto" discards, for each pixel, earlier sweeps that a new one contradicts.
     """
 
     estimator: EventNetwork
@@ -46,7 +46,7 @@ class FusedNetwork:
 
     @property
     def name(self) -> str:
-        """As the estimator's own."""
+        """Name of the network's estimator."""
         return self.estimator.name
 
     @property
@@ -60,10 +60,10 @@ class FusedNetwork:
         return self.estimator.polarity
 
     def __call__(self, stack: EventFocalStack) -> Estimate:
-        """Depth from this sweep and those before it."""
+        """Estimate depth from this sweep and the previous ones."""
         alone = self.estimator(stack)
         assert alone.distribution is not None
-        if not stack.data.any():  # nothing was seen: nothing is known, and nothing forgotten
+        if not stack.data.any():  # without events, the memory is kept and the answer is empty
             return alone
         fused = self._fuse(alone.distribution, stack)
         return self.estimator.network.read(fused, stack.sweep, alone.quality)

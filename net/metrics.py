@@ -1,4 +1,4 @@
-"""Depth metrics: one place, used by everything that states an error."""
+"""Depth metrics, used for all reported errors."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,15 @@ NORMAL_MEDIAN = 0.6745
 
 @dataclass(frozen=True)
 class Metrics:
-    """Errors of one depth map where it answers and the truth lies inside the sweep range.
+    """Errors of one depth map, over known pixels whose true depth is inside the sweep range.
 
     Attributes:
-        n_truth: pixels whose true depth lies inside the sweep range.
-        coverage: share of them that got an answer.
+        n_truth: number of pixels whose true depth is inside the sweep range.
+        coverage: fraction of them with an answer.
         abs_rel: mean |z − z*| / z*.
         rmse_m: root mean square error in metres.
         mae_m: mean absolute error in metres.
-        delta: share of pixels with max(z/z*, z*/z) below 1.05, 1.15 and 1.25 (Eigen et al., NIPS 2014).
+        delta: fractions of pixels with max(z/z*, z*/z) below 1.05, 1.15 and 1.25 (Eigen et al., NIPS 2014).
         rmse: root mean square error in 1/m.
         mae: mean absolute error in 1/m.
         median: median absolute error in 1/m.
@@ -31,16 +31,16 @@ class Metrics:
         rmse_range: `rmse` as a fraction of the sweep range.
         mae_range: `mae` as a fraction of the sweep range.
         median_range: `median` as a fraction of the sweep range.
-        std_ratio: median of |error| over the stated standard deviation, divided by that of a normal distribution: 1
-            when the deviations are honest, more when they are too small.
-        n_outside: pixels answered although their true depth lies outside the range (not scored above).
-        outside_mae: their mean absolute error against the range's nearer end, 1/m.
+        std_ratio: median of |error| over the predicted standard deviation, divided by that of a normal distribution: 1
+            if the deviations are calibrated, more if they are too small.
+        n_outside: number of answered pixels whose true depth is outside the range (not scored above).
+        outside_mae: their mean absolute error to the nearer end of the range, 1/m.
         outside_mae_range: the same as a fraction of the sweep range.
-        outside_std_range: their mean stated deviation, as a fraction of the sweep range.
+        outside_std_range: their mean predicted deviation, as a fraction of the sweep range.
     """
 
-    n_truth: int  # pixels whose true depth lies inside the sweep range
-    coverage: float  # share of them that got an answer
+    n_truth: int  # pixels whose true depth is inside the sweep range
+    coverage: float  # fraction of them with an answer
     abs_rel: float
     rmse_m: float
     mae_m: float
@@ -53,10 +53,10 @@ class Metrics:
     mae_range: float
     median_range: float
     std_ratio: float
-    n_outside: int  # pixels answered although their true depth lies outside the range (not scored above)
-    outside_mae: float  # their error against the range's nearer end, 1/m
+    n_outside: int  # answered pixels whose true depth is outside the range (not scored above)
+    outside_mae: float  # their error to the nearer end of the range, 1/m
     outside_mae_range: float
-    outside_std_range: float  # their mean stated deviation
+    outside_std_range: float  # their mean predicted deviation
 
 
 def score(
@@ -66,17 +66,17 @@ def score(
     std: np.ndarray | None = None,  # (H, W) 1/m
     where: np.ndarray | None = None,  # (H, W) bool: score these pixels only
 ) -> Metrics:
-    """Compare a depth map with the truth.
+    """Compare a depth map with the ground truth.
 
     Args:
         depth: (H, W) metres, NaN where unknown.
         truth: (H, W) metres, NaN where unknown.
-        calibration: has the sweep range that counts.
-        std: (H, W) stated standard deviations in 1/m.
-        where: (H, W) bool, score these pixels only.
+        calibration: gives the sweep range.
+        std: (H, W) predicted standard deviations in 1/m.
+        where: (H, W) bool, pixels to score; all by default.
 
     Returns:
-        The metrics; those without any pixel are NaN.
+        The metrics, NaN for those without any pixel.
 
     Raises:
         ValueError: the maps differ in shape.
@@ -128,7 +128,7 @@ def score(
 
 
 def mean(metrics: list[Metrics]) -> Metrics:
-    """Metric by metric mean over frames; counts are summed, and frames where a metric is NaN are left out of it."""
+    """Mean of each metric over frames where it is not NaN; counts are summed."""
     if not metrics:
         raise ValueError("no metrics to average")
     values: dict[str, object] = {}
@@ -149,7 +149,7 @@ def error_by_confidence(
     std: np.ndarray,  # (H, W) 1/m
     parts: int = 10,
 ) -> list[tuple[float, float]]:
-    """(coverage, mean |error| in 1/m) of the most certain 1/parts, 2/parts … of the answers: a sparsification curve."""
+    """Sparsification curve: (coverage, mean |error| in 1/m) of the most certain 1/parts, 2/parts … of the answers."""
     error = np.abs(to_diopters(depth.astype(np.float64)) - to_diopters(truth.astype(np.float64)))
     known = np.isfinite(error) & np.isfinite(std)
     ordered = error[known][np.argsort(std[known], kind="stable")]

@@ -1,4 +1,4 @@
-"""Trained networks as estimators: dense depth with its deviation, from the stack of one sweep."""
+"""Trained networks as estimators: dense depth with deviation from the stack of one sweep."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,12 +17,12 @@ from .representation import EvidenceRepresentation
 from .weights import SHIPPED, WeightsFile, open_weights
 
 _UNIFORM_DEVIATION = 12**-0.5
-"""Of a position anywhere in the range: what is known without any event."""
+"""Standard deviation of a position uniform over the range, as without any events."""
 
 
 @dataclass
 class Network:
-    """A weights file and the engines compiled from it, one for each size of frame."""
+    """A weights file, with an engine for each frame size."""
 
     file: WeightsFile
     engine: str = "auto"
@@ -30,23 +30,23 @@ class Network:
 
     @property
     def representation(self) -> AnyRepresentation:
-        """What the network sees."""
+        """The network's input representation."""
         return self.file.config.representation
 
     def engine_for(self, height: int, width: int) -> Engine:
-        """The engine for frames of a size, compiled when first asked for."""
+        """The engine for a frame size, created on first use."""
         if (height, width) not in self._engines:
             self._engines[height, width] = make_engine(self.file, height, width, self.engine)
         return self._engines[height, width]
 
     def estimate(self, inputs: tuple[np.ndarray, ...], sweep: Sweep, active: np.ndarray | None = None) -> Estimate:
-        """Depth from what the representation makes of a sweep.
+        """Estimate depth from the representation of a sweep.
 
         Args:
-            inputs: as the representation gives them.
-            sweep: that they were made of.
-            active: (H, W) bool, the pixels that count for the quality; all unless given. Quality is how much more is
-                known there, on the mean, than the range alone says.
+            inputs: from the representation.
+            sweep: of the inputs.
+            active: (H, W) bool, the pixels used for the quality; all by default. Quality is the mean reduction of the
+                deviation there, compared with a uniform distribution over the range.
         """
         camera = sweep.calibration.camera
         size = camera.height, camera.width
@@ -61,7 +61,7 @@ class Network:
         return _estimate(position, deviation, sweep, active)
 
     def read(self, distribution: Distribution, sweep: Sweep, active: np.ndarray | float | None = None) -> Estimate:
-        """The trimmed mean of a distribution as depth, with its calibrated deviation.
+        """Convert a distribution to depth, its trimmed mean, with calibrated deviation.
 
         Args:
             distribution: over the candidates, far to near.
@@ -74,7 +74,7 @@ class Network:
 
 
 def _estimate(position: np.ndarray, deviation: np.ndarray, sweep: Sweep, active: np.ndarray | float | None) -> Estimate:
-    """Positions and deviations, in parts of the range, as diopters."""
+    """Convert positions and deviations from fractions of the range to diopters."""
     settings = sweep.calibration.sweep
     if isinstance(active, float):
         quality = active
@@ -91,9 +91,9 @@ def _estimate(position: np.ndarray, deviation: np.ndarray, sweep: Sweep, active:
 
 @dataclass
 class EventNetwork:
-    """A network on event focal stacks: an `Estimator` for the runtime.
+    """A network on event focal stacks: an `Estimator`.
 
-    Of the sweeps before it remembers how late pixels respond (`lag`), nothing else.
+    Its only state from previous sweeps is the latency of the pixels (`lag`).
     """
 
     network: Network
@@ -123,7 +123,7 @@ class EventNetwork:
 
 @dataclass
 class CaseNetwork:
-    """A network that needs more of a case than its stack: conventional frames, or the times of events."""
+    """A network that needs more of a case than its stack: conventional frames, or event times."""
 
     network: Network
     name: str = "net"
@@ -141,10 +141,10 @@ class CaseNetwork:
 def load_network(
     path: str | Path | None = None, *, engine: str = "auto", name: str = "net"
 ) -> EventNetwork | CaseNetwork:
-    """The network of a weights file, or the one that comes with the package.
+    """Load the network of a weights file, by default the shipped one.
 
     Raises:
-        WeightsError: the file is missing, damaged, or no weights of ours.
+        WeightsError: the file is missing, damaged, or not a weights file.
     """
     network = Network(open_weights(path or SHIPPED), engine)
     shown = network.representation

@@ -1,10 +1,10 @@
-"""The classical estimator: the candidate that explains most of a neighbourhood's events, where it stands out.
+"""The classical estimator: the candidate that explains most of a neighbourhood's events, if it is significant.
 
-Focus is where a pixel's polarity flips and its event rate dips between two peaks, and where image motion makes most
-events. `evidence` has the templates that say so for the calibrated lens, both parts in their physical sizes; here their
-energies are pooled over a neighbourhood and decided at once. Unlike counting polarities before and after each bin, this
-knows that fine detail reverses its contrast when blurred far (spurious resolution), has an answer where focus is at an
-end of the sweep, and is not misled by lens breathing.
+At the focus, a pixel's polarity flips, its event rate has a minimum between two peaks, and image motion causes most
+events. `evidence` has the templates of these effects for the calibrated lens, with their physical amplitudes; here
+their energies are pooled over a neighbourhood, and the best candidate is selected. Unlike counting polarities before
+and after each bin, this accounts for contrast reversal of strongly blurred detail (spurious resolution), works at the
+ends of the sweep, and is not biased by lens breathing.
 """
 
 from dataclasses import dataclass, field
@@ -20,22 +20,22 @@ from .estimate import Estimate
 from .evidence import BINS, band, blur_over_range_px, matched_templates, motion_px
 
 POOL_PX = 2.5
-"""Pixels share a depth within a Gaussian of this width."""
+"""Standard deviation of the Gaussian neighbourhood of constant depth, in pixels."""
 
 _NOTHING = 1e-9
-"""Less energy than a thousandth of an event's."""
+"""Negligible energy, less than 0.1 % of an event's."""
 
 CANDIDATES = np.linspace(-0.2, 1.2, 57, dtype=np.float32)
-"""Surfaces considered, as positions in the sweep range; some lie outside, lest those be mistaken for its ends."""
+"""Candidate positions in the sweep range; some are outside, so that surfaces there are not mistaken for its ends."""
 
 
 @dataclass(frozen=True)
 class PolarityReversal:
-    """The classical estimator. See the module's docstring; `evidence_per_event` calibrates the deviations."""
+    """The classical estimator, described in the module's docstring; `evidence_per_event` calibrates the deviations."""
 
-    min_events: float = 3.0  # in a neighbourhood, below which there is no answer
-    max_std: float = 0.15  # of the sweep range, above which there is no answer
-    min_fit: float = 0.28  # share of the events' energy explained, below which there is no answer: noise reaches 0.25
+    min_events: float = 3.0  # least number of events in a neighbourhood
+    max_std: float = 0.15  # largest deviation, as a fraction of the sweep range
+    min_fit: float = 0.28  # least fraction of the events' energy explained; noise reaches 0.25
     evidence_per_event: float = 0.5
     bins: int = field(default=BINS, init=False)
     polarity: Polarity = field(default="interpolated", init=False)
@@ -63,10 +63,10 @@ class PolarityReversal:
     def _posterior(
         self, explained: np.ndarray, total: np.ndarray, events: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Most probable position and its deviation, as fractions of the range, and the share of energy explained.
+        """Most probable position and its deviation, as fractions of the range, and the fraction of energy explained.
 
-        The logarithm of the unexplained share, times the number of events, is the log likelihood of a Gaussian model
-        whose noise power is unknown.
+        The log of the unexplained fraction times the number of events is the log likelihood of a Gaussian model with
+        unknown noise power.
         """
         share = np.minimum(explained / np.maximum(total, 1e-12), 0.999)
         log_likelihood = -self.evidence_per_event * events * np.log1p(-share)
@@ -91,14 +91,14 @@ def estimate_depth(
     events: np.ndarray,  # (N,) EVENT_DTYPE, those of the sweep, in time order
     sweep: Sweep,
 ) -> Estimate:
-    """Depth of one sweep, straight from its events, by the classical estimator.
+    """Estimate depth of one sweep directly from its events, by the classical estimator.
 
     Args:
         events: (N,) `EVENT_DTYPE`, those of the sweep, in time order.
-        sweep: when the focus was where.
+        sweep: the sweep, which gives the focus at each time.
 
     Returns:
-        Depth and deviation where there is evidence.
+        Depth and deviation where there is sufficient evidence.
 
     Examples:
         >>> from sweepdepth import find_sweeps, open_recording
@@ -120,10 +120,10 @@ def explained_energy(
     signed: np.ndarray,  # (B, H, W) float32, interpolated signed events, far→near
     calibration: Calibration,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Energy of the events that each candidate explains, (C, H/2, W/2), and all there is to explain, (H/2, W/2).
+    """Energy of the events explained by each candidate, (C, H/2, W/2), and the total energy, (H/2, W/2).
 
-    A candidate at an end of the sweep shows half of its template, and would lose to its neighbour inside. So energies
-    are divided by the root of what the candidate could explain at most.
+    Only half of the template of a candidate at an end of the sweep is observed, so its neighbour inside would win. To
+    compensate, energies are divided by the root of the candidate's largest possible value.
     """
     bins, height, width = signed.shape
     signed = np.pad(signed, ((0, 0), (0, -height % 8), (0, -width % 8)))
@@ -146,7 +146,8 @@ def explained_energy(
 
 
 def _at_half(energy: np.ndarray, rows: int) -> np.ndarray:
-    """Energies (C, h, w) of a level at half the frame's resolution: averaged over 2×2 pixels, or repeated."""
+    """Resample a level's energies (C, h, w) to half the frame's resolution, by averaging over 2×2 pixels or
+    repeating."""
     if energy.shape[1] > rows:
         return (energy[:, ::2, ::2] + energy[:, 1::2, ::2] + energy[:, ::2, 1::2] + energy[:, 1::2, 1::2]) / 4
     times = rows // energy.shape[1]
@@ -166,5 +167,5 @@ def _pool(image: np.ndarray) -> np.ndarray:
 
 
 def _enlarge(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Undo the halving of `_pool`: every value for its 2×2 pixels."""
+    """Repeat every value for its 2×2 pixels, the inverse of the halving in `_pool`."""
     return image.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]

@@ -1,4 +1,4 @@
-"""Inputs of a network: an event focal stack or conventional frames, with the lens and sweep."""
+"""Input representations of networks: from an event focal stack or conventional frames, with lens and sweep."""
 
 from typing import Annotated, Literal, Self
 
@@ -16,26 +16,26 @@ _TYPICAL_BLUR_PX = 8.0
 _TYPICAL_MOTION_PX = 4.0
 _TYPICAL_DURATION_US = 200_000.0
 _NEVER = -1.0
-"""The time of an event that did not come, where the sweep is [0, 1]."""
+"""Value for missing events, where the sweep's time is [0, 1]."""
 
 
 class EvidenceRepresentation(BaseModel):
-    """What a network on evidence sees: the parts of an `Evidence`; stored with its weights."""
+    """Input of a network on evidence: the parts of an `Evidence`; stored with its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: Literal["events", "frames"] = "events"
     frame_rate_hz: float | None = None
-    """Of the camera whose frames are shown; None: as many frames in a sweep as there are bins."""
+    """Frame rate of the camera, for frames; None: as many frames per sweep as bins."""
 
     @property
     def bins(self) -> int:
-        """Of the stack that evidence is made of."""
+        """Bins of the stack that evidence is computed from."""
         return BINS
 
     @property
     def polarity(self) -> Polarity:
-        """The kind of that stack."""
+        """Polarity of that stack."""
         return "interpolated"
 
     def of_stack(self, stack: EventFocalStack, lag: float = 0.0) -> tuple[np.ndarray, ...]:
@@ -43,7 +43,7 @@ class EvidenceRepresentation(BaseModel):
         return _parts(make_evidence(stack, lag))
 
     def of_events(self, events: np.ndarray, sweep: Sweep) -> tuple[np.ndarray, ...]:
-        """The evidence of a sweep's events, (N,) EVENT_DTYPE in time order."""
+        """The evidence of a sweep's events, (N,) EVENT_DTYPE, in time order."""
         return self.of_stack(EventFocalStack.build(events, sweep, BINS, "interpolated"))
 
     def of_frames(
@@ -52,23 +52,23 @@ class EvidenceRepresentation(BaseModel):
         diopters: np.ndarray,  # (S,) 1/m, rising
         sweep: Sweep,
     ) -> tuple[np.ndarray, ...]:
-        """The evidence of conventional frames: their changes of brightness, in steps as events are of it."""
+        """The evidence of conventional frames, whose brightness changes are converted to equivalent events."""
         return _parts(evidence_of(frames_as_stack(frames, diopters, sweep), sweep))
 
 
 FRAME_STEP = 0.2
-"""Change of the logarithm of brightness between frames that counts as one event."""
+"""Change of log brightness between frames that is equivalent to one event."""
 FRAME_FLOOR = 0.01
-"""Of the mean radiance: what is darker changes without meaning."""
+"""Lower bound on radiance, relative to the mean, before taking logarithms."""
 
 
 def frames_as_stack(frames: np.ndarray, diopters: np.ndarray, sweep: Sweep) -> np.ndarray:
-    """What an event camera without noise or threshold would have added to each bin between the frames.
+    """Convert frames to the signed stack of an ideal event camera without noise and threshold.
 
     Args:
         frames: (S, H, W) linear radiance.
         diopters: (S,) their focus in 1/m, rising.
-        sweep: gives the range.
+        sweep: the sweep, which gives the range.
 
     Returns:
         (BINS, H, W) float32, far→near.
@@ -94,16 +94,17 @@ class Representation(BaseModel):
 
     source: Literal["events", "frames"] = "events"
     bins: Annotated[int, Field(ge=2, le=64)] = 10
-    """Of the event focal stack; for frames, the positions in the sweep that they are interpolated to."""
+    """Bins of the event focal stack; for frames, the number of positions in the sweep that they are interpolated to."""
     polarity: Polarity = "split"
     compressed: bool = True
-    """Whether counts go through arsinh, which keeps single events as they are and pixels that flood in bounds."""
+    """Whether arsinh is applied to counts, which is linear for single events and compresses large counts."""
     times: bool = False
-    """Whether each pixel's first and last event of each polarity are given (the "event depth surface", EDFF 2024)."""
+    """Whether the times of each pixel's first and last event per polarity are included ("event depth surface", EDFF
+    2024)."""
     conditions: bool = True
-    """Whether lens and sweep are given."""
+    """Whether lens and sweep are included; see `sweep_conditions`."""
     frame_rate_hz: float | None = None
-    """Of the camera whose frames are shown; None: as many frames in a sweep as there are bins."""
+    """Frame rate of the camera, for frames; None: as many frames per sweep as bins."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -117,13 +118,13 @@ class Representation(BaseModel):
         return stack + 4 * self.times + CONDITIONS * self.conditions
 
     def of_stack(self, stack: EventFocalStack) -> tuple[np.ndarray]:
-        """The channels of a stack of this many bins and this polarity; for `times`, use `of_events`."""
+        """The channels of a stack with these `bins` and `polarity`; for `times`, use `of_events`."""
         if self.source != "events" or self.times:
             raise ValueError("this representation needs more than an event focal stack")
         return (self._assembled([self._counts(stack)], stack.sweep),)
 
     def of_events(self, events: np.ndarray, sweep: Sweep) -> tuple[np.ndarray]:
-        """The channels of a sweep's events, (N,) EVENT_DTYPE in time order."""
+        """The channels of a sweep's events, (N,) EVENT_DTYPE, in time order."""
         stack = EventFocalStack.build(events, sweep, self.bins, self.polarity)
         return (self._assembled([self._counts(stack), *([_times(events, sweep)] if self.times else [])], sweep),)
 
@@ -133,7 +134,8 @@ class Representation(BaseModel):
         diopters: np.ndarray,  # (S,) 1/m, rising
         sweep: Sweep,
     ) -> tuple[np.ndarray]:
-        """The channels of conventional frames: interpolated to the bins, relative to their mean, square root."""
+        """The channels of conventional frames, interpolated to the bins: square root of radiance relative to the
+        mean."""
         settings = sweep.calibration.sweep
         bins = np.linspace(settings.far_diopters, settings.near_diopters, self.bins)
         at = np.interp(bins, diopters, np.arange(len(frames)))
@@ -159,10 +161,10 @@ class Representation(BaseModel):
 
 
 def sweep_conditions(sweep: Sweep) -> np.ndarray:
-    """(5, H, W) float32: the blur over the whole range in octaves above 8 px, the motion by breathing over it along x
-    and y in 4 px, the direction, and the duration in octaves above 0.2 s.
+    """Channels that describe lens and sweep, (5, H, W) float32: blur over the whole range in octaves relative to 8 px,
+    motion by breathing along x and y in units of 4 px, direction, and duration in octaves relative to 0.2 s.
 
-    A pixel answers late, by its threshold and its bandwidth: so direction and duration tell to which side it errs.
+    Pixels lag because of threshold and bandwidth, so direction and duration determine the sign and size of the bias.
     """
     calibration = sweep.calibration
     camera, breathing = calibration.camera, calibration.breathing
@@ -179,7 +181,7 @@ def sweep_conditions(sweep: Sweep) -> np.ndarray:
 
 
 def _times(events: np.ndarray, sweep: Sweep) -> np.ndarray:
-    """Where in the range each pixel's first and last events are, far→near, (4, H, W): OFF, then ON."""
+    """Positions of each pixel's first and last event, far→near, (4, H, W): OFF, then ON."""
     camera, settings = sweep.calibration.camera, sweep.calibration.sweep
     forward = sweep.direction == Direction.FAR_TO_NEAR
     focus = (sweep.diopters_at(events["timestamp"]) - settings.far_diopters) / settings.range_diopters

@@ -1,4 +1,4 @@
-"""The networks: U-Nets from the channels of a `Representation` to where in the sweep's range each pixel lies."""
+"""U-Nets from the channels of a `Representation` to each pixel's position in the sweep range."""
 
 from itertools import pairwise
 
@@ -9,11 +9,11 @@ from torch.nn import functional
 from .architecture import UNetConfig
 
 LOG_VARIANCE = (-9.0, 1.0)
-"""Bounds of the predicted log variance: deviations from 1 % to 165 % of the range."""
+"""Bounds on the predicted log variance: deviations from 1 % to 165 % of the range."""
 
 
 class DepthNet(nn.Module):
-    """U-Net of residual blocks; the input is padded to what its halvings need, and the output cropped."""
+    """U-Net of residual blocks; the input is padded to a multiple of its downsampling, and the output cropped."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class DepthNet(nn.Module):
         return self.config.stem * 2 ** (len(self.config.widths) - 1)
 
     def forward(self, channels: Tensor) -> Tensor:  # (N, C, H, W)
-        """(N, 1 or 2, H, W): position in the range, 0 far to 1 near, and the logarithm of its variance."""
+        """(N, 1 or 2, H, W): position in the range, 0 far to 1 near, and log variance."""
         height, width = channels.shape[-2:]
         bottom, right = -height % self.multiple, -width % self.multiple
         x = self.first(self.stem(functional.pad(channels, (0, right, 0, bottom))))

@@ -1,4 +1,4 @@
-"""Weights files: safetensors in float16, with the network's configuration and what is known of it in the metadata."""
+"""Weights files: safetensors in float16, with the network's configuration and facts about it in the metadata."""
 
 import hashlib
 import json
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
 
 FORMAT = "sweepdepth-weights/1"
 INITIAL_WEIGHTS = "began with"
-"""Among the facts: those of the weights that training started from."""
+"""Key in the facts for the facts of the weights that training started from."""
 _MOST_GENERATIONS = 8
 SUFFIX = ".safetensors"
 SHIPPED = Path(__file__).with_name("weights") / f"default{SUFFIX}"
-"""The weights that come with the package and are used unless others are given."""
+"""The shipped weights, used by default."""
 
 _CONFIG: TypeAdapter[NetworkConfig] = TypeAdapter(NetworkConfig)
 _LONGEST_HEADER = 1 << 24
-_COUNTER = "num_batches_tracked"  # of batch normalisation; nothing depends on it
+_COUNTER = "num_batches_tracked"  # of batch normalisation; unused in inference
 _STATISTICS = "running_mean", "running_var"
-"""Variances may be beyond what 16 bits hold."""
+"""Stored in 32 bits, since variances may exceed the range of float16."""
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file, checked as far as that goes without torch."""
+    """A weights file, validated as far as possible without torch."""
 
     path: Path
     config: NetworkConfig
-    facts: Mapping[str, Any] = field(default_factory=dict)  # training, metrics, …: JSON values
+    facts: Mapping[str, Any] = field(default_factory=dict)  # on training, metrics, …: JSON values
     digest: str = ""  # SHA-256 of the file
-    size: tuple[int, int] | None = None  # height and width in pixels, of an exported network: it is for these alone
+    size: tuple[int, int] | None = None  # height and width in pixels that an exported network is limited to
 
     @property
     def deviation(self) -> tuple[float, float]:
-        """What the network's own deviation is multiplied by, and the one that stands in where it has none."""
+        """Factor on the network's predicted deviation, and the constant used if it predicts none."""
         known = self.facts.get("deviation", {})
         return float(known.get("scale", 1.0)), float(known.get("constant", 0.29))
 
     def calibrated(self, spread: np.ndarray) -> np.ndarray:
-        """Standard deviations of distributions as those that errors have: between the knots that were measured."""
+        """Calibrate standard deviations of distributions by interpolating the measured calibration curve."""
         known = self.facts.get("deviation", {})
         scale, _ = self.deviation
         if "knots" not in known:
@@ -64,17 +64,17 @@ class WeightsFile:
 
     @property
     def temperature(self) -> float:
-        """What the scores of candidates are divided by, so that the distributions are as sure as they are right."""
+        """Softmax temperature of the candidates' scores, which calibrates the distributions."""
         return float(self.facts.get("deviation", {}).get("temperature", 1.0))
 
 
 def weights_metadata(config: NetworkConfig, facts: Mapping[str, Any]) -> dict[str, str]:
-    """What weights say of themselves; `parse_weights` reads it."""
+    """The metadata of a weights file; `parse_weights` reads it."""
     return {"format": FORMAT, "network": _CONFIG.dump_json(config).decode(), "facts": json.dumps(dict(facts))}
 
 
 def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any], *, force: bool = False) -> None:
-    """Write a network's parameters, in 16 bits, and batch statistics; the file appears whole, or not at all.
+    """Write a network's parameters, in 16 bits, and batch statistics, atomically.
 
     Raises:
         RecordingError: the file exists and `force` is not given, or cannot be written.
@@ -97,22 +97,22 @@ def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any
 
 
 def shipped_weights() -> dict[str, Path]:
-    """The weights that come with the package, by name; `default` comes first."""
+    """The shipped weights by name, `default` first."""
     found = {path.stem: path for path in sorted(SHIPPED.parent.glob(f"*{SUFFIX}"))}
     return {SHIPPED.stem: SHIPPED, **found} if SHIPPED.exists() else found
 
 
 def is_weights(path: Path) -> bool:
-    """Whether a path looks like weights: by its name, its suffix, or as a folder that `export` wrote."""
+    """Whether a path looks like weights: a shipped name, the suffix, or a folder written by `export`."""
     named = not path.exists() and str(path) in shipped_weights()
     return named or path.suffix == SUFFIX or is_exported(path)
 
 
 def find_weights(path: str | Path) -> Path:
-    """The file of weights that come with the package, where their name is given; else the path as it is.
+    """Resolve the name of shipped weights to their file; other paths are returned unchanged.
 
     Raises:
-        WeightsError: it is neither a name nor the path of anything.
+        WeightsError: it is neither a known name nor an existing path.
     """
     named = shipped_weights()
     if str(path) in named:
@@ -124,13 +124,13 @@ def find_weights(path: str | Path) -> Path:
 
 
 def open_weights(path: str | Path) -> WeightsFile:
-    """Read what a weights file says of itself.
+    """Read the metadata of a weights file.
 
     Args:
-        path: of the file, a name of `shipped_weights`, or what `export` wrote.
+        path: of the file or of an exported network, or a name in `shipped_weights`.
 
     Raises:
-        WeightsError: missing, damaged, or no weights of a network of ours.
+        WeightsError: missing, damaged, or not a sweepdepth weights file.
     """
     path = find_weights(path)
     if is_exported(path):
@@ -154,16 +154,16 @@ def open_weights(path: str | Path) -> WeightsFile:
 def parse_weights(
     path: Path, metadata: Mapping[str, Any], digest: str, size: tuple[int, int] | None = None
 ) -> WeightsFile:
-    """What the metadata of weights says, checked.
+    """Validate the metadata of weights.
 
     Args:
         path: of the weights.
         metadata: `format`, and as JSON texts `network` and `facts`.
         digest: SHA-256 of the file.
-        size: height and width in pixels, where they are for these alone.
+        size: height and width in pixels, for exported networks.
 
     Raises:
-        WeightsError: damaged, or no weights of a network of ours.
+        WeightsError: damaged, or not a sweepdepth weights file.
     """
     try:
         if metadata.get("format") != FORMAT:
@@ -195,7 +195,7 @@ def parse_weights(
 
 
 def make_network(config: NetworkConfig) -> "nn.Module":
-    """A network of this shape, untrained."""
+    """Make an untrained network with this configuration."""
     if isinstance(config, EvidenceConfig):
         from .evidence_net import EvidenceNet
 
@@ -206,13 +206,13 @@ def make_network(config: NetworkConfig) -> "nn.Module":
 
 
 def read_parameters(file: WeightsFile) -> dict[str, np.ndarray]:
-    """Parameters and batch statistics by name, float32, without torch. Nothing in the file is run, whatever it holds.
+    """Read parameters and batch statistics by name, float32, without torch. No code in the file is executed.
 
     Raises:
-        WeightsError: they are damaged, or not those that the configuration asks for; or the network was exported.
+        WeightsError: they are damaged or do not match the configuration; or the network was exported.
     """
     if file.size is not None:
-        raise WeightsError(f"{file.path}: is an exported network, which is only run; give the weights it was made of")
+        raise WeightsError(f"{file.path}: is an exported network; give the weights that it was exported from")
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -231,7 +231,7 @@ def read_parameters(file: WeightsFile) -> dict[str, np.ndarray]:
 
 
 def load_network(file: WeightsFile) -> "nn.Module":
-    """The network itself, ready for inference. Nothing in the file is run, whatever it holds.
+    """Load the network for inference in torch. No code in the file is executed.
 
     Raises:
         WeightsError: the parameters are damaged or do not fit the configuration.
@@ -240,7 +240,7 @@ def load_network(file: WeightsFile) -> "nn.Module":
 
     found = {name: torch.from_numpy(array) for name, array in read_parameters(file).items()}
     try:
-        with torch.device("meta"):  # no memory: the configuration may ask for anything
+        with torch.device("meta"):  # allocates no memory, since the configuration may be arbitrarily large
             expected = {name: tuple(value.shape) for name, value in make_network(file.config).state_dict().items()}
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{file.path}: is damaged: {one_line(error)}") from error
@@ -260,10 +260,10 @@ def _compare(file: WeightsFile, found: Mapping[str, Any], expected: Mapping[str,
 
 
 def describe_weights(path: str | Path) -> Facts:
-    """Sections of facts about a weights file, for `sweepdepth info`.
+    """Describe a weights file, for `sweepdepth info`.
 
     Raises:
-        WeightsError: missing, damaged, or no weights of a network of ours.
+        WeightsError: missing, damaged, or not a sweepdepth weights file.
     """
     file = open_weights(path)
     shown = file.config.representation
@@ -278,8 +278,8 @@ def describe_weights(path: str | Path) -> Facts:
         "preset": file.config.name,
         "sees": sees,
         "widths": Measured(", ".join(map(str, file.config.widths)), widths=list(file.config.widths)),
-        "states its deviation": Measured(
-            "yes" if file.config.probabilistic else "no, a constant stands in",
+        "predicts its deviation": Measured(
+            "yes" if file.config.probabilistic else "no, a constant is used",
             states_its_deviation=file.config.probabilistic,
         ),
         **({} if file.size is None else {"exported for": _exported_for(*file.size)}),
@@ -294,7 +294,7 @@ def _exported_for(height: int, width: int) -> Measured:
 
 
 def _sections(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, dict[str, Any]]:
-    """What is said of a network, and then of the weights that its training began with, and so on."""
+    """Facts of the weights, then those of the weights that training started from, and so on."""
     found = {
         prefix + name: {key: value for key, value in part.items() if not isinstance(value, dict)}
         for name, part in {"facts": facts, **facts}.items()

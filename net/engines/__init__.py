@@ -1,4 +1,4 @@
-"""Engines: what runs a trained network. One small interface; by default the fastest that is installed."""
+"""Inference engines for trained networks, with a common interface; by default the fastest installed one is used."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -13,33 +13,33 @@ NAMES = ("auto", "openvino", "torch")
 
 
 class Engine(Protocol):
-    """A network compiled for one frame size."""
+    """A network prepared for one frame size."""
 
     name: str
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        """The network's output for one frame, from what its representation makes of it; float32, without a batch."""
+        """Compute the network's output, float32 without a batch axis, from the representation of one frame."""
         ...
 
 
 def installed() -> bool:
-    """Whether a network can be run at all."""
+    """Whether an engine is installed."""
     return find_spec("safetensors") is not None and _any("openvino", "torch")
 
 
 def require_engine() -> None:
-    """Find out whether a network can be run, before anything else is done.
+    """Check that an engine is installed.
 
     Raises:
-        EngineError: it cannot.
+        EngineError: none is installed.
     """
     if not installed():
         raise EngineError("the network needs OpenVINO (or torch) and safetensors: pip install 'sweepdepth[openvino]'")
 
 
 def make_engine(file: WeightsFile, height: int, width: int, name: str = "auto") -> Engine:
-    """Compile a network for frames of a size. "auto": torch on a GPU, else OpenVINO, else torch on the CPU; OpenVINO
-    for exported networks.
+    """Prepare a network for a frame size. "auto": torch on a GPU, else OpenVINO, else torch on the CPU; OpenVINO for
+    exported networks.
 
     Raises:
         EngineError: the engine is unknown or not installed.
@@ -83,7 +83,7 @@ def _any(*modules: str) -> bool:
 
 
 def _gpu() -> bool:
-    """Whether torch could use a GPU; asked without importing it, which takes seconds, where there is no driver."""
+    """Whether torch can use a GPU; without a driver, this is decided without importing torch, which takes seconds."""
     from pathlib import Path
 
     if find_spec("torch") is None or not (Path("/proc/driver/nvidia").exists() or Path("/dev/kfd").exists()):

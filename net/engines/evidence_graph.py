@@ -1,8 +1,8 @@
-"""The network on evidence as an OpenVINO graph, straight from its parameters: running it needs no torch.
+"""Builds the network on evidence as an OpenVINO graph from its parameters, without torch.
 
-It says once more, operation by operation, what `evidence_net.EvidenceNet.forward` says; a test holds both together.
-Batch normalisations are folded into the convolutions before them. All convolutions are over candidates, rows and
-columns, of size 1 along some of them: so nothing is rearranged between those over space and those along candidates.
+It reproduces `evidence_net.EvidenceNet.forward` operation by operation; a test compares the two. Batch normalisations
+are folded into the preceding convolutions. All convolutions are three-dimensional, over candidates, rows and columns,
+with size 1 along some axes, so that no transposes are needed between spatial convolutions and those along candidates.
 """
 
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ _EPSILON = 1e-5  # of batch normalisation
 def build_graph(
     config: EvidenceConfig, parameters: Mapping[str, np.ndarray], height: int, width: int
 ) -> openvino.Model:
-    """The graph for frames of one size.
+    """Build the graph for one frame size.
 
     Args:
-        config: the network's shape.
+        config: the network's configuration.
         parameters: its parameters and batch statistics by name, float32.
         height: of the frame, pixels.
         width: of the frame, pixels.
@@ -93,7 +93,7 @@ class _Builder:
     def _convolution(
         self, x: Node, weights: np.ndarray, bias: np.ndarray | None = None, stride: int = 1, padding: int | None = None
     ) -> Node:
-        """Over rows and columns, the same for every candidate."""
+        """Convolution over rows and columns, the same for every candidate."""
         pads = [0, *(size // 2 if padding is None else padding for size in weights.shape[2:])]
         return self._general(x, weights[:, :, None], bias, [1, stride, stride], pads, pads)
 
@@ -119,7 +119,7 @@ class _Builder:
         return ops.relu(self._general(x, weights, shift, [1, 2, 2], [0, 0, 0], [0, height % 2, width % 2]))
 
     def _lifted(self, x: Node, skip: Node, name: str) -> Node:
-        """A level's answer at twice its resolution, beside that of the level above."""
+        """Upsample a level's output and combine it with the skip connection."""
         (height, width), (rows, columns) = _size(x), _size(skip)
         x = ops.interpolate(
             self._convolution(x, self._of(f"{name}.weight")),
@@ -145,7 +145,7 @@ class _Builder:
 
 
 def _scaled(weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """A convolution's weights times a factor for each of its outputs."""
+    """Scale a convolution's weights by a factor per output."""
     return weights * scale.reshape(-1, *(1,) * (weights.ndim - 1))
 
 
@@ -156,7 +156,7 @@ def _size(x: Node) -> tuple[int, int]:
 
 
 def _logarithmic(x: Node, energies: int, others: int) -> Node:
-    """The first channels, which are energies, through log(1 + 4x)."""
+    """Apply log(1 + 4x) to the first channels, which are energies."""
     parts = ops.variadic_split(x, ops.constant(1), ops.constant(np.array([energies, others], np.int64)))
     grown = ops.add(ops.multiply(parts.output(0), ops.constant(np.float32(_ENERGY_GAIN))), ops.constant(np.float32(1)))
     return ops.concat([ops.log(grown).output(0), parts.output(1)], 1)

@@ -1,6 +1,6 @@
-"""Exported networks: graph, parameters and calibration for one size of frame, run without torch and without ours.
+"""Exports networks for one frame size, to be run without torch, also by other programs.
 
-Their form is that of `exported_graph`, which reads them.
+`exported_graph` describes the format and reads it.
 """
 
 import json
@@ -19,28 +19,28 @@ _FOLDER = "_openvino"
 
 
 def export(weights: str | Path, out: str | Path, width: int, height: int, *, force: bool = False) -> Path:
-    """Write a network for frames of one size, whole or not at all.
+    """Export a network for one frame size, atomically.
 
     Args:
-        weights: a file, or a name of weights that ship.
+        weights: a file, or the name of shipped weights.
         out: NAME.onnx, or a folder NAME_openvino.
         width: of the frames, pixels.
         height: of the frames, pixels.
-        force: replace what is there.
+        force: replace an existing export.
 
     Returns:
         `out`.
 
     Raises:
-        WeightsError: the weights are missing, damaged, or exported already; or `out` is of neither form.
-        EngineError: what is needed to export is not installed.
+        WeightsError: the weights are missing, damaged or already exported; or `out` has neither form.
+        EngineError: a library needed for the export is not installed.
         RecordingError: `out` exists and `force` is not given, or it cannot be written.
     """
     out, file = Path(out), open_weights(weights)
     if out.suffix != ONNX and not out.name.endswith(_FOLDER):
         raise WeightsError(f"{out}: networks are exported to NAME{ONNX}, or to a folder NAME{_FOLDER}")
     if file.size is not None:
-        raise WeightsError(f"{weights}: is exported already; give the weights it was made of")
+        raise WeightsError(f"{weights}: is already exported; give the weights that it was exported from")
     needed = ("openvino", "torch", "onnx", "onnxscript") if out.suffix == ONNX else ("openvino",)
     missing = [module for module in needed if find_spec(module) is None]
     if missing:
@@ -86,7 +86,7 @@ def _as_onnx(file: WeightsFile, width: int, height: int, about: str) -> bytes:
 
     shapes = [tuple(part.shape) for part in make_model(import_openvino().Core(), file, height, width).inputs]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: the shape is meant to be fixed
+        warnings.simplefilter("ignore")  # tracing warns about the fixed shape, which is intended
         path = Path(folder) / "network.onnx"
         torch.onnx.export(
             load_network(file),

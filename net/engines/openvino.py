@@ -1,8 +1,8 @@
-"""The network in OpenVINO: compiled for the CPU it runs on, in bfloat16 where that has it.
+"""OpenVINO engine: compiles the network for the CPU, in bfloat16 if supported.
 
-Networks on evidence are built from their parameters, without torch (`evidence_graph`). U-Nets are exported by torch;
-the export is kept in the user's cache, by the hash of the weights and the frame size, so that a second start needs no
-torch, which takes seconds to import.
+Networks on evidence are built from their parameters without torch (`evidence_graph`). U-Nets are exported by torch; the
+export is cached in the user's cache folder by the weights' hash and the frame size, so that later starts do not import
+torch, which takes seconds.
 """
 
 import os
@@ -19,11 +19,11 @@ from ..weights import WeightsFile, load_network, read_parameters
 
 openvino = import_openvino()
 
-_KEPT = 64  # exports in the cache, each as large as the weights
+_KEPT = 64  # most exports in the cache, each as large as the weights
 
 
 class OpenVinoEngine:
-    """Runs frames of one size."""
+    """Engine for one frame size."""
 
     name = "openvino"
 
@@ -40,11 +40,11 @@ class OpenVinoEngine:
 
 
 def make_model(core: openvino.Core, file: WeightsFile, height: int, width: int) -> openvino.Model:
-    """The network of a weights file for frames of one size, not yet compiled.
+    """Load the network of a weights file for one frame size, without compiling it.
 
     Raises:
         WeightsError: the parameters are damaged or do not fit the configuration.
-        EngineError: torch is needed, and not installed.
+        EngineError: torch is needed, but not installed.
     """
     if file.size is not None:
         return read_graph(file.path)
@@ -60,15 +60,15 @@ def _export(file: WeightsFile, height: int, width: int) -> openvino.Model:
         import torch
     except ModuleNotFoundError as error:
         raise EngineError(
-            f"{file.path}: U-Nets need torch where they first run: pip install 'sweepdepth[train]'"
+            f"{file.path}: U-Nets need torch for their first run: pip install 'sweepdepth[train]'"
         ) from error
     assert isinstance(file.config, UNetConfig)
     example = torch.zeros(1, file.config.representation.channels, height, width)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: the shape is meant to be fixed
+        warnings.simplefilter("ignore")  # tracing warns about the fixed shape, which is intended
         model = openvino.convert_model(load_network(file), example_input=example, input=[tuple(example.shape)])
     path = _cache_path(file.digest, height, width)
-    with suppress(OSError, RuntimeError):  # a cache that cannot be written costs a start, nothing else
+    with suppress(OSError, RuntimeError):  # without a cache, only the next start is slower
         path.parent.mkdir(parents=True, exist_ok=True)
         _prune(path.parent)
         partial = path.with_name(f"{path.stem}.{os.getpid()}.xml")
@@ -79,7 +79,7 @@ def _export(file: WeightsFile, height: int, width: int) -> openvino.Model:
 
 
 def _cached(core: openvino.Core, path: Path) -> openvino.Model | None:
-    """What an earlier start exported, if it is there and whole."""
+    """The cached export, if it exists and is valid."""
     if not (path.exists() and path.with_suffix(".bin").exists()):
         return None
     with suppress(RuntimeError):
@@ -94,7 +94,7 @@ def _cache_path(digest: str, height: int, width: int) -> Path:
 
 
 def _prune(folder: Path) -> None:
-    """Keep the cache small: the oldest exports go."""
+    """Delete the oldest exports of a large cache."""
     exports = sorted(folder.glob("*.xml"), key=lambda path: path.stat().st_mtime)
     for path in exports[: -_KEPT + 1]:
         path.unlink(missing_ok=True)

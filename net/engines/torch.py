@@ -1,4 +1,4 @@
-"""The network as it was trained, in torch: on a GPU in half precision, on a CPU in single."""
+"""torch engine: half precision on GPUs, single precision on CPUs."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from ..weights import WeightsFile, load_network
 
 
 class TorchEngine:
-    """Runs any frame size. On a GPU in float16, whose 11 bits leave 0.0005 of the range."""
+    """Engine for any frame size. On GPUs it uses float16, whose 11-bit precision is 0.0005 of the range."""
 
     def __init__(self, file: WeightsFile, device: str | None = None) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")

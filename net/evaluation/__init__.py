@@ -1,1 +1,1 @@
-"""Depth against truth: methods, baselines, how errors are broken down, tables and the report."""
+"""Evaluation against ground truth: methods, baselines, error breakdown, tables and the report."""

@@ -1,4 +1,4 @@
-"""Breakdown of an error by class of pixel, and calibration of the stated deviations."""
+"""Breakdown of errors by class of pixels, and calibration of the predicted deviations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,57 +7,58 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 CLASSES = ("near depth edges", "textureless", "the rest")
-"""Disjoint classes of pixels; a pixel belongs to the first that fits."""
+"""Disjoint classes of pixels; a pixel belongs to the first one that applies."""
 
 EDGE_STEP = 0.05
-"""Difference of inverse depth between neighbours, of the sweep range, that is a depth edge."""
+"""Difference of inverse depth between neighbours, as a fraction of the sweep range, that makes a depth edge."""
 
 EDGE_REACH_PX = 3
-"""Pixels as near to an edge are near it."""
+"""Largest distance of pixels near an edge."""
 
 TEXTURE_REACH_PX = 5
-"""Pixels without an event as near are textureless."""
+"""Pixels without an event within this distance are textureless."""
 
 STD_EDGES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, np.inf)
-"""Ends of the classes of stated deviation, of the sweep range."""
+"""Limits of the classes of predicted deviation, as fractions of the sweep range."""
 
 NORMAL_WITHIN = (0.683, 0.954)
-"""Share of a normal distribution within one and two standard deviations."""
+"""Fractions of a normal distribution within one and two standard deviations."""
 
 
 @dataclass(frozen=True)
 class ErrorBreakdown:
-    """Error by class of pixel, in the order of CLASSES; NaN where a class has no pixel."""
+    """Error by class of pixels, in the order of CLASSES; NaN for classes without pixels."""
 
-    pixels: tuple[float, ...]  # share of the scored pixels
-    mae_range: tuple[float, ...]  # mean |error|, of the sweep range
-    squared: tuple[float, ...]  # share of the squared error
+    pixels: tuple[float, ...]  # fraction of the scored pixels
+    mae_range: tuple[float, ...]  # mean |error|, as a fraction of the sweep range
+    squared: tuple[float, ...]  # fraction of the squared error
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Stated deviations beside errors, in classes of stated deviation (STD_EDGES); sums, so that frames add up."""
+    """Predicted deviations and errors by class of predicted deviation (STD_EDGES), as sums that can be added over
+    frames."""
 
     pixels: tuple[int, ...]
     squared_std: tuple[float, ...]  # sum over pixels, of the sweep range squared
-    squared_error: tuple[float, ...]  # the same of errors
+    squared_error: tuple[float, ...]  # the same for errors
     within: tuple[int, int]  # pixels whose error is less than one and two deviations
 
     @property
     def within_shares(self) -> tuple[float, float]:
-        """Share of errors within one and two stated deviations; of normal errors NORMAL_WITHIN."""
+        """Fractions of errors within one and two predicted deviations; NORMAL_WITHIN for calibrated normal errors."""
         total = sum(self.pixels)
         return (self.within[0] / total, self.within[1] / total) if total else (float("nan"), float("nan"))
 
     @property
     def calibration_error(self) -> float:
-        """Mean difference of stated and actual root mean square error over the classes, of the sweep range."""
+        """Mean difference of predicted and actual RMS error over the classes, as a fraction of the sweep range."""
         rows = self.table
         return sum(share * abs(stated - seen) for _, _, share, stated, seen in rows) if rows else float("nan")
 
     @property
     def table(self) -> list[tuple[float, float, float, float, float]]:
-        """For each class with pixels: its ends, share of pixels, and root mean square deviation and error."""
+        """For each class with pixels: its limits, fraction of pixels, RMS deviation and RMS error."""
         total = sum(self.pixels)
         return [
             (STD_EDGES[k], STD_EDGES[k + 1], n / total, (stated / n) ** 0.5, (seen / n) ** 0.5)
@@ -71,7 +72,7 @@ def classify(
     has_event: np.ndarray,  # (H, W) bool
     range_diopters: float,
 ) -> np.ndarray:
-    """(H, W) uint8: which of CLASSES every pixel belongs to."""
+    """Class of every pixel as an index into CLASSES, (H, W) uint8."""
     near_edge = _near(_edges(true_diopters, EDGE_STEP * range_diopters), EDGE_REACH_PX)
     textured = _near(has_event, TEXTURE_REACH_PX)
     return np.where(near_edge, 0, np.where(textured, 2, 1)).astype(np.uint8)
@@ -79,7 +80,7 @@ def classify(
 
 def breakdown_of(
     error: np.ndarray,  # (H, W) of the sweep range, NaN where not scored
-    classes: np.ndarray,  # (H, W) uint8, as `classify` gives them
+    classes: np.ndarray,  # (H, W) uint8, from `classify`
 ) -> ErrorBreakdown:
     """Split the error by class."""
     scored = np.isfinite(error)
@@ -93,7 +94,7 @@ def breakdown_of(
 
 
 def mean_breakdown(breakdowns: Sequence[ErrorBreakdown]) -> ErrorBreakdown:
-    """Class by class mean; those that lack a class are left out of it."""
+    """Mean for each class over the breakdowns that have it."""
 
     def mean(columns: list[tuple[float, ...]]) -> tuple[float, ...]:
         table = np.array(columns)
@@ -112,7 +113,7 @@ def reliability_of(
     error: np.ndarray,  # (H, W) of the sweep range, NaN where not scored
     std: np.ndarray,  # (H, W) of the sweep range
 ) -> Reliability:
-    """Count errors against their stated deviations."""
+    """Compare errors with their predicted deviations."""
     scored = np.isfinite(error) & np.isfinite(std)
     size, stated = np.abs(error[scored]).astype(np.float64), std[scored].astype(np.float64)
     part = np.searchsorted(STD_EDGES, stated, side="right") - 1
@@ -126,7 +127,7 @@ def reliability_of(
 
 
 def total_reliability(parts: Sequence[Reliability]) -> Reliability:
-    """All pixels together."""
+    """Sum over all frames."""
 
     def total(rows: list[tuple]) -> tuple:
         return tuple(np.sum(rows, axis=0).tolist())
@@ -140,7 +141,7 @@ def total_reliability(parts: Sequence[Reliability]) -> Reliability:
 
 
 def _edges(diopters: np.ndarray, step: float) -> np.ndarray:
-    """(H, W) bool: pixels on either side of a step in inverse depth."""
+    """(H, W) bool: pixels on both sides of a step in inverse depth."""
     edges = np.zeros(diopters.shape, bool)
     across = np.abs(np.diff(diopters, axis=1)) > step
     down = np.abs(np.diff(diopters, axis=0)) > step

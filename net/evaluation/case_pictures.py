@@ -1,4 +1,4 @@
-"""Pictures of one case and one answer to it, and of how sure methods are of many."""
+"""Figures of a single case with an answer, and of the risk curves of methods."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from ..estimate import Estimate
 from .risk import PARTS, Risk
 
 ERROR_LIMIT = 0.3
-"""End of the scale of errors and deviations, of the sweep range."""
+"""Upper end of the colour scale of errors and deviations, as a fraction of the sweep range."""
 
 _PANEL_INCHES = 2.6
 _WHITE_PERCENTILE = 99.5
@@ -22,9 +22,9 @@ _BINS = 5
 
 
 def case_figure(case: Case, own: Estimate, dense: Estimate) -> Figure:
-    """What was seen, what was answered, the truth, the error and the stated deviation, each with its scale.
+    """Input, answer, ground truth, error and predicted deviation, each with its scale.
 
-    The method's own answer is shown beside the filled one where they differ.
+    The method's own answer is shown beside the filled one if they differ.
     """
     sweep = case.calibration.sweep
     sparse = not np.isfinite(own.diopters).all()
@@ -44,13 +44,13 @@ def case_figure(case: Case, own: Estimate, dense: Estimate) -> Figure:
     draw_events(axis, stack.data[_BINS // 2])
     _finish(figure, axis, f"events around {_focus(stack.diopters[_BINS // 2])}", "ON − OFF events")
     ticks = np.linspace(sweep.far_diopters, sweep.near_diopters, 4)
-    depths = ({"own answers": own.depth} if sparse else {}) | {"depth": dense.depth, "truth": case.truth}
+    depths = ({"own answers": own.depth} if sparse else {}) | {"depth": dense.depth, "ground truth": case.truth}
     for title, depth in depths.items():
         axis = next(axes)
         draw_depth(axis, depth, sweep.far_diopters, sweep.near_diopters)
         _finish(figure, axis, title, "m", ticks.tolist(), [f"{1 / d:.2g}" if d > 0 else "∞" for d in ticks])
     error = np.abs(dense.diopters - to_diopters(case.truth)) / sweep.range_diopters
-    for title, image in {"|error|": error, "stated σ": dense.std / sweep.range_diopters}.items():
+    for title, image in {"|error|": error, "predicted σ": dense.std / sweep.range_diopters}.items():
         axis = next(axes)
         axis.set_facecolor(UNKNOWN)
         axis.imshow(image, cmap=ERROR_COLOURS, vmin=0, vmax=ERROR_LIMIT)
@@ -59,14 +59,14 @@ def case_figure(case: Case, own: Estimate, dense: Estimate) -> Figure:
 
 
 def risk_figure(risks: Mapping[str, Risk]) -> Figure:
-    """Mean error against the share of pixels, the surest first, for each method; dashed: a perfect judge of errors."""
+    """Mean error over the fraction of pixels, most certain first, for each method; dashed: sorted by the true error."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axis = figure.subplots()
     share = 100 * np.arange(1, PARTS + 1) / PARTS
     for name, risk in risks.items():
         (line,) = axis.plot(share, 100 * np.array(risk.curve), label=name)
         axis.plot(share, 100 * np.array(risk.oracle), "--", color=line.get_color(), linewidth=0.8)
-    axis.set_xlabel("pixels, the surest first, %")
+    axis.set_xlabel("pixels, most certain first, %")
     axis.set_ylabel("mean |error|, % of the sweep range")
     axis.set_xlim(0, 100)
     axis.set_ylim(bottom=0)
@@ -78,7 +78,7 @@ def risk_figure(risks: Mapping[str, Risk]) -> Figure:
 def _finish(
     figure: Figure, axis: Axes, title: str, unit: str, ticks: list[float] | None = None, labels: list[str] | None = None
 ) -> None:
-    """Title, no ticks, and the colour bar of the image that was drawn last."""
+    """Set the title, remove ticks, and add the colour bar of the latest image."""
     axis.set_title(title, fontsize=9)
     axis.set_xticks([])
     axis.set_yticks([])

@@ -1,4 +1,4 @@
-"""Evaluation: methods against the truth, frame by frame, and what their errors are made of."""
+"""Evaluation of methods against ground truth, sweep by sweep, with a breakdown of errors."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -31,12 +31,12 @@ LIGHT_LEVELS = (
     ("indoor", "150 to 600 lux", 600.0),
     ("bright", "above 600 lux", np.inf),
 )
-"""Names, what they mean, and where they end, in lux on a white surface of the scene."""
+"""Names, descriptions and upper limits, in lux on a white surface of the scene."""
 
 UNKNOWN_LIGHT = "unknown"
 
 FILL_BINS = 24
-"""Of the stack whose density of events guides filling."""
+"""Bins of the stack whose event density guides filling."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,20 @@ class FrameScore:
     method: str
     recording: str
     sweep: int
-    light: str  # a name of LIGHT_LEVELS, or UNKNOWN_LIGHT
+    light: str  # a name in LIGHT_LEVELS, or UNKNOWN_LIGHT
     everywhere: Metrics  # of the dense answer
     at_events: Metrics  # of the dense answer, at pixels with an event in the sweep
     without_events: Metrics  # of the dense answer, at the other pixels
-    answered: Metrics  # of the method's own answers alone
+    answered: Metrics  # of the method's own answers
     breakdown: ErrorBreakdown  # of the dense answer's error
-    reliability: Reliability  # of the dense answer's deviations
-    risk: Risk  # of the dense answer's surest pixels
-    milliseconds: float  # from the events, or frames, to the method's own answer
+    reliability: Reliability  # of the dense answer's predicted deviations
+    risk: Risk  # of the dense answer
+    milliseconds: float  # from events or frames to the method's own answer
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Scores of one method on many sweeps: means over the sweeps of a recording, then over recordings."""
+    """Scores of one method on many sweeps: means over each recording's sweeps, then over recordings."""
 
     recordings: int
     sweeps: int
@@ -68,7 +68,7 @@ class Summary:
     without_events: Metrics
     answered: Metrics
     breakdown: ErrorBreakdown
-    reliability: Reliability  # pixels of all sweeps together
+    reliability: Reliability  # over the pixels of all sweeps
     risk: Risk
     milliseconds: float  # median
 
@@ -79,24 +79,24 @@ class Evaluation:
 
     methods: tuple[str, ...]  # in the order given
     scores: tuple[FrameScore, ...]
-    not_applicable: dict[str, tuple[int, str]]  # method → sweeps it was left out on, and why
-    skipped: tuple[tuple[str, str], ...] = ()  # recordings that could not be read, and why
+    not_applicable: dict[str, tuple[int, str]]  # method → number of sweeps it was skipped for, and why
+    skipped: tuple[tuple[str, str], ...] = ()  # unreadable recordings, and why
 
     @property
     def lights(self) -> tuple[str, ...]:
-        """The light levels that occur, dim to bright, unknown last."""
+        """The light levels that occur, from dim to bright, unknown last."""
         present = {score.light for score in self.scores}
         return tuple(name for name in (*(level[0] for level in LIGHT_LEVELS), UNKNOWN_LIGHT) if name in present)
 
     def scores_of(self, method: str, light: str | None = None) -> list[FrameScore]:
-        """The scores of one method, of one light level if given."""
+        """The scores of one method, optionally at one light level."""
         return [s for s in self.scores if s.method == method and light in (None, s.light)]
 
     def summary(self, method: str, light: str | None = None) -> Summary:
-        """The mean of one method, at one light level if given.
+        """The mean scores of one method, optionally at one light level.
 
         Raises:
-            ValueError: it has no score there.
+            ValueError: there are no such scores.
         """
         return summarise(self.scores_of(method, light))
 
@@ -106,7 +106,7 @@ def evaluate(
     methods: Sequence[Method],
     on_case: Callable[[Case], None] = lambda case: None,
 ) -> Evaluation:
-    """Judge every method on every case. `on_case` hears each case when all are done with it.
+    """Score every method on every case. `on_case` is called with each case after all methods have been scored on it.
 
     Raises:
         ValueError: two methods share a name.
@@ -133,17 +133,17 @@ def evaluate(
 
 
 def light_level(illuminance_lux: float | None) -> str:
-    """The name of the light level that an illuminance belongs to."""
+    """The name of an illuminance's light level."""
     if illuminance_lux is None:
         return UNKNOWN_LIGHT
     return next(name for name, _, end in LIGHT_LEVELS if illuminance_lux <= end)
 
 
 def summarise(scores: Sequence[FrameScore]) -> Summary:
-    """The mean over the sweeps of each recording, then over recordings; milliseconds are the median of all.
+    """Mean over the sweeps of each recording, then over recordings; the median for milliseconds.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no scores.
     """
     if not scores:
         raise ValueError("no scores to summarise")
@@ -171,7 +171,7 @@ def summarise(scores: Sequence[FrameScore]) -> Summary:
 
 @dataclass(frozen=True)
 class CaseScorer:
-    """Scores methods on one case: its truth and what is derived from it, computed once."""
+    """Scores methods on one case, whose ground truth and derived maps are computed once."""
 
     case: Case
     stack: EventFocalStack  # guides filling
@@ -195,7 +195,7 @@ class CaseScorer:
         )
 
     def judge(self, method: str, estimate: Estimate, milliseconds: float) -> FrameScore:
-        """Score one answer."""
+        """Score one estimate."""
         case, calibration = self.case, self.case.calibration
         dense = self.fill(estimate)
         depth, std = dense.depth, dense.std
@@ -218,7 +218,7 @@ class CaseScorer:
         )
 
     def fill(self, estimate: Estimate) -> Estimate:
-        """An answer for every pixel; where there is none at all to start from, that of a constant."""
+        """Make an estimate dense; if it has no known pixel at all, use the constant baseline."""
         known = np.isfinite(estimate.diopters)
         if known.all():
             return estimate

@@ -1,4 +1,4 @@
-"""The evidence of a pixel as a picture: what each candidate distance explains there."""
+"""Figure of the evidence of a pixel over the candidate distances."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,17 +10,17 @@ _BANDS = ("0.5–1 px", "1–2 px", "2–4 px", "4–8 px")
 
 
 def pixel_figure(evidence: Evidence, x: int, y: int, distribution: Distribution | None = None) -> Figure:
-    """What explains the events about a pixel, over the position in the sweep's range.
+    """Evidence around a pixel, over the position in the sweep range.
 
     Args:
         evidence: of a sweep.
         x: column of the pixel.
-        y: its row.
-        distribution: what a network made of it, drawn below if given.
+        y: row of the pixel.
+        distribution: a network's prediction, drawn below if given.
 
     Returns:
-        A figure: the shares of the events' energy that blur (odd) and motion (even) explain, in each band of detail,
-        and the energy matched by both together.
+        A figure with the fractions of the events' energy explained by blur (odd) and motion (even) in each frequency
+        band, and the energy matched by both.
 
     Raises:
         ValueError: the pixel is not on the sensor.
@@ -48,7 +48,7 @@ def pixel_figure(evidence: Evidence, x: int, y: int, distribution: Distribution 
     axes[2].set_ylim(0, 1.05)
     if distribution is not None:
         axes[3].bar(CANDIDATES, distribution.at(x, y), width=0.8 * float(CANDIDATES[1] - CANDIDATES[0]))
-        axes[3].set_title("probability, by the network", fontsize=9)
+        axes[3].set_title("probability predicted by the network", fontsize=9)
     for axis in axes:
         axis.axvspan(-0.2, 0, color="0.92", zorder=0)
         axis.axvspan(1, 1.2, color="0.92", zorder=0)

@@ -1,4 +1,4 @@
-"""Methods: anything that turns a case into depth, to be scored alike."""
+"""Methods: functions from a case to depth, with a common interface for evaluation."""
 
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -9,13 +9,13 @@ from ..estimate import Estimate, Estimator
 
 
 class Method(Protocol):
-    """Something that estimates depth from a case; `name` heads its row in the tables."""
+    """Estimates depth from a case; `name` is its name in tables."""
 
     @property
     def name(self) -> str: ...
 
     def __call__(self, case: Case) -> Estimate:
-        """Estimate depth, of the truth's shape.
+        """Estimate depth, with the shape of the ground truth.
 
         Raises:
             NotApplicable: the case lacks what the method needs.
@@ -25,10 +25,10 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class EstimatorMethod:
-    """An estimator of event focal stacks as a method: bins the case's events as the estimator wants them."""
+    """Adapts an estimator of event focal stacks: bins the case's events as the estimator needs."""
 
     estimator: Estimator
-    label: str | None = None  # instead of the estimator's own name
+    label: str | None = None  # overrides the estimator's name
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class Renamed:
 
 
 def as_method(loaded: Estimator | Method, label: str | None = None) -> Method:
-    """An estimator of event stacks (it has a `polarity`) or a method, as a method; `label` renames it."""
+    """Adapt an estimator of event stacks (recognised by its `polarity`) or a method; `label` renames it."""
     if hasattr(loaded, "polarity"):
         return EstimatorMethod(cast(Estimator, loaded), label)
     method = cast(Method, loaded)

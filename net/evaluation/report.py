@@ -1,4 +1,4 @@
-"""The report of an evaluation: `evaluation.json` and `evaluation.html`, whole or not at all."""
+"""The report of an evaluation, `evaluation.json` and `evaluation.html`, written atomically."""
 
 import io
 import json
@@ -28,17 +28,17 @@ _DPI = 80
 
 @dataclass(frozen=True)
 class ExampleRecording:
-    """A recording that shows how a method does."""
+    """A recording shown as an example of a method's results."""
 
     method: str
     place: str  # "best", "median" or "worst"
     recording: str
     sweep: int
-    rmse_range: float  # everywhere, mean over the recording's sweeps
+    rmse_range: float  # over all pixels, mean over the recording's sweeps
 
 
 def example_recordings(evaluation: Evaluation) -> list[ExampleRecording]:
-    """For each method its best, median and worst recording, by the mean RMSE of their sweeps; each of them once."""
+    """The best, median and worst recording of each method, by mean RMSE over the sweeps, without duplicates."""
     found = []
     for method in evaluation.methods:
         by_recording: dict[str, list[tuple[float, int]]] = {}
@@ -55,7 +55,7 @@ def example_recordings(evaluation: Evaluation) -> list[ExampleRecording]:
 
 
 def as_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
-    """All of an evaluation as JSON values; what is not a finite number is null. `about` is added as it is."""
+    """Convert an evaluation to JSON values, with null for non-finite numbers. `about` is added unchanged."""
     return _plain(
         {
             "schema": SCHEMA,
@@ -80,10 +80,10 @@ def as_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
 
 
 class ReportFolder:
-    """The folder of a report: checked to be writable when entered, filled by `write`; a context manager.
+    """The folder of a report, a context manager: checked for writing on entry, filled by `write`.
 
     Raises:
-        RecordingError: a report is there and `force` is not given, or the folder cannot be made or written.
+        RecordingError: a report exists and `force` is not given, or the folder cannot be created or written.
     """
 
     def __init__(self, folder: str | Path, *, force: bool = False) -> None:
@@ -111,7 +111,7 @@ class ReportFolder:
         load: Callable[[str, int], Case],
         on_picture: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """Write both files. `load` gives a case again, by recording and sweep; methods answer it again for pictures.
+        """Write both files. For the pictures, `load` reloads cases by recording and sweep, and methods are run again.
 
         Raises:
             RecordingError: they cannot be written.
@@ -129,12 +129,12 @@ class ReportFolder:
 
 
 def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple[ExampleRecording, bytes]]) -> str:
-    """The whole page as HTML, pictures inside it: the chart, the pictures, the tables."""
+    """The HTML page with embedded pictures: chart, examples and tables."""
     recordings = len({score.recording for score in evaluation.scores})
     facts = [*(f"{name}: {value}" for name, value in about.items()), f"recordings: {recordings}"]
-    parts = [html.paragraph(" · ".join(facts)), html.picture("Error of the surest pixels", risk_picture(evaluation))]
+    parts = [html.paragraph(" · ".join(facts)), html.picture("Risk against coverage", risk_picture(evaluation))]
     parts.append(html.heading("Best, median and worst"))
-    parts.append(html.paragraph("By RMSE everywhere, mean over the recording's sweeps."))
+    parts.append(html.paragraph("By RMSE over all pixels, mean over the recording's sweeps."))
     for example, png in pictures:
         title = (
             f"{example.method}, {example.place}: {example.recording}, sweep {example.sweep} "
@@ -145,11 +145,11 @@ def page(evaluation: Evaluation, about: dict[str, Any], pictures: Sequence[tuple
         parts.append(html.table(table.columns, table.rows, table.title, table.note, table.labels))
     if evaluation.skipped:
         parts += [html.heading("Skipped"), html.listing([f"{name}: {why}" for name, why in evaluation.skipped])]
-    return html.page("Depth against truth", parts)
+    return html.page("Depth against ground truth", parts)
 
 
 def risk_picture(evaluation: Evaluation) -> bytes:
-    """The curves of all methods, as PNG."""
+    """The risk curves of all methods, as PNG."""
     buffer = io.BytesIO()
     risk_figure({m: evaluation.summary(m).risk for m in evaluation.methods if evaluation.scores_of(m)}).savefig(
         buffer, format="png", dpi=_DPI

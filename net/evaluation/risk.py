@@ -1,7 +1,7 @@
-"""Risk: how large the errors of the surest pixels are, and how much better a perfect judge of errors would choose them.
+"""Risk against coverage: errors of the most certain pixels, compared with an ideal ranking by the true error.
 
-Uncertainty is judged by whether its order is right (the area between both curves) as well as by its size (`breakdown`):
-Lind et al., "Uncertainty quantification metrics for deep regression", arXiv 2405.04278.
+The area between both curves measures the ranking by predicted uncertainty, while `breakdown` measures its size: Lind et
+al., "Uncertainty quantification metrics for deep regression", arXiv 2405.04278.
 """
 
 from collections.abc import Sequence
@@ -10,32 +10,32 @@ from dataclasses import dataclass
 import numpy as np
 
 PARTS = 20
-"""Points of a curve: the surest 1/20 of the pixels, 2/20, … all."""
+"""Points of a curve: the most certain 1/20 of the pixels, 2/20, … all."""
 
 
 @dataclass(frozen=True)
 class Risk:
-    """Mean |error|, of the sweep range, of the surest part of the pixels; NaN where there are none."""
+    """Mean |error| of the most certain pixels, as a fraction of the sweep range; NaN without pixels."""
 
-    curve: tuple[float, ...]  # by the stated deviation
-    oracle: tuple[float, ...]  # by the error itself
+    curve: tuple[float, ...]  # ranked by the predicted deviation
+    oracle: tuple[float, ...]  # ranked by the error itself
 
     @property
     def ause(self) -> float:
-        """Area under the sparsification error: between both curves, relative to the mean error of all pixels."""
+        """Area under the sparsification error: between both curves, relative to the mean error over all pixels."""
         gap = np.array(self.curve) - np.array(self.oracle)
         return float(gap.mean() / self.curve[-1]) if self.curve[-1] > 0 else 0.0
 
     def surest(self, share: float) -> float:
-        """Mean error of this share of the pixels, a multiple of 1/20."""
+        """Mean error of this fraction of the pixels, a multiple of 1/20."""
         return self.curve[round(share * PARTS) - 1]
 
 
 def risk_of(
     error: np.ndarray,  # (H, W) of the sweep range, NaN where not scored
-    std: np.ndarray,  # (H, W) stated
+    std: np.ndarray,  # (H, W) predicted
 ) -> Risk:
-    """The curves of one answer. Pixels of equal deviation keep the order of the image."""
+    """Compute the curves of one estimate; ties keep the pixel order."""
     scored = np.isfinite(error) & np.isfinite(std)
     size, stated = np.abs(error[scored]).astype(np.float64), std[scored]
     if not size.size:
@@ -49,7 +49,7 @@ def risk_of(
 
 
 def mean_risk(parts: Sequence[Risk]) -> Risk:
-    """Point by point mean; those without pixels are left out."""
+    """Pointwise mean, skipping frames without pixels."""
 
     def mean(curves: list[tuple[float, ...]]) -> tuple[float, ...]:
         known = np.array([curve for curve in curves if np.isfinite(curve[-1])])

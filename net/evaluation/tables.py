@@ -1,4 +1,4 @@
-"""The tables of an evaluation, as text: the same on the terminal and on the page."""
+"""The tables of an evaluation as text, for terminal and HTML page."""
 
 import math
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from .evaluate import LIGHT_LEVELS, Evaluation, Summary
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a title; `note` says how to read them."""
+    """A table of text with a title; `note` explains it."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
-    labels: int = 1  # the first columns, which name what the others say
+    labels: int = 1  # number of leading columns with labels
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """All tables of an evaluation, those that matter most first."""
+    """All tables of an evaluation, the most important first."""
     return [
         _overview(evaluation),
         _everywhere(evaluation),
@@ -33,23 +33,23 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 
 def reliability_table(evaluation: Evaluation) -> Table:
-    """Stated deviations beside the errors that were made with them."""
+    """Predicted deviations compared with actual errors."""
     rows = []
     for method, summary in _summaries(evaluation):
         for low, high, share, stated, seen in summary.reliability.table:
             ends = f"{_percent(low, 0)} to {_percent(high, 0)}" if math.isfinite(high) else f"over {_percent(low, 0)}"
             rows.append((method, ends, _percent(share, 0), _percent(stated), _percent(seen)))
     return Table(
-        "Reliability: errors by stated deviation",
-        ("method", "stated", "pixels", "stated, rms", "error, rms"),
+        "Reliability: errors by predicted deviation",
+        ("method", "predicted σ", "pixels", "predicted, rms", "error, rms"),
         tuple(rows),
-        "Deviations and errors in % of the sweep range, root mean square; they should agree line by line.",
+        "Deviations and errors are root mean squares in % of the sweep range; they should agree in each row.",
         labels=2,
     )
 
 
 def overview_row(summary: Summary) -> tuple[str, ...]:
-    """The columns of OVERVIEW for one method."""
+    """Values of the OVERVIEW columns for one method."""
     one, two = summary.reliability.within_shares
     return (
         _percent(summary.everywhere.rmse_range),
@@ -74,13 +74,13 @@ def _overview(evaluation: Evaluation) -> Table:
     rows = [(method, *overview_row(summary)) for method, summary in _summaries(evaluation)]
     columns = ("method", *OVERVIEW)
     return Table(
-        "How right, and how well that is known",
+        "Errors and uncertainty",
         columns,
         (*rows, *_unanswered(evaluation, columns)),
-        "Errors in % of the sweep range, gaps filled: root mean square everywhere, then means; surest by the stated "
-        f"deviation σ. Of normal errors {_percent(NORMAL_WITHIN[0], 0)} and {_percent(NORMAL_WITHIN[1], 0)} lie within "
-        "1 and 2 σ; calibration: stated against actual error, mean difference; AUSE: area between the curve of the "
-        "surest and a perfect one, over the mean error; 0 is best.",
+        "Errors in % of the sweep range, with gaps filled: RMSE over all pixels, then means; surest: the pixels with "
+        f"the smallest predicted σ. Of normal errors, {_percent(NORMAL_WITHIN[0], 0)} and "
+        f"{_percent(NORMAL_WITHIN[1], 0)} are within 1 and 2 σ; calibration: mean difference of predicted and actual "
+        "error; AUSE: area between the risk curve and an ideal one, relative to the mean error; 0 is best.",
     )
 
 
@@ -104,9 +104,9 @@ def _everywhere(evaluation: Evaluation) -> Table:
         "Everywhere",
         columns,
         (*rows, *_unanswered(evaluation, columns)),
-        "Every pixel whose true depth lies inside the sweep range; gaps are filled from what surrounds them. RMSE and "
-        "MAE in % of the sweep range unless in 1/m, AbsRel of metres; means over sweeps, then recordings. ms: median "
-        "time from events or frames to the answer, before filling.",
+        "All pixels whose true depth is inside the sweep range; gaps are filled from their surroundings. RMSE and "
+        "MAE in % of the sweep range or in 1/m, AbsRel in metres; means over sweeps, then recordings. ms: median "
+        "time from events or frames to the estimate, before filling.",
     )
 
 
@@ -130,11 +130,11 @@ def _where_events_are(evaluation: Evaluation) -> Table:
     own = ("answers", "own AbsRel", "own RMSE", "own MAE", "own median")
     columns += own
     return Table(
-        "At event pixels, and where the method itself answers",
+        "At event pixels, and at the method's own answers",
         columns,
         (*rows, *_unanswered(evaluation, columns)),
-        "Left: pixels with at least one event in the sweep. Right (own): the pixels that the method answered without "
-        "filling, and how many of all these are.",
+        "Left: pixels with at least one event in the sweep. Right (own): pixels that the method answered without "
+        "filling, and their fraction of all pixels.",
     )
 
 
@@ -155,7 +155,7 @@ def _by_light(evaluation: Evaluation) -> Table:
         for method, s in _summaries(evaluation, light)
     ]
     columns = ("light", "method", "sweeps", "AbsRel", "RMSE", "MAE", "MAE at events", "answers")
-    note = "Illuminance of a white surface in the scene. Errors everywhere, in % of the sweep range."
+    note = "Illuminance of a white surface in the scene. Errors over all pixels, in % of the sweep range."
     return Table("By light level", columns, tuple(rows), note, labels=2)
 
 
@@ -177,11 +177,11 @@ def _deviations(evaluation: Evaluation) -> Table:
         )
     expected = f"{_percent(NORMAL_WITHIN[0], 0)} and {_percent(NORMAL_WITHIN[1], 0)}"
     return Table(
-        "Stated deviations, and surfaces outside the sweep range",
-        ("method", "within 1 σ", "within 2 σ", "error over σ", "outside, pixels", "outside, MAE", "outside, stated σ"),
+        "Predicted deviations, and surfaces outside the sweep range",
+        ("method", "within 1 σ", "within 2 σ", "error over σ", "outside, pixels", "outside, MAE", "outside, σ"),
         tuple(rows),
-        f"Of normal errors {expected} lie within 1 and 2 σ, and the median error over σ is 1 (as scaled here). Outside "
-        "the range the right answer is its nearer end, with a large σ.",
+        f"Of normal errors, {expected} are within 1 and 2 σ, and the median of error over σ is 1 (as scaled here). "
+        "Outside the range, the correct answer is its nearer end, with a large σ.",
     )
 
 
@@ -191,7 +191,7 @@ def _breakdown(evaluation: Evaluation) -> Table:
         parts = zip(CLASSES, s.breakdown.pixels, s.breakdown.mae_range, s.breakdown.squared, strict=True)
         rows += [(method, name, _percent(n, 0), _percent(mae), _percent(squared, 0)) for name, n, mae, squared in parts]
     return Table(
-        "What the error is made of",
+        "Error breakdown",
         ("method", "where", "pixels", "MAE", "of squared error"),
         tuple(rows),
         f"Near depth edges: within {EDGE_REACH_PX} px of a step of more than {_percent(EDGE_STEP, 0)} of the range. "
@@ -202,17 +202,17 @@ def _breakdown(evaluation: Evaluation) -> Table:
 
 def _absences(evaluation: Evaluation) -> Table:
     rows = [(method, str(count), reason) for method, (count, reason) in evaluation.not_applicable.items()]
-    return Table("Left out", ("method", "sweeps", "why, the first time"), tuple(rows), labels=3)
+    return Table("Skipped", ("method", "sweeps", "first reason"), tuple(rows), labels=3)
 
 
 def _summaries(evaluation: Evaluation, light: str | None = None) -> list[tuple[str, Summary]]:
-    """Each method that had anything to work on, with its summary."""
+    """The methods that have scores, with their summaries."""
     names = [method for method in evaluation.methods if evaluation.scores_of(method, light)]
     return [(name, evaluation.summary(name, light)) for name in names]
 
 
 def _unanswered(evaluation: Evaluation, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Rows of the methods that had nothing to work on, so that every method that was asked for is there."""
+    """Empty rows of the methods without scores, so that every requested method is listed."""
     return [(m, *("–",) * (len(columns) - 1)) for m in evaluation.methods if not evaluation.scores_of(m)]
 
 

@@ -1,4 +1,4 @@
-"""Training: labelled sweeps in, weights out."""
+"""Training of networks: from labelled sweeps to weights."""
 
 from .config import TrainingConfig, TrainingError
 from .data import SweepSource, load_cases, recorded

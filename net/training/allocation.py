@@ -1,4 +1,4 @@
-"""Memory that a step has freed stays with the process for the next one, which needs the same again."""
+"""Keeps freed memory in the process for the next training step."""
 
 import ctypes
 
@@ -6,8 +6,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # mallopt(3)
 
 
 def keep_freed_memory() -> None:
-    """Ask the C library not to hand large blocks back to the system: to get them anew, page by page, costs a sixth of
-    a step of training on processors. Does nothing where the C library is not glibc."""
+    """Tell the C library not to return large blocks to the system: allocating them again, page by page, takes a sixth
+    of a training step on CPUs. Does nothing unless the C library is glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_MMAP_MAX, 0)

@@ -1,6 +1,6 @@
-"""Augmentation in event space: what sensors, lenses and hands do to a sweep's events, on top of what was simulated.
+"""Augmentation of a sweep's events: noise, losses, timing errors and motion in addition to the simulation's.
 
-Each function takes and gives the events of one sweep in time order; chance comes from the generator it is handed.
+Each function takes and returns the events of one sweep in time order, and uses the given random generator.
 """
 
 from dataclasses import dataclass, replace
@@ -15,16 +15,16 @@ from ...capture.sweeps import Sweep
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much of what; 0 switches a part off. Each sample draws its own amounts."""
+    """Strengths of augmentation, 0 for none. Each sample draws its own values."""
 
     flips: bool = True
-    lost_events: float = 0.3  # at most this share
-    noise_events: float = 0.05  # at most this many a pixel
-    hot_pixels: float = 3e-4  # at most this share of pixels, each with up to a hundred events
-    missing_sweep: float = 0.08  # at most this share, at one end
-    lag: float = 0.005  # of the sweep's duration, standard deviation: synchronisation is not exact
-    residual_breathing: float = 0.002  # 1/m⁻¹, standard deviation of the error of the scale
-    motion_px: float = 1.0  # image motion over the sweep, standard deviation, in a third of the samples
+    lost_events: float = 0.3  # largest fraction of dropped events
+    noise_events: float = 0.05  # most noise events per pixel
+    hot_pixels: float = 3e-4  # largest fraction of pixels, each with up to 100 events
+    missing_sweep: float = 0.08  # largest fraction of the sweep cut off at one end
+    lag: float = 0.005  # standard deviation of the synchronisation error, as a fraction of the sweep's duration
+    residual_breathing: float = 0.002  # standard deviation of the error of scale_per_diopter
+    motion_px: float = 1.0  # standard deviation of image motion over the sweep, in a third of the samples
 
 
 NONE = Augmentation(False, 0, 0, 0, 0, 0, 0, 0)
@@ -33,7 +33,7 @@ NONE = Augmentation(False, 0, 0, 0, 0, 0, 0, 0)
 def augment(
     events: np.ndarray, sweep: Sweep, position: np.ndarray, amount: Augmentation, random: np.random.Generator
 ) -> tuple[np.ndarray, Sweep, np.ndarray]:
-    """Events (N,) EVENT_DTYPE, their sweep, and the true position in the range (H, W), changed alike."""
+    """Augment events (N,) EVENT_DTYPE, their sweep, and the true position in the range (H, W) consistently."""
     events = events.copy()
     events = _lose(events, amount.lost_events, random)
     events = _cut(events, sweep, amount.missing_sweep, random)
@@ -64,7 +64,7 @@ def _cut(events: np.ndarray, sweep: Sweep, most: float, random: np.random.Genera
 
 
 def _move(events: np.ndarray, sweep: Sweep, deviation: float, random: np.random.Generator) -> np.ndarray:
-    """The camera drifts: everything shifts evenly in time, nothing in the middle of the sweep."""
+    """Simulate camera drift: a shift linear in time, zero in the middle of the sweep."""
     if not deviation or random.random() < 2 / 3:
         return events
     camera = sweep.calibration.camera
@@ -111,7 +111,7 @@ def flip_frames(
     amount: Augmentation,
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, Sweep]:
-    """Conventional frames, truth and lens as in a mirror, across or down, half of the time each."""
+    """Mirror conventional frames, ground truth and lens horizontally and vertically, each with probability ½."""
     across, down = (random.random(2) < 0.5) & amount.flips
     mirrored = _flipped_image(frames, across, down), _flipped_image(position, across, down)
     return *mirrored, with_calibration(sweep, _flipped(sweep.calibration, across, down))
@@ -139,7 +139,7 @@ def _breathing_off(calibration: Calibration, error: float) -> Calibration:
 
 
 def with_calibration(sweep: Sweep, calibration: Calibration) -> Sweep:
-    """The sweep as another calibration has it."""
+    """The sweep with another calibration."""
     return replace(sweep, calibration=calibration)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: they appear whole or not at all, and nothing in one is ever run."""
+"""Checkpoints of a training run, written atomically and loaded without executing code."""
 
 import io
 import pickle
@@ -21,12 +21,12 @@ class CheckpointError(SweepdepthError):
 class WholeCheckpoints(CheckpointIO):
     """Reads and writes checkpoints for Lightning, atomically.
 
-    Lightning's own way leads through the system's folder for temporary files. Where that is another disk, files are
-    copied from there piece by piece, and a run that is killed meanwhile has neither its old checkpoint nor a new one.
+    Lightning's own implementation writes to the system's temporary folder first. If that is on another disk, the file
+    is then copied, and a run killed during the copy has neither its old checkpoint nor a new one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Replace the checkpoint that is there by this one, at one stroke."""
+        """Replace the existing checkpoint atomically."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         partial = PartialFile(path, force=True)
@@ -42,7 +42,7 @@ class WholeCheckpoints(CheckpointIO):
             partial.discard()
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
-        """Tensors, numbers and texts; a pickle that asks for anything else is refused before it gets it."""
+        """Load a checkpoint of tensors, numbers and strings; pickles with anything else are rejected."""
         try:
             content = Path(path).read_bytes()
         except OSError as error:
@@ -51,15 +51,15 @@ class WholeCheckpoints(CheckpointIO):
             checkpoint = torch.load(io.BytesIO(content), map_location or "cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise CheckpointError(
-                f"{path}: is damaged, or asks for code to be run, which a training run's checkpoint does not; nothing "
-                "of it was run; start anew with --force"
+                f"{path}: is damaged, or contains code to be executed, which a training run's checkpoint does not; "
+                "none of it was executed; start again with --force"
             ) from error
-        except Exception as error:  # damage shows as nearly every class there is
-            raise CheckpointError(f"{path}: is damaged; start anew with --force") from error
+        except Exception as error:  # torch raises many classes of exceptions on damaged files
+            raise CheckpointError(f"{path}: is damaged; start again with --force") from error
         if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _PARTS:
-            raise CheckpointError(f"{path}: is no checkpoint of a training run; start anew with --force")
+            raise CheckpointError(f"{path}: is not a checkpoint of a training run; start again with --force")
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove one that is not needed any more."""
+        """Delete a checkpoint."""
         Path(path).unlink(missing_ok=True)

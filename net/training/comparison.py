@@ -1,4 +1,4 @@
-"""What a run is compared with: the weights that come with the package, on its own validation sweeps."""
+"""Baseline of a run: the shipped weights on the run's validation sweeps."""
 
 import threading
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from .data import SweepSamples, SweepSource
 
 
 def rmse_of_shipped(sources: Sequence[SweepSource], config: TrainingConfig, stop: threading.Event) -> float | None:
-    """The shipped network's RMSE, as validation measures it.
+    """RMSE of the shipped network, measured as in validation.
 
     Args:
-        sources: the validation's.
-        config: the run's; its seed decides which sweeps are drawn.
-        stop: ends the work.
+        sources: of the validation sweeps.
+        config: of the run; its seed determines the sweeps.
+        stop: aborts the measurement when set.
 
     Returns:
-        In parts of the range, the mean over sweeps. None where there is nothing to compare: no sweeps, no shipped
-        weights, a run on images, which the shipped network does not see; or `stop` is set.
+        The mean over sweeps, as a fraction of the range. None if there are no sweeps or no shipped weights, if the run
+        uses images, or if `stop` is set.
     """
     if not sources or not SHIPPED.exists():
         return None

@@ -1,4 +1,4 @@
-"""A run's losses and errors as curves: `curves.png`, drawn anew after every epoch."""
+"""Curves of a run's losses and errors: `curves.png`, updated after every epoch."""
 
 import io
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ _ERRORS = {
 
 
 def curves_figure(history: Sequence[dict[str, Any]]) -> Figure:
-    """Training loss above, validation RMSE beside that of a constant and of the shipped weights below.
+    """Training loss, and validation RMSE compared with a constant and the shipped weights.
 
     Args:
-        history: a row for every epoch: `step`, `loss` and, where they were measured, `val_rmse`, `val_constant` and
-            `val_shipped` in parts of the range.
+        history: one row per epoch: `step`, `loss` and, if measured, `val_rmse`, `val_constant` and `val_shipped` as
+            fractions of the range.
     """
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
@@ -44,7 +44,7 @@ def curves_figure(history: Sequence[dict[str, Any]]) -> Figure:
 
 
 def write_curves(history: Sequence[dict[str, Any]], run: Path) -> None:
-    """Replace `curves.png` in the folder of a run, at one stroke."""
+    """Replace `curves.png` in the folder of a run atomically."""
     picture = io.BytesIO()
     curves_figure(history).savefig(picture, format="png", dpi=100)
     partial = PartialFile(run / CURVES, force=True)

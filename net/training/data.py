@@ -1,7 +1,8 @@
-"""Where training samples come from: sweeps addressed by (round, number), whatever makes them.
+"""Training data: sweeps addressed by (round, number), recorded or simulated.
 
-A source draws a sweep from a generator that depends on seed, round and number alone. A recording gives the same sweep
-each time, a focal stack a new one; so a resumed run, more loader processes or more devices see the same samples.
+A source draws a sweep with a random generator that depends only on seed, round and number. A recording gives the same
+sweep each time, a focal stack a new one. So samples do not depend on resuming, or on the number of loader processes or
+devices.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,23 +17,23 @@ from ..cases import Case, LabelledSweep, Source, cases_of
 from .augmentation import Augmentation
 from .samples import Sample, make_sample
 
-_AUGMENTATION, _ORDER = 21, 22  # streams of random numbers
+_AUGMENTATION, _ORDER = 21, 22  # random streams
 CALIBRATED = 10
-"""With fewer scenes deviations are not calibrated, but with those that validate."""
+"""With fewer patch scenes, deviations are calibrated on the validation scenes instead."""
 
 
 @dataclass(frozen=True)
 class SweepSource:
-    """Something that labelled sweeps can be drawn from, again and again."""
+    """A source of labelled sweeps."""
 
-    scene: str  # all sources of one scene are trained on, or none is
+    scene: str  # name of the scene; the training-validation split is by scene
     draw: Callable[[np.random.Generator], LabelledSweep]
-    validates: bool = True  # whether the scene may be kept from training to judge it
-    renewed: bool = False  # whether every draw gives another sweep
+    validates: bool = True  # whether the scene may be used for validation
+    renewed: bool = False  # whether every draw gives a new sweep
 
 
 def recorded(cases: Iterable[Case]) -> list[SweepSource]:
-    """Recorded sweeps as sources: each gives itself."""
+    """Recorded sweeps as sources."""
     return [SweepSource(_scene_of(case.recording), lambda random, case=case: case) for case in cases]
 
 
@@ -42,16 +43,16 @@ def load_cases(
     on_source: Callable[[int], None] = lambda done: None,
     on_skip: Callable[[Source, str], None] | None = None,
 ) -> list[Case]:
-    """All labelled sweeps of some recordings, in memory, without what the representation has no use for.
+    """Load all labelled sweeps of several recordings into memory, without data that the representation does not use.
 
     Args:
         sources: the recordings.
-        representation: what the network sees.
-        on_source: called with how many recordings are done.
-        on_skip: called with a recording that could not be read, and why.
+        representation: input of the network.
+        on_source: called with the number of recordings done.
+        on_skip: called with an unreadable recording and the reason.
 
     Raises:
-        RecordingError: none can be used.
+        RecordingError: no recording can be used.
     """
     kept: list[Case] = []
     skipping = {} if on_skip is None else {"on_skip": on_skip}
@@ -72,12 +73,12 @@ def _without_unused(case: Case, representation: AnyRepresentation) -> Case:
 
 
 def split_scenes(sources: Sequence[SweepSource], share: float) -> tuple[list[SweepSource], list[SweepSource]]:
-    """Sources to train on and to validate with: whole scenes on one side or the other.
+    """Split sources by scene into training and validation.
 
     Args:
-        sources: all of them.
-        share: of the scenes that may validate (all, where none of them may) which are kept for it; unless it is 0, at
-            least one where there are two scenes, and two where there are eight.
+        sources: all sources.
+        share: fraction of the scenes that may validate (of all scenes, if none may) used for validation; unless 0, at
+            least one of two scenes, and two of eight.
 
     Raises:
         RecordingError: there is no scene left to train on.
@@ -94,17 +95,17 @@ def split_scenes(sources: Sequence[SweepSource], share: float) -> tuple[list[Swe
 
 
 def hold_back(training: list[SweepSource], share: float) -> tuple[list[SweepSource], list[SweepSource]]:
-    """Patch scenes that are kept from training, to calibrate deviations with.
+    """Hold back patch scenes from training, to calibrate deviations with.
 
-    Rendered scenes resemble one another, and errors on those that validate are smaller than what a network meets
-    elsewhere; no two patch scenes are alike.
+    Rendered scenes resemble each other, so errors on validation scenes are smaller than in general; patch scenes are
+    all different.
 
     Args:
-        training: what `split_scenes` left to train on.
-        share: of the scenes that may not validate which are held back; none where they are fewer than `CALIBRATED`.
+        training: training sources from `split_scenes`.
+        share: fraction of the scenes that may not validate to hold back; none if these are fewer than `CALIBRATED`.
 
     Returns:
-        What is trained on, and what is held back: a source for each scene.
+        The training sources, and those held back, one per scene.
     """
     scenes = sorted({source.scene for source in training if not source.validates})
     count = round(share * len(scenes))
@@ -116,15 +117,15 @@ def hold_back(training: list[SweepSource], share: float) -> tuple[list[SweepSour
 
 
 def _scene_of(recording: str) -> str:
-    """The name of a recording's scene, whatever its variant."""
+    """The name of a recording's scene, without the variant."""
     name, _, variant = recording.rpartition("_v")
     return name if variant.isdigit() else recording
 
 
 class SweepSamples(Dataset):
-    """Samples of sources, each addressed as (round, number); what is random depends on seed, round and number.
+    """Samples of sources, addressed as (round, number); randomness depends on seed, round and number.
 
-    What the sources hold stays in memory, shared with the loader's processes.
+    The sources' data stay in memory and are shared with the loader processes.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class SweepSamples(Dataset):
         augmentation: Augmentation,
         crop: int | None,  # longest side in pixels; None: whole frames
         seed: int,
-        change: Callable[[Sample], Sample] | None = None,  # done to each sample last
+        change: Callable[[Sample], Sample] | None = None,  # applied to each sample last
     ) -> None:
         self.sources, self.change = sources, change
         self.representation, self.augmentation, self.crop, self.seed = representation, augmentation, crop, seed
@@ -148,17 +149,17 @@ class SweepSamples(Dataset):
         return sample if self.change is None else self.change(sample)
 
     def draw(self, round_: int, number: int) -> tuple[LabelledSweep, np.random.Generator]:
-        """The sweep of an address, and the generator that what is done to it then goes on with."""
+        """The sweep of an address, and the random generator for its augmentation."""
         random = np.random.default_rng([self.seed, _AUGMENTATION, round_, number])
         return self.sources[number].draw(random), random
 
 
 class EpochOrder(Sampler):
-    """The order of an epoch: (round, number) pairs, a share of them for each of several processes.
+    """The order of an epoch's samples, (round, number) pairs, divided among processes.
 
-    An epoch has a set number of items; the whole set is gone through in a new order each round. `done` is asked how
-    many items of the run are done whenever an iteration begins, which leads to the end of the epoch from there; so a
-    resumed run goes on with the samples that come next, wherever it was stopped.
+    An epoch has a fixed number of samples; each round goes through the whole set in a new order. At the start of each
+    iteration, `done` gives the number of samples done in the run, and the iteration continues from there to the end of
+    the epoch, so a resumed run continues with the next samples.
     """
 
     def __init__(

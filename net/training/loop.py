@@ -1,4 +1,4 @@
-"""The training loop: labelled sweeps → weights. Lightning drives; a killed run is resumed where it was last saved."""
+"""The training loop, on Lightning: from labelled sweeps to weights. Killed runs resume from the last checkpoint."""
 
 import logging
 import math
@@ -32,9 +32,9 @@ from .run_logs import make_loggers, report_log_errors_once
 from .samples import Sample
 from .stopping import Stopping, TrainingStopped, leave_signals_to_the_owner
 
-NORMAL_SHARE, NORMAL_SHARE_OF_TWO = 0.6827, 0.9545  # of a normal distribution, within one and two deviations
-KNOTS = 12  # of the curve from stated to actual deviations
-JUDGED_SWEEPS = 200  # where sweeps are simulated anew there may be as many as one wants
+NORMAL_SHARE, NORMAL_SHARE_OF_TWO = 0.6827, 0.9545  # fractions of a normal distribution within 1 and 2 deviations
+KNOTS = 12  # of the calibration curve from predicted to actual deviations
+JUDGED_SWEEPS = 200  # sweeps for the final calibration, if they are resimulated
 
 Batch = tuple[Sequence[Tensor], Tensor, Tensor]
 """The network's inputs, true position in the range (N, H, W), and weight (N, H, W)."""
@@ -61,20 +61,20 @@ class Regression(pl.LightningModule):
         if self._begun is None:
             self._begun = time.monotonic()
         if self.clock() >= 1 or self.trainer.global_step + 1 >= self.config.steps:
-            self.trainer.should_stop = True  # after a validation, also in the middle of an epoch
+            self.trainer.should_stop = True  # stops after a validation, also within an epoch
         return loss
 
     def _loss(self, out: Tensor, position: Tensor, weight: Tensor) -> Tensor:
         return (distribution_loss if self._distribution else position_loss)(out, position, weight)
 
     def answer(self, out: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        """Positions (N, H, W) and their deviations that an output states; None where the network states none."""
+        """Positions (N, H, W) and their predicted deviations; None if the network predicts none."""
         if self._distribution:
             return read_distribution(out, size)
         return out[:, 0].clamp(0, 1), (0.5 * out[:, 1]).exp() if out.shape[1] > 1 else None
 
     def clock(self) -> float:
-        """How much of the time there is has passed."""
+        """Elapsed fraction of the time limit."""
         if self.config.minutes is None or self._begun is None:
             return 0.0
         return (time.monotonic() - self._begun) / 60 / self.config.minutes
@@ -183,35 +183,34 @@ def train(
 ) -> Path:
     """Train a network on labelled sweeps.
 
-    `out` also gets `last.ckpt`, from which `resume` goes on, `settings.json`, `curves.png`, and logs for CSV and
-    TensorBoard readers. The same seed, sources and machine give the same run: what is random about a sample depends on
+    `out` also gets the checkpoint `last.ckpt`, used by `resume`, `settings.json`, `curves.png`, and logs for CSV and
+    TensorBoard. Runs are reproducible with the same seed, sources and machine: the randomness of a sample depends on
     seed, round and number.
 
     Args:
-        sources: what samples are drawn from.
-        config: everything that decides the result.
+        sources: sources of the samples.
+        config: everything that determines the result.
         out: the run's folder.
-        resume: go on with the run that is there.
-        force: start anew over the run that is there.
+        resume: continue the existing run.
+        force: replace the existing run.
         devices: processes that share each step.
-        accelerator: what computes, as Lightning names it.
-        workers: loader processes of each device.
-        threads: of each process; as many as there are cores unless given.
-        facts: what else is known of the run, kept in the weights.
-        change: done to every sample before the network sees it, also to those that judge it; ablations take inputs
-            away with it.
-        say: called with a line for every epoch.
-        on_progress: called after every step with the share of the run that is done.
-        stop: when it is set, the run is saved at the next step, and ends.
+        accelerator: Lightning's name of the accelerator.
+        workers: loader processes per device.
+        threads: threads per process; by default the number of cores.
+        facts: further facts about the run, stored in the weights.
+        change: applied to every sample, in training and validation; used by ablations to remove inputs.
+        say: called with a line of text for every epoch.
+        on_progress: called after every step with the fraction of the run that is done.
+        stop: when set, the run is saved at the next step and ends.
 
     Returns:
-        The path of its weights, `out`/weights.safetensors.
+        The path of the weights, `out`/weights.safetensors.
 
     Raises:
-        TrainingError: `out` holds another run, or none to resume; or patience needs a validation, and one scene alone
-            gives none.
+        TrainingError: `out` holds another run, or none to resume; or `patience` is set, and there are no validation
+            scenes.
         TrainingStopped: `stop` was set.
-        RecordingError: there are no sweeps to train on.
+        RecordingError: there are no training sweeps.
         WeightsError: `config.init` cannot be read.
         CheckpointError, LogError: the run's folder cannot be written.
     """
@@ -225,7 +224,7 @@ def train(
     training, validation = split_scenes(sources, config.validated)
     training, calibrating = hold_back(training, config.validated)
     if config.patience is not None and not validation:
-        raise TrainingError("patience waits for a lower error of validation, and there is no scene to validate with")
+        raise TrainingError("--patience needs a validation error, and there is no scene to validate with")
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = prepare(out, config, resume, force)
     stop = stop or threading.Event()
@@ -279,7 +278,7 @@ def train(
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         if patience and patience[0].stopped_epoch and is_first_process():
             say(f"no lower RMSE for {config.patience} epochs: ended at step {trainer.global_step:,}")
-        if not progress.ended and checkpoint is not None:  # then nothing has put the average in the network's place
+        if not progress.ended and checkpoint is not None:  # the average has not replaced the network's weights yet
             module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
         if start is not None and config.keep:
             _average(module.network, start, config.keep)
@@ -304,9 +303,9 @@ def train(
 
 
 def _validation_line(training: list[SweepSource], validation: list[SweepSource], shipped: float | None) -> str:
-    """What a run is judged by."""
+    """A line about the validation data."""
     if not validation:
-        return "one scene alone: nothing to validate with, so how good the network becomes is not known"
+        return "only one scene: there is nothing to validate with, so the network's error will be unknown"
     scenes = len({source.scene for source in training})
     line = f"{scenes:,} scenes to train on, {len(validation):,} to validate with"
     return line if shipped is None else f"{line}; RMSE of the shipped weights there {shipped:.4f}"
@@ -317,7 +316,7 @@ def _patience(epochs: int) -> EarlyStopping:
 
 
 def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
-    """Put `keep` of another network's parameters and batch statistics into a network."""
+    """Average a network with another one in place: parameters and batch statistics, the other with weight `keep`."""
     other = start.state_dict()
     mixed = {
         name: keep * other[name].to(value) + (1 - keep) * value if value.is_floating_point() else value
@@ -329,7 +328,7 @@ def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
 def _batches(
     sources: Sequence[SweepSource], config: TrainingConfig, amount: Augmentation, change: Change | None
 ) -> Iterable[Batch]:
-    """Sweeps of the sources, whole, each as a batch of its own: of each one, or several where they are renewed."""
+    """Whole sweeps of the sources, each as a batch: one per source, or several if they are renewed."""
     samples = SweepSamples(sources, config.network.representation, amount, None, config.seed, change)
     rounds = max(1, JUDGED_SWEEPS // len(samples)) if all(source.renewed for source in sources) else 1
     order = [(round_, number) for round_ in range(rounds) for number in range(len(samples))]
@@ -338,7 +337,7 @@ def _batches(
 
 @torch.inference_mode()
 def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Errors in parts of the range, over all pixels inside it; and what makes the stated deviations true."""
+    """Errors as fractions of the range over all pixels inside it, and the calibration of predicted deviations."""
     module.eval().cpu()
     errors, stated, constants = [], [], []
     for inputs, position, weight in batches:
@@ -362,13 +361,13 @@ def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, floa
 
 
 def calibration_knots(error: np.ndarray, stated: np.ndarray) -> tuple[list[float], list[float]]:
-    """Stated deviations, and the ones that the errors made with them have: by quantiles, rising.
+    """Calibration curve: predicted deviations, by quantiles, and the actual deviations of the errors, ascending.
 
-    An actual deviation is the mean of what makes 68 % of the errors smaller than one and 95 % smaller than two.
+    An actual deviation is the mean of two estimates: the 68 % quantile of the errors, and half of their 95 % quantile.
 
     Args:
         error: (N,) absolute errors.
-        stated: (N,) deviations.
+        stated: (N,) predicted deviations.
     """
     order = np.argsort(stated, kind="stable")
     parts = [part for part in np.array_split(order, KNOTS) if part.size]
@@ -378,7 +377,7 @@ def calibration_knots(error: np.ndarray, stated: np.ndarray) -> tuple[list[float
 
 
 def _precision(wanted: str) -> Any:
-    """bfloat16 where the device computes in it."""
+    """bfloat16 if the device supports it."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():

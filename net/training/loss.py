@@ -1,4 +1,4 @@
-"""What training minimises, and what an output says: distributions over candidates, or positions with their variance."""
+"""Loss functions, and decoding of outputs: distributions over candidates, or positions with variance."""
 
 import numpy as np
 import torch
@@ -8,11 +8,12 @@ from ..distribution import moments, normalised
 from ..evidence import CANDIDATES
 
 BETA = 1.0
-"""Weight of a pixel's likelihood by its variance to this power: keeps uncertain pixels from being given up (Seitzer
-et al., "On the pitfalls of heteroscedastic uncertainty estimation with probabilistic neural networks", ICLR 2022)."""
+"""Exponent of the variance in the weight of a pixel's likelihood (β-NLL), so that uncertain pixels are still fitted
+(Seitzer et al., "On the pitfalls of heteroscedastic uncertainty estimation with probabilistic neural networks", ICLR
+2022)."""
 
 RANKED_WEIGHT = 16.0
-"""Of a distribution's ranked probability score, beside its cross-entropy."""
+"""Weight of a distribution's ranked probability score, relative to its cross-entropy."""
 
 
 def position_loss(
@@ -20,8 +21,7 @@ def position_loss(
     position: Tensor,  # (N, H, W): true position in the range, 0 far and 1 near; outside [0, 1] beyond its ends
     weight: Tensor,  # (N, H, W)
 ) -> Tensor:
-    """Mean loss of a U-Net's output. Beyond the range the right answer is its end, and the deviation covers what is
-    beyond.
+    """Mean loss of a U-Net's output. Beyond the range, the target is its end, and the deviation covers the rest.
 
     With one channel it is the squared error, otherwise the β-weighted negative log likelihood.
     """
@@ -42,12 +42,12 @@ def distribution_loss(
     position: Tensor,  # (N, H, W), in the order of the candidates
     weight: Tensor,  # (N, H, W)
 ) -> Tensor:
-    """Cross-entropy to the two candidates about the truth, and the continuous ranked probability score.
+    """Cross-entropy to the two candidates around the truth, and the continuous ranked probability score.
 
     Cross-entropy makes distributions sharp; the score, E|X − y| − E|X − X′| / 2, is the mean absolute error of a
     distribution and says how far off a wrong candidate is (Gneiting and Raftery, "Strictly proper scoring rules,
-    prediction, and estimation", JASA 2007, eq. 21). Each 2×2 pixels share a distribution, and are asked of it one by
-    one.
+    prediction, and estimation", JASA 2007, eq. 21). Blocks of 2×2 pixels share a distribution, and the loss is computed
+    for each pixel.
     """
     at = torch.from_numpy(CANDIDATES).to(scores.device)
     step = at[1] - at[0]
@@ -79,7 +79,7 @@ def read_distribution(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Te
 
 
 def _by_four(image: Tensor, half: tuple[int, ...] | torch.Size) -> Tensor:
-    """(N, H, W) → (N, 4, H/2, W/2), padded by zeros where the frame was."""
+    """(N, H, W) → (N, 4, H/2, W/2), zero-padded like the frame."""
     bottom, right = 2 * half[0] - image.shape[-2], 2 * half[1] - image.shape[-1]
     image = torch.nn.functional.pad(image, (0, right, 0, bottom))
     return torch.nn.functional.pixel_unshuffle(image[:, None], 2)

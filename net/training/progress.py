@@ -1,4 +1,4 @@
-"""How a training run goes: a line and curves for every epoch."""
+"""Progress reports of a training run: a line of text and curves for every epoch."""
 
 import time
 from collections.abc import Callable
@@ -21,13 +21,13 @@ _ERRORS = {
 
 
 class Progress(Callback):
-    """A line for every epoch: losses, errors beside those that are easily had, speed, how long the devices waited for
-    the loader, and the time left."""
+    """Prints a line per epoch: loss, errors and baselines, speed, fraction of time waiting for the loader, and time
+    left."""
 
     def __init__(
         self,
         say: Callable[[str], None],
-        on_progress: Callable[[float], None],  # hears which share of the run is done
+        on_progress: Callable[[float], None],  # called with the fraction of the run that is done
         run: Path,
         shipped_rmse: float | None,  # of the shipped weights on the validation sweeps
     ) -> None:
@@ -35,7 +35,7 @@ class Progress(Callback):
         self._begun = self._ready = 0.0
         self._waited, self._steps, self._losses = 0.0, 0, list[Tensor]()
         self.history: list[dict[str, float]] = []
-        self.ended = False  # a run that was at its end when it was resumed does not begin, nor end
+        self.ended = False  # stays False if a resumed run was already at its end
 
     def state_dict(self) -> dict[str, Any]:
         losses = torch.stack(self._losses).tolist() if self._losses else []
@@ -43,7 +43,7 @@ class Progress(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = state_dict["history"]
-        self._losses = [torch.tensor(loss) for loss in state_dict.get("losses", [])]  # of an epoch that is not over
+        self._losses = [torch.tensor(loss) for loss in state_dict.get("losses", [])]  # of the unfinished epoch
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._begun = self._ready = time.monotonic()
@@ -60,7 +60,7 @@ class Progress(Callback):
         self._waited += time.monotonic() - self._ready
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._losses.append(outputs["loss"].detach())  # reading it would wait for the device
+        self._losses.append(outputs["loss"].detach())  # reading the value now would synchronise with the device
         self._steps += 1
         self._on_progress(max(trainer.global_step / pl_module.config.steps, pl_module.clock()))
         self._ready = time.monotonic()
@@ -68,7 +68,7 @@ class Progress(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         steps, losses, waited = self._steps, self._losses, self._waited
         self._waited, self._steps, self._losses = 0.0, 0, []
-        if not steps:  # resumed at the end of an epoch, which is ended once more
+        if not steps:  # resumed at the end of an epoch, which ends again
             return
         config = pl_module.config
         seconds = time.monotonic() - self._begun
@@ -90,8 +90,8 @@ class Progress(Callback):
         seen = "".join(f", {shown} {row[name]:.4f}" for name, shown in _ERRORS.items() if name in row)
         self._say(
             f"step {row['step']} of {steps}: loss {row['loss']:.4f}{seen}; "
-            f"{row['samples_per_s']:.0f} samples/s, {100 * row['loader_share']:.0f} % of the time waiting for them; "
+            f"{row['samples_per_s']:.0f} samples/s, {100 * row['loader_share']:.0f} % of the time loading; "
             f"{left_s / 60:.0f} min left"
         )
         if "val_rmse" in row and row["val_rmse"] >= row["val_constant"]:
-            self._say("warning: so far the network is no better than a constant on the validation sweeps")
+            self._say("warning: so far, the network is no better than a constant on the validation sweeps")

@@ -1,4 +1,4 @@
-"""The folder of a training run: started, resumed, or refused."""
+"""The folder of a training run: creating, resuming, and checking it."""
 
 import json
 import os
@@ -14,29 +14,29 @@ _MAY_GROW = "steps"
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes and speaks, of those that share each step."""
+    """Whether this process, of those that share each step, writes files and prints."""
     return int(os.environ.get("LOCAL_RANK", 0)) == 0
 
 
 def prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Path | None:
-    """The checkpoint to go on from, if any; the run's settings are written, or compared with those that are there.
+    """Write the run's settings, or compare them with the existing ones; returns the checkpoint to resume from, if any.
 
-    A resumed run may be given more steps; the learning rate then follows the new number.
+    A resumed run may have more steps; the learning rate then follows the new number.
 
     Raises:
         TrainingError: the folder holds another run, or none to resume.
     """
     settings, checkpoint = out / SETTINGS, out / LAST
-    if not is_first_process():  # the first process of several has seen to it
+    if not is_first_process():  # done by the first process
         return checkpoint if resume and checkpoint.exists() else None
     if resume:
         if not settings.exists():
-            raise TrainingError(f"{out}: holds no training run to resume; leave --resume out to start one")
+            raise TrainingError(f"{out}: holds no training run to resume; omit --resume to start one")
         _compare(out, _completed(_read(settings)), json.loads(config.model_dump_json()))
         _write(settings, config)
         return checkpoint if checkpoint.exists() else None
     if settings.exists() and not force:
-        raise TrainingError(f"{out}: holds a training run; go on with --resume, or start anew with --force")
+        raise TrainingError(f"{out}: holds a training run; continue with --resume, or start again with --force")
     for stale in (checkpoint, out / WEIGHTS):
         stale.unlink(missing_ok=True)
     _write(settings, config)
@@ -44,7 +44,7 @@ def prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Pat
 
 
 def _completed(known: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a run that an earlier version started, with the defaults of keys that it did not have."""
+    """Settings of a run started by an earlier version, with defaults for keys added since."""
     try:
         config = TrainingConfig.model_validate({key: value for key, value in known.items() if value is not None})
     except ValidationError:
@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise TrainingError(f"{path}: is damaged; start anew with --force, or in another --out") from error
+        raise TrainingError(f"{path}: is damaged; start again with --force, or in another --out") from error
     if not isinstance(known, dict):
-        raise TrainingError(f"{path}: is damaged; start anew with --force, or in another --out")
+        raise TrainingError(f"{path}: is damaged; start again with --force, or in another --out")
     return known

@@ -1,4 +1,4 @@
-"""What a training run logs for CSV and TensorBoard readers, and what becomes of it when that cannot be written."""
+"""Logs of a training run for CSV and TensorBoard, and handling of errors in writing them."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ LOGS = "logs"
 
 
 class LogError(SweepdepthError):
-    """Logs that cannot be written."""
+    """Logs cannot be written."""
 
 
 def make_loggers(run: Path) -> list[Logger]:
@@ -24,9 +24,9 @@ def make_loggers(run: Path) -> list[Logger]:
 
 @contextmanager
 def report_log_errors_once(run: Path) -> Iterator[None]:
-    """While the logs of a run are written: report errors of writing them once, as a `LogError`.
+    """Context in which errors of writing a run's logs are raised once, as a `LogError`.
 
-    TensorBoard writes in a thread, which hands its error to whoever logs next, and has Python print it besides.
+    TensorBoard writes in a thread, whose error is raised by the next logging call and also printed by Python.
 
     Raises:
         LogError: they cannot be written.
@@ -47,7 +47,7 @@ def report_log_errors_once(run: Path) -> Iterator[None]:
         ) from error
     finally:
         for thread in threading.enumerate():
-            if _writes_logs(thread) and getattr(thread, "exception", None):  # about to be printed
+            if _writes_logs(thread) and getattr(thread, "exception", None):  # would be printed
                 thread.join()
         threading.excepthook = hook
 

@@ -1,4 +1,4 @@
-"""One training sample: a labelled sweep, augmented, cropped and turned into what a network sees."""
+"""Makes a training sample: a labelled sweep, augmented, cropped and converted to a network's inputs."""
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from ..representation import EvidenceRepresentation
 from .augmentation import Augmentation, augment, flip_frames, with_calibration
 
 Sample = tuple[tuple[torch.Tensor, ...], np.ndarray, np.ndarray]
-"""The network's inputs, the true position in the range (H, W), and weights (H, W), 0 where the truth is unknown."""
+"""The network's inputs, the true position in the range (H, W), and weights (H, W), 0 without ground truth."""
 
 NEAR_EVENTS_PX = 3
-"""Pixels as near to an event count fully; the others `FAR_WEIGHT`: their depth is a guess from what surrounds them."""
+"""Pixels within this distance of an event have weight 1; others, which have no evidence, have `FAR_WEIGHT`."""
 FAR_WEIGHT = 0.35
 
 
@@ -26,17 +26,17 @@ def make_sample(
     random: np.random.Generator,
     crop: int | None = None,
 ) -> Sample:
-    """Augment a labelled sweep and turn it into a network's inputs.
+    """Augment a labelled sweep and convert it to a network's inputs.
 
     Args:
-        labelled: the sweep, its events or frames, and its truth.
-        representation: what the network sees.
-        augmentation: how much is changed.
-        random: what decides.
-        crop: longest side of the sample in pixels; larger frames are cut, anywhere.
+        labelled: the sweep with its events or frames and its ground truth.
+        representation: input of the network.
+        augmentation: strengths of augmentation.
+        random: source of all random choices.
+        crop: longest side of the sample in pixels; larger frames are cropped at random.
 
     Returns:
-        Inputs, position and weight. For networks on evidence positions are in time order: 0 where the sweep began.
+        Inputs, position and weight. For networks on evidence, positions are in time order: 0 is where the sweep began.
     """
     settings = labelled.calibration.sweep
     position = ((to_diopters(labelled.truth) - settings.far_diopters) / settings.range_diopters).astype(np.float32)
@@ -58,7 +58,7 @@ def make_sample(
     if evident and sweep.direction == Direction.NEAR_TO_FAR:
         position = 1 - position
     volumes = [torch.from_numpy(part) for part in inputs]
-    if evident:  # half of the memory between processes; the volumes' own noise is far above what is rounded
+    if evident:  # float16 halves transfers between processes; rounding is far below the volumes' noise
         volumes = [part.bfloat16() if part.ndim == 4 else part for part in volumes]
     return tuple(volumes), np.where(known, position, np.float32(0)), np.where(known, weight, np.float32(0))
 
@@ -73,7 +73,7 @@ def _weight_near(events: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _window(
     sweep: Sweep, shape: tuple[int, ...], crop: int | None, random: np.random.Generator
 ) -> tuple[tuple[slice, slice], Sweep]:
-    """A part of the frame, and the sweep as the camera that has only this part sees it."""
+    """A random crop of the frame, and the sweep with the calibration of that part."""
     height, width = shape
     if crop is None or (height <= crop and width <= crop):
         return (slice(0, height), slice(0, width)), sweep

@@ -69,7 +69,7 @@ def test_weights_by_name_stand_beside_an_estimator_and_a_method_that_has_nothing
         del file["aperture_pair"]
     line = ("--data", tmp_path, "--weights", "default", "--estimator", "polarity", "--baselines", "--limit", 1)
     out, _ = run_eval(*line)
-    for table in ("How right", "Everywhere"):
+    for table in ("Errors and uncertainty", "Everywhere"):
         rows = [line.strip().split("  ")[0] for line in out[out.index(table) :].splitlines()]
         assert {"default", "polarity", "coupled", "constant"} <= set(rows)
 

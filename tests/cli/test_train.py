@@ -92,7 +92,7 @@ def test_trained_weights_are_judged_and_described(labelled, weights):
 
 def test_a_run_that_is_there_is_not_trained_over(labelled, weights):
     _, complaint = sweepdepth("train", "--data", labelled, "--out", weights.parent, "--steps", 3, expect=1)
-    assert "go on with --resume, or start anew with --force" in complaint
+    assert "continue with --resume, or start again with --force" in complaint
 
 
 def test_a_folder_without_truth_is_refused_by_name(tmp_path):
@@ -123,7 +123,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_so(labelled, tmp_p
     os.killpg(process.pid, number)
     _, said = process.communicate(timeout=200)
     assert process.returncode == 130, said
-    found = re.search(r"stopped at step ([\d,]+) of 100,000: saved in .*last\.ckpt; the same line with --resume", said)
+    found = re.search(r"stopped at step ([\d,]+) of 100,000: saved in .*last\.ckpt; continue with --resume", said)
     assert found is not None, said
     assert "Traceback" not in said
     step = int(found[1].replace(",", ""))

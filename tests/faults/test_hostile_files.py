@@ -72,7 +72,7 @@ def test_weights_and_checkpoints_that_are_pickles(tmp_path: Path):
         lambda: path.write_bytes(pickle.dumps(Bomb(mark))),
     ):
         write()
-        refused(CODE, "a checkpoint", lambda: WholeCheckpoints().load_checkpoint(path), mark, "nothing of it was run")
+        refused(CODE, "a checkpoint", lambda: WholeCheckpoints().load_checkpoint(path), mark, "none of it was executed")
         refused(CODE, "weights", lambda: open_weights(path), mark, "is damaged, or no weights file")
         refused(CODE, "weights", lambda: describe(path), mark)
 
@@ -87,7 +87,7 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path):
         WholeCheckpoints().load_checkpoint(path)
     WholeCheckpoints().save_checkpoint({"state_dict": {"a": torch.zeros(1000)}}, path)
     whole = path.read_bytes()
-    with pytest.raises(CheckpointError, match="is no checkpoint of a training run; start anew with --force"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of a training run; start again with --force"):
         WholeCheckpoints().load_checkpoint(path)
     for spoiled in (whole[:1000], b"", whole[: len(whole) // 2] + bytes(len(whole) // 2)):
         path.write_bytes(spoiled)

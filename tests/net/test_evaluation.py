@@ -113,7 +113,7 @@ def test_a_method_that_does_not_apply_is_left_out_and_the_reason_told(calibratio
     assert "aperture_pair" in reason
     assert evaluation.scores_of("coupled") == []
     overview, everywhere, *_, left_out = tables(evaluation)
-    assert left_out.title == "Left out"
+    assert left_out.title == "Skipped"
     for table in (overview, everywhere):
         assert [row[0] for row in table.rows] == ["off", "coupled"]
         assert set(table.rows[1][1:]) == {"–"}

@@ -62,11 +62,11 @@ def test_an_exported_network_gives_the_same_depth_and_deviation(weights, stack, 
     export(weights, out, 48, 36, force=True)
     with pytest.raises(WeightsError, match=r"exported for 48×36 pixels, and the frames have 96×72; export with --size"):
         make_estimator(weights=out)(stack)
-    with pytest.raises(WeightsError, match="is an exported network, which is only run"):
+    with pytest.raises(WeightsError, match="is an exported network; give the weights"):
         load_network(open_weights(out))
     with pytest.raises(EngineError, match="are run by OpenVINO, not by torch"):
         make_estimator(weights=out, engine="torch")(stack)
-    with pytest.raises(WeightsError, match="is exported already"):
+    with pytest.raises(WeightsError, match="is already exported"):
         export(out, tmp_path / "again_openvino", 48, 36)
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
 

@@ -236,7 +236,7 @@ def test_a_run_that_is_told_to_stop_loses_no_step(tmp_path):
             stop.set()
 
     arguments = {"threads": 1, "workers": 0, "say": lines["stopped"].append}
-    with pytest.raises(TrainingStopped, match=r"stopped at step 6 of 9: saved in .*last\.ckpt.*--resume goes on"):
+    with pytest.raises(TrainingStopped, match=r"stopped at step 6 of 9: saved in .*last\.ckpt; continue with --resume"):
         train(sources, config, tmp_path / "stopped", stop=stop, on_progress=stop_at_six, **arguments)
     checkpoint = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 6
@@ -292,7 +292,7 @@ def test_a_run_that_learns_nothing_ends_when_patience_does(cases, tmp_path):
 def test_a_run_is_neither_overwritten_nor_resumed_as_another(cases, tmp_path):
     config = settings(steps=4)
     train(cases, config, tmp_path, threads=1, workers=0, say=lambda line: None)
-    with pytest.raises(TrainingError, match=r"holds a training run; go on with --resume"):
+    with pytest.raises(TrainingError, match=r"holds a training run; continue with --resume"):
         train(cases, config, tmp_path)
     with pytest.raises(TrainingError, match=r"was started with another seed \(0, now 1\)"):
         train(cases, config.model_copy(update={"seed": 1}), tmp_path, resume=True)

@@ -1,4 +1,4 @@
-"""The baseline that every method must beat: one inverse depth everywhere."""
+"""The trivial baseline: a constant inverse depth."""
 
 import math
 from collections.abc import Iterable
@@ -11,15 +11,16 @@ from ...cases import Case
 from ...estimate import Estimate
 
 UNIFORM_STD = 1 / math.sqrt(12)
-"""Standard deviation of a uniform distribution, of its width."""
+"""Standard deviation of a uniform distribution, relative to its width."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The same position of the sweep range for every pixel: its middle, known as well as a uniform guess is."""
+    """The same position in the sweep range for every pixel: by default its middle, with the deviation of a uniform
+    guess."""
 
     position: float = 0.5  # 0: far end, 1: near end
-    spread: float = UNIFORM_STD  # standard deviation, of the sweep range
+    spread: float = UNIFORM_STD  # standard deviation, as a fraction of the sweep range
 
     @property
     def name(self) -> str:
@@ -36,7 +37,7 @@ class Constant:
 
 
 def fit_constant(cases: Iterable[Case]) -> Constant:
-    """The best constant of known cases: mean and deviation of the positions of all surfaces inside the range.
+    """Fit the constant to cases: mean and deviation of the positions of all surfaces inside the range.
 
     Raises:
         ValueError: no case has a surface inside its sweep range.
@@ -50,6 +51,6 @@ def fit_constant(cases: Iterable[Case]) -> Constant:
         total += float(inside.sum())
         squares += float((inside**2).sum())
     if count == 0:
-        raise ValueError("no surface lies inside the sweep range in any case; there is nothing to fit a constant to")
+        raise ValueError("no case has a surface inside the sweep range; there is nothing to fit a constant to")
     mean = total / count
     return Constant(mean, math.sqrt(max(squares / count - mean**2, 0.0)))

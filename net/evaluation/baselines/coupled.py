@@ -1,18 +1,17 @@
-"""Depth from coupled optical differentiation: closed form, four images, no sweep.
+"""Depth from coupled optical differentiation: closed form, from four images, without a sweep.
 
 Luo, Liu, Alexander and Guo, "Depth from Coupled Optical Differentiation", arXiv 2409.10725, IJCV 2025. A surface at
-inverse depth u, seen with the focus at φ through an aperture of scale a, is blurred over a disc of the signed size
-s = k·a·(φ − u), k = fx·A. Whatever the texture and the shape of the aperture, its image depends on φ and a through s
-alone: I = F(s). So
+inverse depth u, with the focus at φ and an aperture of scale a, is blurred over a disc of signed size s = k·a·(φ − u),
+k = fx·A. For any texture and aperture shape, the image depends on φ and a only through s: I = F(s). So
 
     ∂I/∂φ = F′(s)·k·a        ∂I/∂a = F′(s)·k·(φ − u)        u = φ − a·(∂I/∂a) / (∂I/∂φ)
 
-pixel by pixel, without any calibration of the blur. Both derivatives are differences of two images: one pair differs
-in focus, the other in aperture. The ratio is that of the line through all pairs (∂I/∂φ, a·∂I/∂a) in a neighbourhood.
-Both are noisy, so the line is that of least distance and not of least ordinates, which would be drawn towards 0
-(Deming regression); noise being that of photons, its ratio is known from the four apertures.
+for each pixel, without calibration of the blur. Both derivatives are differences of two images: one pair differs in
+focus, the other in aperture. The ratio is the slope of a line through all pairs (∂I/∂φ, a·∂I/∂a) in a neighbourhood.
+Since both have noise, the fit is a Deming regression rather than ordinary least squares, which would be biased towards
+0; the noise is photon noise, so its ratio is known from the four apertures.
 
-Where the surface is in focus F′ vanishes, and with it the answer; far out of focus, so does the texture.
+At the surface in focus F′ vanishes, so there is no answer; nor is there one far out of focus, where texture vanishes.
 """
 
 from dataclasses import dataclass
@@ -28,17 +27,17 @@ from ...cases import Case, NotApplicable
 from ...estimate import Estimate
 
 WINDOW_PX = 4.0
-"""Pixels share a depth within a Gaussian of this width."""
+"""Standard deviation of the Gaussian neighbourhood of constant depth, in pixels."""
 
 INFLATION = 2.5
-"""Stated deviations over those of independent noise; more than 1 since neighbours err together: at edges of depth,
-and where an image that was moved to undo breathing is interpolated."""
+"""Factor on the deviations from independent noise: larger than 1, since errors of neighbours are correlated at depth
+edges and by the interpolation that corrects breathing."""
 
 LEAST_STD = 0.01
-"""Least deviation, of the sweep range: differences of images are not quite derivatives."""
+"""Lower bound on the deviation, as a fraction of the sweep range, for the error of finite differences."""
 
 MAX_STD = 0.15
-"""Deviation, of the sweep range, above which there is no answer."""
+"""Largest deviation of an answer, as a fraction of the sweep range."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +57,16 @@ class CoupledDifferentiation:
 
 
 def depth_from_coupled(pair: AperturePair, calibration: Calibration) -> Estimate:
-    """Depth where both derivatives stand out of their noise and agree on a place in the sweep, unknown elsewhere."""
+    """Estimate depth where both derivatives are above noise and give a position in the sweep; NaN elsewhere."""
     images = undo_breathing(pair.images, pair.diopters, calibration, order=3)
     focus, scale = pair.diopters, pair.aperture_scale
     middle, mean_scale = float(focus[2:].mean()), float(scale[2:].mean())
     by_focus = (images[0] - images[1]) / (focus[0] - focus[1])
     by_aperture = (images[2] - images[3]) / (scale[2] - scale[3]) * mean_scale
-    # Light grows with the square of the aperture, the variance of a normalised image falls with it.
+    # Light is proportional to the squared aperture, and the variance of a normalised image inversely so.
     noise_focus = (1 / scale[:2] ** 2).sum() / (focus[0] - focus[1]) ** 2
     noise_aperture = (1 / scale[2:] ** 2).sum() * (mean_scale / (scale[2] - scale[3])) ** 2
-    unit = float(np.sqrt(noise_aperture / noise_focus))  # 1/m: brings both to the same noise
+    unit = float(np.sqrt(noise_aperture / noise_focus))  # 1/m: scales both to the same noise
     by_aperture /= unit
 
     usable = ~_saturated(pair.images)
@@ -93,7 +92,7 @@ def depth_from_coupled(pair: AperturePair, calibration: Calibration) -> Estimate
 
 
 def _saturated(images: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels at or near one that overflowed in any image; there, and only there, many are alike."""
+    """(H, W) bool: pixels at or near saturated ones in any image, recognised by many equal values."""
     full = images == images.max(axis=(1, 2), keepdims=True)
     full &= full.sum(axis=(1, 2), keepdims=True) > 1
     return binary_dilation(full.any(axis=0), np.ones((7, 7)))

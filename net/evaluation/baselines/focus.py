@@ -1,9 +1,9 @@
-"""Classical depth from focus: where in the sweep is each neighbourhood sharpest?
+"""Classical depth from focus: the focus at which each neighbourhood is sharpest.
 
 Nayar and Nakagawa, "Shape from Focus", IEEE TPAMI 1994: the modified Laplacian |∂²I/∂x²| + |∂²I/∂y²| is summed over a
-window (§IV), and a Gaussian is laid through the three best images of the focal stack (§V): a parabola through the
-logarithms. Here the stack is uniform in diopters, in which blur grows evenly on both sides of the surface, and the
-three images are chosen so far apart that blur differs by PEAK_BLUR_PX between them.
+window (§IV), and a Gaussian is fitted through the three best images of the focal stack (§V), a parabola through the
+logarithms. Here the stack is uniform in diopters, in which blur is symmetric about the surface, and the three images
+are spaced such that blur differs by PEAK_BLUR_PX between them.
 """
 
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ from ...cases import Case, as_frames, frames_at_30_fps
 from ...estimate import Estimate
 
 WINDOW_PX = 2.5
-"""Sharpness is summed under a Gaussian of this width."""
+"""Standard deviation of the Gaussian window for sharpness."""
 
 PEAK_BLUR_PX = 1.0
-"""Difference of blur between the three images that the peak is laid through."""
+"""Difference of blur between the three images that the peak is fitted to."""
 
 CONTRAST_POWER = 20.0
-"""The depth is believed to lie at a focus with a probability as its sharpness to this power: calibrates deviations."""
+"""The probability of a focus is taken as proportional to sharpness to this power, which calibrates deviations."""
 
 MAX_STD = 0.15
-"""Deviation, of the sweep range, above which there is no answer."""
+"""Largest deviation of an answer, as a fraction of the sweep range."""
 
 
 @dataclass(frozen=True)
 class DepthFromFocus:
-    """Depth from the sharpest of the intensity frames, as many as given or, for None, as 30 a second make."""
+    """Depth from focus on a given number of intensity frames; None: 30 frames per second."""
 
     frames: int | None = None
 
@@ -50,14 +50,14 @@ def depth_from_focus(
     diopters: np.ndarray,  # (N,) focus of each, 1/m, rising
     calibration: Calibration,
 ) -> Estimate:
-    """Depth where one of at least two frames is clearly the sharpest, unknown elsewhere.
+    """Estimate depth where one of at least two frames is clearly the sharpest; NaN elsewhere.
 
     Raises:
         ValueError: fewer than two frames.
     """
     if len(frames) < 2:
         raise ValueError(f"depth from focus needs at least 2 frames, not {len(frames)}")
-    # What is summed is smooth: its pixels are interpolated better than those of the images.
+    # Summed sharpness is smooth, so interpolation to correct breathing is more accurate than in the images.
     summed = undo_breathing(gaussian_blur(sharpness(frames), WINDOW_PX), diopters, calibration, order=1)
     logarithm = np.log(np.maximum(summed, np.finfo(np.float32).tiny))
     best = logarithm.argmax(axis=0)
@@ -77,7 +77,7 @@ def depth_from_focus(
 
 
 def sharpness(frames: np.ndarray) -> np.ndarray:
-    """Modified Laplacian of each image, borders mirrored, (N, H, W) float32."""
+    """Modified Laplacian of each image with mirrored borders, (N, H, W) float32."""
     padded = np.pad(frames, ((0, 0), (1, 1), (1, 1)), mode="symmetric")
     middle = 2 * frames
     across = middle - padded[:, 1:-1, :-2] - padded[:, 1:-1, 2:]
@@ -86,10 +86,10 @@ def sharpness(frames: np.ndarray) -> np.ndarray:
 
 
 def _peak(logarithm: np.ndarray, best: np.ndarray, stride: int) -> np.ndarray:
-    """Position of the peak among the frames, (H, W), by a parabola through three of them, `stride` apart.
+    """Position of the peak among the frames, (H, W), by a parabola through three frames, `stride` apart.
 
-    At the ends of the sweep there are none on one side: the three are the outermost, and the peak may lie beyond them
-    by a stride, no further than the end.
+    At the ends of the sweep, the three outermost frames are used, and the peak may be beyond them by up to a stride,
+    but not beyond the end.
     """
     count = len(logarithm)
     if count < 3:
@@ -102,6 +102,6 @@ def _peak(logarithm: np.ndarray, best: np.ndarray, stride: int) -> np.ndarray:
 
 
 def _stride(diopters: np.ndarray, calibration: Calibration) -> int:
-    """Frames between which blur differs by PEAK_BLUR_PX, as far as there are three frames so far apart."""
+    """Number of frames over which blur differs by PEAK_BLUR_PX, limited so that three such frames exist."""
     per_frame = float(blur_diameter_px(diopters[1], diopters[0], calibration.camera.fx, calibration.lens.aperture_m))
     return int(np.clip(round(PEAK_BLUR_PX / per_frame), 1, max(1, (len(diopters) - 1) // 2)))
