@@ -33,7 +33,7 @@ def _about(name: str) -> str:
 
 
 def _take_page() -> tuple[Path, bool] | None:
-    """The page wanted, and whether it may replace another; taken out of the options, which are the benchmark's own."""
+    """Remove --page and --force from the options; returns the page and whether it may replace a file."""
     for at, word in enumerate(sys.argv):
         if word == "--page" or word.startswith("--page="):
             inside = word.partition("=")[2]
@@ -49,7 +49,7 @@ def _take_page() -> tuple[Path, bool] | None:
 
 
 def _with_page(name: str, command: str, path: Path, force: bool) -> None:
-    """Run a benchmark and write its page, also when it was stopped or failed: then with what was printed until then."""
+    """Run a benchmark and write its page; if it is stopped or fails, with its output until then."""
     from sweepdepth.capture.atomic import PartialFile
     from sweepdepth.capture.errors import SweepdepthError
 

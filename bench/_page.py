@@ -1,6 +1,6 @@
-"""`./run bench NAME --page F.html`: what a benchmark prints, as a page with the facts of the machine.
+"""`./run bench NAME --page F.html`: a benchmark's output as an HTML page, with data of the machine.
 
-Nothing in a benchmark knows of it: tables of rich and of Markdown are caught as they are printed.
+Benchmarks need no changes for this: rich and Markdown tables are captured as they are printed.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class Printed:
 
 
 def from_rich(table: Table) -> Printed:
-    """The cells of a table of rich, without its colours."""
+    """The cells of a rich table, without colours."""
 
     def plain(cell: Any) -> str:
         return Text.from_markup(cell).plain if isinstance(cell, str) else str(cell)
@@ -46,7 +46,7 @@ def from_rich(table: Table) -> Printed:
 
 
 def from_markdown(lines: list[str]) -> Printed:
-    """The cells of a table of Markdown: head, rule, rows."""
+    """The cells of a Markdown table: header, separator, rows."""
 
     def cells(line: str) -> list[str]:
         return [cell.strip().replace("**", "").replace("`", "") for cell in line.strip().strip("|").split("|")]
@@ -59,7 +59,7 @@ def from_markdown(lines: list[str]) -> Printed:
 
 @dataclass
 class Caught:
-    """What was printed, in order: tables, and text between them."""
+    """The printed output in order: tables, and text between them."""
 
     parts: list[Printed | str] = field(default_factory=list)
     _text: list[str] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Caught:
         self.parts.append(table)
 
     def settle(self) -> None:
-        """Sort the text so far into tables of Markdown and the rest."""
+        """Split the text so far into Markdown tables and other text."""
         lines = "".join(self._text).split("\n")
         self._text.clear()
         rest: list[str] = []
@@ -99,7 +99,7 @@ class Caught:
 
 
 class _Tee:
-    """Standard output that is caught, too, unless a console is at work, whose objects are caught whole."""
+    """Standard output with capture, except while a rich console prints, whose objects are captured directly."""
 
     def __init__(self, stream: TextIO, caught: Caught) -> None:
         self._stream, self._caught, self.muted = stream, caught, False
@@ -115,12 +115,12 @@ class _Tee:
 
 @contextlib.contextmanager
 def catching(caught: Caught) -> Iterator[None]:
-    """Inside, what goes to standard output is also caught."""
+    """Context in which standard output is captured as well."""
     stdout, plain_print = sys.stdout, Console.print
     tee = _Tee(stdout, caught)
 
     def print_and_catch(console: Console, *objects: Any, **options: Any) -> None:
-        # Like what prints by itself, but of tables the cells, at any width.
+        # Print normally, and capture the cells of tables, independent of the width.
         if console.stderr or console.file not in (tee, stdout):
             plain_print(console, *objects, **options)
             return
@@ -144,7 +144,7 @@ def catching(caught: Caught) -> Iterator[None]:
 
 
 def machine() -> dict[str, str]:
-    """What figures depend on."""
+    """Hardware and software that results depend on."""
     found = {"machine": f"{_processor()}, {_cores()} cores to use, {_memory_gb():.0f} GB of memory"}
     gpus = _gpus()
     if gpus:
@@ -159,13 +159,13 @@ def machine() -> dict[str, str]:
 
 
 def load() -> str:
-    """How busy the machine is with everything, as the system reports it."""
+    """The system's load averages."""
     one, five, _ = os.getloadavg()
     return f"{one:.1f} in the last minute, {five:.1f} in the last five; {_cores()} cores"
 
 
 def write_page(target: Path, name: str, about: str, command: str, caught: Caught, before: str, seconds: float) -> None:
-    """The page of a benchmark that ran."""
+    """Write the page of a finished benchmark."""
     parts = []
     for text in about.split("\n\n"):
         parts.append(html.preformatted(text) if text.startswith(" ") else html.paragraph(text))
@@ -188,7 +188,7 @@ def write_page(target: Path, name: str, about: str, command: str, caught: Caught
 
 
 def _labels(table: Printed) -> int:
-    """The first columns whose cells are words."""
+    """Number of leading columns with words."""
     count = 0
     for k in range(len(table.columns)):
         if any(re.match(r"[−-]?\d", row[k].strip()) for row in table.rows):
@@ -213,7 +213,7 @@ def _memory_gb() -> float:
 
 
 def _gpus() -> str:
-    torch = sys.modules.get("torch")  # where a benchmark used it
+    torch = sys.modules.get("torch")  # if the benchmark used it
     if torch is None or not torch.cuda.is_available():
         return ""
     return ", ".join(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count()))

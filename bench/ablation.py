@@ -1,10 +1,10 @@
-"""What each part of network and evidence is worth: the same training without it, on equal steps and seeds.
+"""Ablation: contribution of each part of network and evidence, by training without it with equal steps and seeds.
 
     ./run bench ablation DATASET [DATASET …] [--steps 400] [--only NAME …]
 
-Datasets are those of `sweepdepth train`, with ideal focal stacks. Every variant learns from the same samples, and all
-are judged on the same validation sweeps, of rendered scenes that none was trained on. Small crops and few steps: the
-order of the variants counts, not how good they are.
+Datasets are as for `sweepdepth train`, with ideal focal stacks. All variants train on the same samples and are
+evaluated on the same validation sweeps of rendered scenes not used for training. Crops are small and steps few, so only
+the ranking of the variants is meaningful.
 """
 
 import argparse
@@ -32,7 +32,7 @@ Inputs = tuple[torch.Tensor, ...]  # half, quarter, pixel, candidate; see `Evide
 
 @dataclass(frozen=True)
 class Variant:
-    """What is different."""
+    """The difference to the default."""
 
     network: EvidenceConfig = NETWORK
     change: Callable[[Sample], Sample] | None = None
@@ -41,7 +41,7 @@ class Variant:
 
 
 def of_inputs(change: Callable[[Inputs], None]) -> Callable[[Sample], Sample]:
-    """Changes a sample's inputs in place."""
+    """Make a change of samples from a function that changes inputs in place."""
 
     def changed(sample: Sample) -> Sample:
         inputs = tuple(part.clone() for part in sample[0])
@@ -90,7 +90,7 @@ def no_ends(inputs: Inputs) -> None:
 
 
 def range_order(sample: Sample) -> Sample:
-    """Far to near, whichever way the sweep went: the position channel falls where it was near→far."""
+    """Candidates from far to near for both sweep directions; the position channel decreases in near→far sweeps."""
     (half, quarter, pixel, candidate), position, weight = sample
     if candidate[2, 0] < candidate[2, -1]:
         return sample
@@ -138,7 +138,7 @@ def main() -> None:
 
 
 def ideal_sources(folders: list[Path]) -> list[SweepSource]:
-    """The scenes of datasets; rendered ones may validate."""
+    """The scenes of the datasets; rendered ones may be used for validation."""
     sources = []
     for folder in folders:
         rendered = open_dataset(folder).manifest.configuration.get("render") != "patches"

@@ -1,4 +1,4 @@
-"""Binning events into a stack: our kernel, its twins, the usual NumPy voxel grid, and the memory's own limit."""
+"""Binning events into a stack: the kernel, its NumPy reference, the usual NumPy voxel grid, and the memory limit."""
 
 import argparse
 import time
@@ -42,14 +42,14 @@ def np_add_at_voxel_grid(events: np.ndarray, bins: int, width: int, height: int)
 
 @numba.njit(nogil=True)
 def random_adds(index: np.ndarray, plane: int, out: np.ndarray) -> None:
-    """Two additions for each event at given places and nothing else: what the memory allows."""
+    """Only two additions per event at given places: the limit set by memory."""
     for i in range(index.size):
         out[index[i]] += np.float32(0.5)
         out[index[i] + plane] += np.float32(0.5)
 
 
 def random_events(n: int, seed: int) -> np.ndarray:
-    """Uniformly random events: the worst case for the cache, since real ones cluster at edges."""
+    """Uniformly random events, the worst case for the cache, since real ones cluster at edges."""
     rng = np.random.default_rng(seed)
     return make_events(
         np.sort(rng.integers(START, START + DURATION_US, n)),
@@ -60,7 +60,7 @@ def random_events(n: int, seed: int) -> np.ndarray:
 
 
 def rate(work: Callable[[], object], n: int, repeats: int) -> float:
-    """Best of some runs, in millions of events a second."""
+    """Best of several runs, in millions of events per second."""
     work()
     best = np.inf
     for _ in range(repeats):

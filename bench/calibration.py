@@ -1,10 +1,11 @@
-"""Errors of `sweepdepth calibrate` against the truth, over seeds, sensors and textures.
+"""Errors of `sweepdepth calibrate` on simulated recordings, over seeds, sensors and textures.
 
 Each row: a lens with a random range, delay and breathing, recorded at five distances with simulated sweeps over a
-textured plane, and calibrated from a start that is wrong in all of them. "focus" is the greatest error of the focus
-over the sweep, as a part of the range; "magnification" that at the near end; "hot" the hot pixels found in a recording
-at rest, of those there were. What is found as delay has the lag of the pixels in it, as it should: depth is made from
-their events. So "delay" is its error against the lens's own and that lag, which stands beside it: see `lag_ms`.
+textured plane, and calibrated from an initial calibration that is wrong in all of them. "focus" is the largest error of
+the focus over the sweep, as a fraction of the range; "magnification" the error at the near end; "hot" the hot pixels
+found in a recording at rest, of the actual number. The measured delay includes the latency of the pixels, as it should,
+since depth is computed from their events. So "delay" is its error relative to the lens's delay plus that latency, which
+is printed beside it: see `lag_ms`.
 """
 
 import argparse
@@ -31,11 +32,11 @@ from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 EPOCH_US = 1_763_000_000_000_000
 DISTANCES = (0.15, 0.32, 0.5, 0.68, 0.85)
-"""Of the targets, in parts of the range in 1/m."""
+"""Positions of the targets, as fractions of the range in 1/m."""
 
 
 def lens_of(seed: int, width: int, height: int, waveform: str) -> Calibration:
-    """A lens with random ends, delay, breathing."""
+    """A lens with random ends, delay and breathing."""
     random = np.random.default_rng([seed, 5])
     far = random.uniform(0.3, 0.8)
     return Calibration.model_validate(
@@ -67,7 +68,7 @@ def lens_of(seed: int, width: int, height: int, waveform: str) -> Calibration:
 
 
 def start_from(truth: Calibration) -> Calibration:
-    """What a person would begin with: round ends, no delay, no breathing."""
+    """A typical initial calibration: rounded ends, no delay, no breathing."""
     sweep = truth.sweep
     rough = {
         "far_diopters": sweep.far_diopters + 0.04 * sweep.range_diopters,
@@ -96,7 +97,7 @@ def record_targets(
 
 
 def record_rest(folder: Path, truth: Calibration, sensor: str, seed: int, seconds: float = 10.0) -> tuple[Path, int]:
-    """A recording of a still image with the lens at rest, and how many of its pixels are hot."""
+    """A recording of a static image with the lens at rest, and the number of hot pixels."""
     size = (truth.camera.height, truth.camera.width)
     preset = PRESETS[sensor].model_copy(update={"hot_fraction": 5e-4, "hot_hz": 50.0})
     images = np.full((2, *size), 0.4, np.float32)
@@ -110,10 +111,10 @@ def record_rest(folder: Path, truth: Calibration, sensor: str, seed: int, second
 
 
 def lag_ms(truth: Calibration, kind: TextureKind, sensor: str, seed: int, contrast: float) -> float:
-    """How late the pixels answer, on average over the events of a plane in mid-range.
+    """Mean latency of the pixels over the events of a plane in mid-range.
 
-    A photoreceptor of cutoff f follows a slow change 1/(2πf) later, f being proportional to the light of the moment;
-    the half-normal delay of the readout has a mean of σ·√(2/π), and stamps are late by half their step.
+    A photoreceptor with cutoff f follows slow changes with a lag of 1/(2πf), where f is proportional to the light; the
+    half-normal readout delay has a mean of σ·√(2/π), and timestamps are late by half their resolution.
     """
     pixels = PRESETS[sensor].model_copy(update={"leak_hz": 0, "shot_noise_hz": 0, "hot_fraction": 0})
     middle = len(DISTANCES) // 2
@@ -131,15 +132,15 @@ def lag_ms(truth: Calibration, kind: TextureKind, sensor: str, seed: int, contra
 
 @dataclass(frozen=True)
 class Errors:
-    """Of a calibration against the truth."""
+    """Errors of a calibration."""
 
-    focus: float  # greatest over the sweep, of the range
+    focus: float  # largest over the sweep, as a fraction of the range
     magnification: float  # at the near end
-    delay_ms: float  # against the lens's own and the pixels' lag
+    delay_ms: float  # relative to the lens's delay plus the pixels' latency
 
 
 def errors_of(result: Calibrated, truth: Calibration, lag_ms: float) -> Errors:
-    """What was found less the truth; the pixels are late by `lag_ms`."""
+    """Errors of a result; the pixels' latency is `lag_ms`."""
     found, phase = result.calibration, np.linspace(0, 1, 101)
     focus = np.abs(found.focus_at(phase) - truth.focus_at(phase)).max() / truth.sweep.range_diopters
     near = truth.sweep.near_diopters

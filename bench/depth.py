@@ -1,4 +1,4 @@
-"""Depth of recordings with ground truth: how right each estimator is, where, and how well it knows that.
+"""Depth of recordings with ground truth: errors of each estimator, and calibration of its uncertainty.
 
     ./run bench depth FOLDER [FOLDER …] [--weights F …]
 

@@ -1,12 +1,13 @@
-"""What flicker, motion and hot pixels do to depth, and what the runtime's watch over the stream does about it.
+"""Effect of flicker, motion and hot pixels on depth, and of the runtime's countermeasures.
 
-Textured planes at four distances, side by side, are swept by a lens; the events go through the runtime's own watch,
-tracker and estimator. Flicker: light of 100 Hz, whose amplitude is "depth" of its mean, with and without averaging.
-Motion: a texture that slides sideways by so many pixels in a sweep. "error" is the median of the depth's error, "RMSE"
-its root mean square, both of the sweep range; "coverage" the share of pixels with an answer; "quality" is the one
-that the watch gives frames, 1 being undisturbed. "cost" is that of random events at 640×480, 20 million a second.
+A lens sweeps over textured planes at four distances, side by side; the events go through the runtime's disturbance
+watch, tracker and estimator. Flicker: light at 100 Hz with an amplitude of "depth" relative to its mean, with and
+without averaging. Motion: a texture that slides sideways by a number of pixels per sweep. "error" is the median depth
+error, "RMSE" its root mean square, both as fractions of the sweep range; "coverage" the fraction of known pixels;
+"quality" the frames' quality by the watch, 1 without disturbances. "cost" is for random events at 640×480, 20 million
+per second.
 
-With `--seeds N` instead: in how many of N other scenes flicker and motion were reported.
+With `--seeds N` instead: the number of N other scenes in which flicker and motion were reported.
 """
 
 import argparse
@@ -30,10 +31,10 @@ from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import Flicker, SimulatedRecording, focus_steps, simulate_sweeps
 
 PLACES = (0.2, 0.4, 0.6, 0.8)
-"""Of the planes, in parts of the range in 1/m."""
+"""Positions of the planes, as fractions of the range in 1/m."""
 
 SWEEPS, SETTLED = 10, 5
-"""Sweeps of a recording, and those at its beginning that do not count: the watch is making up its mind."""
+"""Sweeps per recording, and those ignored at its start, while the watch has not decided yet."""
 
 BATCH_US = 10_000
 
@@ -46,7 +47,7 @@ sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_di
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one recording through the runtime."""
+    """Results of one recording in the runtime."""
 
     error: float
     rmse: float
@@ -98,7 +99,7 @@ def slide(
 
 
 def run(recording: SimulatedRecording, truth: np.ndarray, *, suppressing: bool) -> Outcome:
-    """A recording through watch, tracker and estimator; `truth` (W,) is in 1/m."""
+    """Process a recording by watch, tracker and estimator; `truth` (W,) is in 1/m."""
     events, triggers, calibration = recording.events, recording.triggers, recording.calibration
     watch, tracker = Watch(calibration, suppressing=suppressing), make_tracker(calibration)
     last_us = 1 + max(int(part["timestamp"][-1]) for part in (events, triggers))
@@ -154,7 +155,7 @@ def flicker_table(console: Console, sensors: list[str], depths: list[float], hz:
                 averaged = any("averaged" in line for line in outcome.warnings)
                 per_sweep = outcome.events_in / images[0].size / SWEEPS
                 if suppressing and not averaged:
-                    continue  # nothing was done
+                    continue  # same result
                 row = [sensor, f"{depth:g}", f"{per_sweep:.0f}", "yes" if averaged else "no"]
                 table.add_row(*row, *numbers(outcome))
     console.print(table)
@@ -178,22 +179,22 @@ def numbers(outcome: Outcome) -> tuple[str, str, str, str]:
     return f"{outcome.error:.3f}", f"{outcome.rmse:.3f}", f"{outcome.coverage:.0%}", f"{outcome.quality:.2f}"
 
 
-TOLD = {"flicker": "flickers", "motion": "during sweeps"}
-"""How each disturbance is known in a warning."""
+WARNING_TEXT = {"flicker": "flickers", "motion": "during sweeps"}
+"""Text by which each disturbance is recognised in a warning."""
 
 
 def detection_table(
     console: Console, sensors: list[str], depths: list[float], speeds: list[float], hz: float, seeds: range
 ) -> None:
-    """How often warnings are right, on scenes that the thresholds were not chosen on."""
+    """Detection rates on scenes not used to choose the thresholds."""
     calibration = Calibration.parse(LENS)
     table = Table(title=f"scenes with a warning, of {len(seeds)}")
-    for column in ("sensor", "scene", *TOLD):
+    for column in ("sensor", "scene", *WARNING_TEXT):
         table.add_column(column, justify="left" if column in ("sensor", "scene") else "right")
 
     def add(sensor: str, scene: str, recordings: Iterable[SimulatedRecording]) -> None:
         warnings = [warnings_of(recording) for recording in recordings]
-        counts = (sum(any(words in line for line in lines) for lines in warnings) for words in TOLD.values())
+        counts = (sum(any(words in line for line in lines) for lines in warnings) for words in WARNING_TEXT.values())
         table.add_row(sensor, scene, *map(str, counts))
 
     for sensor in sensors:
@@ -230,7 +231,7 @@ def warnings_of(recording: SimulatedRecording) -> set[str]:
 
 
 def cost_table(console: Console, n_events: int) -> None:
-    """Processor time of the watch, an event, on random ones: the worst case for the cache."""
+    """CPU time of the watch per event on random events, the worst case for the cache."""
     text = LENS.replace("width = 120, height = 90", "width = 640, height = 480")
     calibration, random = Calibration.parse(text), np.random.default_rng(0)
     events = make_events(

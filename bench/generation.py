@@ -1,10 +1,10 @@
-"""Making datasets: scenes an hour by the number of workers, what the job itself costs a scene, and memory.
+"""Dataset generation: scenes per hour by number of workers, overhead of the job per scene, and memory.
 
     ./run bench generation --config examples/weights/train.toml --scenes 12 --workers 1 2
 
-"job" is how long a scene takes that takes no time: all of it is sending, receiving and counting. Client and scheduler
-are one process here; its processor time per scene is what bounds any number of workers. "memory" is the most that a
-process which makes scenes has held by the end of each of its scenes.
+"job" is the time of an empty scene: sending, receiving and counting. Client and scheduler are one process here, whose
+CPU time per scene limits any number of workers. "memory" is the peak of a scene process by the end of each of its
+scenes.
 """
 
 import argparse
@@ -29,12 +29,12 @@ TIME_LIMIT_S = 3600.0
 
 
 def empty_scene(order: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """A maker of nothing, as quickly as can be."""
+    """A scene maker that does nothing."""
     return {"events": 0, "render_s": 0.0, "total_s": 0.0, "cpu_s": 0.0}
 
 
 def weighed_scene(order: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """A scene, and the most memory that its process has held so far."""
+    """Make a scene; adds the peak memory of the process so far."""
     return make_scene(order, index) | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
@@ -58,8 +58,8 @@ def rates(config: GenerationConfig, scenes: int, workers: list[int]) -> Table:
 
 
 def job_seconds(tasks: int, workers: int) -> tuple[float, float]:
-    """Seconds per scene of the job alone, from its first scene to its last: of the wall's clock, and of this
-    process's processor time, which is that of the client and of the scheduler."""
+    """Overhead of the job in seconds per scene: elapsed time, and CPU time of this process with client and
+    scheduler."""
     ends: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         generate(
@@ -77,7 +77,7 @@ def job_seconds(tasks: int, workers: int) -> tuple[float, float]:
 
 
 def memory(config: GenerationConfig, scenes: int) -> Table:
-    """The peak of one process over its first scenes."""
+    """Peak memory of one process over its first scenes."""
     table = Table(title=f"Memory of a process that makes scenes of {config.camera.width}×{config.camera.height}")
     for column in ("scene", "peak so far", "seconds"):
         table.add_column(column, justify="right")

@@ -1,10 +1,10 @@
-"""From the stack of a sweep to depth: milliseconds of each step, and the network's engines side by side.
+"""Inference time from the stack of a sweep to depth, by step and by engine of the network.
 
     ./run bench inference
 
-Every engine runs in turn on the same inputs, the best of several rounds counts. "of the limit" is the share of the
-chip's own speed: the multiplications and additions of the network's convolutions a second, over those that one large
-matrix product in single precision reaches in the same run; bfloat16 may exceed it.
+All engines run in turn on the same inputs; the best of several rounds is printed. "of the limit" is the fraction of the
+chip's speed: operations per second in the network's convolutions, relative to those of a large matrix product in single
+precision in the same run; bfloat16 may exceed it.
 """
 
 import argparse
@@ -35,7 +35,7 @@ EVENTS_PER_PIXEL = 1.5
 
 
 class PlainTorch:
-    """The network as anyone would run it first: eager, float32, no memory format."""
+    """The network in plain torch: eager, float32, default memory format."""
 
     def __init__(self, file: WeightsFile) -> None:
         self._network = load_network(file)
@@ -46,7 +46,7 @@ class PlainTorch:
 
 
 def best_ms(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Milliseconds of each, in turns, so that a busy machine is busy for all of them."""
+    """Milliseconds of each run, alternating, so that background load affects all equally."""
     for run in runs.values():
         run()
     times = {name: [] for name in runs}
@@ -58,7 +58,7 @@ def best_ms(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
 
 
 def gigaflops_of(file: WeightsFile, inputs: Sequence[np.ndarray]) -> float:
-    """Operations of the network's convolutions, multiplications and additions counted apart."""
+    """Operations of the network's convolutions, counting multiplications and additions separately."""
     total = 0
     network = load_network(file)
 
@@ -75,7 +75,7 @@ def gigaflops_of(file: WeightsFile, inputs: Sequence[np.ndarray]) -> float:
 
 
 def matrix_gigaflops(n: int = 2048) -> float:
-    """What a product of two large matrices reaches, operations a second · 10⁻⁹."""
+    """Speed of a large matrix product, 10⁹ operations per second."""
     a, b = torch.randn(n, n), torch.randn(n, n)
     seconds = []
     for _ in range(5):
@@ -86,7 +86,7 @@ def matrix_gigaflops(n: int = 2048) -> float:
 
 
 def random_stack(width: int, height: int) -> EventFocalStack:
-    """An interpolated stack with about as many events as a sweep over a textured scene has."""
+    """An interpolated stack with about as many events as a sweep over a textured scene."""
     with open_recording(recording_path()) as recording:
         calibration = recording.calibration
     assert calibration is not None

@@ -1,11 +1,10 @@
-"""The live path under load: events through a pipe, depth at a subscriber, each in a process of its own.
+"""The live path under load: event source, runtime and subscriber, each in its own process.
 
-A source sends sweeps of a synthetic scene, of 640×480 pixels, at a steady rate, by its clock; `live` turns them into
-depth; a subscriber receives it. The source's clock is the host's, so the age of a depth is the time from the end of
-its sweep, at the sensor, to its coming at the subscriber, all of it. Memory is sampled every second, once things have
-settled.
-What does not fit is lost at one of three places, and all count: the source could not write it in time, the camera's
-ring was full, or a finished sweep was replaced by a newer one before it was estimated.
+A source sends sweeps of a synthetic scene with 640×480 pixels at a constant rate through a pipe, `live` computes depth,
+and a subscriber receives it. The source uses the host's clock, so the age of a depth frame is the total time from the
+end of its sweep at the sensor to its arrival at the subscriber. Memory is sampled every second after a settling time.
+Under overload, events are lost at one of three places, which are all counted: the source cannot write in time, the
+camera's ring is full, or a finished sweep is replaced by a newer one before it is estimated.
 """
 
 import argparse
@@ -57,16 +56,16 @@ near_diopters = 2.5
 sync = "trigger"
 """
 TOO_LATE_S = 0.05
-"""A source that is so far behind leaves events out, as a camera does."""
+"""A source that is further behind drops events, like a camera."""
 
 SETTLING_S = 5.0
 MISSES = 0.1
-"""Sweeps a second without depth that pass for none: at the ends of a trial some are only half in it."""
+"""Tolerated sweeps per second without depth, since sweeps at the ends of a trial are incomplete."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What goes through the path, and what is made of it."""
+    """The load of a run: sensor size and estimator."""
 
     width: int
     height: int
@@ -76,7 +75,7 @@ class Load:
 
     @property
     def calibration(self) -> Calibration:
-        """The largest blur is the same part of the picture at every size."""
+        """A calibration whose largest blur is the same fraction of the image at every size."""
         size = {"width": self.width, "height": self.height, "fx": 2.083 * self.width}
         return Calibration.parse(LENS.format(**size, cx=self.width / 2, cy=self.height / 2))
 
@@ -88,20 +87,20 @@ class Load:
 
 @dataclass
 class Run:
-    """What was seen of one run, once it had settled."""
+    """Measurements of one run after settling."""
 
-    rate: float  # M events/s asked for
+    rate: float  # requested M events/s
     seconds: float = 0.0
-    ages_ms: list[float] = field(default_factory=list)  # of each depth, at the subscriber
+    ages_ms: list[float] = field(default_factory=list)  # of each depth frame at the subscriber
     wire_ms: list[float] = field(default_factory=list)
     stages_ms: dict[str, list[float]] = field(default_factory=dict)
-    errors: list[float] = field(default_factory=list)  # median of each depth, in parts of the range
+    errors: list[float] = field(default_factory=list)  # median of each depth frame, as a fraction of the range
     rss: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # process → (s, MB)
     cpu: dict[str, float] = field(default_factory=dict)  # stage → cores
     sent: int = 0
     unsent: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    queues: dict[str, int] = field(default_factory=dict)  # the longest seen
+    queues: dict[str, int] = field(default_factory=dict)  # largest lengths
     events_per_s: float = 0.0
     quality: float = 0.0
 
@@ -135,7 +134,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # in the processes to come, as the command has it
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for child processes, as in the command
     width, height = map(int, options.size.split("x"))
     load = Load(width, height, options.estimator, options.weights, options.depth_rate)
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +159,7 @@ def run_all(options: argparse.Namespace, load: Load) -> None:
 
 
 def untrained(folder: Path) -> Path:
-    """Weights of the default network as training begins with them: depth is nonsense, and takes as long."""
+    """Initial weights of the default network: depth is meaningless, but takes the same time."""
     from sweepdepth.net.architecture import PRESETS
     from sweepdepth.net.weights import make_network, save_weights
 
@@ -169,9 +168,9 @@ def untrained(folder: Path) -> Path:
 
 
 def search(start: float, seconds: float, load: Load) -> tuple[float, list[Run]]:
-    """The highest rate at which nothing is lost, to a tenth of it, and all that was tried.
+    """Find the highest rate without loss, to 10 %; returns it and all trials.
 
-    An estimator that is too slow for every sweep at a tenth of the rate to start from is so at any: then events count.
+    If the estimator is too slow for every sweep even at a tenth of the initial rate, only lost events count.
     """
     trials = [measure(start / 10, seconds, load)]
     keeps_up = trials[0].sweeps_without_depth <= MISSES * seconds
@@ -200,7 +199,7 @@ def search(start: float, seconds: float, load: Load) -> tuple[float, list[Run]]:
 
 
 def measure(rate: float, seconds: float, load: Load) -> Run:
-    """One run of the whole path."""
+    """Run the whole path once."""
     spawn = multiprocessing.get_context("spawn")
     run = Run(rate)
     with tempfile.TemporaryDirectory() as folder:
@@ -211,13 +210,13 @@ def measure(rate: float, seconds: float, load: Load) -> Run:
         source = spawn.Process(target=send, args=(pipe, rate, load, source_theirs), name="source")
         runtime = spawn.Process(target=run_live, args=(f"pipe:{pipe}", address, load, live_theirs), name="live")
         source.start()
-        source_end.recv()  # the events are made
+        source_end.recv()  # the source has generated its events
         runtime.start()
         try:
             with Subscriber(address, timeout=120) as subscriber:
                 listen(run, load, subscriber, {"source": source, "live": runtime}, seconds, live_end, source_end)
                 live_end.send("stop")
-                for frame in subscriber:  # what is on its way, up to the last status
+                for frame in subscriber:  # remaining frames, up to the last status
                     del frame
         finally:
             while runtime.is_alive():
@@ -241,9 +240,9 @@ def listen(
     live_end: Any,
     source_end: Any,
 ) -> None:
-    """Receive for a while, and watch the processes meanwhile."""
+    """Receive for some time while monitoring the processes."""
     truth = load.scene()
-    began: float | None = None  # when it had settled
+    began: float | None = None  # time after settling
     first: tuple[dict[str, float], StatusFrame, tuple[int, int]] | None = None
     cpu: dict[str, float] = {}
     source_counts = (0, 0)
@@ -293,7 +292,7 @@ def listen(
 
 
 def memory(processes: dict[str, Any]) -> dict[str, float]:
-    """Memory of each process in MB, of which nobody else has a part; the camera's is a child of the runtime's."""
+    """Unshared memory of each process in MB; the camera's is a child of the runtime's."""
     found = {"subscriber": psutil.Process().memory_info().rss / 1e6}
     for name, process in processes.items():
         found[name] = psutil.Process(process.pid).memory_info().rss / 1e6
@@ -308,7 +307,7 @@ def memory(processes: dict[str, Any]) -> dict[str, float]:
 
 
 def run_live(address: str, publish: str, load: Load, ours: Connection) -> None:
-    """`live` as the command runs it; tells the processor time of each of its threads once a second."""
+    """Run `live` like the command; reports the CPU time of each thread once a second."""
     stop = threading.Event()
     threading.Thread(target=lambda: (ours.recv(), stop.set()), daemon=True).start()
     names = {
@@ -327,7 +326,7 @@ def run_live(address: str, publish: str, load: Load, ours: Connection) -> None:
         used["other threads"] = whole.user + whole.system - sum(v for k, v in used.items() if not k.startswith("read"))
         ours.send({stage.split(",")[0] if "read" in stage else stage: v for stage, v in used.items()})
 
-    def tell(notice: str) -> None:
+    def notify(notice: str) -> None:
         print(f"live: {notice}", file=sys.stderr)
 
     try:
@@ -337,7 +336,7 @@ def run_live(address: str, publish: str, load: Load, ours: Connection) -> None:
             RunOptions(load.estimator, load.weights, rate=load.depth_rate),
             publishing=Publishing(publish),
             stop=stop,
-            callbacks=Callbacks(on_status=report, on_notice=tell),
+            callbacks=Callbacks(on_status=report, on_notice=notify),
         )
     except BaseException as error:
         ours.send(error)
@@ -345,10 +344,10 @@ def run_live(address: str, publish: str, load: Load, ours: Connection) -> None:
 
 
 def camera_times() -> dict[int, float]:
-    """Processor time of the process that reads the camera, in s."""
+    """CPU time of the process that reads the camera, in s."""
     found = {}
     for child in psutil.Process().children():
-        with suppress(psutil.Error):  # it may just be going
+        with suppress(psutil.Error):  # it may be ending
             if "sources.worker" in " ".join(child.cmdline()):
                 times = child.cpu_times()
                 found[child.pid] = times.user + times.system
@@ -356,7 +355,7 @@ def camera_times() -> dict[int, float]:
 
 
 def thread_time(native_id: int) -> float:
-    """Processor time of a thread of this process, in s."""
+    """CPU time of a thread of this process, in s."""
     text = Path(f"/proc/self/task/{native_id}/stat").read_text().rpartition(")")[2].split()
     return (int(text[11]) + int(text[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -365,15 +364,15 @@ def thread_time(native_id: int) -> float:
 
 
 def make_sweep(rate: float, load: Load) -> np.ndarray:
-    """(N,) EVENT_DTYPE: one far→near sweep of `rate` million events a second; a pixel brightens before its focus and
-    dims after it, or the reverse."""
+    """One far→near sweep with `rate` million events per second, (N,) EVENT_DTYPE; pixels brighten before their focus
+    and darken after it, or the reverse."""
     rng = np.random.default_rng(0)
     n = round(rate * SWEEP_US)
     events = np.zeros(n, EVENT_DTYPE)
     x, y = rng.integers(0, load.width, n, dtype=np.int16), rng.integers(0, load.height, n, dtype=np.int16)
     bright = rng.random((load.height, load.width)) < 0.5
     focus_us = ((load.scene() - 0.5) / 2.0 * SWEEP_US).astype(np.float32)[y, x]
-    # Spread over the whole sweep, so that the rate is steady: that is what is measured here.
+    # Spread over the whole sweep for a constant rate.
     at = rng.permutation(np.arange(n) * (SWEEP_US / n)).astype(np.int64)
     events["timestamp"], events["x"], events["y"] = at, x, y
     events["polarity"] = (at < focus_us) == bright[y, x]
@@ -381,8 +380,7 @@ def make_sweep(rate: float, load: Load) -> np.ndarray:
 
 
 def send(path: str, rate: float, load: Load, ours: Connection) -> None:
-    """Send sweeps to and fro until it is killed; tells how many events were sent, and how many were not, as they were
-    late."""
+    """Send sweeps in both directions until killed; reports the numbers of events sent and dropped."""
     forward = make_sweep(rate, load)
     backward = forward[::-1].copy()
     backward["timestamp"] = SWEEP_US - 1 - backward["timestamp"]
@@ -391,7 +389,7 @@ def send(path: str, rate: float, load: Load, ours: Connection) -> None:
     cuts = [np.searchsorted(s["timestamp"], np.arange(0, SWEEP_US + 1, STEP_US)) for s in sweeps]
     counts = [0, 0]
     ours.send("ready")
-    while True:  # a reader that came back hears everything anew
+    while True:  # start over for a new reader
         with suppress(BrokenPipeError), open(path, "wb", buffering=0) as pipe:
             send_sweeps(pipe, load, sweeps, cuts, counts, lambda: ours.send(tuple(counts)))
 
@@ -402,9 +400,9 @@ def send_sweeps(
     sweeps: tuple[np.ndarray, ...],
     cuts: list[np.ndarray],
     counts: list[int],
-    tell: Callable[[], None],
+    notify: Callable[[], None],
 ) -> None:
-    """Send sweeps by the clock until nobody reads any more; `counts` are events sent and left out."""
+    """Send sweeps in real time until the reader disconnects; `counts` are events sent and dropped."""
 
     def write(data: Any) -> None:
         rest = memoryview(data).cast("B")
@@ -435,7 +433,7 @@ def send_sweeps(
             write(part.view(np.uint8))
         if time.monotonic() > printed + 0.5:
             printed = time.monotonic()
-            tell()
+            notify()
 
 
 # Tables
@@ -473,7 +471,7 @@ def print_long(run: Run, options: argparse.Namespace) -> None:
     rows = []
     for name, samples in run.rss.items():
         at, megabytes = np.array(samples).T
-        settled = at >= at[-1] / 3  # before, buffers are still written to for the first time
+        settled = at >= at[-1] / 3  # earlier, buffers are still being touched for the first time
         slope = np.polyfit(at[settled], megabytes[settled], 1)[0] * 60 if settled.sum() > 2 else np.nan
         rows.append((name, f"{megabytes[0]:.1f}", f"{megabytes[-1]:.1f}", f"{megabytes.max():.1f}", f"{slope:+.2f}"))
     table(("memory, MB", "at first", "at the end", "most", "slope, MB a minute"), rows)

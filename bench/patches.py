@@ -1,9 +1,9 @@
-"""Patch scenes: processor time of drawing and simulating one, by kind of scene.
+"""Patch scenes: CPU time of rendering and simulating, by kind of scene.
 
     ./run bench patches --scenes 3 --views 96
 
-Each scene is a window of 160×120 of a DAVIS346 frame behind a lens of the default configuration, on one thread. "rays"
-is the time of one ray of a view; "recording" that of refocusing and of two sweeps in front of a sensor.
+Each scene is a 160×120 window of a DAVIS346 with a lens of the default configuration, on one thread. "rays" is the time
+per ray of a view; "recording" that of refocusing and of simulating two sweeps.
 """
 
 import argparse
@@ -31,7 +31,7 @@ CONFIG = GenerationConfig.parse(
 
 
 def timed(seed: int, index: int, views: int) -> tuple[str, list[float]]:
-    """Kind of a scene, and seconds of its textures, its whole light field, and a recording; rays in its views."""
+    """Kind of a scene, seconds for its textures, light field and recording, and the number of rays in its views."""
     whole = sample_calibration(seed, index, CONFIG)
     calibration = sample_window(seed, index, CONFIG, whole)
     start = time.thread_time()

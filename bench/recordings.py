@@ -1,12 +1,11 @@
-"""How fast each recording format is written and read: guarded by a process of its own, and decoded in this one.
+"""Speed of writing and reading each recording format, in a worker process and in this process.
 
     python -m bench.recordings --events 5e6
 
-The recording is synthetic: uniform in space, 5 million events a second. "in-process" runs the same decoder without
-worker, shared memory and checks; "open_recording" is what users get, timed once it has consumed what was decoded while
-it was being opened; "faery" and "expelliarmus" are those libraries' decoders into their own arrays, where they are
-installed and have one (`pip install expelliarmus`; it decodes EVT3's times wrongly). Rates are the best of the
-repetitions.
+The recording is synthetic: uniform in space, 5 million events per second. "in-process" runs the same decoder without
+worker, shared memory and checks; "open_recording" is the public function, timed after the events decoded during
+opening; "faery" and "expelliarmus" are those libraries' decoders into their own arrays, if installed and supported
+(`pip install expelliarmus`; it decodes EVT3's times wrongly). Rates are the best of the repetitions.
 """
 
 import argparse
@@ -35,7 +34,7 @@ SWEEP_US = 100_000
 
 
 def batches(n_events: int, with_triggers: bool) -> Iterator[Batch]:
-    """Batches of 100 ms, each beginning with an edge."""
+    """Batches of 100 ms, each starting with an edge."""
     rng = np.random.default_rng(0)
     per_batch = EVENTS_PER_S * SWEEP_US // 1_000_000
     for index, at in enumerate(range(0, n_events, per_batch)):
@@ -52,7 +51,7 @@ def batches(n_events: int, with_triggers: bool) -> Iterator[Batch]:
 
 
 def rate_in_process(format_: Format, path: Path) -> float:
-    """Events a second when a file is decoded in this process, chunk by chunk."""
+    """Events per second when a file is decoded in this process, chunk by chunk."""
     module, function = format_.decoder.split(":")
     decode = getattr(importlib.import_module(f"sweepdepth.capture.recordings.{module}"), function)
     start = time.perf_counter()
@@ -61,7 +60,8 @@ def rate_in_process(format_: Format, path: Path) -> float:
 
 
 def rate_guarded(path: Path) -> tuple[float, float]:
-    """Seconds to open a file, and events a second beyond the ring's fill through `open_recording`."""
+    """Seconds to open a file, and events per second through `open_recording`, excluding the initial content of the
+    ring."""
     begin = time.perf_counter()
     with open_recording(path) as recording:
         opening = time.perf_counter() - begin
@@ -74,7 +74,7 @@ def rate_guarded(path: Path) -> tuple[float, float]:
 
 
 def rate_of_faery(name: str, path: Path) -> float | None:
-    """Events a second of faery's decoder on the same file, None where there is none."""
+    """Events per second of faery's decoder on the same file; None if it has none."""
     try:
         extension = importlib.import_module("faery.extension")
     except ImportError:
@@ -99,7 +99,7 @@ def rate_of_faery(name: str, path: Path) -> float | None:
 
 
 def write_evt3(path: Path, content: list[Batch]) -> None:
-    """Like cameras: a row word for each event, a time word whenever the time changes."""
+    """Write EVT3 like cameras: a row word for each event, a time word whenever the time changes."""
     with path.open("wb") as file:
         file.write(f"% evt 3.0\n% format EVT3;height={HEIGHT};width={WIDTH}\n% t0 {START_US}\n% end\n".encode())
         high_before = low_before = -1
@@ -116,7 +116,7 @@ def write_evt3(path: Path, content: list[Batch]) -> None:
 
 
 def rate_of_expelliarmus(name: str, path: Path) -> float | None:
-    """Events a second of expelliarmus's decoder on the same file, None where there is none."""
+    """Events per second of expelliarmus's decoder on the same file; None if it has none."""
     encodings = {"EVT": "evt2", "EVT3": "evt3", "DAT": "dat"}
     if name not in encodings or find_spec("expelliarmus") is None:
         return None
@@ -126,13 +126,13 @@ def rate_of_expelliarmus(name: str, path: Path) -> float | None:
 
 
 def best(rates: list[float | None]) -> str:
-    """The greatest rate in millions, or nothing where there is none."""
+    """The largest rate in millions; empty if there is none."""
     known = [rate for rate in rates if rate]
     return f"{max(known) / 1e6:.1f}" if known else ""
 
 
 def measure(n_events: int, repetitions: int) -> Table:
-    """One row a format; all in one run, so that the rates can be compared."""
+    """Measure all formats, one row each, in one run for comparability."""
     table = Table(title=f"{n_events / 1e6:g} million events, {WIDTH}×{HEIGHT}")
     for column in (
         "format",

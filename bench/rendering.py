@@ -1,9 +1,9 @@
-"""Light fields against Blender's own depth of field: error, and time per sweep, in one run; the refocusing kernel.
+"""Light fields compared with Blender's own depth of field: error and time per sweep; and the refocusing kernel.
 
     ./run bench rendering --width 346 --scenes 0 1 2 --threads 2
 
-Both ways are held against depth of field of many samples. Times are of the wall's clock and of the processor's, which
-other work on the machine does not lengthen. "paths" is how many paths either way traces, which is what takes the time.
+Both methods are compared with depth of field of many samples. Times are elapsed time and CPU time, which is independent
+of other load. "paths" is the number of traced paths, which dominates the time.
 """
 
 import argparse
@@ -37,7 +37,7 @@ FOCUS = (0.5, 1.5, 2.5)
 
 
 class Seconds(NamedTuple):
-    """How long something took, by two clocks."""
+    """Elapsed time and CPU time."""
 
     wall: float
     processor: float
@@ -45,22 +45,22 @@ class Seconds(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One scene through one lens, rendered both ways."""
+    """One scene with one lens, rendered by both methods."""
 
     name: tuple[str, str]  # scene and stop
     light_field: LightField
     making: Seconds  # the light field, depth and all-in-focus image
     refocusing: Seconds  # all images of the sweep
     dof_frame: Seconds  # one image, on average
-    images: dict[float, dict[str, np.ndarray]]  # by focus and by way, "reference" first
+    images: dict[float, dict[str, np.ndarray]]  # by focus and method, "reference" first
 
     def ratio(self, steps: int, clock: int) -> float:
-        """How many times longer a sweep of ordinary depth of field takes."""
+        """Ratio of the time of a sweep with depth of field to that with the light field."""
         return steps * self.dof_frame[clock] / (self.making[clock] + self.refocusing[clock])
 
 
 def lens(width: int, f_number: float) -> Calibration:
-    """A camera of the DAVIS346's field of view behind a 12 mm lens that sweeps from 2 m to 0.4 m."""
+    """A camera with the DAVIS346's field of view and a 12 mm lens that sweeps from 2 m to 0.4 m."""
     height, fx = round(width * 260 / 346), width * 648.6 / 346
     return Calibration.parse(f"""
         camera = {{ width = {width}, height = {height}, pixel_pitch_um = {12000 / fx}, fx = {fx}, fy = {fx}, \
@@ -72,7 +72,7 @@ sync = "trigger" }}
 
 
 def timed(work: Callable[[], T]) -> tuple[T, Seconds]:
-    """A result, and how long it took."""
+    """Time a function."""
     wall, processor = time.perf_counter(), time.process_time()
     result = work()
     return result, Seconds(time.perf_counter() - wall, time.process_time() - processor)
@@ -85,7 +85,7 @@ def rmse(image: np.ndarray, reference: np.ndarray) -> float:
 
 @contextmanager
 def bilinear() -> Iterator[None]:
-    """Inside, views are read with bilinear interpolation."""
+    """Context in which views are sampled with bilinear interpolation."""
     kept, refocusing.BLEND = refocusing.BLEND, 1.0
     try:
         yield
@@ -94,7 +94,7 @@ def bilinear() -> Iterator[None]:
 
 
 def variants(stage: Stage, n_views: int) -> dict[str, LightField]:
-    """Light fields made in other ways."""
+    """Light fields rendered with other settings."""
     made = {"half": stage.light_field(n_views // 2), "twice": stage.light_field(n_views * 2)}
     cycles = session.load().context.scene.cycles
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
@@ -105,12 +105,12 @@ def variants(stage: Stage, n_views: int) -> dict[str, LightField]:
 
 
 def compare(index: int, stop: float, options: argparse.Namespace, settings: RenderSettings) -> Comparison:
-    """Render one scene both ways."""
+    """Render one scene by both methods."""
     calibration = lens(options.width, stop)
     scene = sample_scene(0, index, SceneConfig(), calibration)
     sweep = np.linspace(FOCUS[0], FOCUS[-1], options.steps)
     with Stage(scene, calibration, settings) as stage:
-        stage.depth()  # Blender prepares the scene once, for either way
+        stage.depth()  # Blender prepares the scene once for both methods
         field, making = timed(stage.light_field)
         refocus(field, FOCUS[0], calibration)  # compiled
         _, refocusing_took = timed(partial(refocus_sweep, field, sweep, calibration, threads=options.threads))
@@ -131,7 +131,7 @@ def compare(index: int, stop: float, options: argparse.Namespace, settings: Rend
 
 
 def errors_table(made: list[Comparison], options: argparse.Namespace) -> Table:
-    """The error of each way at each focus, and on average."""
+    """Errors of each method at each focus, and on average."""
     ways = [way for way in made[0].images[FOCUS[0]] if way != "reference"]
     table = Table(title=f"RMSE · 1000 against {options.reference}-sample depth of field, {options.width} px wide")
     for column in ("scene", "stop", "1/m", "mean", *ways):
@@ -150,7 +150,7 @@ def errors_table(made: list[Comparison], options: argparse.Namespace) -> Table:
 
 
 def times_table(made: list[Comparison], options: argparse.Namespace, settings: RenderSettings) -> Table:
-    """The time that a sweep takes each way, by both clocks, and the paths that are traced in it."""
+    """Time of a sweep by each method, with both clocks, and the number of traced paths."""
     table = Table(
         title=f"A sweep of {options.steps} images, {options.threads} threads, DoF of {settings.dof_samples} samples"
     )
@@ -189,7 +189,7 @@ def times_table(made: list[Comparison], options: argparse.Namespace, settings: R
 
 
 def save_picture(made: list[Comparison], path: Path) -> None:
-    """Reference, light field and depth of field side by side, and what either is off by; a row a scene and stop."""
+    """Reference, light field and depth of field side by side with errors; one row per scene and stop."""
     from matplotlib.figure import Figure
 
     rows = list(zip(made, itertools.cycle(FOCUS)))
@@ -214,7 +214,7 @@ def save_picture(made: list[Comparison], path: Path) -> None:
 
 
 def kernel(field: LightField) -> Table:
-    """The refocusing kernel on one core, against its NumPy twin and a plain copy."""
+    """The refocusing kernel on one core, compared with its NumPy reference and a plain copy."""
     height, width = field.depth.shape
     shift = np.random.default_rng(0).uniform(0.5, 2 * field.margin - 1.5, (20, len(field.views), 1)).astype(np.float32)
     columns, rows = shift + np.arange(width, dtype=np.float32), shift + np.arange(height, dtype=np.float32)

@@ -1,11 +1,10 @@
-"""Depth at the bin rate against depth at the sweep rate, on a plane that moves towards the camera and away.
+"""Depth at the bin rate compared with the sweep rate, on a plane that moves towards and away from the camera.
 
-A textured plane swings to and fro in depth in front of a sweeping lens; the events go through the runtime's own
-binning and estimator. Each frame counts from the time of its newest event; the time that computing takes is left out.
-"age" is how old the events in a frame are on average (by bin, at its time), "at hand" how old those of the newest
-frame are at any moment. "own error" compares a frame with the truth at the mean time of its events, "error now" what
-is at hand any moment with the truth of that moment: the one says how accurate, the other also how fresh it is. Errors
-are medians, of the sweep range.
+A textured plane oscillates in depth in front of a sweeping lens; the events go through the runtime's binning and
+estimator. Frames are dated by their newest event, without computing time. "age" is the mean age of a frame's events (by
+bin), "at hand" that of the latest frame's events at any time. "own error" compares a frame with the ground truth at the
+mean time of its events, which measures accuracy; "error now" compares the latest frame at any time with the ground
+truth at that time, which includes its age. Errors are medians, as fractions of the sweep range.
 """
 
 import argparse
@@ -29,7 +28,7 @@ from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
 SWEEPS = 10
 MIDDLE, SWING = 0.5, 0.25
-"""Of the plane, in parts of the range in 1/m."""
+"""Mean and amplitude of the plane's position, as fractions of the range in 1/m."""
 
 LENS = """
 camera = { width = 120, height = 90, pixel_pitch_um = 18.5, fx = 648.6, fy = 648.6, cx = 60.0, cy = 45.0 }
@@ -40,11 +39,11 @@ sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_di
 
 @dataclass(frozen=True)
 class Moving:
-    """A recording of a plane that moves, and where it was when."""
+    """A recording of a moving plane, and its position over time."""
 
     calibration: Calibration
     batch: Batch
-    hz: float  # swings to and fro a second
+    hz: float  # frequency of the oscillation
 
     def diopters_at(self, time_us: np.ndarray) -> np.ndarray:
         sweep = self.calibration.sweep
@@ -53,7 +52,7 @@ class Moving:
 
 
 def record_moving(hz: float, sensor: str, seed: int) -> Moving:
-    """Sweeps over the plane; its texture grows as it comes nearer, as that of a real one does."""
+    """Simulate sweeps over the plane, whose texture grows as it approaches."""
     calibration = Calibration.parse(LENS)
     moving = Moving(calibration, Batch(np.empty(0), np.empty(0), 0), hz)
     steps = focus_steps(calibration)
@@ -82,7 +81,7 @@ def frames_of(moving: Moving, rate: Rate, estimator: str) -> list[DepthFrame]:
 
 
 def mean_time(frame: DepthFrame) -> float:
-    """Of its events, µs: bins weigh the same."""
+    """Mean time of a frame's events in µs, with equal weights for bins."""
     return float(np.mean(frame.bin_spans_us)) if len(frame.bin_spans_us) else (frame.t_start_us + frame.t_end_us) / 2
 
 

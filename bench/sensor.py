@@ -1,11 +1,11 @@
-"""The event sensor: frames a second of the kernel and its NumPy twin, on a focal sweep, against the memory's limit.
+"""The event sensor model: frames per second of the kernel and its NumPy reference on a focal sweep.
 
     ./run bench sensor --frames 400
 
-The frames are those of a textured slanted surface swept back and forth, a step apart in blur: the default step of a
-simulation, and one fine enough for about the 120 images a sweep that simulators of evenly spread events are given.
-Times are those of `advance` on one core, sorting and making events included: CPU time, the best of the repetitions.
-"memory" is how fast one core can merely read the same frames.
+Frames show a textured slanted surface during sweeps, at two steps of blur: the default of simulations, and one that
+gives about the 120 images per sweep that simulators with interpolated event times need. Times are CPU time of `advance`
+on one core, sorting included, the best of the repetitions. "memory" is the speed at which one core can only read the
+same frames.
 """
 
 import argparse
@@ -33,9 +33,9 @@ FINE_BLUR_STEP_PX = 0.1
 
 
 def sweep_stack(calibration: Calibration, focus: np.ndarray, seed: int) -> np.ndarray:
-    """(S, H, W) float32: a texture with the spectrum of natural images on a surface slanted through the range.
+    """Images of a slanted surface through the range, with the spectrum of natural images: (S, H, W) float32.
 
-    Each column is taken from images blurred by discs in the frequency domain, interpolated between them.
+    Each column is interpolated between images blurred by discs in the frequency domain.
     """
     camera, sweep = calibration.camera, calibration.sweep
     random = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def sweep_stack(calibration: Calibration, focus: np.ndarray, seed: int) -> np.nd
 def frames_per_second(
     sensor: Sensor, frames: np.ndarray, step: Callable[..., np.ndarray], duration_us: float, repeat: int
 ) -> tuple[float, int]:
-    """Best of the repetitions, and the number of events."""
+    """Frames per second, the best of the repetitions, and the number of events."""
     times = np.arange(len(frames)) * duration_us
     best, count = np.inf, 0
     for _ in range(repeat):

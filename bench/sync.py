@@ -1,20 +1,19 @@
-"""Sweeps found without triggers, against the truth: lag, drift, jitter; and what finding sweeps costs.
+"""Accuracy of sweeps found without triggers (lag, drift, jitter), and cost of finding sweeps.
 
     ./run bench sync [RECORDING.aedat4 …]
 
-First on simulated sweeps over four textured planes, 20 of 200 ms, of a lens whose turning points are known. "drift" is
-the growth of the period from sweep to sweep, "jitter" the standard deviation of each turning point by itself. "late" is
-how much later than the lens the turning points are found, on average, "scatter" the standard deviation about that,
-"worst" the greatest difference from the average. The photoreceptors' lag is part of "late", and rightly: it shifts all
-events. So depth is compared as well: its median error, of the sweep range, with the turning points of the lens itself
-and with those found.
+First on simulated sweeps over four textured planes, 20 of 200 ms, with known turning points. "drift" is the growth of
+the period per sweep, "jitter" the standard deviation of each turning point. "late" is the mean delay of the found
+turning points, "scatter" the standard deviation about it, "worst" the largest difference from it. "late" includes the
+latency of the photoreceptors, as it should, since it shifts all events. So depth is compared as well: its median error,
+as a fraction of the sweep range, with the lens's turning points and with those found.
 
 Then, if given, on recordings:
 
-Each recording needs trigger edges, and its calibration beside it as RECORDING.toml. "lag" is how much later than the
-triggers (and `delay_us`) say the turning points are found, on average: the lag of the pixels, which shifts all events,
-is part of it. "spread" is the largest less the smallest of the differences within the recording. "rates" is the lag of
-the usual alternative, the best mirror of the signed event rates of 8×8 pixels about the true period.
+Each recording needs trigger edges, and its calibration beside it as RECORDING.toml. "lag" is the mean delay of the
+found turning points relative to the triggers (and `delay_us`), including the latency of the pixels. "spread" is the
+range of the differences within the recording. "rates" is the lag of the usual alternative, the best mirror symmetry of
+the signed event rates of 8×8 pixels near the true period.
 """
 
 import argparse
@@ -56,20 +55,20 @@ def batches(events: np.ndarray, triggers: np.ndarray) -> list[Batch]:
 
 
 def turning_points(tracker: Tracker, parts: Sequence[Batch]) -> np.ndarray:
-    """Ends of the closed sweeps in µs, the first one's start included."""
+    """Ends of the closed sweeps in µs, and the start of the first."""
     spans = [span for batch in parts for span in tracker.feed(batch)] + tracker.finish()
     sweeps = [span.sweep for span in spans if span.closed]
     return np.array([sweeps[0].start_us, *(s.end_us for s in sweeps)])
 
 
 def with_sync(calibration: Calibration, frequency_hz: float) -> Calibration:
-    """The same lens, timed by the stream, at another nominal frequency."""
+    """The same lens with `sync = "events"` and another nominal frequency."""
     sweep = calibration.sweep.model_copy(update={"sync": "events", "frequency_hz": frequency_hz})
     return calibration.model_copy(update={"sweep": sweep})
 
 
 def lag_of_rates_ms(events: np.ndarray, true_us: np.ndarray, calibration: Calibration) -> float:
-    """The mirror of signed event rates, by the FFT of each cell's rate in bins of 1 ms."""
+    """Lag of the mirror symmetry of signed event rates, by FFT of each cell's rate in bins of 1 ms."""
     bins = 2 * round(float(np.mean(np.diff(true_us))) / 1000)
     periods = (len(true_us) - 1) // 2
     when = (events["timestamp"] - true_us[0]) // 1000
@@ -80,7 +79,7 @@ def lag_of_rates_ms(events: np.ndarray, true_us: np.ndarray, calibration: Calibr
     rates = np.bincount(cell * bins + when % bins, sign, (cell.max() + 1) * bins).reshape(-1, bins)
     smooth = np.exp(-2 * (np.pi * 2.5 * np.fft.rfftfreq(bins)) ** 2)
     mirror = -np.fft.irfft(((np.fft.rfft(rates) * smooth) ** 2).sum(axis=0), bins)
-    middle = (np.argmax(mirror) + 1) / 2  # of this turning point or the next, half a period away
+    middle = (np.argmax(mirror) + 1) / 2  # of this turning point or the next one, half a period away
     return float((middle + bins / 8) % (bins / 2) - bins / 8)
 
 
@@ -110,9 +109,9 @@ def accuracy(console: Console, paths: Sequence[Path]) -> None:
 
 SWEEPS = 20
 SETTLED = 6
-"""Turning points that do not count: those from which the period is being found."""
+"""Turning points ignored at the start, while the period is being found."""
 
-CASES = (  # sensor, drift of the period a sweep, jitter in ms, of 200 ms
+CASES = (  # sensor, drift of the period per sweep, jitter in ms, for sweeps of 200 ms
     ("clean", 0.0, 0.0),
     ("davis346", 0.0, 0.0),
     ("dvxplorer", 0.0, 0.0),
@@ -131,7 +130,7 @@ CASES = (  # sensor, drift of the period a sweep, jitter in ms, of 200 ms
 
 
 def record(images: np.ndarray, sensor: Sensor, turning_us: np.ndarray, seed: int) -> np.ndarray:
-    """Events of a lens that turns at given times, at the far end first; one pass before brings the sensor in."""
+    """Events of a lens with given turning points, the far end first, after a sweep that initialises the sensor."""
     starts = np.concatenate([[2 * turning_us[0] - turning_us[1]], turning_us])
     passes = (
         (images[::-1] if i % 2 == 0 else images, start + (end - start) * np.linspace(0, 1, len(images)))
@@ -142,7 +141,7 @@ def record(images: np.ndarray, sensor: Sensor, turning_us: np.ndarray, seed: int
 
 
 def synthetic(console: Console, seed: int) -> None:
-    """Every one of `CASES` against the truth."""
+    """Evaluate all `CASES`."""
     calibration = Calibration.parse(disturbances.LENS)
     images, truth = disturbances.planes(calibration, seed), disturbances.plane_diopters(calibration)
     table = Table(title="sync = events on simulated sweeps of 200 ms, 120×90")
@@ -191,7 +190,7 @@ def synthetic(console: Console, seed: int) -> None:
 def depth_error(
     events: np.ndarray, ends_us: np.ndarray, number: np.ndarray, calibration: Calibration, truth: np.ndarray
 ) -> float:
-    """Median error over the settled sweeps between given turning points, of the range."""
+    """Median error over the settled sweeps between given turning points, as a fraction of the range."""
     errors = []
     for i in range(SETTLED, len(ends_us) - 2):
         start, end = round(ends_us[i]), round(ends_us[i + 1])
@@ -210,7 +209,7 @@ sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_di
 
 
 def cost(console: Console, n_events: int) -> None:
-    """Feed random events at 20 million a second of sensor time, in batches of 10 ms."""
+    """Feed random events, 20 million per second of sensor time, in batches of 10 ms."""
     rng = np.random.default_rng(0)
     start_us, length_us = 1_763_000_000_000_000, n_events // 20
     events = make_events(
@@ -229,7 +228,7 @@ def cost(console: Console, n_events: int) -> None:
         sweep = calibration.sweep.model_copy(update={"sync": name})
         lens = calibration.model_copy(update={"sweep": sweep})
         first = Direction.FAR_TO_NEAR if name == "events" else None
-        for batch in parts[:200]:  # compile, and touch the memory once
+        for batch in parts[:200]:  # compile, and touch the memory
             make_tracker(lens, first).feed(batch)
         tracker = make_tracker(lens, first)
         before = time.perf_counter()

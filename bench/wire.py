@@ -50,7 +50,7 @@ def make_frame(width: int, height: int) -> DepthFrame:
 
 
 def measure(address: str, width: int, height: int, seconds: float) -> list[str]:
-    """One row of the table, from frames/s on."""
+    """Values of one row of the table, from frames/s on."""
     frame = make_frame(width, height)
     n_bytes = frame.depth.nbytes + frame.std.nbytes
     spawn = multiprocessing.get_context("spawn")
@@ -73,14 +73,14 @@ def measure(address: str, width: int, height: int, seconds: float) -> list[str]:
 
 
 def receive(address: str, reports: SimpleQueue[float]) -> None:
-    """The other process: say of each depth frame how long it took, in ms."""
+    """The other process: report the latency of each depth frame in ms."""
     with Subscriber(address, topics=("depth",)) as subscriber:
         for frame in subscriber:
             reports.put((time.time_ns() - frame.t_publish_ns) / 1e6)
 
 
 def throughput(publisher: Publisher, frame: DepthFrame, reports: SimpleQueue[float], seconds: float) -> float:
-    """Frames/s, as fast as they are received."""
+    """Frames per second, limited by the receiver."""
     started = time.perf_counter()
     sent = received = 0
     while time.perf_counter() - started < seconds:
@@ -98,7 +98,7 @@ def throughput(publisher: Publisher, frame: DepthFrame, reports: SimpleQueue[flo
 def latency(
     publisher: Publisher, frame: DepthFrame, reports: SimpleQueue[float], seconds: float
 ) -> tuple[list[float], list[float]]:
-    """Of each frame at a live rate, ms to the subscriber and µs spent in `publish`."""
+    """Latency in ms to the subscriber and time in µs in `publish`, for each frame at a live rate."""
     latency_ms: list[float] = []
     publish_us: list[float] = []
     for _ in range(round(seconds * LIVE_FPS)):
@@ -111,7 +111,7 @@ def latency(
 
 
 def memcpy_rate(frame: DepthFrame) -> float:
-    """Bytes/s of copying both arrays to where they were copied before."""
+    """Bytes per second of copying both arrays repeatedly to the same place."""
     target = np.empty_like(frame.depth), np.empty_like(frame.std)
     times: list[float] = []
     for _ in range(200):
@@ -123,7 +123,7 @@ def memcpy_rate(frame: DepthFrame) -> float:
 
 
 def stuck_subscriber(n_frames: int) -> str:
-    """Publish different frames to a subscriber that never reads, and say what that took."""
+    """Publish different frames to a subscriber that never reads, and report the memory used."""
     template = make_frame(640, 480)
     with Publisher("tcp://127.0.0.1:*") as publisher, zmq.Context() as context, context.socket(zmq.SUB) as stuck:
         stuck.setsockopt(zmq.RCVHWM, 1)

@@ -11,10 +11,11 @@ from .output import print_json, print_tables, progress_bar
 
 def calibrate(
     recordings: Annotated[
-        list[str], typer.Argument(metavar="REC@METRES ...", help="Sweeps over a textured target, and how far it was.")
+        list[str],
+        typer.Argument(metavar="REC@METRES ...", help="Recordings of a textured target, each with its distance."),
     ],
-    lens: Annotated[Path, typer.Option("--lens", help="Calibration to start from; ends of the sweep to a fifth.")],
-    out: Annotated[Path, typer.Option("--out", help="Calibration file to write; a picture lands beside it.")],
+    lens: Annotated[Path, typer.Option("--lens", help="Initial calibration; ends of the sweep to 20 %.")],
+    out: Annotated[Path, typer.Option("--out", help="Calibration file to write, with a figure beside it.")],
     rest: Annotated[
         Path | None, typer.Option("--rest", help="Recording with lens and scene at rest: finds hot pixels.")
     ] = None,
@@ -32,7 +33,7 @@ def calibrate(
     start = Calibration.load(lens)
     if out.suffix != ".toml":
         raise typer.BadParameter(f"--out {out}: a calibration is written as .toml, and a picture as .png beside it")
-    # Says at once, not after minutes, what cannot be written.
+    # Check the outputs now rather than after minutes of work.
     inputs = (*(target.path for target in targets), lens, rest)
     check_target(out, "calibration", *inputs, force=force)
     check_target(out.with_suffix(".png"), "picture", *inputs, force=force)

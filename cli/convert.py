@@ -20,24 +20,28 @@ from .output import print_json, progress_bar, say
 
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording, or a depth file.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Its suffix picks the format.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Output; its suffix selects the format.")],
     lens: LensOption = None,
     frame: Annotated[
         int | None,
-        typer.Option(help="Which depth frame, from 0; negative: from the end. All, or the first.", show_default=False),
+        typer.Option(
+            help="Number of the depth frame, from 0; negative: from the end. Default: all, or the first.",
+            show_default=False,
+        ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All depth frames, a file each: OUT_0000.png, …")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All depth frames, one file each: OUT_0000.png, …")] = False,
     millimetres: Annotated[
-        bool, typer.Option("--millimetres", help="Depth as a 16-bit PNG in millimetres, 0 unknown; not in colours.")
+        bool,
+        typer.Option(
+            "--millimetres", help="Depth as a 16-bit PNG in millimetres, 0 where unknown, instead of colours."
+        ),
     ] = False,
     fps: Annotated[
-        float | None, typer.Option(min=0.1, max=120, help="Frames a second of a film; depth: as recorded.")
+        float | None, typer.Option(min=0.1, max=120, help="Frames per second of a film; default for depth: real time.")
     ] = None,
-    lossy: Annotated[bool, typer.Option("--lossy", help="Allow formats that cannot hold everything.")] = False,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Allow formats that cannot store everything.")] = False,
     triggers: TriggersOption = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Read both files afterwards and compare them event by event.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare both files afterwards, event by event.")] = False,
     columns: ColumnsOption = None,
     time_unit: TimeUnitOption = None,
     force: ForceOption = False,
@@ -46,9 +50,10 @@ def convert(
 ) -> None:
     """Convert a recording or a depth file.
 
-    A recording becomes .h5, .aedat4, .npz, .csv, .raw, .dat or .es, or a film of its events, .mp4 or .gif.
+    Recordings can be converted to .h5, .aedat4, .npz, .csv, .raw, .dat or .es, or to a film of the events, .mp4 or
+    .gif.
 
-    Depth becomes .png, .tif, .exr, .ply or .npy, .npz with all frames, or a film, .mp4 or .gif.
+    Depth can be converted to .png, .tif, .exr, .ply or .npy, to .npz with all frames, or to a film, .mp4 or .gif.
     """
     from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
@@ -80,7 +85,7 @@ def convert(
         result = {"out": [str(path) for path in written] if every else str(target), "frame": frame}
     elif target.suffix.lower() in FILM_SUFFIXES:
         if check:
-            raise RecordingError(f"{target}: a film holds no events to compare; leave out --check")
+            raise RecordingError(f"{target}: a film has no events to compare; omit --check")
         with progress_bar(source.name, None, "pictures") as advance:
             pictures = convert_events(
                 source,
@@ -112,9 +117,9 @@ def convert(
             with progress_bar(f"{target.name}, comparing", None, "events") as advance:
                 same, differences = compare_recordings(source, target, calibration, hints=hints, on_progress=advance)
             if differences:
-                raise RecordingError(f"{target}: is not the same as {source}: {'; '.join(differences)}")
+                raise RecordingError(f"{target}: differs from {source}: {'; '.join(differences)}")
             result["compared"] = same
-            say(f"compared: {same:,} events are the same")
+            say(f"compared: {same:,} events are identical")
     if as_json:
         print_json(result)
     elif len(written) > 1:

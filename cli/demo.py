@@ -16,13 +16,15 @@ _TITLES = {"net": "the network", "polarity": "the classical estimator"}
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for picture and depth file.")] = Path("demo-output"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the picture and the depth file.")] = Path(
+        "demo-output"
+    ),
     live: Annotated[bool, typer.Option("--view", help="Show it live in a browser instead, in a loop.")] = False,
     port: PortOption = 8080,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Run the bundled recording through the whole runtime, events in, depth out, and compare with the truth."""
+    """Run the bundled recording through the whole runtime, and compare its depth with the ground truth."""
     if live:
         require("view", "viser")
     from ..stream.demo import recording_path, run_demo
@@ -57,7 +59,7 @@ def demo(
     print_tables(
         {
             **{
-                f"{_TITLES[name]} against the truth, where it answers (mean over the sweeps)": {
+                f"{_TITLES[name]} against the ground truth, at known pixels (mean over the sweeps)": {
                     "coverage": f"{100 * score.coverage:.0f} % of the pixels",
                     "median error": f"{100 * score.median_range:.1f} % of the sweep range ({score.median:.3f} 1/m)",
                     "mean error": f"{100 * score.mae_range:.1f} % of the sweep range ({score.mae:.3f} 1/m)",

@@ -17,21 +17,21 @@ _MARKS = {"ok": "[green]ok[/]     ", "missing": "[yellow]missing[/]", "failed": 
 
 
 def doctor(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Check the whole installation, part by part, and say what to do where one does not work."""
+    """Check the installation part by part, with remedies for what does not work."""
     from ..stream.installation import examine
 
     _show(examine(), as_json)
 
 
 def cameras(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """List the cameras and lens drivers that are plugged in, and what is missing to open them."""
+    """List connected cameras and lens drivers, and what is missing to open them."""
     from ..capture.cameras.plugged import look
 
     _show(look(), as_json)
 
 
 def _show(findings: "Iterable[Finding]", as_json: bool) -> None:
-    """Print findings as they come; exit 1 if something that should work does not."""
+    """Print findings as they arrive; exits with 1 if one has failed."""
     console = Console(highlight=False, soft_wrap=True)
     failed = False
     for finding in findings:

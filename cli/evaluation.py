@@ -20,39 +20,40 @@ if TYPE_CHECKING:
     from ..net.evaluation.tables import Table
 
 BASELINE_FRAMES = 24
-"""Intensity frames a sweep of the camera that depth from focus is given besides one of 30 frames a second."""
+"""Intensity frames per sweep for depth from focus, in addition to 30 frames per second."""
 
-_WIDTH = 150  # of tables that go to a file
+_WIDTH = 150  # of tables written to a file
 
 
 class EstimatorName(StrEnum):
-    """How events become depth."""
+    """Name of an estimator."""
 
     NET = "net"
     POLARITY = "polarity"
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option("--data", help="A dataset, a folder of recordings with depth, or one file.")],
+    data: Annotated[Path, typer.Option("--data", help="A dataset, a folder of recordings with depth, or a file.")],
     weights: Annotated[
         list[Path] | None,
-        typer.Option("--weights", metavar="FILE|NAME", help="Weights of a network; may be given several times."),
+        typer.Option("--weights", metavar="FILE|NAME", help="Weights of a network; can be repeated."),
     ] = None,
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Polarity reversal, depth from focus, coupled, and a constant, too.")
+        bool,
+        typer.Option("--baselines", help="Also evaluate polarity reversal, depth from focus, coupled, and a constant."),
     ] = False,
     estimator: Annotated[
-        EstimatorName | None, typer.Option(help="How events become depth, beside --weights; net if it is there.")
+        EstimatorName | None, typer.Option(help="Estimator, in addition to --weights; default: net if installed.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for evaluation.json and evaluation.html.")] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only so many recordings, spread evenly over all.")
+        int | None, typer.Option("--limit", min=1, help="Evaluate only this many recordings, evenly spread.")
     ] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Judge depth against the truth: tables, and with --out a JSON file and a page of pictures."""
+    """Evaluate depth against ground truth: prints tables; --out adds a JSON file and an HTML report."""
     from .. import __version__
     from ..capture.errors import RecordingError
     from ..net.cases import Source, cases_of, find_sources, load_case
@@ -101,7 +102,7 @@ def evaluate(
 
 
 def _methods(weights: list[Path], baselines: bool, estimator: EstimatorName | None) -> "list[Method]":
-    """What is to be judged, best first; without a network, polarity reversal stands in."""
+    """The methods to evaluate, the best first; without a network, polarity reversal instead."""
     from ..capture.errors import SweepdepthError
     from ..net.estimators import make_estimator
     from ..net.evaluation.baselines import Constant, CoupledDifferentiation, DepthFromFocus
@@ -127,7 +128,7 @@ def _methods(weights: list[Path], baselines: bool, estimator: EstimatorName | No
 
 
 def _each_once(methods: "list[Method]") -> "list[Method]":
-    """Each method once, under a name of its own: weights may be called like another method."""
+    """Remove duplicates and make names unique, since weights may be named like another method."""
     from ..net.evaluation.methods import Renamed
 
     found: dict[str, Method] = {}

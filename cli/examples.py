@@ -10,11 +10,11 @@ from .output import print_json, print_tables
 
 
 def examples(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write them into; it is made.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")],
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Lay out what README and documentation speak of: recordings, a calibration, configurations, clients."""
+    """Write the files used in the documentation: recordings, a calibration, configurations, clients."""
     from ..stream.examples import lay_out
 
     written = lay_out(folder)

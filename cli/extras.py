@@ -1,4 +1,4 @@
-"""What a command needs besides the core, said before it does anything."""
+"""Checks for optional dependencies before a command starts."""
 
 from importlib.util import find_spec
 
@@ -6,10 +6,10 @@ from ..capture.errors import SweepdepthError
 
 
 def require(extra: str, *modules: str) -> None:
-    """Find out whether the modules of an extra are there.
+    """Check that the modules of an extra are installed.
 
     Raises:
-        SweepdepthError: some are not; the message says how to install them.
+        SweepdepthError: some are missing; the message says how to install them.
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:

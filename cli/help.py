@@ -1,4 +1,4 @@
-"""How --help looks: plain text of 80 columns, in which no word is cut, the options in groups."""
+"""Formatting of --help: plain text of 80 columns without truncation, options in groups."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ DEPTH, SWEEPS, READING, STREAM = "Depth", "Sweeps and triggers", "Reading files"
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose options stand in the groups that their `rich_help_panel` names, the general ones last."""
+    """A command whose options are grouped by their `rich_help_panel`, with the general ones last."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -29,7 +29,7 @@ class GroupedCommand(TyperCommand):
 
 
 class WholeGroup(TyperGroup):
-    """A group of commands that says of each its whole first paragraph, not as much of it as fits a line."""
+    """A group of commands that shows the whole first paragraph of each, without truncation."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         rows = []

@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 
 def info(
     path: Annotated[
-        Path, typer.Argument(help="A recording, dataset, depth, calibration or weights file, or a name of weights.")
+        Path,
+        typer.Argument(
+            help="A recording, dataset, depth file, calibration or weights file, or the name of shipped weights."
+        ),
     ],
     lens: LensOption = None,
     picture: Annotated[
         Path | None,
         typer.Option(
             "--picture",
-            help="Draw a recording (event rates, sweeps, stack) or scenes of a dataset into this .png, .pdf or .svg.",
+            help="Plot a recording (event rates, sweeps, stack) or scenes of a dataset to .png, .pdf or .svg.",
         ),
     ] = None,
     trigger_channel: TriggerChannelOption = None,
@@ -43,7 +46,7 @@ def info(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show what is in a file."""
+    """Show the content of a file."""
     from ..capture.calibration import Calibration
     from ..capture.files.description import describe
     from ..capture.files.facts import as_numbers

@@ -1,4 +1,4 @@
-"""How Ctrl-C and SIGTERM end a command: both alike, with what was written finished, and exit status 130."""
+"""Handling of Ctrl-C and SIGTERM: outputs are finished, and the exit status is 130."""
 
 import signal
 import sys
@@ -8,8 +8,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def until_interrupted(*others: threading.Event) -> threading.Event:
-    """An event that Ctrl-C or SIGTERM sets from now on, and the others with it: for commands that finish what they have
-    by themselves."""
+    """Return an event that Ctrl-C or SIGTERM sets from now on, together with the given ones; for commands that finish
+    their outputs themselves."""
     interrupted = threading.Event()
 
     def interrupt(*_: object) -> None:
@@ -22,8 +22,8 @@ def until_interrupted(*others: threading.Event) -> threading.Event:
 
 
 def exit_when_interrupted() -> None:
-    """Let Ctrl-C and SIGTERM end the command where it is, its files whole or gone; what is there until a command does
-    better. A second signal does not interrupt the cleaning up after the first."""
+    """Let Ctrl-C and SIGTERM end the command immediately, with its partial files deleted: the default until a command
+    handles them itself. A second signal does not interrupt the cleanup after the first."""
 
     def leave(*_: object) -> None:
         for number in SIGNALS:

@@ -13,11 +13,11 @@ from .output import print_json, print_tables, progress_bar
 def move(
     driver: Annotated[str, typer.Option("--driver", help="optotune:/dev/ttyX.")],
     lens: Annotated[Path, typer.Option("--lens", help="Calibration file (lens.toml) with a [driver] table.")],
-    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="How long it is to move.")] = 5.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="Duration of the motion.")] = 5.0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Move the lens as its calibration says, and report how that went; the lens is at rest afterwards."""
+    """Sweep the lens as its calibration says, and print a report; afterwards the lens is at rest."""
     from ..capture.calibration import Calibration
     from ..capture.errors import LensError
     from ..capture.lenses.trial import try_lens

@@ -12,21 +12,23 @@ from .output import print_json, say
 
 
 def listen(
-    address: Annotated[str, typer.Argument(help="Where depth is published: tcp://127.0.0.1:5560.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Save the frames in a depth file (HDF5).")] = None,
-    lens: Annotated[
-        Path | None, typer.Option("--lens", help="Calibration file (lens.toml) that goes into --out.")
-    ] = None,
+    address: Annotated[str, typer.Argument(help="Address of the publisher: tcp://127.0.0.1:5560.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Save the frames to a depth file (HDF5).")] = None,
+    lens: Annotated[Path | None, typer.Option("--lens", help="Calibration file (lens.toml) to store in --out.")] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after this many depth frames.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on when the stream ends and a new one begins.")] = False,
-    timeout: Annotated[float | None, typer.Option(min=0.1, help="Give up after so many seconds of silence.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Continue when the stream ends and a new one begins.")
+    ] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.1, help="Fail after this many seconds without messages.")
+    ] = None,
     keys: Annotated[Path | None, typer.Option("--keys", rich_help_panel=STREAM, help="Your NAME.key_secret.")] = None,
     server_key: ServerKeyOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Receive depth: print a line a frame, or save it."""
+    """Receive depth: print one line per frame, or save it."""
     from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
     from ..stream.listening import facts_of, listen

@@ -25,23 +25,23 @@ def live(
     camera: Annotated[str, typer.Option("--camera", help="dv[:SERIAL], tcp://HOST:EVENTS[,TRIGGERS], or pipe:PATH.")],
     lens: Annotated[Path, typer.Option("--lens", help="Calibration file (lens.toml).")],
     driver: Annotated[
-        str, typer.Option("--driver", help="optotune:/dev/ttyX, or external: something else drives the lens.")
+        str, typer.Option("--driver", help="optotune:/dev/ttyX, or external for an externally driven lens.")
     ] = "external",
     *,
     publishing: "Callable[[], Publishing | None]",
     record: Annotated[
-        Path | None, typer.Option("--record", help="Record the events, too: .h5 or .aedat4, calibration inside.")
+        Path | None, typer.Option("--record", help="Also record the events: .h5 or .aedat4, with the calibration.")
     ] = None,
     options: "Callable[[], RunOptions]",
     seconds: Annotated[
-        float | None, typer.Option("--seconds", min=0.1, help="Stop after so long, instead of at Ctrl-C.")
+        float | None, typer.Option("--seconds", min=0.1, help="Stop after this time instead of at Ctrl-C.")
     ] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Turn an event camera behind a sweeping lens into a depth sensor. Ctrl-C ends it, the lens at rest."""
-    # Before NumPy is imported, whose second thread waits for work by spinning: 0.14 cores at five depths a second.
+    """Compute depth live from an event camera behind a sweeping lens. Ctrl-C ends it and stops the lens."""
+    # Must precede the import of NumPy, whose second thread busy-waits: 0.14 cores at five depths per second.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
@@ -50,7 +50,7 @@ def live(
 
     chosen, published = options(), publishing()
     if published is None and record is None:
-        say("neither --publish nor --record: depth is computed, and nobody gets it")
+        say("without --publish or --record, the results are discarded")
     calibration = Calibration.load(lens)
     if record is not None:
         refuse_inputs(record, lens, chosen.weights)
@@ -95,7 +95,7 @@ def live(
 
 
 def _line(status: "StatusFrame") -> str:
-    """The state of the run, on one line."""
+    """The state of the run in one line."""
     parts = [f"{status.events_per_s / 1e6:.2f} M events/s", f"{status.frames_per_s:.1f} depths/s"]
     age = status.latency_ms.get("age")
     if age is not None:

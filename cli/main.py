@@ -1,4 +1,4 @@
-"""The `sweepdepth` command: commands, and how errors and interruptions end it."""
+"""The `sweepdepth` command: its subcommands, and the handling of errors and interruptions."""
 
 import sys
 import traceback
@@ -108,22 +108,18 @@ synth_app.command(
 )(synth.simulate)
 synth_app.command("pack", cls=GroupedCommand, epilog="Example: sweepdepth synth pack dataset train.pack")(synth.pack)
 app.add_typer(synth_app, name="synth")
-lens_app = typer.Typer(
-    help="Lenses that sweep their focus.", no_args_is_help=True, cls=WholeGroup, rich_markup_mode=None
-)
+lens_app = typer.Typer(help="Focus-sweeping lenses.", no_args_is_help=True, cls=WholeGroup, rich_markup_mode=None)
 lens_app.command(
     "test", cls=GroupedCommand, epilog="Example: sweepdepth lens test --driver optotune:/dev/ttyACM0 --lens lens.toml"
 )(lens.move)
 app.add_typer(lens_app, name="lens")
-keys_app = typer.Typer(
-    help="CURVE keys for streams that leave this machine.", no_args_is_help=True, rich_markup_mode=None
-)
+keys_app = typer.Typer(help="CURVE keys for streams to other machines.", no_args_is_help=True, rich_markup_mode=None)
 keys_app.command("new", cls=GroupedCommand, epilog="Example: sweepdepth keys new robot")(keys.new)
 app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:
-    """Run the command line. Errors are one line and exit 1, wrong usage exits 2, an interruption 130."""
+    """Run the command line. Exit status: 1 for errors, printed as one line; 2 for wrong usage; 130 when interrupted."""
     exit_when_interrupted()
     try:
         app()

@@ -12,7 +12,7 @@ from .output import say
 
 
 class WaveformName(StrEnum):
-    """How the focus moves."""
+    """Waveform of the focus."""
 
     TRIANGLE = "triangle"
     SINE = "sine"
@@ -20,7 +20,7 @@ class WaveformName(StrEnum):
 
 
 class SyncName(StrEnum):
-    """How it is known when the lens turns."""
+    """How turning points are found."""
 
     TRIGGER = "trigger"
     CLOCK = "clock"
@@ -32,17 +32,21 @@ def new_lens(
     sensor: Annotated[
         str | None, typer.Option("--sensor", help="davis346, dvxplorer, imx636, …, or WxH@PITCH.")
     ] = None,
-    focal_length: Annotated[float | None, typer.Option("--focal-length", help="Of the lens, mm.")] = None,
-    f_number: Annotated[float | None, typer.Option("--f-number", help="As it is set: 1.4, 2, …")] = None,
-    near: Annotated[float | None, typer.Option("--near", help="Nearest distance that is focused, m.")] = None,
-    far: Annotated[float | None, typer.Option("--far", help="Farthest distance that is focused, m; inf.")] = None,
-    frequency: Annotated[float | None, typer.Option("--frequency", help="Periods of the lens a second, Hz.")] = None,
-    waveform: Annotated[WaveformName, typer.Option("--waveform", help="How the focus moves.")] = WaveformName.TRIANGLE,
-    sync: Annotated[SyncName, typer.Option("--sync", help="How it is known when the lens turns.")] = SyncName.TRIGGER,
+    focal_length: Annotated[float | None, typer.Option("--focal-length", help="Focal length of the lens, mm.")] = None,
+    f_number: Annotated[float | None, typer.Option("--f-number", help="f-number set on the lens: 1.4, 2, …")] = None,
+    near: Annotated[float | None, typer.Option("--near", help="Nearest distance in focus, m.")] = None,
+    far: Annotated[float | None, typer.Option("--far", help="Farthest distance in focus, m; may be inf.")] = None,
+    frequency: Annotated[
+        float | None, typer.Option("--frequency", help="Frequency of the lens, full periods per second.")
+    ] = None,
+    waveform: Annotated[
+        WaveformName, typer.Option("--waveform", help="Waveform of the focus.")
+    ] = WaveformName.TRIANGLE,
+    sync: Annotated[SyncName, typer.Option("--sync", help="How turning points are found.")] = SyncName.TRIGGER,
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Write a commented calibration file to start from. Values without an option are asked for."""
+    """Write an initial calibration file with comments. Prompts for values not given as options."""
     from ..capture.atomic import PartialFile, check_target
     from ..capture.calibration.sensors import SENSORS
     from ..capture.calibration.template import lens_text
@@ -59,7 +63,7 @@ def new_lens(
         "f_number": (f_number, "f-number", 2.0, float),
         "near_m": (near, "Nearest distance in focus, m", 0.4, float),
         "far_m": (far, "Farthest distance in focus, m (inf for infinity)", 2.0, float),
-        "frequency_hz": (frequency, "Periods of the lens a second, Hz", 2.5, float),
+        "frequency_hz": (frequency, "Frequency of the lens, full periods per second", 2.5, float),
     }
     missing = [name for name, (given, *_) in answers.items() if given is None]
     if missing and not sys.stdin.isatty():
@@ -70,7 +74,7 @@ def new_lens(
             "frequency_hz": "--frequency",
         }
         listed = ", ".join(flags.get(name, f"--{name.replace('_', '-')}") for name in missing)
-        raise typer.BadParameter(f"nobody is there to ask: give {listed}")
+        raise typer.BadParameter(f"there is no terminal to prompt on: give {listed}")
     values = {
         name: typer.prompt(question, default=default, type=kind, err=True) if given is None else given
         for name, (given, question, default, kind) in answers.items()
@@ -90,11 +94,11 @@ def new_lens(
         partial.commit()
     finally:
         partial.discard()
-    say(f"written {out}; what follows from it: sweepdepth info {out}")
+    say(f"written: {out}; to see derived values: sweepdepth info {out}")
 
 
 def _sensor(text: str) -> tuple[int, int, float]:
-    """Width, height and pitch that a name or WxH@PITCH stands for."""
+    """Width, height and pitch, from a sensor's name or WxH@PITCH."""
     from ..capture.calibration.sensors import SENSORS
 
     if text.lower() in SENSORS:

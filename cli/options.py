@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Debug:
-    """Whether errors come with a traceback; set by --debug, read when an error is printed."""
+    """Whether errors are printed with a traceback; set by --debug."""
 
     on = False
 
@@ -31,21 +31,21 @@ def _set_debug(value: bool) -> None:
 
 
 class FirstDirection(StrEnum):
-    """Direction of the first whole sweep."""
+    """Direction of the first complete sweep."""
 
     FAR_NEAR = "far-near"
     NEAR_FAR = "near-far"
 
 
 class Rate(StrEnum):
-    """How often there is depth."""
+    """Rate of depth frames."""
 
     SWEEP = "sweep"
     BIN = "bin"
 
 
 class TimeUnit(StrEnum):
-    """Unit of the times in a file of text or arrays."""
+    """Time unit of a text or array file."""
 
     S = "s"
     MS = "ms"
@@ -54,14 +54,14 @@ class TimeUnit(StrEnum):
 
 
 class EstimatorName(StrEnum):
-    """How events become depth."""
+    """Name of an estimator."""
 
     NET = "net"
     POLARITY = "polarity"
 
 
 def direction_of(first: FirstDirection | None) -> "Direction | None":
-    """What --first-direction says, or None."""
+    """Value of --first-direction."""
     from ..capture.sweeps import Direction
 
     directions = {FirstDirection.FAR_NEAR: Direction.FAR_TO_NEAR, FirstDirection.NEAR_FAR: Direction.NEAR_TO_FAR}
@@ -69,7 +69,7 @@ def direction_of(first: FirstDirection | None) -> "Direction | None":
 
 
 def fuse_of(text: str | None) -> "Fuse | None":
-    """What --fuse says."""
+    """Value of --fuse."""
     if text is None or text == "auto":
         return text
     if not text.isdecimal() or int(text) < 1:
@@ -78,7 +78,7 @@ def fuse_of(text: str | None) -> "Fuse | None":
 
 
 def hints_of(columns: str | None, time_unit: TimeUnit | None, size: str | None = None) -> "TableHints":
-    """What --columns, --time-unit and --size say."""
+    """Values of --columns, --time-unit and --size."""
     from ..capture.recordings import TableHints
 
     sides = None if size is None else size_of(size)
@@ -86,7 +86,7 @@ def hints_of(columns: str | None, time_unit: TimeUnit | None, size: str | None =
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """Width and height that --size says."""
+    """Value of --size, as width and height."""
     match = re.fullmatch(r"([1-9]\d{0,4})[xX×]([1-9]\d{0,4})", text)
     if match is None:
         raise typer.BadParameter(f"--size {text}: expected width and height in pixels, such as 1280x720")
@@ -100,12 +100,12 @@ DebugOption = Annotated[
     ),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", rich_help_panel=GENERAL, help="Print results as JSON, one object a line.")
+    bool, typer.Option("--json", rich_help_panel=GENERAL, help="Print results as JSON, one object per line.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", rich_help_panel=GENERAL, help="Replace an existing output.")]
 LensOption = Annotated[
     Path | None,
-    typer.Option("--lens", help="Calibration file (lens.toml). Not needed where the recording carries one."),
+    typer.Option("--lens", help="Calibration file (lens.toml). Optional if the recording contains one."),
 ]
 ColumnsOption = Annotated[
     str | None,
@@ -113,7 +113,7 @@ ColumnsOption = Annotated[
         "--columns",
         metavar="t,x,y,p",
         rich_help_panel=READING,
-        help="Order of columns of text or arrays that do not say it; - for one that is not needed.",
+        help="Column order of text or arrays without a header; - for unused columns.",
     ),
 ]
 SizeOption = Annotated[
@@ -122,7 +122,7 @@ SizeOption = Annotated[
         "--size",
         metavar="WxH",
         rich_help_panel=READING,
-        help="Size of the sensor in pixels, where neither file nor --lens says it.",
+        help="Sensor size in pixels, if neither the file nor --lens gives it.",
     ),
 ]
 TimeUnitOption = Annotated[
@@ -130,13 +130,13 @@ TimeUnitOption = Annotated[
     typer.Option(
         "--time-unit",
         rich_help_panel=READING,
-        help="Unit of the times in text or arrays that do not say it.",
+        help="Time unit of text or arrays that do not state it.",
         show_default=False,
     ),
 ]
 ServerKeyOption = Annotated[
     Path | None,
-    typer.Option("--server-key", rich_help_panel=STREAM, help="The publisher's NAME.key, when it asks for keys."),
+    typer.Option("--server-key", rich_help_panel=STREAM, help="The publisher's NAME.key, if it requires keys."),
 ]
 PublishOption = Annotated[
     str | None,
@@ -150,14 +150,14 @@ ClientsOption = Annotated[
 ]
 RateOption = Annotated[
     Rate,
-    typer.Option("--rate", rich_help_panel=DEPTH, help="A depth each sweep, or each time the lens has passed a bin."),
+    typer.Option("--rate", rich_help_panel=DEPTH, help="One depth frame per sweep, or per bin that the lens passes."),
 ]
 EstimatorOption = Annotated[
     EstimatorName | None,
     typer.Option(
         "--estimator",
         rich_help_panel=DEPTH,
-        help="How events become depth; net unless it is not installed.",
+        help="Estimator; default: net if installed.",
         show_default=False,
     ),
 ]
@@ -176,7 +176,7 @@ FuseOption = Annotated[
         "--fuse",
         metavar="N|auto",
         rich_help_panel=DEPTH,
-        help="Answer so many sweeps together, or as many as motion allows.",
+        help="Fuse this many sweeps, or as many as motion allows.",
     ),
 ]
 FillOption = Annotated[bool, typer.Option("--fill", rich_help_panel=DEPTH, help="Fill pixels without evidence.")]
@@ -186,7 +186,7 @@ FlickerOption = Annotated[
         "--suppress-flicker/--keep-flicker",
         show_default=False,
         rich_help_panel=DEPTH,
-        help="Average flickering light away, where the events show much of it, or not.",
+        help="Remove strong flicker by averaging, or not.",
     ),
 ]
 FirstDirectionOption = Annotated[
@@ -194,7 +194,7 @@ FirstDirectionOption = Annotated[
     typer.Option(
         "--first-direction",
         rich_help_panel=SWEEPS,
-        help='Direction of the first whole sweep, for sync = "events" where nothing else tells it.',
+        help='Direction of the first complete sweep, for sync = "events" if nothing else determines it.',
     ),
 ]
 TriggerChannelOption = Annotated[
@@ -204,7 +204,7 @@ TriggerChannelOption = Annotated[
         min=0,
         max=255,
         rich_help_panel=SWEEPS,
-        help="Camera input that the lens's trigger is on; without it, the one that keeps the lens's rhythm.",
+        help="Camera input of the lens's trigger; default: the one with the lens's rhythm.",
     ),
 ]
 TriggersOption = Annotated[
@@ -212,14 +212,14 @@ TriggersOption = Annotated[
     typer.Option(
         "--triggers",
         rich_help_panel=SWEEPS,
-        help="Triggers in a file of their own: CSV with time and edge; see docs/formats.md.",
+        help="Separate trigger file: CSV with time and edge; see docs/formats.md.",
     ),
 ]
 
 
 def sharing(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let commands share options: in place of a parameter that is named here, the command has the options that the
-    parameters of its function are. It gets a function without arguments that makes the value of them."""
+    """Decorator for shared options: each named parameter of the command is replaced by the options that are the
+    parameters of the given function. The command receives a function without arguments that builds the value."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         options: list[Parameter] = []
@@ -253,7 +253,7 @@ def run_options(
     first_direction: FirstDirectionOption = None,
     trigger_channel: TriggerChannelOption = None,
 ) -> "RunOptions":
-    """How events become depth."""
+    """Name of an estimator."""
     from ..stream.run_options import RunOptions
 
     return RunOptions(
@@ -271,7 +271,7 @@ def run_options(
 def publishing(
     publish: PublishOption = None, keys: KeysOption = None, clients: ClientsOption = None
 ) -> "Publishing | None":
-    """Where to publish, and to whom; None: nowhere."""
+    """Address and keys for publishing; None: do not publish."""
     from ..stream.outputs import Publishing
 
     return None if publish is None else Publishing(publish, keys, clients)

@@ -1,4 +1,4 @@
-"""Output of the commands: messages and progress to standard error, results to standard output."""
+"""Output of commands: messages and progress on standard error, results on standard output."""
 
 import json
 import math
@@ -30,12 +30,12 @@ def say(text: str) -> None:
 
 
 def print_json(values: dict[str, Any]) -> None:
-    """One JSON object on one line; unknown numbers are null."""
+    """Print a JSON object on one line, with null for unknown numbers."""
     print(json.dumps(_plain(values), ensure_ascii=False), flush=True)
 
 
 def print_tables(sections: dict[str, dict[str, Any]]) -> None:
-    """Named sections of names and values."""
+    """Print named sections of names and values."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     for title, rows in sections.items():
         table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -46,7 +46,7 @@ def print_tables(sections: dict[str, dict[str, Any]]) -> None:
 
 
 class _Done(ProgressColumn):
-    """Percent where the end is known, else how many."""
+    """Percentage if the total is known, else the number done."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -58,8 +58,8 @@ class _Done(ProgressColumn):
 
 @contextmanager
 def progress_bar(title: str, total: float | None, unit: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error; yields the function that sets how much is done, and of how much, where that
-    shows later. `total` None: unknown."""
+    """A progress bar on standard error; yields a function that sets the amount done and, if it becomes known later, the
+    total. `total` None: unknown."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -80,8 +80,8 @@ def progress_bar(title: str, total: float | None, unit: str) -> Iterator[Callabl
 
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
-    """A text that stays at the foot of the terminal, on standard error; yields the function that changes it. What is
-    said meanwhile stands above it. Nothing where there is no terminal."""
+    """A status line at the bottom of the terminal, on standard error; yields the function that sets its text. Messages
+    appear above it. Does nothing without a terminal."""
     if not _errors.is_terminal:
         yield lambda _: None
         return

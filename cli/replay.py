@@ -47,20 +47,19 @@ def _speed(text: str) -> float | None:
 def replay(
     recordings: Annotated[
         list[str],
-        typer.Argument(
-            metavar="REC ...", help="Recordings in any format (docs/formats.md); several, or a folder of them."
-        ),
+        typer.Argument(metavar="REC ...", help="Recordings in any format (docs/formats.md), or a folder of them."),
     ],
     lens: LensOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Depth file (HDF5) to write; a folder for several. Lossless.")
+        Path | None,
+        typer.Option("--out", help="Depth file (HDF5) to write, lossless; a folder for several recordings."),
     ] = None,
     *,
     publishing: "Callable[[], Publishing | None]",
     wait_subscribers: Annotated[
-        int, typer.Option(min=0, rich_help_panel=STREAM, help="Start when this many subscribers are there.")
+        int, typer.Option(min=0, rich_help_panel=STREAM, help="Start when this many subscribers are connected.")
     ] = 0,
-    speed: Annotated[str, typer.Option("--speed", help="max, or times real time: 1 is as recorded.")] = "max",
+    speed: Annotated[str, typer.Option("--speed", help="max, or a factor of real time: 1 is as recorded.")] = "max",
     options: "Callable[[], RunOptions]",
     triggers: TriggersOption = None,
     columns: ColumnsOption = None,
@@ -69,7 +68,7 @@ def replay(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Turn a focal-sweep recording into depth: into a file, on a socket, or both."""
+    """Compute depth from a focal-sweep recording, written to a file, published, or both."""
     from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
     from ..capture.recordings import open_recording
@@ -86,7 +85,7 @@ def replay(
         if out is None or published is not None:
             raise typer.BadParameter("several recordings are replayed into a folder: give --out FOLDER, no --publish")
         if triggers is not None:
-            raise typer.BadParameter("--triggers holds the edges of one recording; replay it alone")
+            raise typer.BadParameter("--triggers is for a single recording; replay it alone")
         _many(recordings, out, calibration, chosen, as_json, speed=pace, hints=hints, force=force)
         return
     path = Path(recordings[0])

@@ -21,23 +21,26 @@ class RenderMode(StrEnum):
 
 
 def render(
-    out: Annotated[Path, typer.Option("--out", help="The dataset's folder; an interrupted run goes on there.")],
-    scenes: Annotated[int, typer.Option("--scenes", min=1, help="Scenes in all, those already there included.")],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed makes other scenes.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="The dataset's folder; existing scenes are kept.")],
+    scenes: Annotated[int, typer.Option("--scenes", min=1, help="Total number of scenes, existing ones included.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the scenes.")] = 0,
     config: Annotated[Path | None, typer.Option("--config", help="TOML file: lenses, sweeps, sensors, scenes.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes on this machine.")] = None,
-    scheduler: Annotated[str | None, typer.Option("--scheduler", help="A running dask scheduler instead.")] = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="Use a running dask scheduler instead.")] = None,
     blend: Annotated[Path | None, typer.Option("--blend", help="Render this Blender file's scene.")] = None,
-    assets: Annotated[Path | None, typer.Option("--assets", help="Folder of glTF and OBJ models to drop in.")] = None,
-    mode: Annotated[
-        RenderMode | None, typer.Option("--render", help="Light field, Blender's own blur, or without Blender.")
+    assets: Annotated[
+        Path | None, typer.Option("--assets", help="Folder of glTF and OBJ models to use as objects.")
     ] = None,
-    intensity: Annotated[int | None, typer.Option("--intensity", min=0, help="Conventional images a sweep.")] = None,
-    variants: Annotated[int | None, typer.Option("--variants", min=1, help="Recordings a scene.")] = None,
+    mode: Annotated[
+        RenderMode | None,
+        typer.Option("--render", help="Light field, Blender's depth of field, or patches without Blender."),
+    ] = None,
+    intensity: Annotated[int | None, typer.Option("--intensity", min=0, help="Conventional images per sweep.")] = None,
+    variants: Annotated[int | None, typer.Option("--variants", min=1, help="Recordings per scene.")] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make a dataset: scenes of Blender or of patches, focal sweeps through a real lens, events, and the truth."""
+    """Generate a dataset: scenes in Blender or of patches, focal sweeps, events and ground truth."""
     require("cluster", "distributed")
     from ..capture.files.dataset import open_dataset
     from ..synth.generation.config import GenerationConfig
@@ -68,13 +71,13 @@ def render(
             left = "" if progress.left_s is None else f", {progress.left_s / 60:.0f} min left"
             say(f"{done} of {scenes} scenes, {progress.scenes_per_hour:.0f} an hour{left}")
 
-        # Dask's connections break when the job is interrupted, and asyncio would print a traceback for each.
+        # When the job is interrupted, asyncio would print a traceback for each of Dask's connections.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         try:
             result = generate(out, scenes, seed, settings, workers=workers, scheduler=scheduler, on_progress=report)
         except SystemExit:
             there = len([index for index in open_dataset(out).indices if index < scenes])
-            say(f"stopped: {there} of {scenes} scenes in {out}; the same line makes the others")
+            say(f"stopped: {there} of {scenes} scenes in {out}; run the same command again to continue")
             raise
     if as_json:
         print_json(
@@ -92,7 +95,7 @@ def render(
         print_tables(
             {
                 str(result.folder): {
-                    "scenes": f"{result.made} made, {result.present} were there",
+                    "scenes": f"{result.made} new, {result.present} existed",
                     "events": result.events,
                     "time": f"{result.elapsed_s:.0f} s, {result.scenes_per_hour:.0f} scenes an hour",
                     "skipped": [f"scene {s.index}: {s.reason}" for s in result.skipped],
@@ -108,13 +111,13 @@ def simulate(
     lens: Annotated[Path, typer.Option("--lens", help="Calibration file (lens.toml).")],
     out: Annotated[Path, typer.Option("--out", help="Recording to write: .h5, .aedat4, …")],
     sensor: Annotated[str, typer.Option("--sensor", help="davis346, dvxplorer, evk4, clean or noisy.")] = "davis346",
-    sweeps: Annotated[int, typer.Option("--sweeps", min=1, help="How many.")] = 4,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sensor's noise.")] = 0,
+    sweeps: Annotated[int, typer.Option("--sweeps", min=1, help="Number of sweeps.")] = 4,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the sensor's noise.")] = 0,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Turn a focal stack of real photographs into the event recording of a sweep through it."""
+    """Simulate an event recording from a focal stack of real photographs."""
     from ..capture.atomic import check_target
     from ..capture.calibration import Calibration
     from ..capture.events import Batch
@@ -148,7 +151,7 @@ def pack(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Pack a dataset's ideal focal stacks into one small file, from which recordings can be simulated elsewhere."""
+    """Pack a dataset's ideal focal stacks into one small file for training elsewhere."""
     from ..capture.files.dataset import open_dataset
     from ..capture.files.stack_pack import write_pack
 
@@ -160,5 +163,5 @@ def pack(
     if as_json:
         print_json({"out": str(out), "scenes": packed, "left_out": scenes - packed, "bytes": size})
     else:
-        left = f"; {scenes - packed} have no ideal focal stack and were left out" if packed < scenes else ""
+        left = f"; {scenes - packed} without an ideal focal stack were skipped" if packed < scenes else ""
         say(f"written {out}: {packed} scenes, {size / 1e6:.1f} MB{left}")

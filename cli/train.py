@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from ..net.training import SweepSource, TrainingConfig
 
 
-_SEEN, _LENGTH, _COMPUTING = "What it learns from", "How long", "Computing"
+_SEEN, _LENGTH, _COMPUTING = "Data and network", "Duration", "Computing"
 
 
 class Preset(StrEnum):
-    """Which network."""
+    """Network preset."""
 
     DEFAULT = "default"
     PAPER = "paper"
@@ -30,7 +30,7 @@ class Preset(StrEnum):
 
 
 class Accelerator(StrEnum):
-    """What computes."""
+    """Accelerator, as Lightning names it."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -44,14 +44,14 @@ def train(
         typer.Option(
             "--data",
             rich_help_panel=_SEEN,
-            help="Dataset, or folder of recordings with depth; one given twice is seen twice as often.",
+            help="Dataset, or folder of recordings with depth; repeat one to weight it twice.",
         ),
     ],
     preset: Annotated[
         Preset,
         typer.Option(
             rich_help_panel=_SEEN,
-            help="default: ours; paper: WACV 2025; frames, frames30: ours on conventional images; unet: on counts.",
+            help="default; paper: WACV 2025; frames, frames30: default on conventional images; unet: U-Net on counts.",
         ),
     ] = Preset.DEFAULT,
     init: Annotated[
@@ -69,17 +69,17 @@ def train(
             min=0.0,
             max=0.99,
             rich_help_panel=_SEEN,
-            help="Share of --init in the result: keeps what fine-tuning forgets.",
+            help="Weight of --init in the result, against forgetting in fine-tuning.",
         ),
     ] = 0.0,
     steps: Annotated[int, typer.Option(min=1, rich_help_panel=_LENGTH, help="Optimisation steps.")] = 10_000,
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, rich_help_panel=_LENGTH, help="End after so long, if not after --steps.")
+        float | None, typer.Option(min=0.01, rich_help_panel=_LENGTH, help="Time limit, in addition to --steps.")
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
-            min=1, rich_help_panel=_LENGTH, help="End after so many epochs without a lower RMSE of validation."
+            min=1, rich_help_panel=_LENGTH, help="End after this many epochs without a lower validation RMSE."
         ),
     ] = None,
     as_recorded: Annotated[
@@ -87,39 +87,37 @@ def train(
         typer.Option(
             "--as-recorded",
             rich_help_panel=_SEEN,
-            help="Train on a dataset's recordings even where sweeps can be simulated anew.",
+            help="Train on a dataset's recordings even if sweeps can be resimulated.",
         ),
     ] = False,
     batch: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Samples a step, over all devices.")
+        int, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Samples per step, over all devices.")
     ] = 16,
     learning_rate: Annotated[
-        float | None, typer.Option(rich_help_panel=_COMPUTING, help="At its highest; 0.002, or 0.0001 with --init.")
+        float | None,
+        typer.Option(rich_help_panel=_COMPUTING, help="Peak learning rate; default: 0.002, or 0.0001 with --init."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_COMPUTING, help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_COMPUTING, help="Random seed.")] = 0,
     augment: Annotated[
         bool, typer.Option(rich_help_panel=_SEEN, help="Augment events: loss, noise, flips, motion, lag, …")
     ] = True,
     resume: Annotated[
-        bool, typer.Option("--resume", rich_help_panel=_LENGTH, help="Go on with the run in --out where it was saved.")
+        bool,
+        typer.Option("--resume", rich_help_panel=_LENGTH, help="Continue the run in --out from its last checkpoint."),
     ] = False,
     devices: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Processes to share each step (DDP).")
+        int, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Processes that share each step (DDP).")
     ] = 1,
     accelerator: Annotated[
-        Accelerator, typer.Option(rich_help_panel=_COMPUTING, help="What computes.")
+        Accelerator, typer.Option(rich_help_panel=_COMPUTING, help="Accelerator to use.")
     ] = Accelerator.AUTO,
-    workers: Annotated[
-        int, typer.Option(min=0, rich_help_panel=_COMPUTING, help="Loader processes for each device.")
-    ] = 1,
-    threads: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Threads of each process.")
-    ] = None,
+    workers: Annotated[int, typer.Option(min=0, rich_help_panel=_COMPUTING, help="Loader processes per device.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Threads per process.")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train a network on labelled sweeps. Ctrl-C and SIGTERM save the run at the very step; --resume goes on."""
+    """Train a network on labelled sweeps. Ctrl-C and SIGTERM save the run at the current step for --resume."""
     require("train", "torch", "lightning", "safetensors", "tensorboard")
     from ..capture.atomic import make_folder
     from ..net.architecture import PRESETS
@@ -176,7 +174,7 @@ def train(
 
 
 def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> list["SweepSource"]:
-    """What samples are drawn from: ideal focal stacks where a dataset has them, recordings elsewhere."""
+    """The sources of samples: ideal focal stacks if a dataset has them, else recordings."""
     from ..net.cases import find_sources
     from ..net.training import SweepSource, load_cases, recorded
 
@@ -197,9 +195,9 @@ def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> l
                 SweepSource(f"{folder}/{scene.name}", draw, validates=rendered, renewed=True)
                 for scene, draw in zip(scenes, drawn, strict=True)
             ]
-            say(f"{folder}: {len(scenes):,} scenes, of which sweeps are simulated anew")
+            say(f"{folder}: {len(scenes):,} scenes with resimulated sweeps")
             if len(scenes) < len(there):
-                say(f"{folder}: {len(there) - len(scenes):,} more are left out: hardly anything changes in them")
+                say(f"{folder}: {len(there) - len(scenes):,} more are skipped, since their brightness hardly changes")
             continue
         files, skipped = find_sources(folder), list[str]()
         with progress_bar("reading", len(files), "recordings") as advance:
@@ -227,7 +225,7 @@ def _has_ideal_stacks(folder: Path) -> bool:
 
 
 def _datasets(data: list[Path]) -> dict[str, str]:
-    """Which datasets a network was trained on, as its weights say it."""
+    """Descriptions of the training datasets, stored in the weights."""
     from ..capture.files.dataset import MANIFEST, open_dataset
 
     found = {}

@@ -13,14 +13,16 @@ from .interruption import until_interrupted
 from .options import DebugOption, EstimatorOption, LensOption, ServerKeyOption, WeightsOption
 from .output import progress_bar, say
 
-PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the page, or the next one free.")]
+PortOption = Annotated[
+    int, typer.Option("--port", min=1, max=65535, help="Port of the page; the next free one if it is in use.")
+]
 
 
 def view(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="ADDRESS|FILE", help="Where depth is published, tcp://127.0.0.1:5560; or a recording or depth file."
+            metavar="ADDRESS|FILE", help="Address of a publisher, tcp://127.0.0.1:5560, or a recording or depth file."
         ),
     ],
     host: Annotated[str, typer.Option("--host", help="Address of the page; loopback only.")] = "127.0.0.1",
@@ -32,9 +34,9 @@ def view(
     weights: WeightsOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Show a stream or a file in a browser: depth, confidence, events, a point cloud, and how it is going.
+    """Show a stream or a file in a browser: depth, confidence, events, point cloud and statistics.
 
-    A file comes with a time slider, play and step; a recording is replayed first.
+    Files have a time slider, play and step; a recording is replayed first.
     """
     require("view", "viser")
     stop = until_interrupted()
@@ -79,4 +81,4 @@ def _view_file(
 
 def announce(url: str) -> None:
     """Print the address of the page."""
-    say(f"the live page is at {url}  (Ctrl-C ends it)")
+    say(f"the live page is at {url}  (Ctrl-C to stop)")

@@ -16,7 +16,7 @@ _FIGURES = {
 
 
 def weights(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """List the weights that come with the package; their names stand wherever a weights file is asked for."""
+    """List the shipped weights, whose names can be used instead of a weights file."""
     from ..net.weights import describe_weights, open_weights, shipped_weights
 
     for name, path in shipped_weights().items():
@@ -27,7 +27,7 @@ def weights(as_json: JsonOption = False, debug: DebugOption = False) -> None:
         network, figures = describe_weights(name)["network"], facts.get("validation", {})
         rows = {key: network[key] for key in ("sees", "predicts its deviation", "size")}
         if "steps" in facts:
-            rows["training"] = f"{facts['steps']:,} steps in its last part, {facts.get('scenes', 0):,} scenes"
+            rows["training"] = f"{facts['steps']:,} steps in the last part, {facts.get('scenes', 0):,} scenes"
         rows |= {shown: f"{100 * figures[key]:.1f} % of the range" for key, shown in _FIGURES.items() if key in figures}
         print_tables({name: rows | {"file": str(path)}})
 
@@ -36,19 +36,19 @@ def export(
     weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="A weights file, or a name.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="NAME.onnx, or a folder NAME_openvino.")],
     size: Annotated[
-        str | None, typer.Option("--size", metavar="WxH", help="Of the frames in pixels; else that of --lens.")
+        str | None, typer.Option("--size", metavar="WxH", help="Frame size in pixels; default: that of --lens.")
     ] = None,
     lens: LensOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Write a network that runs without torch, for frames of one size; --weights takes it."""
+    """Export a network for one frame size, to be used with --weights without torch."""
     from ..capture.calibration import Calibration
     from ..net.engines.exported import export
 
     if (size is None) == (lens is None):
-        raise typer.BadParameter("give the size of the frames: --size WxH or --lens FILE, one of them")
+        raise typer.BadParameter("give the frame size, either --size WxH or --lens FILE")
     if lens is not None:
         camera = Calibration.load(lens).camera
         width, height = camera.width, camera.height

@@ -1,1 +1,1 @@
-"""What looks after the project itself: known vulnerabilities, faults and fuzzing at length. `./run` starts each."""
+"""Maintenance tools, started by `./run`: vulnerability audit, long fault and fuzz tests."""

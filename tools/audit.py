@@ -1,4 +1,4 @@
-"""Known vulnerabilities in all that is pinned: `./run audit`; it asks PyPI's advisory database over the network."""
+"""Known vulnerabilities in the pinned packages, from PyPI's advisory database: `./run audit`."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ NEEDED = "it needs pypi.org itself, since mirrors of packages have no advisories
 
 
 def command(pinned: str) -> list[str]:
-    """Nothing is installed or resolved: what is pinned is what there is."""
+    """The pip-audit command, which installs and resolves nothing."""
     return [
         *(str(PIP_AUDIT), "--requirement", str(ROOT / pinned), "--no-deps", "--disable-pip"),
         *("--format", "json", "--progress-spinner", "off"),
@@ -21,8 +21,8 @@ def command(pinned: str) -> list[str]:
 
 
 def judge(report: dict[str, Any]) -> tuple[int, list[str]]:
-    """Exit status and lines for people, from pip-audit's JSON: 1 where something is vulnerable, 2 where something could
-    not be examined, which pip-audit itself passes over."""
+    """Exit status and report lines from pip-audit's JSON: 1 for vulnerabilities, 2 for packages that could not be
+    examined, which pip-audit itself ignores."""
     found, unknown = [], []
     for package in report["dependencies"]:
         if "skip_reason" in package:

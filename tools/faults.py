@@ -1,4 +1,4 @@
-"""Kills, full disks, jumping clocks, hostile peers and files, many times over: `./run faults [ROUNDS]`."""
+"""Repeated fault tests (kills, full disks, clock jumps, hostile peers and files): `./run faults [ROUNDS]`."""
 
 import os
 import sys

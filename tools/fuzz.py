@@ -1,4 +1,4 @@
-"""Many thousand damaged files and messages, and what became of them: `./run fuzz [CASES]`."""
+"""Fuzzing with many thousand damaged files and messages: `./run fuzz [CASES]`."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ def main() -> None:
     cases = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     os.environ["SWEEPDEPTH_FUZZ_CASES"] = str(cases)
     folder = Path(__file__).parents[1] / "tests" / "fuzz"
-    # Each test tries its share at one go, which takes longer than a test may take otherwise.
+    # Each test runs its share of cases, longer than the usual time limit of a test.
     sys.exit(pytest.main([str(folder), "--timeout", "0"]))
 
 

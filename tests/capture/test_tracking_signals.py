@@ -151,7 +151,7 @@ def test_a_channel_without_triggers_is_an_error_that_names_those_with_some():
 def test_a_rival_that_begins_after_the_choice_is_told():
     tracker = make_tracker(lens())
     assert sweeps_of(tracker, merged(wave(0), wave(1, late_us=250_000)))[:10] == SWEEPS
-    assert any("trigger channel 1 keeps the lens's rhythm, too" in note for note in tracker.notes)
+    assert any("trigger channel 1 has the lens's rhythm, too" in note for note in tracker.notes)
 
 
 def test_a_trigger_channel_is_refused_where_no_trigger_is_used():

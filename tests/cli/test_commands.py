@@ -262,7 +262,7 @@ def test_the_channel_can_be_chosen_and_info_lists_them(with_loopback):
     assert facts["sweeps"]["found"] == 4
     text, _ = sweepdepth("info", with_loopback / "both.h5")
     assert "0: 3 rising, 2 falling, 5 edges a second" in text
-    assert "channel 0 keeps the lens's rhythm" in facts["sweeps"]["notes"][0]
+    assert "channel 0 has the lens's rhythm" in facts["sweeps"]["notes"][0]
     chosen = json.loads(sweepdepth("info", with_loopback / "both.h5", "--json", "--trigger-channel", "6")[0])
     assert chosen["sweeps"]["found"] == 0
     assert "the trigger edges have no rhythm" in chosen["sweeps"]["trouble"]
@@ -416,7 +416,7 @@ def test_a_new_calibration_is_written_from_options_or_asked_for(tmp_path):
     _, error = sweepdepth("new-lens", "a.toml", "--sensor", "imx636", *options, cwd=tmp_path, expect=1)
     assert "a.toml: exists; give --force" in error
     _, error = sweepdepth("new-lens", "b.toml", *options, cwd=tmp_path, expect=2, stdin=subprocess.DEVNULL)
-    assert "nobody is there to ask: give --sensor" in " ".join(error.replace("│", " ").split())
+    assert "there is no terminal to prompt on: give --sensor" in " ".join(error.replace("│", " ").split())
     _, error = sweepdepth("new-lens", "b.toml", "--sensor", "nonsense", *options, cwd=tmp_path, expect=2)
     assert "640x480@9" in error
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a.toml": before}

@@ -106,5 +106,5 @@ def test_a_generation_that_is_told_to_end_says_how_far_it_is_and_prints_no_trace
     _, said = process.communicate(timeout=90)
     there = len(list(tmp_path.glob("data/scene_*.h5")))
     assert process.returncode == 130, said
-    assert f"stopped: {there} of 40 scenes in data; the same line makes the others" in said
+    assert f"stopped: {there} of 40 scenes in data; run the same command again" in said
     assert "Traceback" not in said

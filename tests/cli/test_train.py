@@ -146,7 +146,7 @@ def test_sweeps_are_simulated_anew_from_ideal_focal_stacks(tmp_path, lens):
         write_scene(scene_path(data, index), SceneRecording(events, edges, truth))
     line = ("train", "--data", data, "--data", data, "--steps", 2, "--batch", 2, "--workers", 0, "--json")
     out, error = sweepdepth(*line, "--out", tmp_path / "run")
-    assert "3 scenes, of which sweeps are simulated anew" in error
+    assert "3 scenes with resimulated sweeps" in error
     assert json.loads(out)["facts"]["scenes"] == 2  # one is kept to judge by
     assert "step 2 of 2" in error
 
