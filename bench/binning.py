@@ -86,7 +86,7 @@ def main() -> None:
 
     def stack(waveform: str, breathing: float, polarity: Polarity, of: np.ndarray) -> float:
         at = sweep(waveform, breathing)
-        return rate(lambda: EventFocalStack.build(of, at, bins, polarity), len(of), options.repeats)
+        return rate(lambda: EventFocalStack.build(of, at, bins, polarity).data, len(of), options.repeats)
 
     def twin() -> None:
         EventFocalStack.empty(sweep("triangle", 0.0), bins)._add(fewer, kernel.accumulate_numpy)
@@ -102,7 +102,8 @@ def main() -> None:
         "ours: triangle, breathing undone": stack("triangle", 0.015, "signed", events),
         "ours: sine, breathing undone": stack("sine", 0.015, "signed", events),
         "ours: ON and OFF apart": stack("triangle", 0.0, "split", events),
-        "ours: interpolated (polarity estimator)": stack("triangle", 0.0, "interpolated", fewer),
+        "ours: interpolated": stack("triangle", 0.0, "interpolated", events),
+        "ours: interpolated, breathing undone": stack("triangle", 0.015, "interpolated", events),
         "memory: the additions alone": limit,
     }
     table = Table(title=f"{n / 1e6:g} M random events into 640×480×{bins}, one core, best of {options.repeats}")

@@ -1,7 +1,7 @@
 """The event focal stack: the events of one sweep, binned by where the focus was."""
 
+from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -12,6 +12,7 @@ from ..calibration import Calibration
 from ..errors import RecordingError, SweepdepthError, one_line
 from ..sweeps import Direction, Sweep
 from . import kernel
+from .interpolated import Interpolation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,22 +27,22 @@ LATE_SHARE = 0.02
 focus turned they still report the sweep before, and a wrong first event spoils the interpolation up to the second."""
 
 
-@dataclass(eq=False)
 class EventFocalStack:
     """Events of one sweep in bins uniform in diopters, in canonical far→near order.
 
     Bin b is centred at φ_b = far + b·Δ/(B−1), and an event at focus φ adds to its two neighbouring bins with weight
     max(0, 1 − |b − b*|), b* = (B−1)(φ − far)/Δ; for a linear lens that is the voxel grid of "Dense Depth from Event
     Focal Stack" (WACV 2025), §3. A near→far sweep is time-reversed: its bins are filled from the near end and its
-    polarities swapped. Lens breathing is undone event by event (nearest pixel).
+    polarities swapped. Lens breathing is undone, nearest pixel: event by event, in an "interpolated" stack bin by bin.
 
     Attributes:
         sweep: when the focus was where.
         polarity: what `data` holds.
         data: float32. "signed" (B, H, W): ON adds 1 and OFF −1. "split" (2, B, H, W): ON counts and OFF counts.
             "interpolated" (B, H, W): signed, each event spread over the time since the same pixel's event before it, so
-            that brightness is interpolated between threshold crossings (`kernel.interpolate_event`); there events must
-            come in time order, and those of the first `LATE_SHARE` of the sweep are left out.
+            that brightness is interpolated between threshold crossings (`interpolated`); there events must come in
+            time order, those of the first `LATE_SHARE` of the sweep are left out, and `data` is written when it is
+            first asked for after an `add`.
         n_events: events added so far.
         n_off_sensor: events among them that undoing the breathing moved off the sensor.
 
@@ -56,18 +57,23 @@ class EventFocalStack:
         ((10, 180, 240), (10,))
     """
 
-    sweep: Sweep
-    polarity: Polarity
-    data: np.ndarray
-    n_events: int = 0
-    n_off_sensor: int = 0
-    _table: np.ndarray = field(init=False, repr=False)
-    _last: tuple[np.ndarray, np.ndarray] | None = field(init=False, repr=False, default=None)
-    _from_us: int = field(init=False, repr=False)  # earlier events are left out of an interpolated stack
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        polarity: Polarity,
+        data: np.ndarray,
+        n_events: int = 0,
+        n_off_sensor: int = 0,
+    ) -> None:
+        self.sweep = sweep
+        self.polarity: Polarity = polarity
+        self.n_events = n_events
+        self.n_off_sensor = n_off_sensor
+        self._data = data
+        self._growing: Interpolation | None = None  # of an "interpolated" stack, once it was added to
+        self._is_written = True  # whether `_data` is up to date with it
         start_us, end_us = self.sweep.start_us, self.sweep.end_us
-        self._from_us = start_us + round(LATE_SHARE * (end_us - start_us))
+        self._from_us = start_us + round(LATE_SHARE * (end_us - start_us))  # earlier events are left out of one
         settings = self.sweep.calibration.sweep
         times = np.linspace(self.sweep.start_us, self.sweep.end_us, TABLE_CELLS + 1)
         focus = self.sweep.diopters_at(times)
@@ -123,9 +129,18 @@ class EventFocalStack:
         return stack
 
     @property
+    def data(self) -> np.ndarray:
+        """What is in the bins; see the class."""
+        if self._growing is not None and not self._is_written:
+            per_bin, *center = self._breathing()
+            self._growing.write(self._data, self._backward, per_bin, *center)
+            self._is_written = True
+        return self._data
+
+    @property
     def bins(self) -> int:
         """B, the number of bins."""
-        return self.data.shape[-3]
+        return self._data.shape[-3]
 
     @property
     def diopters(self) -> np.ndarray:
@@ -180,51 +195,51 @@ class EventFocalStack:
         Args:
             before: the stack of the sweep that ended where this one begins.
         """
-        if before._last is not None:
-            position, sign = before._last
-            self._last = position.copy(), -sign
+        if before._growing is not None:
+            self._growing = Interpolation(*self._data.shape)
+            self._growing.carry_on(before._growing)
             self._from_us = self.sweep.start_us
 
     def _add(self, events: np.ndarray, kernel: Callable[..., int]) -> None:
-        sweep = self.sweep
-        forward = sweep.direction == Direction.FAR_TO_NEAR
         if self.polarity == "signed":
             channel = np.zeros(2, np.int64)
-            weight = np.array([-1, 1] if forward else [1, -1], np.float32)
+            weight = np.array([1, -1] if self._backward else [-1, 1], np.float32)
         else:
-            channel = np.array([1, 0] if forward else [0, 1])
+            channel = np.array([0, 1] if self._backward else [1, 0])
             weight = np.ones(2, np.float32)
         self.n_off_sensor += kernel(
             events["timestamp"],
             events["x"],
             events["y"],
             events["polarity"],
-            sweep.start_us,
-            TABLE_CELLS / (sweep.end_us - sweep.start_us),
+            *self._time_cells(),
             self._table,
             channel,
             weight,
             *self._breathing(),
-            self.data if self.polarity == "split" else self.data[None],
+            self._data if self.polarity == "split" else self._data[None],
         )
 
     def _add_interpolated(self, events: np.ndarray) -> None:
-        sweep = self.sweep
-        events = events[np.searchsorted(events["timestamp"], self._from_us) :]
-        if self._last is None:
-            shape = self.data.shape[1:]
-            self._last = np.zeros(shape), np.zeros(shape, np.int8)
-        self.n_off_sensor += kernel.accumulate_interpolated(
-            self.bin_at(events["timestamp"]),
-            events["x"],
-            events["y"],
-            2 * events["polarity"] - 1,
-            self._table[0],
-            float(sweep.direction),
-            *self._breathing(),
-            *self._last,
-            self.data,
-        )
+        events = events[bisect_left(events["timestamp"], self._from_us) :]  # np.searchsorted would copy all times
+        if self._growing is None:
+            self._growing = Interpolation(*self._data.shape)
+        per_bin, *center = self._breathing()
+        last = self.bins - 1
+        if self._backward:
+            places, rise, magnification = last - self._table, -1, (1 + last * per_bin, -per_bin)
+        else:
+            places, rise, magnification = self._table, 1, (1.0, per_bin)
+        self.n_off_sensor += self._growing.add(events, *self._time_cells(), places, rise, magnification, *center)
+        self._is_written = False
+
+    @property
+    def _backward(self) -> bool:
+        return self.sweep.direction == Direction.NEAR_TO_FAR
+
+    def _time_cells(self) -> tuple[int, float]:
+        """Start of the sweep in µs, and cells of the table per µs."""
+        return self.sweep.start_us, TABLE_CELLS / (self.sweep.end_us - self.sweep.start_us)
 
     def _breathing(self) -> tuple[float, float, float]:
         """Magnification per bin and centre, as the kernels take them."""

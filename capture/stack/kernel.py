@@ -23,6 +23,23 @@ def undo_breathing(magnification: float, cx: float, cy: float) -> tuple[int, int
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def find_cell(t: int, start_us: int, cells_per_us: float, bin_table: np.ndarray):
+    """The cell of the sweep's time that a time is in: start and end in µs, b* at its start, its slope per µs, and b*
+    in its middle. A time outside the sweep has a cell of its own, at the sweep's end."""
+    cells = bin_table.size - 1
+    cell = int(np.floor((t - start_us) * cells_per_us))
+    if cell < 0 or cell >= cells:
+        b = bin_table[0 if cell < 0 else cells]
+        return t, t + 1, b, 0.0, b
+    start = start_us + np.int64(np.ceil(cell / cells_per_us))
+    end = start_us + np.int64(np.ceil((cell + 1) / cells_per_us))
+    slope = (bin_table[cell + 1] - bin_table[cell]) * cells_per_us
+    start, end = min(start, t), max(end, t + 1)
+    at_start = bin_table[cell] + (start - start_us - cell / cells_per_us) * slope
+    return start, end, at_start, slope, (bin_table[cell] + bin_table[cell + 1]) / 2
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def accumulate(
     timestamp: np.ndarray,  # (N,) int64, µs
     x: np.ndarray,  # (N,) int16
@@ -50,7 +67,6 @@ def accumulate(
     flat = out.reshape(-1)
     off_base, on_base = channel[0] * bins * plane, channel[1] * bins * plane
     off_weight, on_weight = weight[0], weight[1]
-    cells = bin_table.size - 1
 
     lost = 0
     cell_start, cell_end = np.int64(1), np.int64(0)
@@ -59,18 +75,7 @@ def accumulate(
     for i in range(timestamp.size):
         t = timestamp[i]
         if t < cell_start or t >= cell_end:
-            cell = int(np.floor((t - start_us) * cells_per_us))
-            if 0 <= cell < cells:
-                cell_start = start_us + np.int64(np.ceil(cell / cells_per_us))
-                cell_end = start_us + np.int64(np.ceil((cell + 1) / cells_per_us))
-                b_slope = (bin_table[cell + 1] - bin_table[cell]) * cells_per_us
-                b_middle = (bin_table[cell] + bin_table[cell + 1]) / 2
-                cell_start, cell_end = min(cell_start, t), max(cell_end, t + 1)
-                b_start = bin_table[cell] + (cell_start - start_us - cell / cells_per_us) * b_slope
-            else:
-                cell_start, cell_end = t, t + 1
-                b_start = b_middle = bin_table[0 if cell < 0 else cells]
-                b_slope = 0.0
+            cell_start, cell_end, b_start, b_slope, b_middle = find_cell(t, start_us, cells_per_us, bin_table)
             shrink, shift_x, shift_y = undo_breathing(1.0 + magnification_per_bin * b_middle, cx, cy)
         b = b_start + (t - cell_start) * b_slope
         lower = np.uint32(b)
@@ -129,91 +134,3 @@ def accumulate_numpy(
         index = (channel[polarity], lower + step, py, px)
         np.add.at(out, tuple(i[kept] for i in index), (weight[polarity] * share)[kept])
     return int(np.count_nonzero(~kept))
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def accumulate_interpolated(
-    b: np.ndarray,  # (N,) float64 in [0, B−1): b* of each event, in time order
-    x: np.ndarray,  # (N,) int16
-    y: np.ndarray,  # (N,) int16
-    sign: np.ndarray,  # (N,) int8: +1 brighter, −1 darker, as the sensor saw it
-    first_b: float,  # b* at the start of the sweep
-    direction: float,  # +1 far→near, −1 near→far (time reversed, so signs swap)
-    magnification_per_bin: float,
-    cx: float,
-    cy: float,
-    last_b: np.ndarray,  # (H, W) float64: b* of each pixel's latest event, updated
-    last_sign: np.ndarray,  # (H, W) int8: its sign, 0 before the first, updated
-    out: np.ndarray,  # (B, H, W) float32, added to
-) -> int:
-    """Spread each event over the stretch of the sweep since the same pixel's event before it; see `interpolate_event`.
-
-    Returns how many events ended off the sensor when breathing was undone.
-    """
-    lost = 0
-    for i in range(b.size):
-        px, py, s = x[i], y[i], sign[i]
-        before, previous = last_b[py, px], last_sign[py, px]
-        last_b[py, px], last_sign[py, px] = b[i], s
-        value = np.float32(s * direction)
-        if previous == 0:
-            on = _spread(first_b, b[i], px, py, FIRST_EVENT * value, magnification_per_bin, cx, cy, out)
-        elif previous == s:
-            on = _spread(before, b[i], px, py, value, magnification_per_bin, cx, cy, out)
-        else:
-            turn = before + REVERSAL_AT * (b[i] - before)
-            over = REVERSAL_AT / (1 - 2 * REVERSAL_AT)
-            _spread(before, turn, px, py, -over * value, magnification_per_bin, cx, cy, out)
-            on = _spread(turn, b[i], px, py, (1 + over) * value, magnification_per_bin, cx, cy, out)
-        lost += not on
-    return lost
-
-
-FIRST_EVENT = 0.5
-"""Before a pixel's first event its brightness was anywhere within one threshold: half a step is the mean."""
-
-REVERSAL_AT = 0.25
-"""Between events of opposite sign brightness overshot by half a step in the mean: up ½ and down 1½ at one slope."""
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _spread(b_from, b_to, x, y, value, magnification_per_bin, cx, cy, out):
-    """Add `value` evenly over [b_from, b_to] in steps of half a bin at most; False where it fell off the sensor."""
-    _, height, width = out.shape
-    steps = int(2 * abs(b_to - b_from)) + 1
-    share = np.float32(value / steps)
-    on_sensor = True
-    for k in range(steps):
-        b = b_from + (b_to - b_from) * ((k + 0.5) / steps)
-        shrink = 1.0 / (1.0 + magnification_per_bin * b)
-        px = int(np.floor(cx + (x + 0.5 - cx) * shrink))
-        py = int(np.floor(cy + (y + 0.5 - cy) * shrink))
-        on_sensor = 0 <= px < width and 0 <= py < height
-        if on_sensor:
-            lower = int(b)
-            upper_share = np.float32(b - lower)
-            out[lower, py, px] += share * (np.float32(1.0) - upper_share)
-            out[lower + 1, py, px] += share * upper_share
-    return on_sensor
-
-
-def interpolate_event(
-    before: tuple[float, int] | None,  # b* and sign of the pixel's previous event, None for its first in the sweep
-    b: float,
-    sign: int,
-    first_b: float,
-) -> list[tuple[float, float, float]]:
-    """How `accumulate_interpolated` spreads one event: (from b*, to b*, amount) pieces.
-
-    A pixel's log brightness is known exactly only at its events, to one threshold; in between it is interpolated
-    linearly. Counting a step where the event fires instead is a play (backlash) in the direction of time: every
-    reversal seems late, by up to a tenth of the range, and later in one sweep direction than in the other.
-    """
-    if before is None:
-        return [(first_b, b, FIRST_EVENT * sign)]
-    before_b, before_sign = before
-    if before_sign == sign:
-        return [(before_b, b, float(sign))]
-    turn = before_b + REVERSAL_AT * (b - before_b)
-    over = REVERSAL_AT / (1 - 2 * REVERSAL_AT)
-    return [(before_b, turn, -over * sign), (turn, b, (1 + over) * sign)]

@@ -11,6 +11,7 @@ from sweepdepth import Calibration, RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, make_events
 from sweepdepth.capture.stack import EventFocalStack, kernel
 from sweepdepth.capture.stack.focal_stack import LATE_SHARE
+from sweepdepth.capture.stack.interpolated import extend_plainly
 from sweepdepth.capture.sweeps import Direction, Sweep
 
 START = 1_763_000_000_000_000
@@ -63,35 +64,46 @@ def test_the_kernel_says_what_its_numpy_twin_says(lens, sweep_of, waveform, brea
     assert fast.n_off_sensor == plain.n_off_sensor
 
 
-@given(sweep_of=sweeps, breathing=st.sampled_from([0.0, 0.015]), seed=st.integers(0, 1000))
+def mean_of_hats(start: float, end: float, bins: int) -> np.ndarray:
+    """(bins,) mean of max(0, 1 − |b − place|) between two places."""
+    places = start + (end - start) * (np.arange(4000) + 0.5) / 4000
+    return np.maximum(0, 1 - np.abs(np.arange(bins)[:, None] - places)).mean(axis=1)
+
+
+@given(sweep_of=sweeps, breathing=st.sampled_from([0.0, 0.015, -0.03]), seed=st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
-def test_the_interpolating_kernel_spreads_every_event_as_written(lens, sweep_of, breathing, seed):
+def test_an_interpolated_stack_is_the_slope_of_lines_from_event_to_event(lens, sweep_of, breathing, seed):
     duration, direction = sweep_of
     sweep = Sweep(START, START + duration, direction, with_lens(lens, breathing=breathing))
     events = random_events(sweep, 400, seed)
-    events["x"] %= 6
+    events["x"] = events["x"] % 6 + 90 * (seed % 2)
     events["y"] %= 5
     stack = EventFocalStack.build(events, sweep, 8, "interpolated")
 
-    expected = np.zeros_like(stack.data)
+    seen = np.zeros_like(stack.data)  # as the sensor saw it, along the sweep
     position = stack.bin_at(events["timestamp"])
-    first = float(stack.bin_at(np.array(START)))
+    if direction == Direction.NEAR_TO_FAR:
+        position = 7 - position
     before: dict[tuple[int, int], tuple[float, int]] = {}
-    for b, event in zip(position, events, strict=True):
+    for place, event in zip(position, events, strict=True):
         if event["timestamp"] < START + round(LATE_SHARE * duration):
             continue
-        pixel = (int(event["x"]), int(event["y"]))
-        sign = 2 * int(event["polarity"]) - 1
-        for b_from, b_to, amount in kernel.interpolate_event(before.get(pixel), b, sign, first):
-            steps = int(2 * abs(b_to - b_from)) + 1
-            for at in b_from + (b_to - b_from) * (np.arange(steps) + 0.5) / steps:
-                shrink = 1 / (1 + breathing * 2 / 7 * at)
-                x = int(np.floor(50 + (pixel[0] + 0.5 - 50) * shrink))
-                y = int(np.floor(30 + (pixel[1] + 0.5 - 30) * shrink))
-                for bin_ in (int(at), int(at) + 1):
-                    expected[bin_, y, x] += int(direction) * amount / steps * (1 - abs(bin_ - at))
-        before[pixel] = (b, sign)
-    np.testing.assert_allclose(stack.data, expected, atol=1e-4)
+        pixel = (int(event["y"]), int(event["x"]))
+        sign = int(direction) * (2 * int(event["polarity"]) - 1)
+        end, pieces = extend_plainly(before.get(pixel), place, sign)
+        for start, stop, rise in pieces:
+            seen[:, *pixel] += rise * mean_of_hats(start, stop, 8)
+        before[pixel] = (end, sign)
+    if direction == Direction.NEAR_TO_FAR:
+        seen = seen[::-1]
+    expected = np.zeros_like(seen)
+    for b in range(8):
+        magnification = 1 + breathing * 2 / 7 * b
+        y = np.floor(30 + magnification * (np.arange(72) + 0.5 - 30)).astype(int)
+        x = np.floor(50 + magnification * (np.arange(96) + 0.5 - 50)).astype(int)
+        rows, columns = (y >= 0) & (y < 72), (x >= 0) & (x < 96)
+        expected[b][np.ix_(rows, columns)] = seen[b][np.ix_(y[rows], x[columns])]
+    np.testing.assert_allclose(stack.data, expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("polarity", ["signed", "split", "interpolated"])

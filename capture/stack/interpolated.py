@@ -1,0 +1,303 @@
+"""Interpolated stacks: the brightness of each pixel as a line from event to event, cut into bins.
+
+A pixel's log brightness is known exactly only at its events, to one threshold; in between it is interpolated linearly.
+Counting a step where the event fires instead is a play (backlash) in the direction of time: every reversal seems late,
+by up to a tenth of the range, and later in one sweep direction than in the other.
+
+What such a line adds to bin b is its slope under the bin's hat max(0, 1 − |b − b*|). The slope changes at events only,
+and a change at b* adds the same quadratic B-spline to the difference between each bin and the one before it, wherever
+it is: three numbers, (1 − f)²/2, ½ + f − f² and f²/2 from bin ⌊b*⌋ on, f = b* − ⌊b*⌋ (Unser, "Splines: a perfect fit
+for signal and image processing", IEEE Signal Processing Magazine 1999). So an event costs three additions, six where
+the sign has turned, however long ago the event before it was. Differences are summed over the bins once, when the stack
+is wanted, and breathing is undone then: each bin is taken from where the sensor saw it at the bin's focus, nearest
+pixel.
+
+Events wait in drawers, one for each stretch of `DRAWER_PIXELS` pixels, until there are as many, so that what they are
+added to is in the processor's cache.
+"""
+
+import numba
+import numpy as np
+
+from .kernel import FIXED, find_cell, undo_breathing
+
+FIRST_EVENT = 0.5
+"""Before a pixel's first event its brightness was anywhere within one threshold: half a step is the mean."""
+
+REVERSAL_AT = 0.25
+"""Between events of opposite sign brightness overshot by half a step in the mean: up ½ and down 1½ at one slope."""
+
+CLOSEST = 1 / 256
+"""Bins between two events of a pixel at least; a closer one counts as that much later, lest slopes be infinite."""
+
+DRAWER_PIXELS = DRAWER_EVENTS = 4096
+
+_NEARLY_LEVEL = np.float32(1e-20)
+"""Slope of a line that comes from the pass before: it adds nothing. Only from there may the next event lie behind."""
+
+_BITS = 12
+_SORTED = 1024
+"""Events that are sorted in before it is seen which drawers are full; each has room for as many more."""
+
+_F32 = np.float32
+_U32 = numba.uint32
+_U64 = numba.uint64
+_CLOSEST = np.float32(CLOSEST)
+_FIRST = np.float32(FIRST_EVENT)
+_TURN = np.float32(REVERSAL_AT)
+_OVER = np.float32(1 / (1 - 2 * REVERSAL_AT))
+"""Slope on either side of a turn, for each slope that there would be without one."""
+
+
+class Interpolation:
+    """The differences of a stack under way, and where each pixel's line has got to.
+
+    Places are along the pass: from 0 at its beginning to B − 1 at its end, whichever way it goes.
+    """
+
+    def __init__(self, bins: int, height: int, width: int) -> None:
+        drawers = -(-height * width // DRAWER_PIXELS)
+        self._differences = np.zeros((bins + 2, height, width), np.float32)
+        self._lines = np.zeros((height, width, 2), np.float32)
+        """Of each pixel the place of its latest event, with the event's sign, and the slope up to it; 0 before any."""
+        self._waiting = np.zeros(drawers, np.int64)
+        self._pixels = np.empty((drawers, DRAWER_EVENTS + _SORTED), np.uint32)
+        self._places = np.empty((drawers, DRAWER_EVENTS + _SORTED), np.float32)
+
+    def add(
+        self,
+        events: np.ndarray,  # (N,) EVENT_DTYPE, in time order
+        start_us: int,
+        cells_per_us: float,
+        places: np.ndarray,  # (M+1,) float64, rising in [0, B−1): place at the borders of M equal cells of the time
+        rise: float,  # what an ON event adds
+        magnification: tuple[float, float],  # at place 0, and what each bin adds to it
+        cx: float,  # breathing centre, pixels
+        cy: float,
+    ) -> int:
+        """Put events into the drawers; returns how many of them undoing the breathing moves off the sensor."""
+        lost = _sort_in(
+            np.ascontiguousarray(events),
+            start_us,
+            cells_per_us,
+            places,
+            rise,
+            *magnification,
+            cx,
+            cy,
+            self._waiting,
+            self._pixels,
+            self._places,
+            self._lines,
+            self._differences,
+        )
+        return int(lost)
+
+    def write(self, out: np.ndarray, backward: bool, magnification_per_bin: float, cx: float, cy: float) -> None:
+        """Write the stack as of now to `out`, (B, H, W) float32 in canonical order."""
+        _empty(self._waiting, self._pixels, self._places, self._lines, self._differences)
+        write_stack(self._differences, self._lines, backward, magnification_per_bin, cx, cy, out)
+
+    def carry_on(self, before: "Interpolation") -> None:
+        """Begin where the pass just before this one left each pixel, the lens having turned."""
+        _empty(before._waiting, before._pixels, before._places, before._lines, before._differences)
+        signed, slope = np.moveaxis(before._lines, -1, 0)
+        place = np.maximum(len(self._differences) - 3 - np.abs(signed), CLOSEST)
+        self._lines[..., 0] = np.where(slope == 0, 0, np.copysign(place, signed))
+        self._lines[..., 1] = np.where(slope == 0, 0, _NEARLY_LEVEL)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _sort_in(
+    events, start_us, cells_per_us, places, rise, magnification, magnified, cx, cy,
+    waiting, pixels, marks, lines, differences,
+):  # fmt: skip
+    height, width = np.int64(lines.shape[0]), np.int64(lines.shape[1])
+    columns, falling, capacity = _U32(width), _U32(rise < 0), _U64(pixels.shape[1])
+    lost = 0
+    cell_start, cell_end, place, slope = np.int64(1), np.int64(0), 0.0, 0.0
+    left, right, top, bottom = np.int64(0), width, np.int64(0), height
+    drawer_pixels, drawer_places = pixels.reshape(-1), marks.reshape(-1)
+    for first in range(0, events.size, _SORTED):
+        for i in range(first, min(first + _SORTED, events.size)):
+            event = events[_U64(i)]
+            t, x, y = event.timestamp, np.int64(event.x), np.int64(event.y)
+            if t < cell_start or t >= cell_end:
+                cell_start, cell_end, place, slope, middle = find_cell(t, start_us, cells_per_us, places)
+                if magnified != 0.0:
+                    left, right, top, bottom = _seen(magnification + magnified * middle, cx, cy, width, height)
+            lost += (_U64(x - left) >= _U64(right - left)) | (_U64(y - top) >= _U64(bottom - top))
+            pixel = _U32(y) * columns + _U32(x)
+            drawer = _U64(pixel >> _U32(_BITS))
+            at = drawer * capacity + _U64(waiting[drawer])
+            waiting[drawer] += 1
+            drawer_pixels[at] = (_U32(pixel) << _U32(1)) | (_U32(event.polarity) ^ falling)
+            drawer_places[at] = _F32(place + np.float64(t - cell_start) * slope)
+        for full in range(waiting.size):
+            n = waiting[full]
+            if n >= DRAWER_EVENTS:
+                _extend(pixels[full, :n], marks[full, :n], lines, differences)
+                waiting[full] = 0
+    return lost
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _seen(magnification, cx, cy, width, height):
+    """The pixels that undoing the breathing leaves on the sensor: left, right, top, bottom, the ends excluded."""
+    shrink, shift_x, shift_y = undo_breathing(magnification, cx, cy)
+    left, right = -(shift_x // shrink), -((shift_x - (width << FIXED)) // shrink)
+    top, bottom = -(shift_y // shrink), -((shift_y - (height << FIXED)) // shrink)
+    return max(left, 0), min(right, width), max(top, 0), min(bottom, height)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _empty(waiting, pixels, marks, lines, differences):
+    for drawer in range(waiting.size):
+        n = waiting[drawer]
+        _extend(pixels[drawer, :n], marks[drawer, :n], lines, differences)
+        waiting[drawer] = 0
+
+
+_BLOCK = 512
+_LINE = 16
+"""Numbers in a line of the cache."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _touch(differences, lines, plane, pixel, bin_):
+    """Bring what a drawer's events will be added to into the cache, in order, which is faster than as they come."""
+    first = pixel >> _U32(_BITS) << _U32(_BITS)
+    end = min(first + _U32(DRAWER_PIXELS), plane)
+    sum_ = _F32(0)
+    for i in range(2 * first, 2 * end, _LINE):
+        sum_ += lines[_U64(i)]
+    for k in range(max(bin_ - 3, 0), bin_ + 3):
+        for i in range(k * plane + first, k * plane + end, _LINE):
+            sum_ += differences[_U64(i)]
+    return sum_  # else nothing would be read
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _extend(pixels, places, lines, differences):
+    """Extend the lines of pixels to their next events; no branch depends on what comes from memory."""
+    planes, height, width = differences.shape
+    plane = _U32(height * width)
+    flat, ends = differences.reshape(-1), lines.reshape(-1)
+    where = np.empty(2 * _BLOCK, np.uint32)
+    fraction, change = np.empty(2 * _BLOCK, np.float32), np.empty(2 * _BLOCK, np.float32)
+    half, one, last = _F32(0.5), _F32(1), _F32(planes - 2) - _CLOSEST
+    if pixels.size > DRAWER_EVENTS // 4:
+        fraction[0] = _touch(flat, ends, plane, pixels[0] >> _U32(1), np.int64(places[-1]))
+    for first in range(0, pixels.size, _BLOCK):
+        n = _U64(0)
+        for i in range(first, min(first + _BLOCK, pixels.size)):
+            up = pixels[_U64(i)]
+            pixel, rise = up >> _U32(1), _F32(2) * _F32(up & _U32(1)) - one
+            at = _U64(pixel) << _U64(1)
+            signed, old = ends[at], ends[at + _U64(1)]
+            before = abs(signed)
+            way = places[_U64(i)] - before
+            back = old == _NEARLY_LEVEL and way <= -_CLOSEST
+            way = way if way >= _CLOSEST or back else _CLOSEST
+            slope = rise / way
+            slope = _FIRST * slope if old == 0 else slope
+            turns = signed * rise < 0
+            outer = _OVER * slope if turns else slope
+            bin_ = _U32(before)
+            where[n] = bin_ * plane + pixel
+            fraction[n] = before - _F32(bin_)
+            change[n] = (-outer if turns else outer) - old
+            n += _U64(1)
+            turn = before + _TURN * way
+            bin_ = _U32(turn)
+            where[n] = bin_ * plane + pixel
+            fraction[n] = turn - _F32(bin_)
+            change[n] = outer + outer
+            n += _U64(turns)
+            ends[at], ends[at + _U64(1)] = rise * min(max(before + way, _CLOSEST), last), outer
+        for i in range(n):
+            j = _U64(i)
+            at, f, a = where[j], fraction[j], change[j]
+            square = half * f * f
+            flat[at] += a * (half - f + square)
+            flat[at + plane] += a * (half + f - square - square)
+            flat[at + plane + plane] += a * square
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def write_stack(
+    differences: np.ndarray,  # (B+2, H, W) float32
+    lines: np.ndarray,  # (H, W, 2) float32
+    backward: bool,
+    magnification_per_bin: float,
+    cx: float,
+    cy: float,
+    out: np.ndarray,  # (B, H, W) float32, canonical
+) -> None:
+    """Sum the differences over the bins, every line being level after its last event, and undo the breathing.
+
+    A pixel of the stack is the pixel of the sensor that its centre is seen in, nothing where that lies beside it.
+    """
+    bins, height, width = out.shape
+    seen_at = np.empty((bins, height + 1), np.int64)  # the row of the sensor that a row of the stack is taken from
+    column = np.empty((bins, width), np.int32)
+    next_row = np.zeros(bins, np.int64)
+    for b in range(bins):
+        magnification = 1.0 + magnification_per_bin * b
+        for y in range(height):
+            seen_at[b, y] = np.int64(np.floor(cy + magnification * (y + 0.5 - cy)))
+        seen_at[b, height] = height
+        for x in range(width):
+            column[b, x] = np.int32(np.floor(cx + magnification * (x + 0.5 - cx)))
+        while seen_at[b, next_row[b]] < 0:
+            out[b, next_row[b]] = 0
+            next_row[b] += 1
+    half = _F32(0.5)
+    row = np.empty((bins + 2, width), np.float32)
+    for y in range(height):
+        for b in range(bins):
+            row[b] = differences[b, y]
+        for x in range(width):
+            slope = lines[y, x, 1]
+            if slope != 0:
+                place = abs(lines[y, x, 0])
+                bin_ = _U32(place)
+                f = place - _F32(bin_)
+                square = half * f * f
+                row[bin_, x] -= slope * (half - f + square)
+                row[bin_ + 1, x] -= slope * (half + f - square - square)
+                row[bin_ + 2, x] -= slope * square
+        for at in range(bins):
+            here = row[at]
+            if at:
+                before = row[at - 1]
+                for x in range(width):
+                    here[x] += before[x]
+            b = bins - 1 - at if backward else at
+            while seen_at[b, next_row[b]] == y and next_row[b] < height:
+                target, source = out[b, next_row[b]], column[b]
+                for x in range(width):
+                    target[x] = here[source[x]] if 0 <= source[x] < width else _F32(0)
+                next_row[b] += 1
+    for b in range(bins):
+        out[b, next_row[b] :] = 0
+
+
+def extend_plainly(
+    before: tuple[float, int] | None,  # place and sign of the pixel's previous event, None for its first in the sweep
+    place: float,
+    sign: int,
+) -> tuple[float, list[tuple[float, float, float]]]:
+    """What one event does to its pixel's line, plainly: the line's new end, and (from, to, rise) pieces."""
+    if before is None:
+        before, first = (0.0, sign), FIRST_EVENT
+    else:
+        first = 1.0
+    start, sign_before = before
+    if place - start < CLOSEST:
+        place = start + CLOSEST
+    if sign_before == sign:
+        return place, [(start, place, first * sign)]
+    turn = start + REVERSAL_AT * (place - start)
+    over = REVERSAL_AT / (1 - 2 * REVERSAL_AT)
+    return place, [(start, turn, -over * sign), (turn, place, (1 + over) * sign)]
