@@ -1,1 +1,1 @@
-"""The runtime: pipeline, wire format, publisher and subscriber."""
+"""The runtime: pipeline, replay and live, wire format, and the live page."""

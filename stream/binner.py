@@ -1,4 +1,4 @@
-"""From spans of a sweep to its finished stack, binned while the lens still moves; or to a stack that rolls."""
+"""Bins spans of a sweep into its stack while the lens still moves, or into a rolling stack."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -12,32 +12,32 @@ from ..capture.sweeps import Sweep
 from ..capture.tracking import Span
 
 TOLERANCE = 1e-3
-"""How far a predicted end may be off, as a fraction of the sweep, before its events are binned again."""
+"""Largest error of a predicted end, as a fraction of the sweep, for which its events are not binned again."""
 
 MAX_KEPT = 32_000_000
-"""Events of one sweep kept for binning again: 512 MiB."""
+"""Most events of a sweep kept for binning again: 512 MiB."""
 
 
 @dataclass
 class Binner:
-    """Builds one stack after the other.
+    """Builds one stack after another.
 
-    While a sweep runs its end is a prediction, and its events are binned with that. When it closes and the prediction
-    was off by more than TOLERANCE they are binned again with the true end, which takes 10 ns an event.
+    While a sweep is running, its events are binned with its predicted end. If the prediction was off by more than
+    TOLERANCE when the sweep closes, they are binned again with the true end, which takes 10 ns per event.
     """
 
     bins: int
     polarity: Polarity
-    rebinned: int = 0  # sweeps binned twice
-    unmended: int = 0  # sweeps that should have been, but had too many events to keep
+    rebinned: int = 0  # sweeps binned again
+    not_rebinned: int = 0  # sweeps that should have been binned again, but had too many events to keep
     _stack: EventFocalStack | None = None
     _kept: list[np.ndarray] = field(default_factory=list)
     _n_kept: int = 0
 
     def feed(self, span: Span) -> EventFocalStack | None:
-        """Bin the events of one span; the finished stack when the span closes its sweep."""
+        """Bin the events of one span; returns the finished stack if the span closes its sweep."""
         if self._stack is not None and span.sweep.start_us != self._stack.sweep.start_us:
-            self.drop()  # the sweep before was given up
+            self.drop()  # the previous sweep was incomplete
         if self._stack is None:
             self._stack = EventFocalStack.empty(span.sweep, self.bins, self.polarity)
         self._stack.add(span.events)
@@ -55,27 +55,27 @@ class Binner:
                 stack = EventFocalStack.build(join(self._kept), span.sweep, self.bins, self.polarity)
                 self.rebinned += 1
             else:
-                self.unmended += 1
+                self.not_rebinned += 1
         stack.sweep = span.sweep
         self.drop()
         return stack
 
     @property
     def stack(self) -> EventFocalStack | None:
-        """The stack of the sweep under way."""
+        """The stack of the current sweep."""
         return self._stack
 
     def drop(self) -> None:
-        """Forget the sweep under way."""
+        """Discard the current sweep."""
         self._stack = None
         self._kept.clear()
         self._n_kept = 0
 
 
 class RollingBinner:
-    """Keeps a rolling stack: a `Binner` whose sweeps can be looked at while they run.
+    """Maintains a rolling stack: a `Binner` with views of unfinished sweeps.
 
-    Each event is binned once. Only a view costs a copy, so none is made unless it is asked for.
+    Each event is binned once. A view is a copy, made only on request.
     """
 
     def __init__(self, bins: int, polarity: Polarity) -> None:
@@ -84,15 +84,15 @@ class RollingBinner:
         self._at_us = self._end_us = 0
 
     @property
-    def unmended(self) -> int:
+    def not_rebinned(self) -> int:
         """See `Binner`."""
-        return self._binner.unmended
+        return self._binner.not_rebinned
 
     def feed(self, span: Span) -> Iterator[None]:
-        """Bin the events of one span, pausing each time another bin is renewed; `view` then has it."""
+        """Bin the events of one span, yielding each time another bin is renewed and available through `view`."""
         events, sweep = span.events, span.sweep
         if sweep.start_us - self._end_us > (sweep.end_us - sweep.start_us) / 2:
-            self._rolling = RollingStack()  # something is missing, and what came before is old by now
+            self._rolling = RollingStack()  # after a gap, earlier bins are too old
         self._end_us = sweep.end_us
         self._binner.feed(replace(span, events=events[:0], closed=False))
         growing = self._binner.stack
@@ -115,7 +115,7 @@ class RollingBinner:
             yield
 
     def view(self) -> RollingView | None:
-        """The whole stack as of now; None before the first sweep is complete."""
+        """The current stack; None before the first sweep is complete."""
         return self._rolling.view(self._at_us)
 
 

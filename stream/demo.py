@@ -1,4 +1,4 @@
-"""The demonstration: the bundled recording through the whole runtime, received by a real subscriber, against truth."""
+"""The demo: replays the bundled recording to a real subscriber, and compares the depth with the ground truth."""
 
 import threading
 import time
@@ -27,30 +27,30 @@ from .wire.messages import DepthFrame, StackFrame, StatusFrame
 from .wire.subscriber import Subscriber
 
 SILENCE_S = 60.0
-"""The subscriber gives up after this."""
+"""Timeout of the subscriber."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demonstration shows."""
+    """Results of the demo."""
 
     summary: Summary
     received: tuple[DepthFrame, ...]
     lost: int
     wire_ms: float  # median time from publishing to receiving
-    metrics: Mapping[str, metrics.Metrics]  # by estimator, what was received first
+    metrics: Mapping[str, metrics.Metrics]  # by estimator, the received one first
     picture: Path
     depth_file: Path
 
 
 def recording_path() -> Path:
-    """The bundled recording: an HDF5 recording with its calibration, and the true depth at its root."""
+    """The bundled recording: HDF5 with its calibration, and the true depth at the root."""
     with as_file(files(__package__) / "demo_recording.h5") as path:
         return path
 
 
 def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = None) -> Demo:
-    """Replay the bundled recording over ZeroMQ on loopback; writes `demo.png` and `depth.h5` into `folder`."""
+    """Replay the bundled recording over ZeroMQ on loopback; writes `demo.png` and `depth.h5` to `folder`."""
     folder = make_folder(folder)
     path = recording_path()
     with h5py.File(path) as file:
@@ -78,7 +78,7 @@ def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = N
     if listener.error is not None:
         raise listener.error
     if not listener.depth or not listener.stacks:
-        raise WireError("the demonstration's subscriber received no frame")
+        raise WireError("the demo's subscriber received no frame")
 
     shown = {listener.depth[0].info.estimator: listener.depth}
     if "polarity" not in shown:
@@ -104,7 +104,7 @@ def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = N
 
 
 class Listener(threading.Thread):
-    """A subscriber that keeps all it receives until the stream ends."""
+    """A subscriber that stores everything until the stream ends."""
 
     def __init__(self, address: str) -> None:
         super().__init__(name="listener")

@@ -1,4 +1,4 @@
-"""What the documentation speaks of, laid out in a folder: recordings, calibration, configurations, clients."""
+"""Writes the files used in the documentation to a folder: recordings, calibration, configurations, clients."""
 
 import shutil
 from importlib.resources import as_file, files
@@ -20,25 +20,25 @@ _LEFT_OUT = shutil.ignore_patterns("node_modules", "__pycache__", ".*", "*.o", "
 
 
 def lay_out(folder: str | Path) -> dict[str, str]:
-    """Write the examples into a folder, which is made; returns what each of them is, by name.
+    """Write the examples to a folder, which is created; returns a description of each by name.
 
     Raises:
-        RecordingError: one of them is there already, or the folder cannot be written.
+        RecordingError: one of them exists, or the folder cannot be written.
     """
     folder = make_folder(folder)
     contents = {
         "lens.toml": "the calibration of the bundled recording",
         "sweep.h5": "the bundled recording, with its calibration and the true depth in it",
         "sweep.aedat4": "the same events and triggers",
-        "stream": "the same recording, where the pages of a checkout have it",
+        "stream": "the same recording, at its path in a checkout",
         "laboratory": "a recording with its calibration and depth beside it, to train on",
-        "laboratory-test": "the same again, where an evaluation would have one that was not trained on",
-        "photographs": f"{PHOTOGRAPHS} images of one scene, the focus from far to near",
+        "laboratory-test": "the same again, in place of a test recording",
+        "photographs": f"{PHOTOGRAPHS} images of one scene, focused from far to near",
         "examples": "configurations, and clients in Node and C++",
     }
     for name in contents:
         if (folder / name).exists():
-            raise RecordingError(f"{folder / name}: is there already; choose an empty folder")
+            raise RecordingError(f"{folder / name}: exists; choose an empty folder")
     demo = recording_path()
     with h5py.File(demo) as file:
         lens_toml = str(file.attrs["lens_toml"])
@@ -67,7 +67,7 @@ def _photograph(
     depth: np.ndarray,  # (H, W) metres
     calibration: Calibration,
 ) -> None:
-    """A focal stack as a camera would take it: each pixel blurred as far as its depth is from the focus."""
+    """Write a focal stack of photographs, each pixel blurred according to its depth."""
     from PIL import Image
 
     make_folder(folder)

@@ -1,4 +1,4 @@
-"""Sweeps of a live source: a tracker that begins anew when the source or the lens was away."""
+"""Tracks the sweeps of a live source, restarting after gaps of the source or the lens."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,25 +13,25 @@ from ..capture.tracking import Counts, Span, Tracker, make_tracker
 from ..capture.tracking.stream import StreamTracker
 
 PATIENCE_SWEEPS = 12
-"""After so many sweeps' time without any being timed, it is said why."""
+"""Time without any sweep, in nominal sweeps, after which the reason is reported."""
 
 
 class Follower:
-    """A `Tracker` made of trackers: one for each stretch in which camera and lens were there without a break.
+    """A `Tracker` made of trackers: one for each interval without an interruption of camera or lens.
 
-    In a gap of the source nobody saw the lens turn, and a lens that was away sweeps in another phase: what is known of
-    the sweeps ends there. While a lens that is driven does not move there are no sweeps, whatever the events look like.
+    In a gap of the source, turning points are missed, and a lens that was interrupted restarts at another phase, so the
+    sweep timing must be found again. While a driven lens is not moving, there are no sweeps, whatever the events.
 
-    With `sync = "events"`, and with a trigger that marks each turning point alike, the direction comes from the
-    driver's command, corrected by what the sweeps have shown since: its generator's clock and the sensor's drift apart
-    in an hour. Without a driver, it comes from the sweeps before the gap, if that was short.
+    With `sync = "events"`, and with triggers that have the same mark at each turning point, the direction comes from
+    the driver's command, corrected by the sweeps found since, because the clocks of generator and sensor drift apart
+    within an hour. Without a driver, it comes from the sweeps before the gap, if the gap was short.
 
     Args:
-        lens: the state of the lens, asked for with every batch; None when something else drives it.
-        sensor_us: the sensor's time at a time of the host, `time.monotonic_ns`.
+        lens: returns the state of the lens, called for every batch; None for an externally driven lens.
+        sensor_us: converts a host time, `time.monotonic_ns`, to sensor time.
 
     Raises:
-        SyncError: the direction cannot be known, or is given where the calibration already says it.
+        SyncError: the direction cannot be determined, or is given although the calibration determines it.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Follower:
         self._needs_direction = sweep.sync == "events" or (sweep.sync == "trigger" and sweep.trigger_pulses == "both")
         self._period_us = 1e6 / calibration.sweep.frequency_hz
         self._past = Counts()
-        self._session: int | None = None  # which of the lens's stretches of movement this is; None: it does not move
+        self._session: int | None = None  # number of the lens's period of motion; None while it is at rest
         self._far_end_us: int | None = None  # of the last sweep
-        self._lead_us = 0.0  # how much later far ends are than the driver's clock says
-        self._since_us: int | None = None  # when the tracker was made
+        self._lead_us = 0.0  # delay of far ends relative to the driver's clock
+        self._since_us: int | None = None  # when the tracker was created
         self._clock_lost = False
         self._end_us = 0
-        # A driver's command will tell the direction, once there is one.
+        # The driver's command will determine the direction.
         hint = 0 if self._needs_direction and lens is not None else None
         self._tracker: Tracker | None = make_tracker(calibration, first_direction, hint)
         if lens is not None:
@@ -67,12 +67,12 @@ class Follower:
 
     @property
     def quality(self) -> float:
-        """That of the tracker at work; 0 while there is none."""
+        """Quality of the current tracker; 0 without one."""
         return 0.0 if self._tracker is None else self._tracker.quality
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Those of the tracker at work."""
+        """Notes of the current tracker."""
         return () if self._tracker is None else self._tracker.notes
 
     def feed(self, batch: Batch) -> list[Span]:
@@ -104,16 +104,16 @@ class Follower:
         return [] if self._tracker is None else self._tracker.finish()
 
     def cross(self, gap: Gap) -> None:
-        """Begin anew after a gap of the source; call it between the batch before and the batch after."""
+        """Restart after a gap of the source; call it between the batches before and after the gap."""
         self._retire()
         if gap.new_clock and self._calibration.sweep.sync == "clock":
             self._clock_lost = True
 
     def why_not(self) -> str:
-        """Why there are no sweeps; nothing while there are some, or it is too early to tell."""
+        """Why there are no sweeps; empty if there are some, or it is too early to say."""
         if self._clock_lost:
             return (
-                'the camera\'s clock began anew, and sweep.sync = "clock" knows the lens by it: set sweep.start_us in '
+                'the camera\'s clock was reset, and sweep.sync = "clock" depends on it: set sweep.start_us in '
                 "lens.toml, and start again"
             )
         tracker, since_us = self._tracker, self._since_us
@@ -123,7 +123,7 @@ class Follower:
         return tracker.why_not() if waited > PATIENCE_SWEEPS else ""
 
     def _begin(self, hint: int | None) -> bool:
-        """Make the next tracker, if it can be made."""
+        """Create the next tracker, if possible."""
         if self._clock_lost:
             return False
         far_end_us = self._far_end_us if hint is None else self._corrected(hint)
@@ -133,15 +133,15 @@ class Follower:
             else:
                 self._tracker = make_tracker(self._calibration, self._first_direction)
         except SyncError:
-            return False  # the driver has not reported its command yet, but will
+            return False  # the driver has not reported its command yet
         return True
 
     def _retire(self) -> None:
-        """End the tracker at work, and the sweep that is under way."""
+        """End the current tracker, and discard the current sweep."""
         self._past, self._tracker, self._since_us = self.counts, None, None
 
     def _learn(self, span: Span, hint: int | None) -> None:
-        """Take in a sweep that was seen as a whole."""
+        """Update the direction estimate with a complete sweep."""
         sweep = span.sweep
         self._far_end_us = sweep.start_us if sweep.direction == Direction.FAR_TO_NEAR else sweep.end_us
         if hint is not None:

@@ -1,4 +1,4 @@
-"""Depth of a recording as an iterator, for programs and notebooks."""
+"""Depth of a recording as an iterator of frames, for programs and notebooks."""
 
 import queue
 import threading
@@ -26,22 +26,23 @@ def replay(
     hints: TableHints = NO_HINTS,
     **options: Any,
 ) -> Iterator[DepthFrame]:
-    """The depth of a recording, frame by frame, as the runtime makes it.
+    """Iterate over the depth of a recording, frame by frame, as computed by the runtime.
 
-    The recording is read as fast as frames are taken, never far ahead of them, and nothing is dropped; leaving the loop
-    ends it.
+    The recording is read only slightly ahead of the frames taken, and nothing is dropped; leaving the loop ends the
+    replay.
 
     Args:
         path: any recording that `open_recording` reads.
-        calibration: comes before the one that the recording carries.
+        calibration: overrides the one stored in the recording.
         triggers, hints: as for `open_recording`.
-        options: those of `sweepdepth.stream.run_options.RunOptions`, such as `estimator`, `weights` and `rate`.
+        options: of `sweepdepth.stream.run_options.RunOptions`, such as `estimator`, `weights` and `rate`.
 
     Yields:
         A frame for each sweep, or for each bin at `rate="bin"`.
 
     Raises:
-        RecordingError, CalibrationError, SyncError, WeightsError: the recording cannot be read, or not become depth.
+        RecordingError, CalibrationError, SyncError, WeightsError: the recording cannot be read, or depth cannot be
+            computed.
 
     Examples:
         >>> for frame in replay("sweep.aedat4", estimator="polarity"):

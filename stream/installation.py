@@ -1,4 +1,4 @@
-"""Whether the installation works: every part tried in small, with the way out where one does not."""
+"""Checks of the installation: runs each part briefly, and suggests a remedy for failures."""
 
 import platform
 import shutil
@@ -29,7 +29,7 @@ _LEAST_FREE_BYTES = 1 << 30
 
 
 def examine() -> Iterator[Finding]:
-    """Try one part after the other; each finding comes as soon as it is known."""
+    """Check one part after another, yielding each finding immediately."""
     yield _try("python", _python)
     for check, name in (
         (_recording, "recordings"),
@@ -48,10 +48,10 @@ def examine() -> Iterator[Finding]:
 def _try(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, "ok", check())
-    except Exception as error:  # whatever is wrong with an installation, in a line
+    except Exception as error:  # report any problem of the installation in one line
         message = str(error) if isinstance(error, SweepdepthError) else f"{type(error).__name__}: {one_line(error)}"
         return Finding(
-            name, "failed", message, f"install anew: pip install --force-reinstall sweepdepth=={version('sweepdepth')}"
+            name, "failed", message, f"reinstall: pip install --force-reinstall sweepdepth=={version('sweepdepth')}"
         )
 
 
@@ -62,13 +62,13 @@ def _python() -> str:
 
 
 def _recording() -> str:
-    """The bundled recording, through the process that decodes."""
+    """Read the bundled recording through the decoder process."""
     from ..capture.recordings import open_recording
     from .demo import recording_path
 
     with open_recording(recording_path()) as recording:
         events, triggers = recording.read()
-    return f"{len(events):,} events and {len(triggers)} triggers read by a process of its own"
+    return f"{len(events):,} events and {len(triggers)} triggers read by a worker process"
 
 
 def _compiled() -> str:
@@ -81,7 +81,7 @@ def _compiled() -> str:
 
 
 def _estimator() -> str:
-    """Depth of one sweep of the bundled recording, by the estimator that commands use by default."""
+    """Compute depth of one sweep of the bundled recording by the default estimator."""
     from ..capture.recordings import open_recording
     from ..net.estimators import make_estimator
     from .demo import recording_path
@@ -102,11 +102,11 @@ def _wire() -> str:
 
     with Publisher("tcp://127.0.0.1:*") as publisher, Subscriber(publisher.address, timeout=20) as subscriber:
         if not publisher.wait_for_subscribers(1, timeout=20):
-            raise SweepdepthError("no connection to 127.0.0.1: is loopback up, or does a firewall hold it?")
+            raise SweepdepthError("no connection to 127.0.0.1: is loopback up, or does a firewall block it?")
         publisher.publish(StatusFrame(0.0, 0.0))
         if subscriber.receive(20) is None:
-            raise SweepdepthError("nothing came over 127.0.0.1 within 20 s")
-    return "a message went over TCP on 127.0.0.1"
+            raise SweepdepthError("no message arrived over 127.0.0.1 within 20 s")
+    return "a message was sent over TCP on 127.0.0.1"
 
 
 def _keys() -> str:
@@ -130,8 +130,8 @@ def _cameras() -> str:
 def _disk() -> str:
     free = shutil.disk_usage(Path.cwd()).free
     if free < _LEAST_FREE_BYTES:
-        raise SweepdepthError(f"{free / 1e9:.1f} GB are left in {Path.cwd()}: make room")
-    return f"{free / 1e9:.0f} GB are left in {Path.cwd()}"
+        raise SweepdepthError(f"only {free / 1e9:.1f} GB are free in {Path.cwd()}")
+    return f"{free / 1e9:.0f} GB are free in {Path.cwd()}"
 
 
 def _extra(extra: str, modules: tuple[str, ...], purpose: str) -> Finding:
@@ -143,7 +143,7 @@ def _extra(extra: str, modules: tuple[str, ...], purpose: str) -> Finding:
             import_module(module)
         except ModuleNotFoundError:
             return Finding(name, "missing", f"{module} is not installed; it is for {purpose}", install)
-        except Exception as error:  # a library that does not fit the system fails in its own way
+        except Exception as error:  # incompatible libraries raise various exceptions
             return Finding(name, "failed", f"{module} is installed but cannot start: {one_line(error)}", install)
         found.append(f"{module} {_version(module)}".strip())
     return Finding(name, "ok", f"{', '.join(found)}: {purpose}")

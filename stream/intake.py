@@ -1,4 +1,4 @@
-"""From batches to the spans of sweeps that are binned: disturbances taken away, incomplete sweeps passed over."""
+"""Turns batches into the spans to be binned: removes disturbances, and skips incomplete sweeps."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,10 +11,10 @@ from .overload import MissingEvents
 
 
 class Intake:
-    """What the binning thread does before it bins. Hot pixels are masked, flickering light is averaged away where
-    there is much of it and `suppressing`, and motion is noticed; each lowers the quality.
+    """The binning thread's processing before binning. Hot pixels are masked, strong flicker is averaged away if
+    `suppressing`, and motion is detected; each lowers the quality.
 
-    Iterate over what it returns as it comes: `quality` is that at the span last handed over.
+    Iterate over the results lazily: `quality` refers to the latest span.
     """
 
     def __init__(self, calibration: Calibration, tracker: Tracker, drops: Counter[str], *, suppressing: bool) -> None:
@@ -24,30 +24,30 @@ class Intake:
         self._end_us: int | None = None
 
     def feed(self, batch: Batch) -> Iterator[tuple[Span, int]]:
-        """Spans, and how many events may be missing from the sweep of each."""
+        """Spans, and for each the number of events possibly missing from its sweep."""
         yield from self._sift(self._tracker.feed(self._watch.clean(batch)))
         self._end_us = batch.end_us
 
     def finish(self) -> Iterator[tuple[Span, int]]:
-        """Those that are left when the source has ended."""
+        """The remaining spans when the source has ended."""
         if self._end_us is not None:
             yield from self._sift(self._tracker.feed(self._watch.finish(self._end_us)))
         yield from self._sift(self._tracker.finish())
 
     @property
     def quality(self) -> float:
-        """Of the timing and of the events, as they are now; 0 to 1."""
+        """Current quality of timing and events, 0 to 1."""
         return self._tracker.quality * self._watch.quality
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What spoils depth, a line each."""
+        """Current disturbances and timing problems, one line each."""
         return tuple(self._watch.warnings)
 
     def _sift(self, spans: Iterable[Span]) -> Iterator[tuple[Span, int]]:
         for span in spans:
             missing = self.missing.within(span.sweep)
-            if not missing:  # else what is missing would be taken for motion
+            if not missing:  # missing events would look like motion
                 self._watch.see(span)
             if not self.missing.gives_up(span, missing):
                 yield span, missing

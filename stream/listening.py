@@ -1,4 +1,4 @@
-"""Listening to a stream: what a person wants to know of each frame, and saving them all."""
+"""Listening to a stream: summaries of frames, and saving them."""
 
 import threading
 from collections.abc import Iterator
@@ -29,12 +29,13 @@ def listen(
     server_key: str | Path | None = None,
     force: bool = False,
 ) -> Iterator[AnyFrame]:
-    """Frames of `depth` and `status` as they come; depth goes into the depth file `out` as well.
+    """Iterate over `depth` and `status` frames; depth is also saved to the depth file `out`.
 
     The file is finished when the stream ends, the limit is reached, `stop` is set or the iterator is closed.
 
     Raises:
-        WireError: silence for `timeout` seconds, unusable keys or address, or frames that do not fit the calibration.
+        WireError: no message for `timeout` seconds, invalid keys or address, or frames that do not match the
+            calibration.
         RecordingError: the file exists and `force` is not given, or it cannot be written.
     """
     if out is not None:
@@ -63,7 +64,7 @@ def listen(
 
 
 def facts_of(frame: AnyFrame) -> dict[str, Any]:
-    """What one line says of a frame."""
+    """Summary of a frame for one line of output."""
     facts: dict[str, Any] = {"topic": frame.topic, "seq": frame.seq, "lost": frame.lost}
     if isinstance(frame, DepthFrame):
         known = np.isfinite(frame.depth)

@@ -1,4 +1,4 @@
-"""Depth live: a camera and a lens through the runtime, to subscribers and into a recording."""
+"""Live depth: runs a camera and a lens through the runtime, with publishing and recording."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -21,18 +21,18 @@ from .run_options import DEFAULT_OPTIONS, NO_CALLBACKS, Callbacks, RunOptions
 from .telemetry import Summary
 
 MAX_LAG_S = 0.5
-"""Events that waited for longer are not worth binning: what they show is over."""
+"""Events that waited longer are dropped instead of binned."""
 
 LOOK_S = 0.1
-"""How often the lens is asked how it is."""
+"""Interval of polling the lens's status."""
 
 Notice = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class LiveSummary:
-    """What a live run did. `camera` is None when it was stopped before there was one, `lens` and `recording` when there
-    was none; the lens is as it was before it was brought to rest."""
+    """Summary of a live run. `camera` is None if the run was stopped before the camera was open; `lens` and `recording`
+    are None if not used. `lens` is the status before it was brought to rest."""
 
     depth: Summary
     camera: CameraStatus | None
@@ -53,29 +53,28 @@ def live(
     stop: threading.Event | None = None,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> LiveSummary:
-    """Turn a camera's events into depth until `stop` is set.
+    """Compute depth from a camera's events until `stop` is set.
 
-    Camera and lens may go and come back: `callbacks.on_notice` hears of it in sentences, at once, and every status has
-    it among its warnings. The lens is at rest when this returns or raises.
+    Camera and lens may disconnect and reconnect: `callbacks.on_notice` is called with a sentence immediately, and every
+        status includes it in its warnings. The lens is at rest when this returns or raises.
 
     Args:
         address: of a camera (`capture.cameras`).
         calibration: of this camera behind this lens.
-        options: how its events become depth.
-        driver: names a lens driver (`capture.lenses`).
-        settings: of the camera; None: those of the calibration's `[camera_settings]`.
+        options: estimator, rate and synchronisation.
+        driver: address of a lens driver (`capture.lenses`).
+        settings: of the camera; None: the calibration's `[camera_settings]`.
         publishing: where to publish, and to whom.
-        record: recording that gets all events and the calibration as they come; when it cannot be written any more,
-            depth goes on.
-        force: replace a recording that is there.
+        record: path of a recording of all events and the calibration; if writing fails, depth continues.
+        force: replace an existing recording.
         stop: ends the run.
-        callbacks: who hears of it.
+        callbacks: functions to call with frames, status and notices.
 
     Raises:
-        CameraError, LensError: camera or lens cannot be opened, or the lens not be made to sweep.
-        CalibrationError: the calibration is for another sensor, or lacks what the driver needs.
-        SyncError: the direction of the sweeps cannot be known.
-        RecordingError, WireError, WeightsError: the recording cannot be written, the address or weights not be used.
+        CameraError, LensError: camera or lens cannot be opened, or the lens does not sweep.
+        CalibrationError: the calibration is for another sensor, or lacks settings of the driver.
+        SyncError: the direction of the sweeps cannot be determined.
+        RecordingError, WireError, WeightsError: the recording cannot be written, or the address or weights are invalid.
     """
     stop = stop or threading.Event()
     calibration = calibration.with_trigger_channel(options.trigger_channel)
@@ -85,7 +84,7 @@ def live(
     settings = settings or CameraSettings()
     if settings.max_lag_s is None:
         settings = settings.model_copy(update={"max_lag_s": MAX_LAG_S})
-    parse_address(address)  # what is no address is said before a lens moves
+    parse_address(address)  # validate before the lens moves
     with ExitStack() as resources:
         run = _Run(calibration, notify)
         driven = None if driver == "external" else run.lens_status
@@ -106,7 +105,7 @@ def live(
             sensor_us=run.sensor_us,
             stopping=stop,
         )
-        # What takes long comes before the camera, whose events do not wait.
+        # Slow steps come before opening the camera, whose events do not wait.
         pipeline.warm_up()
         if record is not None:
             size = calibration.camera.width, calibration.camera.height
@@ -144,7 +143,7 @@ def live(
 
 
 class _Run:
-    """What the parts of one run ask each other: how camera, lens and recording are."""
+    """Shared state of one run: status of camera, lens and recording."""
 
     def __init__(self, calibration: Calibration, notify: Notice) -> None:
         self.camera: Camera | None = None
@@ -155,7 +154,7 @@ class _Run:
         self._had_no_sweeps = False
 
     def batches(self) -> Iterator[Batch]:
-        """Those of the camera, recorded as they come."""
+        """The camera's batches, recorded as they arrive."""
         if self.camera is None:
             return
         for batch in self.camera:
@@ -167,11 +166,11 @@ class _Run:
         return None if self.camera is None else self.camera.sensor_us(monotonic_ns)
 
     def lens_status(self) -> LensStatus:
-        """As of a moment ago; never waits."""
+        """The latest status; never blocks."""
         return self._lens
 
     def on_lens_status(self, status: LensStatus) -> None:
-        """Record the lens's status; notify when it was lost or found."""
+        """Store the lens's status; notifies when it is lost or found."""
         before, self._lens = self._lens, status
         if before.connected and not status.connected:
             self.notify(f"lens lost ({status.last_error}); trying again")
@@ -179,11 +178,11 @@ class _Run:
             self.notify("lens found again")
 
     def recording_failed(self, why: str) -> None:
-        """Tell that the recording ended, and that depth does not."""
-        self.notify(f"recording stopped: {why}; depth goes on")
+        """Notify that the recording ended, while depth continues."""
+        self.notify(f"recording stopped: {why}; depth continues")
 
     def losses(self) -> dict[str, int]:
-        """What was dropped outside the pipeline."""
+        """Numbers of items dropped outside the pipeline."""
         found = {}
         if self.camera is not None:
             status = self.camera.status()
@@ -214,8 +213,8 @@ class _Run:
 
 
 class _LensWatch:
-    """Asks a lens how it is, in a thread of its own: a line that is slow must keep nothing waiting. Leaving brings the
-    lens to rest, and notifies when it does not confirm that it rests."""
+    """Polls a lens's status in its own thread, so that a slow line blocks nothing. On exit, brings the lens to rest,
+    and notifies if that is not confirmed."""
 
     def __init__(self, lens: Lens, run: _Run) -> None:
         self._lens = lens
@@ -244,16 +243,16 @@ class _LensWatch:
             try:
                 self._lens.stop()
             except SweepdepthError as problem:
-                self._run.notify(f"{problem}; its keeper goes on trying")
+                self._run.notify(f"{problem}; its keeper continues to try")
 
 
 def _discard_unused(recorder: LiveRecorder) -> None:
-    """Leave no recording behind of a camera that was never there."""
+    """Delete the recording of a camera that was never opened."""
     status = recorder.status()
     if not (status.n_events or status.n_triggers):
         recorder.path.unlink(missing_ok=True)
 
 
 def _gap_sentence(gap: Gap) -> str:
-    clock = "; its clock began anew" if gap.new_clock else ""
+    clock = "; its clock was reset" if gap.new_clock else ""
     return f"camera found again after {gap.lost_s:.1f} s without events ({gap.reason}){clock}"

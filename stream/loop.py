@@ -1,4 +1,4 @@
-"""A recording that goes round for ever, for showing."""
+"""Endless replay of a recording, for demonstrations."""
 
 import threading
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ _BATCH_US = 20_000
 
 @contextmanager
 def published_loop(path: str | Path, estimator: str | None = None) -> Iterator[str]:
-    """Run a recording with triggers through the runtime as if it were live, again and again, as one stream; yields the
-    loopback address where its depth is published.
+    """Replay a recording with triggers in an endless loop as one live stream; yields the loopback address where its
+    depth is published.
 
     Raises:
-        RecordingError, CalibrationError: it cannot be read, or carries no calibration.
+        RecordingError, CalibrationError: it cannot be read, or has no calibration.
     """
     with open_recording(path) as recording:
         calibration = calibration_of(recording)
@@ -55,7 +55,7 @@ def published_loop(path: str | Path, estimator: str | None = None) -> Iterator[s
 
 
 def rounds(whole: Batch, step_us: int = _BATCH_US) -> Iterator[Batch]:
-    """What lies between the first trigger and the last of the same edge, over and over, the clock running on."""
+    """Repeat the part between the first trigger and the last one with the same edge, with continuous time."""
     triggers = whole.triggers
     alike = triggers["timestamp"][triggers["edge"] == triggers["edge"][0]]
     start, end = int(alike[0]), int(alike[-1])
@@ -69,7 +69,7 @@ def rounds(whole: Batch, step_us: int = _BATCH_US) -> Iterator[Batch]:
 
 
 def _shifted(part: np.ndarray, start_us: int, end_us: int, shift_us: int) -> np.ndarray:
-    """What lies between two times, as a copy with its clock moved."""
+    """A copy of the items between two times, shifted in time."""
     first, last = np.searchsorted(part["timestamp"], (start_us, end_us))
     moved = part[first:last].copy()
     moved["timestamp"] += shift_us

@@ -1,4 +1,4 @@
-"""Where a run's results go: the sinks of its pipeline, publishing among them."""
+"""Outputs of a run: the sinks of its pipeline, including publishing."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ from .wire.publisher import Publisher
 
 @dataclass(frozen=True)
 class Publishing:
-    """Where to publish, and to whom."""
+    """Address and keys for publishing."""
 
     address: str
     keys: Path | None = None  # the publisher's .key_secret
     clients: Path | None = None  # a folder with the .key of every allowed client
-    wait_subscribers: int = 0  # start when this many are there
+    wait_subscribers: int = 0  # start when this many are connected
 
 
 def open_sinks(
@@ -29,10 +29,10 @@ def open_sinks(
     stop: threading.Event,
     callbacks: Callbacks,
 ) -> Sinks:
-    """The sinks given, and a publisher that `resources` will close; waits for as many subscribers as are asked for.
+    """Combine the given sinks with a publisher, which `resources` will close; waits for the requested subscribers.
 
     Raises:
-        WireError: the address cannot be used.
+        WireError: the address is invalid or in use.
     """
     status = (callbacks.on_status,) if callbacks.on_status else ()
     if publishing is None:

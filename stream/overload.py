@@ -1,4 +1,5 @@
-"""What happens when events come faster than depth is made: stacks wait or the latest wins, and drops are counted."""
+"""Overload handling when events arrive faster than depth is computed: stacks wait or are replaced, and drops
+counted."""
 
 import queue
 import threading
@@ -9,14 +10,14 @@ from ..capture.sweeps import Sweep
 from ..capture.tracking import Span
 
 WAITING_STACKS = 2
-"""Finished stacks that may wait for the estimator, so that it never idles. Where events do not wait, one may: a busy
-estimator then always goes on with the newest."""
+"""Most finished stacks waiting for the estimator, so that it is never idle. Live, only one waits, so that the estimator
+always continues with the latest."""
 
 MOST_GIVEN_UP = 3
-"""Incomplete sweeps in a row that are given up; depth of the next is made of what there is."""
+"""Most consecutive incomplete sweeps that are skipped; the next one is estimated from the available events."""
 
 MOST_HOLES = 256
-"""Places where events are missing that are remembered: from, up to, how many. Sweeps that end forget theirs."""
+"""Most intervals with missing events that are stored; those of finished sweeps are discarded."""
 
 T = TypeVar("T")
 
@@ -25,18 +26,18 @@ class Handover(Generic[T]):
     """The bounded queue of finished stacks between the binning thread and the estimating one.
 
     Args:
-        waits: the binning thread waits for room; otherwise the latest stack wins.
-        drops: counts, by reason, of what was given up; written by the binning thread.
+        waits: whether the binning thread waits for room; otherwise the latest stack replaces waiting ones.
+        drops: numbers of dropped stacks by reason; written by the binning thread.
     """
 
     def __init__(self, waits: bool, places: int, drops: Counter[str]) -> None:
         self._waits = waits
         self._drops = drops
         self._queue: queue.Queue[T | None] = queue.Queue(places)
-        self._idle = threading.Event()  # the estimator waits for a stack
+        self._idle = threading.Event()  # set while the estimator waits for a stack
 
     def put(self, finished: T) -> None:
-        """Queue a stack: wait for room, or let it take the place of one that waits."""
+        """Queue a stack: wait for room, or replace a waiting stack."""
         if self._waits:
             return self._queue.put(finished)
         while True:
@@ -50,7 +51,7 @@ class Handover(Generic[T]):
                     pass
 
     def claim(self) -> bool:
-        """Whether to make a stack now: always where the source waits, else when the estimator waits for one."""
+        """Whether to make a stack now: always if the binning thread waits, else if the estimator is idle."""
         if self._waits:
             return True
         if not self._idle.is_set():
@@ -59,20 +60,20 @@ class Handover(Generic[T]):
         return True
 
     def unclaim(self) -> None:
-        """There is no stack after all."""
+        """Withdraw a claim."""
         if not self._waits:
             self._idle.set()
 
     def put_claimed(self, finished: T) -> None:
-        """Queue a stack that was claimed, which there is room for, or soon will be."""
+        """Queue a claimed stack."""
         self._queue.put(finished)
 
     def end(self) -> None:
-        """Say that no stack will come any more."""
+        """Signal that no more stacks will follow."""
         self._queue.put(None)
 
     def take(self) -> T | None:
-        """Wait for the next stack; None when there is no more."""
+        """Wait for the next stack; None at the end."""
         if self._queue.empty():
             self._idle.set()
         return self._queue.get()
@@ -84,28 +85,28 @@ class Handover(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """Stacks that wait."""
+        """Number of waiting stacks."""
         return self._queue.qsize()
 
 
 class MissingEvents:
-    """Where events are missing, and which sweeps are given up for it; for the binning thread alone.
+    """Tracks missing events, and decides which sweeps to skip; used by the binning thread only.
 
-    A sweep that events are missing from is passed over, which makes up for the lag that the loss came from: overload
-    costs whole sweeps, and the others stay whole and fresh.
+    Sweeps with missing events are skipped, which catches up with the source: overload costs whole sweeps, and the
+        others stay complete and recent.
     """
 
     def __init__(self, drops: Counter[str]) -> None:
         self._drops = drops
         self._holes: deque[tuple[int, int, int]] = deque(maxlen=MOST_HOLES)
-        self._given_up = 0  # incomplete sweeps in a row
+        self._given_up = 0  # consecutive skipped sweeps
 
     def add(self, start_us: int, end_us: int, n_events: int) -> None:
-        """Learn that events are missing between two sensor times."""
+        """Record that events are missing between two sensor times."""
         self._holes.append((start_us, end_us, n_events))
 
     def within(self, sweep: Sweep) -> int:
-        """How many events may be missing from a sweep, as far as is known by now; sweeps come in time order."""
+        """Number of events possibly missing from a sweep so far; call with sweeps in time order."""
         if not self._holes:
             return 0
         while self._holes and self._holes[0][1] <= sweep.start_us:
@@ -113,7 +114,7 @@ class MissingEvents:
         return sum(n for start_us, _, n in self._holes if start_us < sweep.end_us)
 
     def gives_up(self, span: Span, missing: int) -> bool:
-        """Whether a span's sweep is passed over, and its events with it."""
+        """Whether to skip a span's sweep."""
         if missing and self._given_up < MOST_GIVEN_UP:
             if span.closed:
                 self._drops["sweeps_incomplete"] += 1

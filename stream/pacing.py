@@ -1,4 +1,4 @@
-"""Holding a recording to its own clock."""
+"""Paces a recording in real time."""
 
 import threading
 import time
@@ -7,11 +7,11 @@ from ..capture.events import Batch
 
 
 class Pacer:
-    """Holds a recording to its own clock. `behind_s` is by how much it was late at most.
+    """Paces a recording by its timestamps. `behind_s` is its largest delay.
 
     Args:
-        speed: times real time; None: as fast as it goes.
-        stopping: ends every wait when it is set.
+        speed: factor of real time; None: as fast as possible.
+        stopping: ends all waiting when set.
     """
 
     def __init__(self, speed: float | None, stopping: threading.Event) -> None:
@@ -21,7 +21,7 @@ class Pacer:
         self._origin: tuple[float, int] | None = None  # host time in s, sensor time in µs
 
     def wait(self, batch: Batch) -> None:
-        """Return when the batch would have been complete at a live camera, or when the run is stopped."""
+        """Wait until a live camera would have delivered the batch, or the run is stopped."""
         if self._speed is None:
             return
         if self._origin is None:

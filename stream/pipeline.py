@@ -1,8 +1,8 @@
-"""The runtime: source → sweeps → stack → estimator → sinks, the same for a file, a camera and a network stream.
+"""The pipeline: source → sweeps → stack → estimator → sinks, the same for files, cameras and network streams.
 
-Three threads, each the only owner of what it touches: the binning thread reads the source, cuts it into sweeps and
-bins the events while the lens moves; the estimating thread turns finished stacks into depth and hands frames to the
-sinks; the calling thread reports once a second and stops the others. One bounded queue lies between the first two.
+Three threads with separate data: the binning thread reads the source, cuts it into sweeps and bins the events while the
+lens moves; the estimating thread computes depth from finished stacks and passes frames to the sinks; the calling thread
+reports once a second and stops the others. A bounded queue connects the first two.
 """
 
 import threading
@@ -35,49 +35,49 @@ Rate = Literal["sweep", "bin"]
 STATUS_PERIOD_S = 1.0
 
 BEHIND_S = 0.2
-"""A lossless run that is later than this says so: less is the time that a batch takes."""
+"""Delay of a lossless run from which it is reported; a batch takes less."""
 
 
 @dataclass(frozen=True)
 class Sinks:
-    """Where results go. Each is called from one thread only, and must not block for long when events are live."""
+    """Consumers of results. Each is called from one thread only, and must not block for long in live runs."""
 
     depth: tuple[Callable[[DepthFrame], None], ...] = ()
     status: tuple[Callable[[StatusFrame], None], ...] = ()
     stack: Callable[[StackFrame], None] | None = None
-    wants_stack: Callable[[], bool] = lambda: False  # asked before each preview is made
+    wants_stack: Callable[[], bool] = lambda: False  # whether to make previews of stacks
 
 
 @dataclass
 class _Finished:
-    """A stack on its way to the estimator."""
+    """A finished stack for the estimator."""
 
     stack: EventFocalStack
-    start_us: int  # sensor time of the oldest events in it
+    start_us: int  # sensor time of its oldest events
     end_us: int
-    quality: float  # of the timing and of what went in, 0 to 1
-    closed_at: float  # host clock when the batch that closed the sweep, or renewed the bin, came
+    quality: float  # of timing and events, 0 to 1
+    closed_at: float  # host time at which the batch that closed the sweep, or renewed the bin, arrived
     binned_at: float
     bin_spans_us: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass
 class Pipeline:
-    """Runs one source through to its sinks.
+    """Runs a source through to its sinks.
 
-    `speed` None is offline: as fast as it goes, nothing dropped, the source waits for the estimator. A number paces
-    the source by its own clock, 1 being as recorded; a `live` source has its own pace. With both the latest stack wins
-    under overload and every drop is counted, unless the run is `lossless`: then a paced source waits for the estimator,
-    too, and the pace falls behind, which the warnings say.
+    `speed` None is offline: as fast as possible without drops; the source waits for the estimator. A number paces the
+    source by its timestamps, 1 being real time; a `live` source is not paced. In both cases, under overload the latest
+    stack replaces waiting ones, and drops are counted, unless the run is `lossless`: then a paced source waits for the
+    estimator and falls behind, which a warning reports.
 
-    `rate` "bin" makes depth of the rolling stack each time the lens has passed a bin, not only a sweep. Paced, a bin
-    that is renewed while the estimator is busy is passed over, and counted: the next stack has it all the same.
+    `rate` "bin" estimates depth from the rolling stack each time the lens has passed a bin, not only once per sweep. In
+    paced and live runs, bins renewed while the estimator is busy are skipped and counted; the next stack includes them.
 
     Hot pixels are masked, and disturbances are reported in the warnings and in each frame's quality; `suppressing`
-    averages flickering light away where there is much of it (`capture.disturbances`).
+    removes strong flicker by averaging (`capture.disturbances`).
 
-    `losses` are counts that the source adds to the drops of a status. `sensor_us` is the sensor's time at a time of
-    `time.monotonic_ns`, where it is known: frames then contain their age.
+    `losses` returns the source's counts, which are added to the drops of a status. `sensor_us` converts
+    `time.monotonic_ns` to sensor time if known; frames then contain their age.
     """
 
     calibration: Calibration
@@ -87,7 +87,7 @@ class Pipeline:
     speed: float | None = None
     filling: bool = False
     rate: Rate = "sweep"
-    repairs: Callable[[], Iterable[str]] = tuple  # warnings of the source, asked for with every status
+    repairs: Callable[[], Iterable[str]] = tuple  # warnings of the source, for every status
     live: bool = False
     lossless: bool = False
     suppressing: bool = True
@@ -99,12 +99,12 @@ class Pipeline:
     _pacer: Pacer = field(init=False)
     _telemetry: Telemetry = field(init=False)
     _failures: list[BaseException] = field(default_factory=list, init=False)
-    _passed_over: bool = field(default=False, init=False)  # a bin was renewed since the last stack handed over
+    _passed_over: bool = field(default=False, init=False)  # whether a bin was renewed since the latest queued stack
     _is_warm: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if self.rate == "bin" and isinstance(self.estimator, FusedNetwork):
-            raise SweepdepthError("--rate bin shares bins between its depths; leave --fuse out, or take --rate sweep")
+            raise SweepdepthError("--rate bin excludes --fuse, since its frames share bins; use --rate sweep")
         waits = (self.speed is None or self.lossless) and not self.live
         self._telemetry = Telemetry(self.losses)
         drops = self._telemetry.drops
@@ -115,10 +115,10 @@ class Pipeline:
     def run(self, source: Iterable[Batch]) -> Summary:
         """Run until the source ends or `stopping` is set.
 
-        When stopped, the sweep under way is given up; finished stacks are still estimated and sent.
+        When stopped, the current sweep is discarded; finished stacks are still estimated and sent.
 
-        An error of the source, the estimator or a sink stops the run and is raised here, after the frames computed
-        before it went out.
+        An error of the source, the estimator or a sink stops the run and is raised here, after earlier frames have been
+        sent.
         """
         self.warm_up()
         self._telemetry.begin()
@@ -147,15 +147,15 @@ class Pipeline:
         return self._telemetry.summary(self.stopping.is_set(), self._warnings())
 
     def lose(self, start_us: int, end_us: int, n_events: int) -> None:
-        """Learn that events are missing between two sensor times; for the thread that iterates over the source.
+        """Record that events are missing between two sensor times; for the thread that iterates over the source.
 
-        A sweep that they are missing from is not binned to its end: what is left of it is passed over, which makes up
-        for the lag that the loss came from, so that overload costs whole sweeps and the others stay whole and fresh.
+        The rest of the affected sweep is skipped, which catches up with the source: overload costs whole sweeps, and
+            the others stay complete and recent.
         """
         self._intake.missing.add(start_us, end_us, n_events)
 
     def warm_up(self) -> None:
-        """Compile and load everything before the first sweep counts, with a stack of no events. `run` does it, too."""
+        """Compile and load everything, by processing an empty stack. `run` does this, too."""
         if self._is_warm:
             return
         self._is_warm = True
@@ -167,7 +167,7 @@ class Pipeline:
             fill(estimate, stack)
 
     def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
-        """Run a thread's work; its failure stops the others and is raised by `run`."""
+        """Run a thread's work; an exception stops the others and is raised by `run`."""
         try:
             work(*arguments)
         except BaseException as error:
@@ -193,7 +193,7 @@ class Pipeline:
             if isinstance(binner, RollingBinner) and self._passed_over:
                 self._renew(binner, time.monotonic(), last=True)
         finally:
-            self._telemetry.drops["sweeps_binned_late"] += binner.unmended
+            self._telemetry.drops["sweeps_binned_late"] += binner.not_rebinned
             self._handover.end()
 
     def _feed(self, binner: Binner | RollingBinner, spans: Iterable[tuple[Span, int]], received: float) -> None:
@@ -209,7 +209,7 @@ class Pipeline:
                 self._handover.put(_Finished(stack, sweep.start_us, sweep.end_us, quality, received, time.monotonic()))
 
     def _renew(self, binner: RollingBinner, received: float, *, last: bool = False) -> None:
-        """Hand the rolling stack over, unless events are live and the estimator is busy."""
+        """Queue the rolling stack, unless the run is live or paced and the estimator is busy."""
         if not (last or self._handover.claim()):
             self._telemetry.drops["bins_passed_over"] += 1
             self._passed_over = True
@@ -251,7 +251,7 @@ class Pipeline:
                 self.sinks.stack(StackFrame(stack.data, *when))
 
     def _latencies(self, finished: _Finished, taken: float, done: float) -> dict[str, float]:
-        """Milliseconds that a stack spent in each stage, and the age of its depth where the sensor's clock is known."""
+        """Latency of a stack by stage in ms, and the age of its depth if sensor time is known."""
         latency_ms = {
             "bin": 1e3 * (finished.binned_at - finished.closed_at),
             "queue": 1e3 * (taken - finished.binned_at),
@@ -268,11 +268,9 @@ class Pipeline:
             sink(status)
 
     def _warnings(self) -> tuple[str, ...]:
-        """What tracker, source and pace had to cope with, a line each."""
+        """Warnings of tracker, source and pacing, one line each."""
         timing = timing_warnings(self.tracker, self._telemetry.n_events)
         if self.lossless and self._pacer.behind_s > BEHIND_S:
-            timing.append(
-                f"fell behind the recording's pace by up to {self._pacer.behind_s:.1f} s, so that nothing is dropped"
-            )
+            timing.append(f"fell behind real time by up to {self._pacer.behind_s:.1f} s, because nothing is dropped")
         doubts = [f"calibration: {doubt}" for doubt in self.calibration.doubts]
         return (*self.repairs(), *doubts, *self.tracker.notes, *timing, *self._intake.warnings)

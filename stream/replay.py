@@ -1,4 +1,4 @@
-"""Replaying a recording through the runtime: to a depth file, to subscribers, or both."""
+"""Replays a recording through the runtime, to a depth file, to subscribers, or both."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -30,30 +30,30 @@ def replay(
     stop: threading.Event | None = None,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> Summary:
-    """Run a recording through the runtime.
+    """Replay a recording through the runtime.
 
         with open_recording("sweep.aedat4") as recording:
             replay(recording, RunOptions(rate="bin"), out="depth.h5")
 
     Args:
-        recording: an open one, with its calibration; it stays open.
-        options: how its events become depth.
-        out: depth file that gets every frame, at any speed: when the estimator is too slow for `speed`, the replay
-            falls behind, and its warnings say so. It appears when the run ends, also when `stop` ends it early.
-        publishing: where to publish, and to whom.
-        speed: times real time; None: as fast as it goes, without loss.
-        force: replace a depth file that is there.
+        recording: an open recording with a calibration; it stays open.
+        options: estimator, rate and synchronisation.
+        out: depth file with every frame. If the estimator is too slow for `speed`, the replay falls behind, with a
+            warning. The file appears when the run ends, also if `stop` ends it early.
+        publishing: address and keys for publishing.
+        speed: factor of real time; None: as fast as possible without loss.
+        force: replace an existing depth file.
         stop: ends the run early.
         callbacks: functions to call with frames, status and progress.
 
     Returns:
-        What was done: counts of events, frames and drops, latency, and warnings.
+        Counts of events, frames and drops, latency, and warnings.
 
     Raises:
         CalibrationError: the recording has no calibration.
-        SyncError: the recording holds no whole sweep, or their direction is unknown. No file is written then.
-        WeightsError: `options.weights` cannot be used.
-        RecordingError, WireError: the recording cannot be read, `out` not be written, the address not be used.
+        SyncError: the recording has no complete sweep, or the direction is unknown. No file is written then.
+        WeightsError: `options.weights` are invalid.
+        RecordingError, WireError: the recording cannot be read, `out` cannot be written, or the address is invalid.
     """
     stop = stop or threading.Event()
     if out is not None:
@@ -82,7 +82,7 @@ def replay(
         summary = pipeline.run(_with_progress(recording, callbacks.on_progress))
         if summary.n_frames == 0 and not summary.stopped:
             raise SyncError(
-                f"{recording.path}: no whole sweep in {summary.n_events:,} events; is {describe_sync(calibration)}?"
+                f"{recording.path}: no complete sweep in {summary.n_events:,} events; is {describe_sync(calibration)}?"
             )
         return summary
 
@@ -91,15 +91,15 @@ def calibration_of(recording: Recording) -> Calibration:
     """The calibration given on opening or stored in the recording.
 
     Raises:
-        CalibrationError: there is neither.
+        CalibrationError: there is none.
     """
     if recording.calibration is None:
-        raise CalibrationError(f"{recording.path}: carries no calibration; give one with --lens lens.toml")
+        raise CalibrationError(f"{recording.path}: has no calibration; give one with --lens lens.toml")
     return recording.calibration
 
 
 def describe_sync(calibration: Calibration) -> str:
-    """How the calibration says that sweeps are found, for error messages."""
+    """The calibration's sweep settings in words, for error messages."""
     sweep = calibration.sweep
     return f'sync = "{sweep.sync}" at {sweep.frequency_hz:g} Hz ({sweep.duration_us / 1e3:g} ms a sweep) right'
 

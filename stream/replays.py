@@ -1,4 +1,4 @@
-"""Many recordings, replayed one after the other into a folder of depth files."""
+"""Replays several recordings to a folder of depth files."""
 
 import glob
 import threading
@@ -23,7 +23,7 @@ _SUFFIXES = {suffix for known in FORMATS for suffix in known.suffixes}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one recording. `failure` is why it has no depth file, None where it has."""
+    """Result of one recording. `failure` is why it has no depth file, None on success."""
 
     recording: Path
     out: Path
@@ -32,7 +32,7 @@ class Outcome:
 
 
 def is_many(words: Sequence[str]) -> bool:
-    """Whether several recordings are meant: several words, a folder, or a pattern such as `runs/*.raw`."""
+    """Whether arguments stand for several recordings: several words, a folder, or a pattern such as `runs/*.raw`."""
     if len(words) != 1:
         return True
     path = Path(words[0])
@@ -40,9 +40,9 @@ def is_many(words: Sequence[str]) -> bool:
 
 
 def find_recordings(words: Sequence[str]) -> list[Path]:
-    """The recordings that are meant: files as they are, folders with all that lie in them, patterns with all that fit.
+    """Expand arguments to recordings: files, all recordings in folders, and those matching patterns.
 
-    Depth files, and what else is no recording, are passed over in folders and patterns.
+    In folders and patterns, depth files and other files are ignored.
 
     Raises:
         RecordingError: a folder or pattern has none.
@@ -59,7 +59,7 @@ def find_recordings(words: Sequence[str]) -> list[Path]:
         )
         recordings = [p for p in fitting if is_bag(p) or kind_of(p) in ("recording", "scene of a dataset")]
         if not recordings:
-            raise RecordingError(f"{word}: holds no recordings ({', '.join(sorted(_SUFFIXES))})")
+            raise RecordingError(f"{word}: has no recordings ({', '.join(sorted(_SUFFIXES))})")
         found += recordings
     return list(dict.fromkeys(found))
 
@@ -76,17 +76,17 @@ def replay_all(
     stop: threading.Event | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> list[Outcome]:
-    """Replay recordings into `folder`/NAME.h5 each; one that fails is noted, and the others go on.
+    """Replay each recording to `folder`/NAME.h5; failures are recorded, and the others continue.
 
     Args:
-        calibration: for all of them; None: NAME.toml beside a recording, or the one that it carries.
+        calibration: for all recordings; None: NAME.toml beside each recording, or the one stored in it.
         options, speed, force: as for `replay`.
         hints: as for `open_recording`.
         stop: ends the run early.
         on_progress: called with the number of recordings done.
 
     Raises:
-        RecordingError: the folder cannot be made, or a depth file in it would be one of the recordings.
+        RecordingError: the folder cannot be created, or a depth file would replace one of the recordings.
     """
     stop = stop or threading.Event()
     folder = make_folder(folder)

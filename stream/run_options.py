@@ -1,4 +1,4 @@
-"""Options of a run, the same for a recording and a camera."""
+"""Options of a run, shared by replay and live."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from .wire.messages import DepthFrame, StatusFrame
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How events become depth.
+    """Options for computing depth from events.
 
     Args:
-        estimator: "net" or "polarity"; None: the network where it can be run.
-        weights: for the network, in place of those that come with the package.
-        fuse: so many sweeps are answered together, or "auto": as many as motion allows.
-        rate: a depth each "sweep", or each time the lens has passed a "bin".
+        estimator: "net" or "polarity"; None: the network if installed.
+        weights: for the network; None: the shipped ones.
+        fuse: number of sweeps to fuse, or "auto": as many as motion allows.
+        rate: one depth frame per "sweep", or per "bin" that the lens passes.
         filling: fill pixels without evidence.
-        suppressing: average flickering light away, where the events show much of it.
-        first_direction: of the first whole sweep, where nothing else determines it (`sync = "events"`).
-        trigger_channel: camera input that the lens's trigger is on; None: as the calibration says, or the one that
-            keeps the lens's rhythm.
+        suppressing: remove strong flicker by averaging.
+        first_direction: of the first complete sweep, if nothing else determines it (`sync = "events"`).
+        trigger_channel: camera input of the lens's trigger; None: from the calibration, or the one with the lens's
+            rhythm.
     """
 
     estimator: str | None = None
@@ -37,28 +37,28 @@ class RunOptions:
     trigger_channel: int | None = None
 
     def make_estimator(self) -> Estimator:
-        """The estimator that these options name.
+        """Make the estimator that these options select.
 
         Returns:
-            Something to be called with the `EventFocalStack` of a sweep.
+            An estimator, called with the `EventFocalStack` of a sweep.
 
         Raises:
-            WeightsError: `weights` cannot be used.
+            WeightsError: `weights` are invalid.
         """
         return make_estimator(self.estimator, weights=self.weights, fuse=self.fuse)
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Callbacks of a run. Each is called from one of its threads, and must not block for long.
+    """Callbacks of a run. Each is called from one of its threads and must not block for long.
 
     Args:
         on_frame: every depth frame.
-        on_status: a status a second.
-        on_address: where depth is published, as soon as that is known.
-        on_progress: sensor time done, in seconds; of a recording.
-        on_notice: sentences when camera or lens go or come back; of a live run.
-        on_start: the camera is there; of a live run.
+        on_status: every status, once a second.
+        on_address: the address where depth is published, once known.
+        on_progress: sensor time processed, in seconds; for recordings.
+        on_notice: sentences when camera or lens disconnect or reconnect; for live runs.
+        on_start: the camera is open; for live runs.
     """
 
     on_frame: Callable[[DepthFrame], None] | None = None

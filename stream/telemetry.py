@@ -1,4 +1,4 @@
-"""What a run counts and says of itself: rates, latencies, drops and warnings."""
+"""Statistics of a run: rates, latencies, drops and warnings."""
 
 import math
 import time
@@ -12,33 +12,34 @@ from ..capture.tracking import Tracker
 from .wire.messages import Percentiles, StatusFrame
 
 OUTSIDE_SHARE = 0.25
-"""Events in no sweep that are worth a warning; fewer lie before the first and after the last turning point."""
+"""Fraction of events outside sweeps that causes a warning; some are always before the first or after the last turning
+point."""
 
 RECENT_FRAMES = 1000
-"""Frames whose latencies the percentiles of a status are taken from."""
+"""Number of latest frames for the latency percentiles of a status."""
 
 _NATURAL = {"sweeps", "partial_sweeps", "events_outside"}
-"""Counts of a tracker that no warning is needed of: every recording begins and ends somewhere in a sweep."""
+"""Counts of a tracker that need no warning, since every recording starts and ends within a sweep."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did."""
+    """Summary of a run."""
 
     n_frames: int
     n_events: int
     seconds: float
-    stopped: bool  # by request, before the source ended
+    stopped: bool  # on request, before the end of the source
     latency_ms: Mapping[str, Percentiles]
     drops: Mapping[str, int]
     warnings: tuple[str, ...]
 
 
 class Telemetry:
-    """The counts of one run. Each is written by one thread only, and may be read by all.
+    """Counts of one run. Each is written by one thread only, and may be read by all.
 
     Args:
-        losses: counts of the source, which are added to the drops whenever these are asked for.
+        losses: returns counts of the source, which are added to the drops.
     """
 
     def __init__(self, losses: Callable[[], Mapping[str, int]] = dict) -> None:
@@ -50,17 +51,17 @@ class Telemetry:
         self.begin()
 
     def begin(self) -> None:
-        """Rates count from now on."""
+        """Start measuring rates."""
         self._began = time.monotonic()
-        self._before = self._began, 0, 0  # of the last status: host clock, events, frames
+        self._before = self._began, 0, 0  # at the previous status: host clock, events, frames
 
     def add_latencies(self, latency_ms: Mapping[str, float]) -> None:
-        """Take in the latencies of one frame, by stage."""
+        """Add the latencies of one frame, by stage."""
         for stage, ms in latency_ms.items():
             self._latencies.setdefault(stage, deque(maxlen=RECENT_FRAMES)).append(ms)
 
     def status(self, waiting: int, sync_quality: float, warnings: tuple[str, ...], *, end: bool = False) -> StatusFrame:
-        """A status with the rates since the one before; the last has those of the whole run."""
+        """A status with the rates since the previous one; the last has those of the whole run."""
         since_s, since_events, since_frames = (self._began, 0, 0) if end else self._before
         now_s, n_events, n_frames = self._before = time.monotonic(), self.n_events, self.n_frames
         seconds = max(now_s - since_s, 1e-9)
@@ -76,7 +77,7 @@ class Telemetry:
         )
 
     def summary(self, stopped: bool, warnings: tuple[str, ...]) -> Summary:
-        """What the run did until now."""
+        """Summary of the run so far."""
         return Summary(
             self.n_frames,
             self.n_events,
@@ -95,16 +96,16 @@ class Telemetry:
 
 
 def timing_warnings(tracker: Tracker, n_events: int) -> list[str]:
-    """What a tracker had to cope with, a line each.
+    """Warnings about a tracker's timing, one line each.
 
     Args:
-        n_events: events that came so far.
+        n_events: number of events so far.
     """
     counts = vars(tracker.counts)
     lines = [_counted(counts[name], name) for name in counts if counts[name] and name not in _NATURAL]
     outside = counts["events_outside"]
     if outside > OUTSIDE_SHARE * n_events:
-        lines.append(f"{100 * outside / n_events:.0f} % of the events lie in no sweep")
+        lines.append(f"{100 * outside / n_events:.0f} % of the events are outside all sweeps")
     quality = tracker.quality
     if math.isfinite(quality) and quality < 0.5:
         lines.append(f"sweep timing is uncertain (quality {quality:.2f})")
@@ -112,6 +113,6 @@ def timing_warnings(tracker: Tracker, n_events: int) -> list[str]:
 
 
 def _counted(n: int, name: str) -> str:
-    """A count of `Counts` in words."""
+    """A count as text."""
     words = name.replace("_", " ")
     return f"{n:,} {words.removesuffix('s') if n == 1 else words}"

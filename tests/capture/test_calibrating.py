@@ -187,7 +187,7 @@ def test_too_few_sweeps_are_refused(truth, targets, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("metres", "message"), [([1.0], "at 2 distances at least"), ([1.0, 1.0], "one distance cannot tell both ends")]
+    ("metres", "message"), [([1.0], "at 2 distances at least"), ([1.0, 1.0], "one distance cannot give both ends")]
 )
 def test_one_distance_is_refused_before_anything_is_read(truth, metres, message):
     with pytest.raises(CalibrationError, match=message):

@@ -105,7 +105,7 @@ def test_trigger_input_is_switched_on_unless_told_otherwise():
     "name, table, message",
     [
         ("DVXplorerM", {"external_trigger": True}, "a DVXplorerM has no setting external_trigger; leave it out"),
-        ("DVXplorer", {"biases": {"Diff": [1, 2]}}, "biases is nothing that a DVXplorer has"),
+        ("DVXplorer", {"biases": {"Diff": [1, 2]}}, "a DVXplorer has no setting biases"),
         ("DVXplorer", {"readout": "FAST"}, r"readout \('FAST'\) must be one of .*VARIABLE_5000"),
         ("DAVIS", {"contrast_threshold_on": 3}, "a DAVIS has no setting contrast_threshold_on"),
         ("DAVIS", {"biases": {"Dif": [1, 2]}}, r"biases\.Dif is unknown; it has .*Diff"),

@@ -58,7 +58,7 @@ def test_configurations_can_be_read(folder):
 
 def test_nothing_is_written_over(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    with pytest.raises(RecordingError, match=r"lens\.toml: is there already; choose an empty folder"):
+    with pytest.raises(RecordingError, match=r"lens\.toml: exists; choose an empty folder"):
         lay_out(folder)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 

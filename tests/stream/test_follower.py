@@ -86,7 +86,7 @@ def test_a_new_clock_ends_the_clock_and_it_is_said():
     assert len(feed(follower, edges(500_000, 6))) == 5
     follower.cross(gap(750_001, 900_000, new_clock=True))
     assert feed(follower, edges(900_000, 6)) == []
-    assert follower.why_not().startswith("the camera's clock began anew")
+    assert follower.why_not().startswith("the camera's clock was reset")
 
 
 def test_why_there_are_no_sweeps_is_said_after_a_while():

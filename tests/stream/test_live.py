@@ -275,7 +275,7 @@ def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, s
 
     assert runtime.returncode == 130, err
     assert lens.state()["rests"]
-    for notice in ("camera lost", "camera found again after", "its clock began anew", "lens lost", "lens found again"):
+    for notice in ("camera lost", "camera found again after", "its clock was reset", "lens lost", "lens found again"):
         assert notice in err
     summary = json.loads(out)
     assert (summary["camera"]["reconnects"], summary["lens"]["reconnects"]) == (1, 1)
@@ -453,7 +453,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_depth(tmp_path, source):
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     full = f"{disk / 'live.h5'}: the disk is full; it keeps what was written before"
-    assert run.notices == [f"recording stopped: {full}; depth goes on"]
+    assert run.notices == [f"recording stopped: {full}; depth continues"]
     assert f"recording stopped: {full}" in run.statuses[-1].warnings
     assert summary.recording is not None
     assert summary.recording.failure == full

@@ -33,7 +33,7 @@ def test_a_folder_is_replayed_and_what_fails_is_noted(tmp_path):
     assert "a.h5: exists; give --force" in str(again[0].failure)
     with pytest.raises(RecordingError, match="is read by this command"):
         replay_all([folder / "a.h5"], folder, force=True)
-    with pytest.raises(RecordingError, match="holds no recordings"):
+    with pytest.raises(RecordingError, match="has no recordings"):
         find_recordings([str(out)])
     assert not is_many([str(folder / "a.h5")])
 
