@@ -1,1 +1,1 @@
-"""The live page: a stream of depth in a browser, through viser (the `view` extra)."""
+"""The live page: a depth stream or file in a browser, with viser (the `view` extra)."""

@@ -1,4 +1,4 @@
-"""The point cloud: every known pixel at its place in space, seen as the camera sees it, or from anywhere else."""
+"""The point cloud of all known pixels, viewed from the camera or from anywhere else."""
 
 import numpy as np
 import viser
@@ -7,10 +7,10 @@ from ...capture.files.export import points
 from ..wire.messages import DepthFrame, StreamInfo
 
 MAX_POINTS = 80_000
-"""More are thinned out: 15 bytes each go to the browser with every picture."""
+"""Most points sent, at 15 bytes each per frame; more are subsampled."""
 
 _STAND = (0.2, -0.3, -0.9)
-"""Where the view starts, in distances to the middle of the sweep: right, above and behind the camera."""
+"""Initial viewpoint, in units of the distance to the middle of the sweep: right, above and behind the camera."""
 
 _POINT_SIZE = 0.9  # of a pixel, at the middle of the sweep
 
@@ -30,7 +30,7 @@ class Cloud:
         depth: np.ndarray,  # (H, W) metres, NaN where not shown
         colours: np.ndarray,  # (H, W, 3) uint8
     ) -> None:
-        """Put the points of a depth map in their places."""
+        """Show the points of a depth map."""
         if frame.info != self._info:
             self._info = frame.info
             self._stand(frame.info)
@@ -48,7 +48,7 @@ class Cloud:
         self._points.point_size = _POINT_SIZE * _middle_m(frame.info) / frame.info.camera.fx
 
     def _stand(self, info: StreamInfo) -> None:
-        """Draw the camera, and look past it at the middle of the sweep."""
+        """Draw the camera, and point the view at the middle of the sweep."""
         camera, middle_m = info.camera, _middle_m(info)
         half = float(np.arctan(camera.height / 2 / camera.fy))
         self._server.scene.add_camera_frustum(

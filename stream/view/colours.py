@@ -1,4 +1,4 @@
-"""Colours of the page's pictures, all readable without colour vision, and the scales that say what they mean."""
+"""Colours and scales of the page's pictures, suited to colour-blind viewers."""
 
 from collections.abc import Sequence
 
@@ -20,14 +20,14 @@ def depth_picture(
     near_diopters: float,
     colour_map: str,
 ) -> np.ndarray:
-    """(H, W, 3) uint8, coloured evenly in diopters; grey where unknown."""
+    """(H, W, 3) uint8, with colours uniform in diopters; grey where unknown."""
     colours = depth_image(depth, far_diopters, near_diopters, colour_map)
     return np.where(colours[..., 3:] > 0, colours[..., :3], np.uint8(UNKNOWN_GREY))
 
 
 def deviation_picture(
     std: np.ndarray,  # (H, W) 1/m, NaN where unknown
-    limit: float,  # 1/m, at the end of the scale
+    limit: float,  # upper end of the scale, 1/m
 ) -> np.ndarray:
     """(H, W, 3) uint8; grey where unknown."""
     colours = matplotlib.colormaps[DEVIATION_COLOURS](np.nan_to_num(std / limit), bytes=True)[..., :3]
@@ -38,7 +38,7 @@ def event_picture(
     image: np.ndarray,  # (H, W) signed events
     limit: float,
 ) -> np.ndarray:
-    """(H, W, 3) uint8: orange where it got darker, purple where brighter, white between."""
+    """(H, W, 3) uint8: OFF in orange, ON in purple, white between."""
     return matplotlib.colormaps[EVENT_COLOURS](0.5 + 0.5 * image / limit, bytes=True)[..., :3]
 
 

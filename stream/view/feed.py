@@ -1,4 +1,4 @@
-"""What is coming over the wire, received in a thread of its own: the latest of each topic, and how it is going."""
+"""Receives a stream in its own thread: the latest message of each topic, and the state of the stream."""
 
 import statistics
 import threading
@@ -16,39 +16,39 @@ from ..wire.subscriber import Subscriber
 
 _LOOK_S = 0.2
 _SILENCE_S = 3.0
-"""A publisher says something once a second, so after this long something is wrong."""
+"""A publisher sends a status once a second, so a longer silence is a fault."""
 _PATIENCE_SWEEPS = 3
-"""A slow lens gives depth more rarely than the publisher says something."""
+"""The same in sweeps, for slow lenses, whose depth is less frequent than the status."""
 
 _RECENT = 50
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """What was received so far."""
+    """What has been received so far."""
 
     depth: DepthFrame | None = None
     stack: StackFrame | None = None
     status: StatusFrame | None = None
     n_depth: int = 0
-    missed: int = 0  # messages lost on the way to us
+    missed: int = 0  # messages lost in transit
     rejected: int = 0  # messages that did not follow the wire format
-    streams: int = 0  # the publisher begins a new one whenever it starts
-    restarted_at: datetime | None = None  # when the newest of several streams began
-    ended: bool = False  # the newest stream said that it is over
-    silent_s: float = 0.0  # since the last message, or since we began to listen
-    depthless_s: float = 0.0  # since the last depth of the newest stream, or since its first message
-    wire_ms: float = float("nan")  # median time on the way, by the host's clock
+    streams: int = 0  # number of streams; a restarted publisher begins a new one
+    restarted_at: datetime | None = None  # start of the latest stream, if there were several
+    ended: bool = False  # whether the latest stream has ended
+    silent_s: float = 0.0  # since the last message, or since connecting
+    depthless_s: float = 0.0  # since the last depth of the latest stream, or since its first message
+    wire_ms: float = float("nan")  # median transit time, by the host's clock
     trouble: str = ""  # why connecting failed
 
     @property
     def connected(self) -> bool:
-        """Whether a publisher is there now, with depth or without."""
+        """Whether a publisher is connected, with or without depth."""
         return self.streams > 0 and not self.ended and self.silent_s < _SILENCE_S
 
     @property
     def live(self) -> bool:
-        """Whether depth is coming now: a publisher without a camera goes on sending its status."""
+        """Whether depth is arriving; a publisher without a camera sends only its status."""
         return self.connected and self.depthless_s < max(_SILENCE_S, _PATIENCE_SWEEPS * self._sweep_s)
 
     @property
@@ -62,11 +62,11 @@ def describe(state: StreamState, address: str) -> str:
     if state.live:
         text = f"Live from {address}."
     elif state.connected:
-        text = f"No depth from {address} for {state.depthless_s:.0f} s, though its publisher is there"
+        text = f"No depth from {address} for {state.depthless_s:.0f} s, but its publisher is connected"
         old = "; the picture is old" if state.depth is not None else ""
         text += f"{old}: {_why_no_depth(state.status)}."
     elif state.rejected and state.streams == 0:
-        text = f"What comes from {address} does not follow the wire format; is it a sweepdepth publisher?"
+        text = f"Messages from {address} do not follow the wire format; is it a sweepdepth publisher?"
     elif state.streams == 0:
         text = f"Nothing has come from {address} {silence}; waiting for a publisher there."
     elif state.ended:
@@ -81,21 +81,21 @@ def describe(state: StreamState, address: str) -> str:
 
 
 def _why_no_depth(status: StatusFrame | None) -> str:
-    """What a publisher says of itself that explains why it has no depth."""
+    """Why a publisher has no depth, from its status."""
     if status is None:
-        return "it has not said why"
+        return "it has not sent a reason"
     if status.warnings:
         return "; ".join(status.warnings)
-    return "no events come from the camera" if status.events_per_s == 0 else "no whole sweep has come"
+    return "the camera sends no events" if status.events_per_s == 0 else "there has been no complete sweep"
 
 
 class Feed:
-    """A subscriber that keeps the latest message of each topic, and never more, however slow its reader is.
+    """A subscriber that keeps only the latest message of each topic, independent of the reader's speed.
 
-    It goes on when the publisher stops and starts again.
+    It continues when the publisher restarts.
 
     Raises:
-        WireError: address or keys are unusable.
+        WireError: the address or keys are invalid.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The depth of a file, moment by moment: of a depth file, or of a recording that is replayed for it."""
+"""The depth frames of a file for the page: of a depth file, or of a recording, which is replayed."""
 
 import tempfile
 import threading
@@ -26,9 +26,9 @@ STACK_BINS = 10
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Frames of depth in time order, each read when it is asked for; `len` is their number.
+    """Depth frames in time order, read when requested; `len` is their number.
 
-    `events` are those of the recording, (N,) EVENT_DTYPE by time; None for a depth file, which has none.
+    `events` are those of the recording, (N,) EVENT_DTYPE in time order; None for a depth file.
     """
 
     frames: DepthFrames
@@ -41,11 +41,11 @@ class Moments:
         return len(self.frames)
 
     def at_s(self, number: int) -> float:
-        """Seconds from the start of the first frame to the end of another."""
+        """Seconds from the start of the first frame to the end of a frame."""
         return (int(self.frames.t_end_us[number]) - int(self.frames.t_start_us[0])) * 1e-6
 
     def depth(self, number: int) -> DepthFrame:
-        """One frame, as it would have been published."""
+        """One frame, as published live."""
         f = self.frames
         info = StreamInfo.of(f.calibration, f.estimator)
         start_us, end_us = int(f.t_start_us[number]), int(f.t_end_us[number])
@@ -63,7 +63,7 @@ class Moments:
         )
 
     def stack(self, number: int) -> StackFrame | None:
-        """The event focal stack of one frame; None where there are no events."""
+        """The event focal stack of one frame; None without events."""
         if self.events is None:
             return None
         f = self.frames
@@ -85,16 +85,16 @@ def open_moments(
     stop: threading.Event | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[Moments]:
-    """The moments of a depth file, or of a recording, which is replayed first; its events are kept in memory.
+    """Open a depth file or a recording, which is replayed first and whose events are kept in memory.
 
     Args:
-        calibration: comes before the one that a recording carries; a depth file has its own.
-        options: how a recording becomes depth; see `replay`.
-        stop: ends the replay early; what it has then is there.
-        on_progress: hears the sensor time replayed, in seconds.
+        calibration: overrides the one stored in a recording; a depth file has its own.
+        options: for replaying a recording; see `replay`.
+        stop: ends the replay early, with the frames so far.
+        on_progress: called with the sensor time replayed, in seconds.
 
     Raises:
-        RecordingError, CalibrationError, SyncError, WeightsError: it cannot be read, or not become depth.
+        RecordingError, CalibrationError, SyncError, WeightsError: it cannot be read, or depth cannot be computed.
     """
     if is_depth_file(path):
         with open_depth_file(path) as frames:

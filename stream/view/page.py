@@ -1,4 +1,4 @@
-"""The page: what is where, and how a frame gets onto it."""
+"""Layout of the page, and display of frames on it."""
 
 import html
 import tempfile
@@ -18,11 +18,11 @@ from .server import PageServer
 
 _BLANK = np.full((180, 240, 3), colours.UNKNOWN_GREY, np.uint8)
 _SIDE_PX, _PICTURE_PX = 380, 360
-_QUALITY = 90  # of JPEG: eight times faster to make than PNG, and a seventh of the size
+_QUALITY = 90  # of JPEG, which is eight times faster to encode than PNG and a seventh of its size
 
 
 class Page:
-    """Everything on the page. One thread shows things; a snapshot may be asked for at any time."""
+    """The elements of the page. Used by one thread, except that snapshots may be requested at any time."""
 
     def __init__(self, server: PageServer) -> None:
         self._server = server
@@ -59,7 +59,7 @@ class Page:
         self._cloud = Cloud(server)
 
     def show_state(self, state: StreamState, settings: Settings, address: str) -> None:
-        """Say how it is going."""
+        """Show the state of the stream."""
         facts = [] if state.depth is None else _facts(state.depth)
         if state.status is not None:
             facts += state.status.warnings
@@ -69,12 +69,12 @@ class Page:
         self._say(mark, ("Paused. " if settings.paused else "") + describe(state, address), facts)
 
     def show_file(self, frame: DepthFrame, title: str, at_s: float) -> None:
-        """Say which frame of a file is on show."""
+        """Show which frame of a file is displayed."""
         direction = frame.direction.name.lower().replace("_to_", "→")
         self._say(("▤", "#0072b2"), title, [f"{at_s:.2f} s, {direction}", *_facts(frame)])
 
     def show_depth(self, frame: DepthFrame, settings: Settings) -> None:
-        """Show a depth map as a picture and as points, and how sure it is."""
+        """Show a depth map as a picture and as points, and its deviation."""
         self._saved = frame, settings
         far, near = settings.diopters(frame.info)
         depth = settings.shown(frame)
@@ -91,7 +91,7 @@ class Page:
             self._cloud.show(frame, depth, picture)
 
     def show_stack(self, frame: StackFrame, bin_: int, *, playing: bool) -> None:
-        """Show one bin of a stack; while they are played, its control follows."""
+        """Show one bin of a stack; while playing, the control follows."""
         signed = frame.stack[0] - frame.stack[1] if frame.stack.ndim == 4 else frame.stack
         bins = len(signed)
         bin_ = min(bin_, bins - 1)
@@ -110,7 +110,7 @@ class Page:
             )
 
     def show_history(self, history: History) -> None:
-        """Draw the plots."""
+        """Update the plots."""
         self._plots.show(history)
 
     def _say(self, mark: tuple[str, str], title: str, facts: list[str]) -> None:
@@ -122,23 +122,23 @@ class Page:
         )
 
     def _set(self, name: str, element: viser.GuiHtmlHandle, content: str) -> None:
-        """Send what changed, and nothing else."""
+        """Send an element's content if it has changed."""
         if self._scales.get(name) != content:
             self._scales[name] = element.content = content
 
     def _save(self, event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
-        """Give the depth map on show to the browser that asked, as a file."""
+        """Send the displayed depth map as a file to the requesting browser."""
         if event.client is None:
             return
         if self._saved is None:
-            event.client.add_notification("Nothing to save yet", "No depth has come.", auto_close_seconds=5)
+            event.client.add_notification("Nothing to save yet", "No depth has arrived.", auto_close_seconds=5)
             return
         name, content = snapshot(*self._saved, f".{event.target.value.lower()}")
         event.client.send_file_download(name, content, save_immediately=True)
 
 
 def _facts(frame: DepthFrame) -> list[str]:
-    """What a frame is of, and how much of it is known."""
+    """Size, range, estimator, coverage and quality of a frame."""
     info, camera = frame.info, frame.info.camera
     far = f"{1 / info.far_diopters:.2f} m" if info.far_diopters else "infinity"
     known = np.isfinite(frame.depth).mean()
@@ -149,7 +149,7 @@ def _facts(frame: DepthFrame) -> list[str]:
 
 
 def snapshot(frame: DepthFrame, settings: Settings, suffix: str) -> tuple[str, bytes]:
-    """Name and content of a file with a depth map as it is on show: in its colours, hidden pixels unknown."""
+    """Name and content of a file with a displayed depth map, in its colours, hidden pixels as unknown."""
     far, near = settings.diopters(frame.info)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"depth_{str(frame.stream)[:8]}_{frame.seq:06d}{suffix}")
@@ -158,7 +158,7 @@ def snapshot(frame: DepthFrame, settings: Settings, suffix: str) -> tuple[str, b
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:  # (H, W, 3)
-    """Whole pixels, several times over, until the picture fills its place: browsers would blur a small one."""
+    """Enlarge a picture by an integer factor, since browsers would blur a small one."""
     times = max(1, -(-_PICTURE_PX // picture.shape[1]))
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 

@@ -1,4 +1,4 @@
-"""A file on the live page: the same pictures, with a time slider, play and step."""
+"""Playback of a file on the live page, with a time slider, play and step."""
 
 import threading
 import time
@@ -19,22 +19,22 @@ _BACK, _ON = "◀ Back", "Forward ▶"
 
 @dataclass
 class Clock:
-    """Which frame is on show while it plays: frames follow each other as they were recorded, times `speed`, in a round.
+    """The current frame during playback: frames follow in recorded time, times `speed`, in a loop.
 
-    Every frame is shown; one that takes long to show holds up the others.
+    Every frame is shown, so slow display delays playback.
     """
 
     moments: Moments
     number: int = 0
-    _since: float | None = None  # host time at which the frame came on show
+    _since: float | None = None  # host time at which the frame was shown
 
     def go(self, number: int) -> None:
-        """Show another frame; beyond either end is the other one."""
+        """Go to a frame, wrapping around at the ends."""
         self.number = number % len(self.moments)
         self._since = None
 
     def tick(self, now_s: float, speed: float) -> bool:
-        """Go on to the next frame if it is due; returns whether it did."""
+        """Advance to the next frame if it is due; returns whether it did."""
         if self._since is None:
             self._since = now_s
         length_s = self._length_s(self.number) / speed
@@ -42,7 +42,7 @@ class Clock:
         if late_s < 0:
             return False
         self.go(self.number + 1)
-        self._since = now_s - min(late_s, length_s)  # a little late is made up for
+        self._since = now_s - min(late_s, length_s)  # compensates for small delays
         return True
 
     def _length_s(self, number: int) -> float:
@@ -51,13 +51,13 @@ class Clock:
 
 
 class TimeControls:
-    """Slider, play and step; what is done there is taken by `take`, from the thread that shows things."""
+    """Slider, play and step; changes are applied by `take`, in the displaying thread."""
 
     def __init__(self, gui: viser.GuiApi, moments: Moments) -> None:
         self._lock = threading.Lock()
         self._steps = 0
         with gui.add_folder("Time"):
-            last = max(2, len(moments))  # a slider wants two ends
+            last = max(2, len(moments))  # a slider needs two values
             self.slider = gui.add_slider("Frame", min=1, max=last, step=1, initial_value=1)
             self.play = gui.add_checkbox("Play frames", initial_value=len(moments) > 1)
             self.speed = gui.add_slider("Speed", min=0.1, max=4, step=0.1, initial_value=1)
@@ -68,18 +68,18 @@ class TimeControls:
         self.step(-1 if event.target.value == _BACK else 1)
 
     def step(self, frames: int) -> None:
-        """Stop playing, and go some frames on or back."""
+        """Stop playing, and step forward or back."""
         with self._lock:
             self._steps += frames
         self.play.value = False
 
     def take(self, clock: Clock, now_s: float) -> None:
-        """Let the clock follow what is set here, and the slider the clock."""
+        """Apply the controls to the clock, and update the slider."""
         with self._lock:
             steps, self._steps = self._steps, 0
         if steps:
             clock.go(clock.number + steps)
-        elif self.slider.value - 1 != clock.number:  # moved by a person
+        elif self.slider.value - 1 != clock.number:  # moved by the user
             clock.go(self.slider.value - 1)
         elif self.play.value:
             clock.tick(now_s, self.speed.value)

@@ -1,4 +1,4 @@
-"""Rates, latencies and drops over the last minutes."""
+"""Plots of rates, latencies and drops over the last minutes."""
 
 import math
 from collections import deque
@@ -12,12 +12,12 @@ from viser import uplot
 from .feed import StreamState
 
 SPAN_S = 120
-"""Seconds that the plots look back, one point a second."""
+"""Time span of the plots in seconds, with one point per second."""
 
 _RATE_OVER_S = 3
-"""A second alone holds too few frames to tell a rate."""
+"""Window for rates, since a single second has too few frames."""
 
-_BLUE, _ORANGE, _GREEN, _PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"  # Okabe and Ito, for all kinds of eyes
+_BLUE, _ORANGE, _GREEN, _PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"  # Okabe and Ito's palette
 _PLOTS = (
     ("Rates", (("frames/s", "frames/s", _BLUE), ("M events/s", "M events/s", _ORANGE))),
     (
@@ -26,10 +26,10 @@ _PLOTS = (
     ),
     (
         "Drops since the start",
-        (("lost on the way", "messages", _BLUE), ("dropped by the publisher", "messages", _ORANGE)),
+        (("lost in transit", "messages", _BLUE), ("dropped by the publisher", "messages", _ORANGE)),
     ),
 )
-"""Title and lines, (name, unit, colour) each; the unit is that of an axis."""
+"""Title and lines of each plot, as (name, unit, axis colour)."""
 
 _NAMES = tuple(name for _, lines in _PLOTS for name, _, _ in lines)
 _FONT, _HEIGHT_PX = "10px sans-serif", 210
@@ -38,13 +38,13 @@ _UPWARDS = uplot.Scale(range={"min": {"soft": 0, "mode": 1, "pad": 0}, "max": {"
 
 @dataclass
 class History:
-    """One row a second, the oldest forgotten."""
+    """One row per second; old rows are discarded."""
 
     _rows: deque[tuple[float, ...]] = field(default_factory=lambda: deque(maxlen=SPAN_S + 1))
     _counts: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RATE_OVER_S + 1))
 
     def add(self, now_s: float, state: StreamState) -> None:
-        """Note how it is going at a time in seconds."""
+        """Add the state at a time in seconds."""
         self._counts.append((now_s, state.n_depth))
         seconds, frames = (new - old for new, old in zip(self._counts[-1], self._counts[0], strict=True))
         status = state.status if state.connected else None
@@ -57,7 +57,7 @@ class History:
             state.missed,
             math.nan if state.status is None else sum(state.status.drops.values()),
         )
-        # An unknown value stays as it was: the plots have no gaps.
+        # Unknown values repeat the previous one, since the plots have no gaps.
         before = self._rows[-1][1:] if self._rows else (0.0,) * len(values)
         self._rows.append((now_s, *(b if math.isnan(v) else v for v, b in zip(values, before, strict=True))))
 
@@ -74,13 +74,13 @@ class Plots:
         self._plots = [(_add(gui, title, lines), [name for name, _, _ in lines]) for title, lines in _PLOTS]
 
     def show(self, history: History) -> None:
-        """Draw what has been noted."""
+        """Update the plots."""
         for handle, names in self._plots:
             handle.data = history.columns(names)
 
 
 def _add(gui: viser.GuiApi, title: str, lines: tuple[tuple[str, str, str], ...]) -> viser.GuiUplotHandle:
-    """Lines over seconds; every unit has an axis of its own, the first one at the left."""
+    """Add a plot over seconds, with one axis per unit, the first on the left."""
     units = list(dict.fromkeys(unit for _, unit, _ in lines))
     fonts = {"font": _FONT, "labelFont": _FONT, "labelSize": 14}
     axes = [uplot.Axis(scale="x", label="seconds before now", size=30, **fonts)]

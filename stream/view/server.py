@@ -1,4 +1,4 @@
-"""The page's web server: this machine alone reaches it, and no other web page listens in."""
+"""The page's web server, reachable only from this machine and not by other web pages."""
 
 import contextlib
 import io
@@ -15,10 +15,10 @@ except ImportError as error:
 
 
 class PageServer(viser.ViserServer):
-    """viser's server, on a loopback address; the next free port is taken if `port` is not.
+    """viser's server on a loopback address; uses the next free port if `port` is in use.
 
-    viser has no login, so whoever reaches it sees the page. A browser would also let any web site that it shows
-    connect to this machine: those are recognised by the `Origin` header that browsers send, and disconnected.
+    viser has no login, so the page is only served on this machine. Web sites open in a browser could still connect to
+        it: they are recognised by the `Origin` header that browsers send, and disconnected.
 
     Raises:
         SweepdepthError: other machines could reach `host`.
@@ -30,19 +30,19 @@ class PageServer(viser.ViserServer):
                 f"{host}: other machines can reach this address, and the page has no login; use 127.0.0.1 here, and "
                 f"from afar an SSH tunnel: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE"
             )
-        # viser prints what it does; standard output is for results.
+        # Silence viser: standard output is for results.
         with contextlib.redirect_stdout(io.StringIO()):
             super().__init__(host=host, port=port, label=label, verbose=False)
         self._websock_server.on_client_connect(self._admit)
 
     @property
     def url(self) -> str:
-        """What to open in a browser."""
+        """The page's URL."""
         host = self.get_host()
         return f"http://{f'[{host}]' if ':' in host else host}:{self.get_port()}"
 
     def request_share_url(self, verbose: bool = True) -> str | None:
-        """Refused: it would show the page to the whole internet, and any client could ask for it."""
+        """Disabled, since it would publish the page on the internet at the request of any client."""
         return None
 
     def stop(self) -> None:
@@ -50,7 +50,7 @@ class PageServer(viser.ViserServer):
             super().stop()
 
     async def _admit(self, client: Any) -> None:
-        """Hang up on what another web page opened, before it is sent anything."""
+        """Close connections opened by other web pages before sending anything."""
         connection = self._websock_server._live_connections[client.client_id]
         request = connection.request
         if request is None or not is_same_origin(request.headers.get("Origin"), request.headers.get("Host", "")):
@@ -58,9 +58,9 @@ class PageServer(viser.ViserServer):
 
 
 def is_same_origin(origin: str | None, host: str) -> bool:
-    """Whether a connection to `host` (name and port) was opened by a page from there; programs send no origin.
+    """Whether a connection to `host` (name and port) was opened by a page from that host; programs send no origin.
 
-    The name must be one of this machine's own, or a name server could make a stranger's page look like ours.
+    The name must be one of this machine's own; otherwise DNS rebinding could make another page look like this one.
     """
     if origin is None:
         return True

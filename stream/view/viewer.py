@@ -1,4 +1,4 @@
-"""The live page as a whole: from the wire to the browser, the latest winning, no faster than is wanted."""
+"""The live page as a whole: shows the latest frames of a stream at a limited rate."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from .plots import History
 from .server import PageServer
 
 _PLAY_S = 0.5
-"""Seconds that each bin of the stack is on show while they are played."""
+"""Seconds per bin of the stack while playing."""
 
 
 def view(
@@ -26,13 +26,13 @@ def view(
     server_key: str | Path | None = None,
     on_url: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """Show the stream that is published on `address` on a web page until `stop` is set.
+    """Show the stream published on `address` on a web page until `stop` is set.
 
-    The page waits for a publisher, and goes on when it restarts. `on_url` hears where it is: on `port`, or the next
-    that is free.
+    The page waits for a publisher, and continues when it restarts. `on_url` is called with the page's URL, on `port` or
+    the next free one.
 
     Raises:
-        WireError: address or keys are unusable.
+        WireError: the address or keys are invalid.
         SweepdepthError: other machines could reach `host`, or viser is missing.
     """
     with ExitStack() as resources:
@@ -56,7 +56,7 @@ def view(
                     noted = now
                     history.add(now, state)
                     page.show_history(history)
-                # Stacks are large, and made only for those who ask, so nobody asks while nobody looks.
+                # Stacks are large and computed only for subscribers, so subscribe only while the page is open.
                 if (settings.receive_stack and watched) != (stacks is not None):
                     if stacks is None:
                         stacks = Feed(address, ("stack",), keys, server_key)

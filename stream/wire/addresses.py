@@ -1,4 +1,4 @@
-"""Addresses: which are well-formed, which are free, and which this machine alone can reach."""
+"""Checks of addresses: whether they are valid, free, and local to this machine."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from ...capture.errors import WireError
 
 
 def check_address(address: str) -> None:
-    """Refuse what is no address, and what libzmq would misunderstand.
+    """Check that an address is valid, and unambiguous for libzmq.
 
     Raises:
         WireError: the address is malformed.
@@ -29,10 +29,10 @@ def check_address(address: str) -> None:
 
 
 def check_free(address: str) -> None:
-    """Refuse an `ipc://` path that belongs to somebody: libzmq would remove what is there.
+    """Check that an `ipc://` path is free, since libzmq would delete an existing file.
 
     Raises:
-        WireError: there is a file, or a socket that somebody answers.
+        WireError: it is a file, or a socket in use.
     """
     if not address.startswith("ipc://"):
         return
@@ -40,14 +40,14 @@ def check_free(address: str) -> None:
     with contextlib.suppress(OSError):
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise WireError(f"{address}: a file of that name is there already; choose another path")
-        # A socket that nobody answers was left behind by a publisher that was killed: that one may go.
+        # A socket without a listener was left by a killed publisher, and may be deleted.
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(str(path))
             raise WireError(f"{address}: is in use; stop the other publisher or choose another path")
 
 
 def is_local(address: str) -> bool:
-    """Whether this machine alone can connect to it."""
+    """Whether only this machine can connect to the address."""
     if address.startswith("ipc://"):
         return True
     host = address.removeprefix("tcp://").rpartition(":")[0]
@@ -58,7 +58,7 @@ def is_local(address: str) -> bool:
 
 
 def advice(error: zmq.ZMQError) -> str:
-    """Why binding failed, and what to do about it."""
+    """Explain why binding failed, with a remedy."""
     ways = {
         zmq.EADDRINUSE: "is in use; stop the other publisher or choose another port",
         zmq.EADDRNOTAVAIL: "is not an address of this machine; 127.0.0.1 always is",

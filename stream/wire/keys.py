@@ -1,4 +1,4 @@
-"""CURVE keys in files: `NAME.key` to hand out and `NAME.key_secret` to keep, in the format of czmq and `zmq.auth`.
+"""CURVE key files: `NAME.key` to share and `NAME.key_secret` to keep, in the format of czmq and `zmq.auth`.
 
 A publisher has a key pair and a folder with the `.key` of every client it allows; a client has a key pair and the
 publisher's `.key`.
@@ -27,12 +27,12 @@ class KeyPair:
 
 
 def new_keys(name: str, folder: str | Path = ".", force: bool = False) -> tuple[Path, Path]:
-    """Make a key pair: `NAME.key`, which anybody may see, and `NAME.key_secret`, readable by its owner alone.
+    """Make a key pair: `NAME.key`, which is public, and `NAME.key_secret`, readable only by its owner.
 
     Returns both paths, the public one first.
 
     Raises:
-        WireError: the name is no plain file name, a file of that name exists and `force` is not set, or it cannot be
+        WireError: the name is not a plain file name, a file of that name exists and `force` is not set, or it cannot be
             written.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
@@ -53,7 +53,7 @@ def new_keys(name: str, folder: str | Path = ".", force: bool = False) -> tuple[
 
 
 def load_public_key(path: str | Path) -> bytes:
-    """The public half, from either file.
+    """Load the public key, from either file.
 
     Raises:
         WireError: the file cannot be read or holds no public key.
@@ -62,7 +62,7 @@ def load_public_key(path: str | Path) -> bytes:
 
 
 def load_key_pair(path: str | Path) -> KeyPair:
-    """Both halves, from a `.key_secret` file.
+    """Load both keys, from a `.key_secret` file.
 
     Raises:
         WireError: the file cannot be read, holds no key pair, or others may read it.
@@ -77,7 +77,7 @@ def load_key_pair(path: str | Path) -> KeyPair:
 
 
 def load_clients(folder: str | Path) -> dict[Path, bytes]:
-    """The public keys of all `.key` files in a folder: the clients that a publisher allows.
+    """Load the public keys of all `.key` files in a folder: the clients that a publisher allows.
 
     Raises:
         WireError: there is no such folder, it holds no key, or one of its keys is damaged.
@@ -92,7 +92,7 @@ def load_clients(folder: str | Path) -> dict[Path, bytes]:
 
 
 def _write(path: Path, mode: int, name: str, keys: str) -> None:
-    # Made anew rather than opened, so that an old file's permissions or link target cannot let the secret out.
+    # Created rather than overwritten, so that an old file's permissions or link target cannot expose the secret.
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

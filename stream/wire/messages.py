@@ -2,7 +2,7 @@
 
 A message is `[topic, header, array, …]`: the topic in ASCII, a JSON header, and raw little-endian C-order buffers, one
 for each entry of the header's `arrays`. `schema.json` beside this file is the published JSON Schema of the headers;
-`python -m sweepdepth.stream.wire.messages > stream/wire/schema.json` writes it anew.
+`python -m sweepdepth.stream.wire.messages > stream/wire/schema.json` updates it.
 """
 
 import json
@@ -54,7 +54,7 @@ Number = Annotated[
 
 
 class _Model(BaseModel):
-    # Unknown keys are ignored, so that a later version may add some without breaking receivers.
+    # Unknown keys are ignored, so that later versions can add some.
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
@@ -220,7 +220,7 @@ class StatusHeader(_Header):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Frame:
-    """What a received message says of itself. The publisher sets it; makers of frames leave it alone.
+    """Metadata of a received message, set by the publisher.
 
     Attributes:
         stream: UUID, new each time the publisher starts.
@@ -238,7 +238,7 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class DepthFrame(Frame):
-    """Metric depth with its uncertainty, made from the events between two sensor times.
+    """Metric depth with its uncertainty, from the events between two sensor times.
 
     Attributes:
         depth: (H, W) float32, metres along Z, NaN where unknown.
@@ -275,7 +275,7 @@ class DepthFrame(Frame):
         )
 
     def _repr_png_(self) -> bytes:
-        """What notebooks show."""
+        """Picture for notebooks: depth and its deviation."""
         from ...capture.reporting.figures import estimate_figure, figure_png
 
         info = self.info
@@ -336,10 +336,9 @@ TOPICS = tuple(_FRAMES)
 
 
 def encode(frame: AnyFrame, *, stream: UUID, seq: int, t_publish_ns: int) -> list[Buffer]:
-    """The parts of a message: topic, header, arrays.
+    """Encode a frame as the parts of a message: topic, header, arrays.
 
-    Arrays that are C-contiguous float32 already are not copied, and become read-only: they may still be on their way
-    to a subscriber long after this returns.
+    C-contiguous float32 arrays are not copied, and become read-only, since they may be sent long after this returns.
 
     Raises:
         WireError: the frame does not fit the wire format.
@@ -356,7 +355,7 @@ def encode(frame: AnyFrame, *, stream: UUID, seq: int, t_publish_ns: int) -> lis
     else:
         says |= dict(frame.info)
     try:
-        # Not strict, so that NumPy's numbers pass as Python's.
+        # Not strict, so that NumPy's numbers are accepted.
         header = _HEADERS[frame.topic].model_validate(says, strict=False)
     except ValidationError as error:
         raise WireError(f"{frame.topic} frame: {_explain(error)}") from error
@@ -367,13 +366,13 @@ def encode(frame: AnyFrame, *, stream: UUID, seq: int, t_publish_ns: int) -> lis
 
 
 def decode(parts: Sequence[Buffer]) -> AnyFrame:
-    """Check a message and make it a frame; its arrays are read-only views of the buffers.
+    """Validate a message and decode it to a frame, whose arrays are read-only views of the buffers.
 
-    Nothing in the header is trusted: its size is bounded before it is parsed, and every shape is held against the
-    length of the buffer that came.
+    The header is not trusted: its size is bounded before parsing, and every shape is compared with the length of its
+        buffer.
 
     Raises:
-        WireError: the message does not follow the wire format, in any way whatever.
+        WireError: the message does not follow the wire format in any respect.
     """
     if not 2 <= len(parts) <= 2 + MAX_ARRAYS:
         raise WireError(f"message: has {len(parts)} parts; expected a topic, a header and up to {MAX_ARRAYS} arrays")
@@ -384,7 +383,7 @@ def decode(parts: Sequence[Buffer]) -> AnyFrame:
         raise WireError(f"{topic} message: a header of {len(parts[1])} bytes; expected at most {MAX_HEADER_BYTES}")
     text = bytes(parts[1])
     try:
-        # Validation alone would let NaN pass where a number may be unknown, and under keys that are ignored.
+        # Validation alone would accept NaN where a number may be unknown, and under ignored keys.
         pydantic_core.from_json(text, allow_inf_nan=False)
         header = _HEADERS[topic].model_validate_json(text)
         arrays = _views(header.arrays, parts[2:])
@@ -409,14 +408,14 @@ def json_schema() -> dict[str, Any]:
 
 
 def _views(infos: Sequence[ArrayInfo], buffers: Sequence[Buffer]) -> dict[str, np.ndarray]:
-    """The buffers as read-only arrays, each exactly as long as its shape says."""
+    """The buffers as read-only arrays, whose lengths must match their shapes exactly."""
     if len(infos) != len(buffers):
         raise ValueError(f"the header announces {len(infos)} arrays, but {len(buffers)} came")
     arrays = {}
     for info, buffer in zip(infos, buffers, strict=True):
         if len(buffer) != 4 * math.prod(info.shape):
             raise ValueError(f"array {info.name!r} of shape {info.shape} came with {len(buffer)} bytes")
-        # ZeroMQ may hand out small buffers at odd addresses, which compiled loops cannot take: those are copied.
+        # ZeroMQ may return small buffers at unaligned addresses, which compiled loops cannot process: those are copied.
         array = np.require(np.frombuffer(buffer, info.dtype).reshape(info.shape), requirements="A")
         array.setflags(write=False)
         arrays[info.name] = array
@@ -424,7 +423,7 @@ def _views(infos: Sequence[ArrayInfo], buffers: Sequence[Buffer]) -> dict[str, n
 
 
 def _explain(error: ValueError) -> str:
-    """The first fault, on one line, with nothing that a terminal could trip over."""
+    """The first error on one line of printable text."""
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False)[0]
         key = ".".join(map(str, fault["loc"]))

@@ -1,4 +1,4 @@
-"""Who is connected to the publisher, which topics each wants, and whom to hang up on."""
+"""Connections to the publisher: their subscriptions, and limits on what each may send."""
 
 import contextlib
 import socket
@@ -14,14 +14,15 @@ TCP_KEEPALIVE = {
     zmq.TCP_KEEPALIVE_INTVL: 5,
     zmq.TCP_KEEPALIVE_CNT: 3,
 }
-"""Socket options by which both ends notice within 25 s that the other's machine has vanished without a word."""
+"""Socket options by which both ends detect within 25 s that the other machine has disappeared."""
 
 MAX_WORDS = 200
-"""Subscriptions and cancellations that one connection may send: each may stay in libzmq's memory while it lasts."""
+"""Most subscriptions and cancellations per connection, since libzmq may keep each in memory."""
 
 MAX_BYTES, MAX_BYTES_AT_ONCE = 131_072, 4096
-"""What one connection may send in all, and between two looks. A handshake and some subscriptions take less than 1 kB;
-libzmq may keep 50 bytes for each byte of a subscription, and does not hand on messages that never end."""
+"""Most bytes that a connection may send in total, and between two checks. A handshake with some subscriptions takes
+less than 1 kB; libzmq may allocate 50 bytes for each byte of a subscription, and does not deliver messages that never
+end."""
 
 
 @dataclass
@@ -33,27 +34,27 @@ class _Peer:
 
 @dataclass
 class Peers:
-    """Connections by file descriptor, fed by the socket's monitor and by the messages that XPUB passes on.
+    """Connections by file descriptor, updated from the socket's monitor and XPUB's messages.
 
-    libzmq itself bounds neither how many peers connect nor how much each subscribes to.
+    libzmq itself limits neither the number of peers nor their subscriptions.
     """
 
     max_connections: int
     _peers: dict[int, _Peer] = field(default_factory=dict)
 
     def came(self, descriptor: int) -> bool:
-        """A connection was accepted. False when it is one too many."""
+        """Record an accepted connection; False if there are too many."""
         if len(self._peers) >= self.max_connections:
             return False
         self._peers[descriptor] = _Peer()
         return True
 
     def left(self, descriptor: int) -> None:
-        """A connection is gone, and its subscriptions with it."""
+        """Record that a connection was closed, with its subscriptions."""
         self._peers.pop(descriptor, None)
 
     def said(self, descriptor: int, message: bytes) -> bool:
-        """A peer sent 1 (subscribe) or 0 (cancel) and a prefix of topics. False when it has said too much."""
+        """Record a peer's message, 1 (subscribe) or 0 (cancel) and a topic prefix; False if it has sent too much."""
         peer = self._peers.get(descriptor)
         if peer is None:
             return True
@@ -66,7 +67,7 @@ class Peers:
         return peer.words <= MAX_WORDS
 
     def flooding(self) -> list[int]:
-        """Look at all connections; those that have sent too much."""
+        """Check all connections; returns those that have sent too much."""
         floods = []
         for descriptor, peer in self._peers.items():
             before, peer.received = peer.received, bytes_received(descriptor)
@@ -75,21 +76,21 @@ class Peers:
         return floods
 
     def count(self, topic: str) -> int:
-        """How many peers want a topic."""
+        """Number of peers subscribed to a topic."""
         return sum(any(topic.encode().startswith(p) for p in peer.prefixes) for peer in self._peers.values())
 
 
 def hang_up(descriptor: int) -> None:
-    """End a connection that libzmq holds; to libzmq it looks as if the peer had left.
+    """Close a connection of libzmq, to which it looks as if the peer had disconnected.
 
-    If libzmq closed it in the meantime and another connection has taken its number, that one has to reconnect.
+    If libzmq has closed it in the meantime and another connection reuses its number, that one has to reconnect.
     """
     with contextlib.suppress(OSError), socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as connection:
         connection.shutdown(socket.SHUT_RDWR)
 
 
 def bytes_received(descriptor: int) -> int:
-    """What the kernel has received on a TCP connection since it was made; 0 where it does not say."""
+    """Bytes received on a TCP connection, from the kernel; 0 if unknown."""
     with contextlib.suppress(OSError), socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as connection:
         if hasattr(socket, "TCP_INFO"):
             # tcpi_bytes_received in struct tcp_info of linux/tcp.h, Linux 4.1 and later.

@@ -26,15 +26,15 @@ _OUTBOX = 16
 _LOOK_S = 0.02
 _ZAP_DOMAIN = b"sweepdepth"
 
-# What a peer may cost. Subscribers only ever send handshakes and subscriptions, few and small.
+# Limits per peer. Subscribers send only handshakes and a few small subscriptions.
 _BOUNDS = {
     zmq.MAXMSGSIZE: 1024,
     zmq.HANDSHAKE_IVL: 5_000,
-    # The kernel's smallest receive buffer throttles a flood of subscriptions until it is cut off. A bound on libzmq's
-    # own queue would not do: libzmq 4.3 aborts (assertion !_io_error) if a ping is in a flood that fills that queue.
+    # The smallest receive buffer throttles a flood of subscriptions until it is disconnected. A limit on libzmq's
+    # own queue is not possible: libzmq 4.3 aborts (assertion !_io_error) if a ping is in a flood that fills that queue.
     zmq.RCVBUF: 1024,
     zmq.RCVHWM: 0,
-    # Peers that are gone or have stopped reading are left to TCP: libzmq's heartbeats abort on full queues, too.
+    # TCP detects dead or stalled peers: libzmq's heartbeats abort on full queues, too.
     **TCP_KEEPALIVE,
     zmq.TCP_MAXRT: 10_000,
 }
@@ -43,13 +43,13 @@ _BOUNDS = {
 class Publisher:
     """Publishes frames to any number of subscribers. A context manager.
 
-    `publish` may be called from any thread and never waits for a subscriber. One that is too slow misses frames, and
-    sees so in `seq`; no more than `send_hwm` wait for it. On leaving, a last status with `end` set is sent
-    and given up to 2 s to arrive.
+    `publish` may be called from any thread and never waits for subscribers. Slow subscribers miss frames, which shows
+    in `seq`; at most `send_hwm` messages wait for each. On exit, a last status with `end` set is sent, and waits up to
+    2 s for delivery.
 
     Attributes:
-        address: where it is bound, with the port that was chosen if `address` left that open (`tcp://127.0.0.1:*`).
-        stream: the UUID that all its messages carry.
+        address: the bound address, with the actual port if `address` left it open (`tcp://127.0.0.1:*`).
+        stream: UUID in all its messages.
 
     Examples:
         >>> from sweepdepth import Subscriber
@@ -72,21 +72,21 @@ class Publisher:
     ) -> None:
         """Bind to an address.
 
-        With `keys` and `clients` everything is encrypted and both ends know each other. Only addresses that no other
-        machine can reach do without.
+        With `keys` and `clients`, traffic is encrypted and both ends are authenticated. This is required unless the
+        address is local to this machine.
 
         Args:
             address: `tcp://HOST:PORT` or `ipc://PATH`.
             keys: the publisher's `.key_secret` file.
-            clients: a folder with the `.key` files of those who may connect; goes with `keys`.
-            send_hwm: messages that may wait for a slow subscriber.
-            max_connections: peers that may be connected at once.
+            clients: a folder with the `.key` files of allowed clients; required with `keys`.
+            send_hwm: most messages waiting for a slow subscriber.
+            max_connections: most simultaneous connections.
 
         Raises:
-            WireError: the address is malformed, in use or not of this machine, needs keys, or the keys are unusable.
+            WireError: the address is malformed, in use, not of this machine or needs keys, or the keys are invalid.
         """
         self.stream = uuid4()
-        self._changed = threading.Condition()  # guards all that follows
+        self._changed = threading.Condition()  # guards the following attributes
         self._peers = Peers(max_connections)
         self._outbox: deque[list[Buffer]] = deque()
         self._drops: Counter[str] = Counter(outbox=0, slow_subscriber=0)
@@ -127,7 +127,7 @@ class Publisher:
                 self._socket.setsockopt(zmq.CURVE_SERVER, 1)
                 self._socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
                 self._socket.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
-                # Without this, libzmq lets everybody in should the authenticator not answer.
+                # Without this, libzmq accepts all clients if the authenticator does not answer.
                 self._socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
             self._socket.bind(address)
         except BaseException as error:
@@ -158,12 +158,12 @@ class Publisher:
         self.close()
 
     def publish(self, frame: AnyFrame) -> None:
-        """Send a frame to all who subscribed to its topic.
+        """Send a frame to all subscribers of its topic.
 
-        A status goes out with the publisher's own queue and drops added.
+        The publisher adds its own queue and drops to a status.
 
         Args:
-            frame: its arrays become read-only and must not change any more.
+            frame: the frame; its arrays become read-only and must not be changed any more.
 
         Raises:
             WireError: the frame does not fit the wire format, or the publisher is closed.
@@ -181,7 +181,7 @@ class Publisher:
         self._wake()
 
     def has_subscribers(self, topic: str) -> bool:
-        """Whether a topic has subscribers now, so that `stack` need not be computed for nobody.
+        """Whether a topic has subscribers, so that `stack` is only computed if needed.
 
         Args:
             topic: "depth", "status" or "stack".
@@ -194,32 +194,32 @@ class Publisher:
 
     @property
     def subscribers(self) -> int:
-        """How many peers are subscribed to `depth`."""
+        """Number of peers subscribed to `depth`."""
         with self._changed:
             return self._peers.count("depth")
 
     @property
     def drops(self) -> dict[str, int]:
-        """Messages not sent, by reason: `outbox` (this process was too busy to send any) and `slow_subscriber` (times
-        that a subscriber's queue was found full; what it misses while it stays full is not counted)."""
+        """Messages not sent, by reason: `outbox` (this process was too busy to send) and `slow_subscriber` (number of
+        times a subscriber's queue became full; messages missed while it stays full are not counted)."""
         with self._changed:
             return dict(self._drops)
 
     def wait_for_subscribers(self, n: int, timeout: float | None = None) -> bool:
-        """Wait until some peers are subscribed to `depth`.
+        """Wait until a number of peers are subscribed to `depth`.
 
         Args:
-            n: how many.
-            timeout: seconds to wait; None waits for ever.
+            n: number of peers.
+            timeout: seconds to wait; None waits forever.
 
         Returns:
-            False if `timeout` passes before.
+            False if `timeout` passes first.
         """
         with self._changed:
             return self._changed.wait_for(lambda: self._peers.count("depth") >= n, timeout)
 
     def close(self) -> None:
-        """Send the last status, with `end` set, and give what is under way up to 2 s to arrive."""
+        """Send the last status, with `end` set, and wait up to 2 s for the delivery of pending messages."""
         if self._context.closed:
             return
         if self._thread.is_alive() and not self._status.end:
@@ -240,12 +240,13 @@ class Publisher:
         return parts
 
     def _wake(self) -> None:
-        """Wake the thread that owns the socket; a full pipe means that it is being woken already."""
+        """Wake the thread that owns the socket; if the pipe is full, it is being woken already."""
         with contextlib.suppress(BlockingIOError):
             self._wake_sender.send(b"\0")
 
     def _watch(self) -> None:
-        """In a thread of its own, because a flood of subscriptions keeps the owner of the socket inside libzmq."""
+        """Monitor connections, in a separate thread because a flood of subscriptions keeps the socket's owner inside
+        libzmq."""
         while not self._watched.wait(_LOOK_S):
             with self._changed:
                 self._hear_connections()
@@ -253,7 +254,7 @@ class Publisher:
                     hang_up(descriptor)
 
     def _hear_connections(self) -> None:
-        """Take in who came and left since the last time; whoever calls holds the lock."""
+        """Process new and closed connections; the caller holds the lock."""
         with contextlib.suppress(zmq.Again):
             while True:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
@@ -270,7 +271,7 @@ class Publisher:
             self._authenticator.stop()
         self._context.term()
 
-    # What follows runs in the thread that owns the socket.
+    # The following methods run in the thread that owns the socket.
 
     def _serve(self) -> None:
         linger_s = 0.0
@@ -295,16 +296,16 @@ class Publisher:
             self._socket.close(linger=round(1e3 * linger_s))
 
     def _hear(self) -> None:
-        """Take in who subscribed; a little at a time, so that no flood of it keeps frames waiting."""
+        """Process subscriptions, a few at a time, so that a flood does not delay frames."""
         for _ in range(100):
             try:
                 message = self._socket.recv(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
-            # A cancellation that libzmq makes itself for a peer that left has no sender.
+            # A cancellation made by libzmq itself for a disconnected peer has no sender.
             with contextlib.suppress(zmq.ZMQError), self._changed:
                 descriptor = int(message.get(zmq.SRCFD))
-                # Read after the message came, so that its sender's coming is among them.
+                # Read after receiving the message, so that its sender's connection event is included.
                 self._hear_connections()
                 if not self._peers.said(descriptor, message.bytes):
                     hang_up(descriptor)
@@ -314,16 +315,16 @@ class Publisher:
         try:
             self._socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
         except zmq.Again:
-            # Somebody's queue is full. Those whose queue is not shall have the message all the same.
+            # A subscriber's queue is full; send the message to the others.
             self._drops["slow_subscriber"] += 1
             self._socket.setsockopt(zmq.XPUB_NODROP, 0)
             self._socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def _announce_end(self, deadline: float) -> float:
-        """Make sure that subscribers receive the last status; returns the seconds left for messages in transit.
+        """Ensure that subscribers receive the last status; returns the seconds left for messages in transit.
 
-        A full queue swallows the end like any other message, so it is repeated while that may have happened.
+        A full queue drops the last status like any other message, so it is repeated while that is possible.
         """
         while self._drops["slow_subscriber"] and self.has_subscribers("status") and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The receiving end of the wire: an iterator of checked frames."""
+"""The receiving end of the wire: an iterator of validated frames."""
 
 import contextlib
 import math
@@ -26,13 +26,13 @@ _OPTIONS = {
     zmq.RECONNECT_IVL: 100,
     zmq.RECONNECT_IVL_MAX: 2_000,
     zmq.HANDSHAKE_IVL: 5_000,
-    # Not libzmq's heartbeats: libzmq 4.3 aborts when the connection breaks while our queue is full and they are on.
+    # No heartbeats: with them, libzmq 4.3 aborts when the connection breaks while the receive queue is full.
     **TCP_KEEPALIVE,
 }
 _TROUBLES = {
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the publisher does not know our key",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what answers there is no publisher, or only one side has keys",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "what answers there hangs up: no publisher, or not with these keys",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the publisher does not accept this client's key",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the peer is not a publisher, or only one side has keys",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the peer closed the connection: it is not a publisher, or has other keys",
 }
 _EVENTS = (
     *_TROUBLES,
@@ -42,33 +42,33 @@ _EVENTS = (
     zmq.EVENT_CONNECT_RETRIED,
 )
 _GIVEN_UP_S = 1.0
-_LOOK_S = 0.1  # how often it is looked whether to stop
+_LOOK_S = 0.1  # interval of checking whether to stop
 
 UNFINISHED_S, UNFINISHED_BYTES = 5.0, 65_536
-"""A message of which so much has come, and whose end has not for so long, is given up. libzmq keeps the parts of a
-message until its last one comes, however many there are, and no high-water mark counts them. One that is larger than
-two of the largest arrays is given up at once."""
+"""A message with more than this many bytes that has not ended after this time is aborted: libzmq stores all parts of a
+message until the last one arrives, and no high-water mark limits them. A message larger than two of the largest arrays
+is aborted immediately."""
 
 _PAST_STREAMS = 64
 
 
 class Subscriber:
-    """Receives the frames of a publisher; iterate over it. A context manager.
+    """Receives the frames of a publisher, by iteration. A context manager.
 
-    It connects as soon as there is a publisher, and again whenever the connection breaks, while it is being read.
-    Messages that do not follow the wire format are counted and skipped. For use by one thread.
+    While being read, it connects as soon as there is a publisher, and reconnects when the connection breaks. Invalid
+    messages are counted and skipped. For use by one thread.
 
         with Subscriber("tcp://127.0.0.1:5560") as frames:
             for frame in frames:
                 print(frame)
 
     Attributes:
-        address: what it connects to.
-        lost: messages missed so far, in all topics asked for; each frame's own `lost` says how many before it.
-        rejected: messages that did not follow the wire format.
-        last_rejection: what was wrong with the last of them.
-        streams: number of streams seen; a publisher that restarts begins a new one, with new `stream` and `seq`.
-        ended: whether the newest stream has said that it is over.
+        address: the publisher's address.
+        lost: messages missed so far in all subscribed topics; each frame's own `lost` is the number before it.
+        rejected: number of messages that did not follow the wire format.
+        last_rejection: the error in the last of them.
+        streams: number of streams received; a restarted publisher begins a new one, with new `stream` and `seq`.
+        ended: whether the latest stream has ended.
     """
 
     def __init__(
@@ -85,29 +85,30 @@ class Subscriber:
     ) -> None:
         """Connect to a publisher.
 
-        Iterating yields `DepthFrame`, `StatusFrame` and `StackFrame` as they come, and stops at the end of the stream.
-        It raises `WireError` after `timeout` seconds of silence.
+        Iterating yields `DepthFrame`, `StatusFrame` and `StackFrame` as they arrive, and stops at the end of the
+        stream. It raises `WireError` after `timeout` seconds without messages.
 
         Args:
             address: `tcp://HOST:PORT` or `ipc://PATH`.
             topics: of "depth", "status" and "stack".
-            keys: our `.key_secret` file, whose `.key` the publisher knows; where the publisher has keys.
-            server_key: the publisher's `.key` file; goes with `keys`.
-            receive_hwm: messages that may wait when this side is slow; those that come then are lost.
+            keys: the client's `.key_secret` file, whose `.key` the publisher allows; required if the publisher has
+                keys.
+            server_key: the publisher's `.key` file; required with `keys`.
+            receive_hwm: most messages waiting to be read; further ones are lost.
             max_message_bytes: largest array that is accepted.
-            timeout: seconds of silence after which iterating fails; None waits for ever.
-            follow: go on to the publisher's next stream when one ends.
-            stop: ends the iteration at once when it is set.
+            timeout: seconds without messages after which iterating fails; None waits forever.
+            follow: continue with the publisher's next stream when one ends.
+            stop: ends the iteration immediately when set.
 
         Raises:
-            WireError: address, topic or keys are unusable.
+            WireError: the address, a topic or the keys are invalid.
         """
         check_address(address)
         for topic in topics:
             if topic not in TOPICS:
                 raise WireError(f"topic {topic!r}: is unknown; expected {', '.join(TOPICS)}")
         if (keys is None) != (server_key is None):
-            raise WireError(f"{address}: keys and server_key go together; give our key file and the publisher's .key")
+            raise WireError(f"{address}: keys and server_key go together; give your key file and the publisher's .key")
         pair = None if keys is None else load_key_pair(keys)
         server = None if server_key is None else load_public_key(server_key)
 
@@ -131,9 +132,9 @@ class Subscriber:
         self._socket = self._context.socket(zmq.SUB)
         self._monitor = self._context.socket(zmq.PAIR)
         self._trouble = ""
-        self._dropped_at: float | None = None  # when the connection broke, until libzmq tries again
-        self._descriptor: int | None = None  # of the connection, as libzmq has it
-        self._whole_bytes = 0  # had come on it when the last whole message was taken
+        self._dropped_at: float | None = None  # when the connection broke, until libzmq reconnects
+        self._descriptor: int | None = None  # libzmq's file descriptor of the connection
+        self._whole_bytes = 0  # bytes received on it up to the last complete message
         self._unfinished_since: float | None = None
         try:
             for option, value in _OPTIONS.items():
@@ -146,9 +147,9 @@ class Subscriber:
                 self._socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
                 self._socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
             self._socket.monitor("inproc://monitor", sum(_EVENTS))
-            self._monitor.setsockopt(zmq.RCVHWM, 0)  # else libzmq would wait for us to read it
+            self._monitor.setsockopt(zmq.RCVHWM, 0)  # otherwise libzmq would block until it is read
             self._monitor.connect("inproc://monitor")
-            # The end of a stream is said in its status, so that is listened to in any case.
+            # The end of a stream is in its status, so always subscribe to that.
             for topic in self._topics | {StatusFrame.topic}:
                 self._socket.subscribe(topic)
             self._socket.connect(address)
@@ -176,17 +177,17 @@ class Subscriber:
                 why = self._trouble or "is it published there?"
                 if self.rejected:
                     why = f"{self.rejected} bad messages, the last one: {self.last_rejection}"
-                raise WireError(f"{self.address}: nothing came for {self._timeout:g} s; {why}")
+                raise WireError(f"{self.address}: no message for {self._timeout:g} s; {why}")
 
     def receive(self, timeout: float | None = None) -> AnyFrame | None:
-        """The next frame.
+        """Receive the next frame.
 
         Args:
             timeout: seconds to wait; None waits for ever.
 
         Returns:
-            The frame. None when `timeout` passes before one comes, when the stream ends and `status` is not among the
-            topics, or when `stop` is set.
+            The frame, or None: when `timeout` passes first, when the stream ends and `status` is not among the topics,
+                or when `stop` is set.
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
@@ -205,18 +206,18 @@ class Subscriber:
 
     @property
     def trouble(self) -> str:
-        """Why the last try to connect failed, if it did, in words."""
+        """Why the last attempt to connect failed, if it did."""
         return self._trouble
 
     def close(self) -> None:
-        """Disconnect; what was not received yet is gone."""
+        """Disconnect; pending messages are lost."""
         self._socket.disable_monitor()
         self._monitor.close()
         self._socket.close()
         self._context.term()
 
     def _check_connection(self) -> None:
-        """Connect anew where libzmq would not: when it did not understand the publisher, or its keys were refused."""
+        """Reconnect where libzmq does not: after a failed handshake, or if the keys were rejected."""
         with contextlib.suppress(zmq.Again):
             while True:
                 message = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
@@ -234,7 +235,7 @@ class Subscriber:
             self._socket.connect(self.address)
 
     def _check_unfinished(self) -> None:
-        """Hang up on a message that does not end; called when there is no whole one."""
+        """Disconnect if a message does not end; called when there is no complete message."""
         if self._descriptor is None:
             return
         n_bytes = bytes_received(self._descriptor) - self._whole_bytes
@@ -251,7 +252,7 @@ class Subscriber:
             self.last_rejection = f"message: has not ended after {n_bytes:,} bytes and {lasted_s:.0f} s; hung up"
 
     def _parts(self) -> list[Buffer]:
-        """One whole message; of one with too many parts only so many that it is refused."""
+        """Receive one complete message; with too many parts, only as many as needed to reject it."""
         parts: list[Buffer] = []
         more = True
         while more:
@@ -264,7 +265,7 @@ class Subscriber:
         return parts
 
     def _checked(self, parts: list[Buffer]) -> AnyFrame | None:
-        """The message as a frame that knows what was lost before it, or None when it is to be skipped."""
+        """Decode a message and count those lost before it; None if it is to be skipped."""
         try:
             frame = decode(parts)
             if frame.stream == self._stream and frame.seq < self._next_seq.get(frame.topic, 0):

@@ -316,7 +316,7 @@ def test_new_keys_are_written_once(tmp_path):
         (["convert", "picture.png", "picture.h5"], "picture.png: "),
         (["convert", "picture.png", "depth.npy"], "picture.png: "),
         (["listen", "nowhere"], "nowhere: is not an address"),
-        (["listen", "ipc://nobody", "--timeout", "0.3"], "nothing came for 0.3 s"),
+        (["listen", "ipc://nobody", "--timeout", "0.3"], "no message for 0.3 s"),
     ],
 )
 def test_what_goes_wrong_is_one_readable_line_and_exit_1(tmp_path, arguments, expected):

@@ -69,9 +69,9 @@ def test_the_right_keys_receive(publisher: Publisher, alice: Subscriber, make_fr
 @pytest.mark.parametrize(
     "name, server, complaint",
     [
-        ("alice", "mallory", "not with these keys"),
-        ("mallory", "server", "does not know our key"),
-        (None, None, "not with these keys|only one side has keys"),
+        ("alice", "mallory", "or has other keys"),
+        ("mallory", "server", "does not accept this client"),
+        (None, None, "or has other keys|only one side has keys"),
     ],
 )
 def test_other_keys_or_none_receive_nothing_and_harm_nothing(

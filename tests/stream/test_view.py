@@ -322,7 +322,7 @@ def test_a_publisher_without_depth_is_not_live(make_frame):
         state = feed.state()
         assert state.connected
         assert not state.live
-        assert f"though its publisher is there; the picture is old: {gone}" in describe(state, publisher.address)
+        assert f"but its publisher is connected; the picture is old: {gone}" in describe(state, publisher.address)
         publisher.publish(make_frame(1, WIDTH, HEIGHT))
         wait_until(lambda: feed.state().live)
 
@@ -346,7 +346,7 @@ def test_the_plots_look_back_two_minutes_and_bridge_what_is_unknown(make_frame):
     for second in range(500):
         status = StatusFrame(3e6, 5.0, latency if second < 490 else {}, drops={"outbox": 2, "slow_subscriber": 3})
         history.add(float(second), StreamState(status=status, n_depth=5 * second, missed=7, streams=1, wire_ms=0.5))
-    seconds, *lines = history.columns(("frames/s", "M events/s", "bin", "wire", "lost on the way"))
+    seconds, *lines = history.columns(("frames/s", "M events/s", "bin", "wire", "lost in transit"))
     assert len(seconds) == SPAN_S + 1
     assert (seconds[0], seconds[-1]) == (-SPAN_S, 0)
     assert [line[-1] for line in lines] == [5.0, 3.0, 1.5, 0.5, 7]
