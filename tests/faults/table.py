@@ -40,7 +40,7 @@ def saw(fault: str, done: str, seen: str) -> None:
 
 def lines() -> list[str]:
     """The table, in Markdown."""
-    table = ["| fault | what is done | what was seen | tried |", "|---|---|---|---|"]
+    table = ["| fault | injection | outcome | trials |", "|---|---|---|---|"]
     for fault, row in sorted(ROWS.items()):
         total = row.seen.total()
         seen = "; ".join(f"{what} ({n})" if n < total else what for what, n in row.seen.most_common())

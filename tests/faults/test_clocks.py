@@ -92,7 +92,7 @@ def test_the_hosts_clock_jumps(tmp_path: Path):
     assert np.array_equal(got.t_end_us, expected.t_end_us[at])
     published = np.array([frame.t_publish_ns for frame in frames])
     assert np.abs(np.diff(published)).min() > 1e12, "the clock did not jump"
-    saw("the host's clock jumps", "by years, each time that it is read, in a paced `replay`", "the same depth")
+    saw("the host's clock jumps", "by years at each reading, in a paced `replay`", "the same depth")
 
 
 def jumped(path: Path, share: float, jump_us: int) -> None:
@@ -129,7 +129,7 @@ def test_a_sensors_clock_jumps_in_a_recording(tmp_path: Path, chance: Random, wa
         assert "its clock falls back" in message
         assert "split the recording at that point" in message
         assert not out.exists()
-        seen = "one line that says when, no file"
+        seen = "a one-line error with the time, no file"
     else:
         frames = read_depth_file(out)
         assert len(frames) == summary.n_frames >= 2
@@ -193,7 +193,7 @@ def test_a_sensors_clock_jumps_in_a_stream(tmp_path: Path, lens: str, chance: Ra
     saw(
         "the sensor's clock jumps in a live stream",
         "by 2 s to 2 hours, forward and then back, while it is recorded",
-        "reported as a gap; time goes on; all of it is in the recording",
+        "reported as a gap; time continues; all of it is in the recording",
     )
 
 

@@ -1,4 +1,4 @@
-"""Full disks: one line that says so, nothing half there, what was there before unharmed, and room makes it go on."""
+"""Full disks: a one-line error, nothing half there, what was there before unharmed, and room makes it go on."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def test_replay(small_disk: Disk, chance: Random, before: bool):
     told(
         "`replay --out`",
         "a disk of 8 to 250 kB",
-        "one line that says so, no file, the old one unharmed; works with room",
+        "a one-line error, no file, the old one unharmed; succeeds with space",
     )
 
 
@@ -83,7 +83,7 @@ def test_conversion(small_disk: Disk, tmp_path: Path, chance: Random, suffix: st
     with open_recording(path) as recording:
         if suffix != ".csv":
             assert recording.width == 96
-    told("`convert`", "disks of 4 to 900 kB; HDF5, AEDAT4, CSV, RAW", "one line that says so, no file; works with room")
+    told("`convert`", "disks of 4 to 900 kB; HDF5, AEDAT4, CSV, RAW", "a one-line error, no file; succeeds with space")
 
 
 @rounds(1)
@@ -102,7 +102,7 @@ def test_live_recording(small_disk: Disk, chance: Random, suffix: str):
         with open_recording(path) as recording:
             got, _ = recording.read()
         assert np.array_equal(got["timestamp"], events["timestamp"][: len(got)])
-    told("a live recording", "a disk of 1 to 3 MB", "one warning; what was written can be read; the stream goes on")
+    told("a live recording", "a disk of 1 to 3 MB", "one warning; the part written is readable; the stream continues")
 
 
 @rounds(1)
@@ -117,7 +117,7 @@ def test_listening(small_disk: Disk, calibration, make_frame: FrameMaker, chance
     with pytest.raises(RecordingError, match=FULL):
         save()
     assert not list(path.parent.iterdir())
-    told("`listen --out`", "a disk of 4 to 300 kB", "one line that says so, no file")
+    told("`listen --out`", "a disk of 4 to 300 kB", "a one-line error, no file")
 
 
 @rounds(0)
@@ -131,7 +131,7 @@ def test_generation(small_disk: Disk, monkeypatch, chance: Random):
         seen, message = "there was room", ""
     except DiskFullError as error:
         message = str(error)
-        seen = "one line that says so; the scenes that are there are whole, the rest is made with room"
+        seen = "a one-line error; finished scenes are complete, the rest is made with space"
     assert not message or "the disk is full; make room and run the same line again" in message
     for path in open_dataset(folder).scenes if (folder / "dataset.json").exists() else ():
         read_scene(path)
@@ -189,5 +189,5 @@ def test_training(small_disk: Disk, tmp_path: Path, chance: Random):
     assert code == 0, complaint
     assert (out / "weights.safetensors").exists()
     assert not list(out.glob(".*"))
-    told("`train`", "a disk of 4 to 200 kB", "one line that says so; resumed with room")
+    told("`train`", "a disk of 4 to 200 kB", "a one-line error; resumed with space")
     shutil.rmtree(out)

@@ -18,7 +18,7 @@ from sweepdepth.capture.stack import EventFocalStack
 
 from .table import saw
 
-CODE = "a file asks for code to be run"
+CODE = "a file contains code to run"
 ELSEWHERE = "an HDF5 file leads to other files"
 
 
@@ -41,7 +41,7 @@ def refused(fault: str, what: str, read: Callable[[], object], mark: Path | None
         read()
     assert str(caught.value).isprintable()
     assert mark is None or not mark.exists(), f"{what} ran its code"
-    saw(fault, done, "refused in one line, nothing run" if fault == CODE else "refused in one line, nothing read")
+    saw(fault, done, "a one-line error, nothing run" if fault == CODE else "a one-line error, nothing read")
 
 
 def test_the_bomb_is_one(tmp_path: Path):

@@ -75,8 +75,8 @@ def test_a_replay_that_is_killed(tmp_path: Path, undisturbed: DepthFrames, chanc
     assert code == 0, complaint
     assert [p.name for p in tmp_path.iterdir()] == ["depth.h5"], "something was left behind"
     assert same_frames(read_depth_file(path), undisturbed)
-    seen = "the file was whole already" if done else "no file, and no process, is left; run again, it is whole"
-    saw("`replay --out` is killed", "SIGKILL, then the same line again", seen)
+    seen = "the file was whole already" if done else "no file, and no process, is left; complete when run again"
+    saw("`replay --out` is killed", "SIGKILL, then the same command again", seen)
 
 
 @rounds(0)
@@ -95,7 +95,7 @@ def test_the_process_that_decodes_is_killed(tmp_path: Path, chance: Random):
         assert code == 1
         assert "was ended by SIGKILL" in one_line_error(complaint)
         assert not any(tmp_path.iterdir())
-        seen = "one line that says so, no file"
+        seen = "a one-line error, no file"
     saw("the process that decodes a recording is killed", "SIGKILL in a `replay --out`", seen)
 
 
@@ -121,8 +121,8 @@ def test_a_conversion_or_its_encoder_is_killed(tmp_path: Path, chance: Random):
     assert [p.name for p in target.parent.iterdir()] == [target.name]
     with open_recording(target) as recording:
         assert np.array_equal(recording.read()[0], events)
-    seen = "the file was whole already" if done else "no file; run again, it is whole"
-    saw("`convert` or one of its processes is killed", "SIGKILL, then the same line again", seen)
+    seen = "the file was whole already" if done else "no file; complete when run again"
+    saw("`convert` or one of its processes is killed", "SIGKILL, then the same command again", seen)
 
 
 # Live recording
@@ -214,7 +214,7 @@ def test_live_or_one_of_its_processes_is_killed(tmp_path: Path, lens: str, chanc
     with open_recording(path) as recording:
         events, _ = recording.read()
     assert len(events) > 10_000
-    seen = "its recording can be read" if who == "live" else "depth went on, its recording can be read"
+    seen = "its recording is readable" if who == "live" else "depth continued, its recording is readable"
     saw("`live --record` or one of its processes is killed", "SIGKILL of it, its reader, or its writer", seen)
 
 
@@ -276,7 +276,7 @@ def test_a_generation_job_and_its_workers_are_killed(tmp_path: Path, whole_datas
     assert sorted(p.name for p in data.iterdir()) == ["dataset.json", *sorted(whole_dataset)]
     saw(
         "a generation job is killed",
-        "SIGKILL of scenes' processes, of workers, and then of the job; the same line again",
+        "SIGKILL of scene processes, of workers, and then of the job; the same command again",
         "the same bytes as undisturbed, no process or file left",
     )
 
@@ -387,7 +387,7 @@ def test_a_publisher_is_killed(tmp_path: Path, chance: Random):
     saw(
         "a publisher is killed",
         "SIGKILL in a stream, then started again",
-        "the subscriber went on with the next stream",
+        "the subscriber continued with the next stream",
     )
 
 
@@ -414,7 +414,7 @@ def test_a_subscriber_is_killed(tmp_path: Path, make_frame: FrameMaker, chance: 
             assert sent < 3000
         end(victim)
     assert not out.exists()
-    saw("a subscriber is killed", "SIGKILL of `listen --out` in a stream", "the others lost nothing; no half file")
+    saw("a subscriber is killed", "SIGKILL of `listen --out` in a stream", "the others lost nothing; no partial file")
 
 
 # The lens

@@ -103,7 +103,7 @@ def test_fifty_subscribers_that_come_and_go(
     assert eventually(lambda: publisher.subscribers == 1)
     assert eventually(lambda: len(process.net_connections()) <= connections), "connections were left open"
     assert process.num_fds() < descriptors + 25
-    saw("50 subscribers come and go", "each again and again, half of them without a word", UNHARMED + "; nothing left")
+    saw("50 subscribers come and go", "each again and again, half of them abruptly", UNHARMED + "; nothing left")
 
 
 @rounds(1, 0.25)
@@ -137,7 +137,7 @@ def test_peers_with_other_keys_or_none(tmp_path: Path, make_frame: FrameMaker, c
                         assert intruder.receive(0.1) is None, what
                     assert why in intruder.trouble, what
                 assert publisher.subscribers == 1
-                saw("wrong keys", "none, another server's key, a client that is not on the list", "a line says why")
+                saw("wrong keys", "none, another server's key, a client that is not on the list", "a one-line error")
 
 
 # Against subscribers
@@ -168,7 +168,7 @@ def test_messages_sent_again(make_frame: FrameMaker):
     assert got == [(stream, k) for stream in (first, second) for k in range(4)]
     assert (subscriber.rejected, subscriber.lost, subscriber.streams) == (10, 0, 2)
     assert "seq 1 came after 3" in subscriber.last_rejection
-    saw("messages are sent again", "one by one, and a whole stream that ended", "skipped, counted, a line why")
+    saw("messages are sent again", "one by one, and a whole stream that ended", "skipped and counted, with the reason")
 
 
 def test_messages_of_a_stream_that_another_has_followed_are_named(make_frame: FrameMaker):
@@ -228,7 +228,7 @@ def test_a_message_that_never_ends(part_size: int):
     saw(
         "a message never ends",
         "parts without end, empty and large, to a subscriber",
-        "hung up after a while, a line why",
+        "disconnected after a while, with the reason",
     )
 
 
@@ -270,7 +270,7 @@ def test_garbage_and_floods_at_the_publishers_socket(
     attacks = {
         "another protocol": lambda: throw(b"GET / HTTP/1.1\r\n\r\n", False),
         "random bytes": lambda: throw(chance.randbytes(100_000), False),
-        "half a greeting": lambda: throw(GREETING[:20], False),
+        "an incomplete greeting": lambda: throw(GREETING[:20], False),
         "a huge subscription": lambda: throw(b"\x02" + struct.pack(">Q", 1 << 40) + bytes(10_000)),
         "many subscriptions": lambda: throw(b"".join(subscription(os.urandom(20)) for _ in range(MAX_WORDS))),
         "a message without end": lambda: throw(b"\x01\x02ab" * 10_000),
@@ -281,5 +281,5 @@ def test_garbage_and_floods_at_the_publishers_socket(
     with unharmed(publisher, subscriber, make_frame):
         for name in order:
             assert attacks[name](), name
-            saw("garbage at the publisher's socket", ", ".join(attacks), "hung up on, or idle; " + UNHARMED)
+            saw("garbage at the publisher's socket", ", ".join(attacks), "disconnected, or idle; " + UNHARMED)
     assert publisher.subscribers == 1
