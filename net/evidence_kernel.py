@@ -1,7 +1,8 @@
 """Compiled kernels of `evidence`: an image pyramid of the stack, matched with the template curves row by row."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numba
 import numpy as np
@@ -14,7 +15,11 @@ FIRST_TAPS = np.array([0.1065, 0.787, 0.1065], np.float32)
 BLUR_TAPS = np.array([0.0321, 0.237, 0.4618, 0.237, 0.0321], np.float32)
 """Gaussian of 0.87 px, which increases the blur of a level from about 0.5 px to 1 px."""
 
+_LARGEST_PRODUCT = 1 << 18
+"""Multiplications of a matrix product that OpenBLAS still does in one thread (interface/gemm.c)."""
+
 _SHARE_FLOOR = np.float32(0.05)
+_LEAST, _MARGIN = np.float32(1e-6), np.float32(1e-3)
 _GREATEST = np.float32(3e4)
 """Upper bound on energies, to fit half precision."""
 
@@ -55,53 +60,66 @@ def make_volume(
     bottom, right = -height % 4, -width % 4
     if bottom or right:
         stack = np.pad(stack, ((0, 0), (0, bottom), (0, right)))
-    height, width = stack.shape[1:]
+    bins, height, width = stack.shape
     count = curves.shape[2]
     half = np.empty((8, count, height // 2, width // 2), np.float32)
     quarter = np.empty((6, count, height // 4, width // 4), np.float32)
     totals = np.empty((LEVELS, height // 4, width // 4), np.float32)
     moved = np.square(motion)
 
-    def finish(level: int, detail: np.ndarray) -> None:
-        volume = half if level < 2 else quarter
-        energy = level_volume(
-            detail,
-            curves[level],
-            sizes[level],
-            moved if level < 2 else moved[::2, ::2],
-            (2, 1, 1, 0)[level],
-            volume,
-            level % 2,
-        )
-        totals[level] = energy if level >= 2 else _halved(energy[None])[0]
+    with ThreadPoolExecutor(1) as beside:
 
-    details = pyramid(stack)
-    with ThreadPoolExecutor(1) as beside:  # the finest level takes as long as all others together
-        finest = beside.submit(finish, 0, next(details))
-        for level, detail in enumerate(details, 1):
-            finish(level, detail)
-        event_rate(stack, rates, half[6])
-        finest.result()
-    _combined(half, quarter)
+        def share(work: Callable[[int, int], object], n: int) -> None:
+            """Do work on 0 to n in two halves at once."""
+            other = beside.submit(work, 0, n // 2)
+            work(n // 2, n)
+            other.result()
+
+        share(lambda a, b: event_rate(stack, rates, a, b, half[6]), height // 2)
+        fine = np.empty_like(stack)
+        share(lambda a, b: _filter(stack[a:b], FIRST_TAPS, fine[a:b]), bins)
+        for level in range(LEVELS):
+            pool, out, at = (2, 1, 1, 0)[level], half if level < 2 else quarter, level % 2
+            coarse = np.empty_like(fine)
+            share(partial(_filter_some, fine, BLUR_TAPS, coarse), bins)
+            energy = np.empty((2, count, *out.shape[2:]), np.float32)
+            whole = np.zeros(out.shape[2:], np.float32)
+            shapes = np.ascontiguousarray(curves[level].reshape(-1, bins))
+            share(partial(match, fine, coarse, shapes, pool, energy.reshape(-1, *whole.shape), whole),
+                  fine.shape[1] // max(pool, 1))  # fmt: skip
+            here = moved if level < 2 else moved[::2, ::2]
+            share(partial(weigh, energy, _smoothed(whole), sizes[level], here, out, at), count)
+            whole /= noise_power(shapes)
+            totals[level] = whole if level >= 2 else _halved(whole[None])[0]
+            if level < LEVELS - 1:
+                fine = _halved(coarse)
+        share(partial(_combine, half, quarter), count)
+        greatest = half[7].max(axis=0)
+        half[7] /= np.maximum(greatest, _LEAST) + _MARGIN
     return half, quarter, totals
 
 
 def pyramid(stack: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the detail (B, h, w) removed by each level's blur; each level has half the size of the previous."""
-    now = _filtered(stack, FIRST_TAPS)
+    fine = np.empty_like(stack)
+    _filter(stack, FIRST_TAPS, fine)
     for level in range(LEVELS):
-        blurred = _filtered(now, BLUR_TAPS)
-        yield _difference(now, blurred)
+        coarse = np.empty_like(fine)
+        _filter(fine, BLUR_TAPS, coarse)
+        yield fine - coarse
         if level < LEVELS - 1:
-            now = _halved(blurred)
+            fine = _halved(coarse)
+
+
+def _filter_some(images: np.ndarray, taps: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
+    _filter(images[first:last], taps, out[first:last])
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _filtered(images, taps):
+def _filter(images, taps, out):
     """Convolve each image (h, w) along both axes, repeating borders."""
     count, height, width = images.shape
     radius = taps.size // 2
-    out = np.empty_like(images)
     rows = np.empty((taps.size, width), np.float32)
     padded = np.empty(width + 2 * radius, np.float32)
     for n in range(count):
@@ -135,16 +153,6 @@ def _filtered(images, taps):
                 fourth, fifth = rows[(slot + 4) % 5], rows[slot]
                 for x in range(width):
                     target[x] = taps[2] * third[x] + taps[1] * (second[x] + fourth[x]) + taps[0] * (first[x] + fifth[x])
-    return out
-
-
-@numba.njit(nogil=True, cache=True, fastmath=True)
-def _difference(fine, coarse):
-    out = np.empty_like(fine)
-    a, b, c = fine.reshape(-1), coarse.reshape(-1), out.reshape(-1)
-    for i in range(a.size):
-        c[i] = a[i] - b[i]
-    return out
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -162,113 +170,108 @@ def _halved(images):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def level_volume(detail, curves, sizes, moved, pool, out, at):
-    """Compute one band: matched energy in out[at], fractions of odd and even energy in out[at + 2] and out[at + 4].
-
-    Returns the energy of the band over all bins, at the volume's resolution.
+def match(fine, coarse, shapes, pool, energy, whole, first, last):
+    """Match what the blur of a level takes away with shapes (K, B): energies (K, rows, columns), and their sum over
+    all bins; in some lines of the volume, or of the level where that is coarser.
 
     `pool`: 2 if the band's pixels are half as large as the volume's (energies are averaged over 2×2), 1 if they are
     equally large, 0 if twice as large (energies are repeated).
     """
-    bins, height, width = detail.shape
-    count = curves.shape[1]
-    rows, columns = out.shape[2], out.shape[3]
-    energy = np.empty((2, count, rows, columns), np.float32)
-    whole = np.zeros((rows, columns), np.float32)
+    bins, _, width = fine.shape
     lines = max(pool, 1)
-    response = np.empty(lines * width, np.float32)
-    block = np.empty((bins, lines * width), np.float32)
-    noise = np.float32(0)  # the squared length of the scaled curve is the noise power
-    for c in range(count):
-        size = np.float32(0)
-        for b in range(bins):
-            size += curves[0, c, b] * curves[0, c, b]
-        noise = max(noise, size)
-    for y in range(0, height - lines + 1, lines):
-        for b in range(bins):
-            for k in range(lines):
-                block[b, k * width : (k + 1) * width] = detail[b, y + k]
-        for part in range(2):
-            for c in range(count):
-                weights = curves[part, c]
-                response[:] = np.float32(0)
-                for b in range(0, bins - bins % 4, 4):
-                    w0, w1, w2, w3 = weights[b], weights[b + 1], weights[b + 2], weights[b + 3]
-                    d0, d1, d2, d3 = block[b], block[b + 1], block[b + 2], block[b + 3]
-                    for x in range(response.size):
-                        response[x] += w0 * d0[x] + w1 * d1[x] + w2 * d2[x] + w3 * d3[x]
-                for b in range(bins - bins % 4, bins):
-                    for x in range(response.size):
-                        response[x] += weights[b] * block[b, x]
-                _keep(response, width, pool, y, energy[part, c])
-        response[:] = np.float32(0)
-        for b in range(bins):
-            line = block[b]
+    noise = noise_power(shapes)
+    # Larger products would be shared among threads by BLAS, which adds up in another order then.
+    columns = min(max(_LARGEST_PRODUCT // (shapes.size * lines) // 16 * 16, 16), width)
+    block = np.empty((bins, lines * columns), np.float32)
+    responses = np.empty((len(shapes), lines * columns), np.float32)
+    response = np.empty(lines * columns, np.float32)
+    for y in range(first * lines, last * lines, lines):
+        for start in range(0, width, columns):
+            n = min(columns, width - start)
+            for b in range(bins):
+                for k in range(lines):
+                    target = block[b, k * columns : (k + 1) * columns]
+                    above, below = fine[b, y + k, start : start + n], coarse[b, y + k, start : start + n]
+                    for x in range(n):
+                        target[x] = above[x] - below[x]
+                    target[n:] = np.float32(0)
+            np.dot(shapes, block, responses)
+            for k in range(len(shapes)):
+                _keep(responses[k], columns, n, pool, y, start, energy[k])
+            response[:] = np.float32(0)
+            for b in range(bins):
+                line = block[b]
+                for x in range(response.size):
+                    response[x] += line[x] * line[x]
             for x in range(response.size):
-                response[x] += line[x] * line[x]
-        for x in range(response.size):
-            response[x] = np.sqrt(response[x] * noise)
-        _keep(response, width, pool, y, whole)
-    floor = _smoothed(whole)
-    for part in range(2):
-        for c in range(count):
-            smooth = _smoothed(energy[part, c])
-            share = out[at + 2 * (1 + part), c]
-            for y in range(rows):
-                for x in range(columns):
-                    share[y, x] = smooth[y, x] / (floor[y, x] + _SHARE_FLOOR)
-    for c in range(count):
+                response[x] = np.sqrt(response[x] * noise)
+            _keep(response, columns, n, pool, y, start, whole)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def noise_power(shapes):
+    """The squared length of the scaled shapes, which is the power of noise in a band."""
+    noise = np.float32(0)
+    for k in range(len(shapes)):
+        size = np.float32(0)
+        for b in range(shapes.shape[1]):
+            size += shapes[k, b] * shapes[k, b]
+        noise = max(noise, size)
+    return noise
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def weigh(energy, floor, sizes, moved, out, at, first, last):
+    """Fill some candidates of one band: matched energy in out[at], fractions of odd and even energy in out[at + 2] and
+    out[at + 4]."""
+    rows, columns = floor.shape
+    for c in range(first, last):
         odd, even = sizes[0, c], sizes[1, c]
         for y in range(rows):
             for x in range(columns):
                 matched = odd * energy[0, c, y, x] + even * moved[y, x] * energy[1, c, y, x]
                 out[at, c, y, x] = min(matched, _GREATEST)
-    return whole / noise
+        for part in range(2):
+            smooth = _smoothed(energy[part, c])
+            share = out[at + 2 * (1 + part), c]
+            for y in range(rows):
+                for x in range(columns):
+                    share[y, x] = smooth[y, x] / (floor[y, x] + _SHARE_FLOOR)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _combined(half, quarter):
-    """Fill half[7]: matched energy of all bands in a neighbourhood, relative to its maximum over the candidates."""
-    count, rows, columns = half.shape[1:]
-    greatest = np.full((rows, columns), np.float32(1e-6), np.float32)
+def _combine(half, quarter, first, last):
+    """Fill some candidates of half[7] with the matched energy of all bands in a neighbourhood."""
+    rows, columns = half.shape[2:]
     sum_ = np.empty((rows, columns), np.float32)
-    for c in range(count):
+    for c in range(first, last):
         for y in range(rows):
             for x in range(columns):
                 sum_[y, x] = (
                     half[0, c, y, x] + half[1, c, y, x] + quarter[0, c, y // 2, x // 2] + quarter[1, c, y // 2, x // 2]
                 )
-        smooth = _smoothed(sum_)
-        out = half[7, c]
-        for y in range(rows):
-            for x in range(columns):
-                out[y, x] = smooth[y, x]
-                greatest[y, x] = max(greatest[y, x], smooth[y, x])
-    for c in range(count):
-        for y in range(rows):
-            for x in range(columns):
-                half[7, c, y, x] /= greatest[y, x] + np.float32(1e-3)
+        half[7, c] = _smoothed(sum_)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _keep(response, width, pool, y, out):
-    """Square one or two rows of responses, and pool or repeat them into the volume."""
-    rows, columns = out.shape
+def _keep(response, stride, n, pool, y, start, out):
+    """Write squares of responses in n columns of one or two rows, `stride` apart, into the volume, pooled or
+    repeated."""
+    rows = len(out)
     if pool == 2:
-        line = out[y // 2]
-        for x in range(columns):
-            a, b = response[2 * x], response[2 * x + 1]
-            c, d = response[width + 2 * x], response[width + 2 * x + 1]
+        line, upper, lower = out[y // 2, start // 2 :], response, response[stride:]
+        for x in range(n // 2):
+            a, b, c, d = upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]
             line[x] = np.float32(0.25) * (a * a + b * b + c * c + d * d)
     elif pool == 1:
-        line = out[y]
-        for x in range(columns):
+        line = out[y, start:]
+        for x in range(n):
             line[x] = response[x] * response[x]
     else:
         for k in range(2):
             if 2 * y + k < rows:
-                line = out[2 * y + k]
-                for x in range(columns):
+                line = out[2 * y + k, 2 * start :]
+                for x in range(min(2 * n, line.size)):
                     line[x] = response[x // 2] * response[x // 2]
 
 
@@ -289,12 +292,12 @@ def _smoothed(image):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def event_rate(stack, rates, out):
+def event_rate(stack, rates, first, last, out):
     """Events per 2×2 pixels and bin around each candidate, (C, H/2, W/2)."""
-    bins, height, width = stack.shape
+    bins, _, width = stack.shape
     count = rates.shape[0]
     line = np.empty((bins, width // 2), np.float32)
-    for y in range(height // 2):
+    for y in range(first, last):
         for b in range(bins):
             upper, lower = stack[b, 2 * y], stack[b, 2 * y + 1]
             for x in range(width // 2):
