@@ -177,7 +177,7 @@ def matched_templates(blur_px: float, bins: int, candidates: np.ndarray = CANDID
     return _templates(round(8 * np.log2(max(blur_px, 0.25))), bins, tuple(candidates.tolist()))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _templates(blur_eighths: int, bins: int, candidates: tuple[float, ...]) -> Templates:
     blur = 2 ** (blur_eighths / 8)
     half_bin, distance = 0.5 / (bins - 1), np.linspace(0, 1, bins) - np.array(candidates)[:, None]
