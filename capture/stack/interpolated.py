@@ -16,6 +16,9 @@ Events wait in drawers, one for each stretch of `DRAWER_PIXELS` pixels, until th
 added to is in the processor's cache.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
@@ -49,6 +52,15 @@ _OVER = np.float32(1 / (1 - 2 * REVERSAL_AT))
 """Slope on either side of a turn, for each slope that there would be without one."""
 
 
+class _State(NamedTuple):
+    differences: np.ndarray  # (B+2, H, W) float32, between each bin and the one before
+    lines: np.ndarray  # (H, W, 2) float32: place of each pixel's latest event, with its sign, and slope; 0 before any
+    carried: bool  # whether lines come from the pass before
+    waiting: np.ndarray  # (D,) int64, events in each drawer
+    pixels: np.ndarray  # (D, N) uint32: twice the number of the pixel, row by row, and 1 for a rise
+    places: np.ndarray  # (D, N) float32
+
+
 class Interpolation:
     """The differences of a stack under way, and where each pixel's line has got to.
 
@@ -57,12 +69,14 @@ class Interpolation:
 
     def __init__(self, bins: int, height: int, width: int) -> None:
         drawers = -(-height * width // DRAWER_PIXELS)
-        self._differences = np.zeros((bins + 2, height, width), np.float32)
-        self._lines = np.zeros((height, width, 2), np.float32)
-        """Of each pixel the place of its latest event, with the event's sign, and the slope up to it; 0 before any."""
-        self._waiting = np.zeros(drawers, np.int64)
-        self._pixels = np.empty((drawers, DRAWER_EVENTS + _SORTED), np.uint32)
-        self._places = np.empty((drawers, DRAWER_EVENTS + _SORTED), np.float32)
+        self._state = _State(
+            np.zeros((bins + 2, height, width), np.float32),
+            np.zeros((height, width, 2), np.float32),
+            False,
+            np.zeros(drawers, np.int64),
+            np.empty((drawers, DRAWER_EVENTS + _SORTED), np.uint32),
+            np.empty((drawers, DRAWER_EVENTS + _SORTED), np.float32),
+        )
 
     def add(
         self,
@@ -85,39 +99,40 @@ class Interpolation:
             *magnification,
             cx,
             cy,
-            self._waiting,
-            self._pixels,
-            self._places,
-            self._lines,
-            self._differences,
+            self._state,
         )
         return int(lost)
 
     def write(self, out: np.ndarray, backward: bool, magnification_per_bin: float, cx: float, cy: float) -> None:
         """Write the stack as of now to `out`, (B, H, W) float32 in canonical order."""
-        _empty(self._waiting, self._pixels, self._places, self._lines, self._differences)
-        write_stack(self._differences, self._lines, backward, magnification_per_bin, cx, cy, out)
+        _empty(self._state)
+        height = out.shape[1]
+        given = self._state.differences, self._state.lines, backward, magnification_per_bin, cx, cy
+        with ThreadPoolExecutor(1) as beside:
+            upper = beside.submit(write_stack, *given, 0, height // 2, out)
+            write_stack(*given, height // 2, height, out)
+            upper.result()
 
     def carry_on(self, before: "Interpolation") -> None:
         """Begin where the pass just before this one left each pixel, the lens having turned."""
-        _empty(before._waiting, before._pixels, before._places, before._lines, before._differences)
-        signed, slope = np.moveaxis(before._lines, -1, 0)
-        place = np.maximum(len(self._differences) - 3 - np.abs(signed), CLOSEST)
-        self._lines[..., 0] = np.where(slope == 0, 0, np.copysign(place, signed))
-        self._lines[..., 1] = np.where(slope == 0, 0, _NEARLY_LEVEL)
+        _empty(before._state)
+        signed, slope = np.moveaxis(before._state.lines, -1, 0)
+        place = np.maximum(len(self._state.differences) - 3 - np.abs(signed), CLOSEST)
+        self._state.lines[..., 0] = np.where(slope == 0, 0, np.copysign(place, signed))
+        self._state.lines[..., 1] = np.where(slope == 0, 0, _NEARLY_LEVEL)
+        self._state = self._state._replace(carried=True)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _sort_in(
-    events, start_us, cells_per_us, places, rise, magnification, magnified, cx, cy,
-    waiting, pixels, marks, lines, differences,
+    events, start_us, cells_per_us, places, rise, magnification, magnified, cx, cy, state
 ):  # fmt: skip
-    height, width = np.int64(lines.shape[0]), np.int64(lines.shape[1])
-    columns, falling, capacity = _U32(width), _U32(rise < 0), _U64(pixels.shape[1])
+    height, width = np.int64(state.lines.shape[0]), np.int64(state.lines.shape[1])
+    columns, falling, capacity = _U32(width), _U32(rise < 0), _U64(state.pixels.shape[1])
     lost = 0
     cell_start, cell_end, place, slope = np.int64(1), np.int64(0), 0.0, 0.0
     left, right, top, bottom = np.int64(0), width, np.int64(0), height
-    drawer_pixels, drawer_places = pixels.reshape(-1), marks.reshape(-1)
+    waiting, drawer_pixels, drawer_places = state.waiting, state.pixels.reshape(-1), state.places.reshape(-1)
     for first in range(0, events.size, _SORTED):
         for i in range(first, min(first + _SORTED, events.size)):
             event = events[_U64(i)]
@@ -136,7 +151,7 @@ def _sort_in(
         for full in range(waiting.size):
             n = waiting[full]
             if n >= DRAWER_EVENTS:
-                _extend(pixels[full, :n], marks[full, :n], lines, differences)
+                _extend(state.pixels[full, :n], state.places[full, :n], state)
                 waiting[full] = 0
     return lost
 
@@ -151,11 +166,11 @@ def _seen(magnification, cx, cy, width, height):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _empty(waiting, pixels, marks, lines, differences):
-    for drawer in range(waiting.size):
-        n = waiting[drawer]
-        _extend(pixels[drawer, :n], marks[drawer, :n], lines, differences)
-        waiting[drawer] = 0
+def _empty(state):
+    for drawer in range(state.waiting.size):
+        n = state.waiting[drawer]
+        _extend(state.pixels[drawer, :n], state.places[drawer, :n], state)
+        state.waiting[drawer] = 0
 
 
 _BLOCK = 512
@@ -178,11 +193,11 @@ def _touch(differences, lines, plane, pixel, bin_):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _extend(pixels, places, lines, differences):
+def _extend(pixels, places, state):
     """Extend the lines of pixels to their next events; no branch depends on what comes from memory."""
-    planes, height, width = differences.shape
+    planes, height, width = state.differences.shape
     plane = _U32(height * width)
-    flat, ends = differences.reshape(-1), lines.reshape(-1)
+    flat, ends = state.differences.reshape(-1), state.lines.reshape(-1)
     where = np.empty(2 * _BLOCK, np.uint32)
     fraction, change = np.empty(2 * _BLOCK, np.float32), np.empty(2 * _BLOCK, np.float32)
     half, one, last = _F32(0.5), _F32(1), _F32(planes - 2) - _CLOSEST
@@ -197,8 +212,8 @@ def _extend(pixels, places, lines, differences):
             signed, old = ends[at], ends[at + _U64(1)]
             before = abs(signed)
             way = places[_U64(i)] - before
-            back = old == _NEARLY_LEVEL and way <= -_CLOSEST
-            way = way if way >= _CLOSEST or back else _CLOSEST
+            if not (state.carried and old == _NEARLY_LEVEL and way <= -_CLOSEST):
+                way = max(way, _CLOSEST)
             slope = rise / way
             slope = _FIRST * slope if old == 0 else slope
             turns = signed * rise < 0
@@ -214,7 +229,7 @@ def _extend(pixels, places, lines, differences):
             fraction[n] = turn - _F32(bin_)
             change[n] = outer + outer
             n += _U64(turns)
-            ends[at], ends[at + _U64(1)] = rise * min(max(before + way, _CLOSEST), last), outer
+            ends[at], ends[at + _U64(1)] = rise * min(before + way, last), outer
         for i in range(n):
             j = _U64(i)
             at, f, a = where[j], fraction[j], change[j]
@@ -232,6 +247,8 @@ def write_stack(
     magnification_per_bin: float,
     cx: float,
     cy: float,
+    first: int,  # rows of the sensor that are looked at; all together write all of the stack
+    last: int,
     out: np.ndarray,  # (B, H, W) float32, canonical
 ) -> None:
     """Sum the differences over the bins, every line being level after its last event, and undo the breathing.
@@ -249,12 +266,13 @@ def write_stack(
         seen_at[b, height] = height
         for x in range(width):
             column[b, x] = np.int32(np.floor(cx + magnification * (x + 0.5 - cx)))
-        while seen_at[b, next_row[b]] < 0:
-            out[b, next_row[b]] = 0
+        while seen_at[b, next_row[b]] < first:
             next_row[b] += 1
+        if first == 0:
+            out[b, : next_row[b]] = 0
     half = _F32(0.5)
     row = np.empty((bins + 2, width), np.float32)
-    for y in range(height):
+    for y in range(first, last):
         for b in range(bins):
             row[b] = differences[b, y]
         for x in range(width):
@@ -279,8 +297,9 @@ def write_stack(
                 for x in range(width):
                     target[x] = here[source[x]] if 0 <= source[x] < width else _F32(0)
                 next_row[b] += 1
-    for b in range(bins):
-        out[b, next_row[b] :] = 0
+    if last == height:
+        for b in range(bins):
+            out[b, next_row[b] :] = 0
 
 
 def extend_plainly(
