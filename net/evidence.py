@@ -107,16 +107,15 @@ def evidence_of(
     templates = matched_templates(blur, len(signed), seen_at)
     rows, columns = -(-signed.shape[1] // 4), -(-signed.shape[2] // 4)
     motion = motion_px(calibration, (4 * rows, 4 * columns))
+    forward = sweep.direction == Direction.FAR_TO_NEAR
+    in_time = slice(None, None, 1 if forward else -1)
     half, quarter, totals = kernel.make_volume(
         np.ascontiguousarray(signed),
-        templates.curves,
-        templates.sizes,
+        np.ascontiguousarray(templates.curves[:, :, in_time]),
+        np.ascontiguousarray(templates.sizes[:, :, in_time]),
         motion[1::2, 1::2],
-        rate_weights(len(signed), seen_at),
+        np.ascontiguousarray(rate_weights(len(signed), seen_at)[in_time]),
     )
-    forward = sweep.direction == Direction.FAR_TO_NEAR
-    if not forward:
-        half, quarter = half[:, ::-1], quarter[:, ::-1]
     pixel = np.empty((PIXEL_CHANNELS, rows, columns), np.float32)
     for level in range(LEVELS):
         pixel[level] = totals[level] / band(level)[1]
@@ -127,8 +126,8 @@ def evidence_of(
     candidate[2] = CANDIDATES if forward else 1 - CANDIDATES
     candidate[3] = np.log2((sweep.end_us - sweep.start_us) / _TYPICAL_DURATION_US)
     return Evidence(
-        np.ascontiguousarray(half),
-        np.ascontiguousarray(quarter),
+        half,
+        quarter,
         pixel,
         candidate,
         sweep.direction,

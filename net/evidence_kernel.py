@@ -88,7 +88,7 @@ def make_volume(
             share(partial(match, fine, coarse, shapes, pool, energy.reshape(-1, *whole.shape), whole),
                   fine.shape[1] // max(pool, 1))  # fmt: skip
             here = moved if level < 2 else moved[::2, ::2]
-            share(partial(weigh, energy, _smoothed(whole), sizes[level], here, out, at), count)
+            share(partial(weigh, energy, whole, sizes[level], here, out, at), count)
             whole /= noise_power(shapes)
             totals[level] = whole if level >= 2 else _halved(whole[None])[0]
             if level < LEVELS - 1:
@@ -221,10 +221,15 @@ def noise_power(shapes):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def weigh(energy, floor, sizes, moved, out, at, first, last):
+def weigh(energy, whole, sizes, moved, out, at, first, last):
     """Fill some candidates of one band: matched energy in out[at], fractions of odd and even energy in out[at + 2] and
     out[at + 4]."""
-    rows, columns = floor.shape
+    rows, columns = whole.shape
+    scale = np.empty_like(whole)
+    _smooth(whole, scale)
+    for y in range(rows):
+        for x in range(columns):
+            scale[y, x] = np.float32(1) / (scale[y, x] + _SHARE_FLOOR)
     for c in range(first, last):
         odd, even = sizes[0, c], sizes[1, c]
         for y in range(rows):
@@ -232,11 +237,11 @@ def weigh(energy, floor, sizes, moved, out, at, first, last):
                 matched = odd * energy[0, c, y, x] + even * moved[y, x] * energy[1, c, y, x]
                 out[at, c, y, x] = min(matched, _GREATEST)
         for part in range(2):
-            smooth = _smoothed(energy[part, c])
             share = out[at + 2 * (1 + part), c]
+            _smooth(energy[part, c], share)
             for y in range(rows):
                 for x in range(columns):
-                    share[y, x] = smooth[y, x] / (floor[y, x] + _SHARE_FLOOR)
+                    share[y, x] *= scale[y, x]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -250,7 +255,7 @@ def _combine(half, quarter, first, last):
                 sum_[y, x] = (
                     half[0, c, y, x] + half[1, c, y, x] + quarter[0, c, y // 2, x // 2] + quarter[1, c, y // 2, x // 2]
                 )
-        half[7, c] = _smoothed(sum_)
+        _smooth(sum_, half[7, c])
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -276,19 +281,17 @@ def _keep(response, stride, n, pool, y, start, out):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _smoothed(image):
-    """Mean over 3×3 pixels, repeating borders."""
+def _smooth(image, out):
+    """Mean over 3×3 pixels; borders are repeated."""
     height, width = image.shape
-    out = np.empty_like(image)
     line = np.empty(width + 2, np.float32)
     for y in range(height):
-        above, here, below = image[max(y - 1, 0)], image[y], image[min(y + 1, height - 1)]
+        above, here, below, target = image[max(y - 1, 0)], image[y], image[min(y + 1, height - 1)], out[y]
         for x in range(width):
             line[x + 1] = above[x] + here[x] + below[x]
         line[0], line[width + 1] = line[1], line[width]
         for x in range(width):
-            out[y, x] = (line[x] + line[x + 1] + line[x + 2]) * np.float32(1 / 9)
-    return out
+            target[x] = (line[x] + line[x + 1] + line[x + 2]) * np.float32(1 / 9)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
