@@ -4,8 +4,10 @@ import os
 import platform
 import re
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from types import TracebackType
 
 from .errors import RecordingError
 from .formats.kinds import Kind, kind_of
@@ -19,7 +21,8 @@ class PartialFile:
     """A file under a temporary name beside its target, which it replaces on `commit`.
 
     The name, `.TARGET.HOST-PID-N.partial.SUFFIX`, identifies the writing process, so the next run that writes the same
-    target can delete what a killed run left behind. Missing parent folders are created.
+    target can delete what a killed run left behind. Missing parent folders are created. A `with` block gets the
+    temporary path; at its end the file is committed, or after an exception discarded.
 
     Args:
         force: replace a file that is there.
@@ -66,6 +69,30 @@ class PartialFile:
         """Remove the file, if it is still there."""
         self.path.unlink(missing_ok=True)
         _open.discard(self.path)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
+
+
+def write_whole(path: Path, fill: Callable[[Path], object], kind: Kind | None = None) -> None:
+    """Write a file atomically, replacing one of the same kind: `fill` writes a temporary file, renamed when complete.
+
+    Raises:
+        RecordingError: it cannot be written.
+    """
+    try:
+        with PartialFile(path, force=True, kind=kind) as partial:
+            fill(partial)
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def make_folder(folder: str | Path) -> Path:

@@ -88,12 +88,8 @@ def new_lens(
         sync=sync.value,
         **values,
     )
-    partial = PartialFile(out, force, "calibration")
-    try:
-        partial.path.write_text(text, encoding="utf-8")
-        partial.commit()
-    finally:
-        partial.discard()
+    with PartialFile(out, force, "calibration") as partial:
+        partial.write_text(text, encoding="utf-8")
     say(f"written: {out}; to see derived values: sweepdepth info {out}")
 
 

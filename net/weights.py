@@ -88,12 +88,8 @@ def save_weights(path: str | Path, network: "nn.Module", facts: Mapping[str, Any
     }
     metadata = weights_metadata(config, facts)
     content = save({n: t for n, t in tensors.items() if not n.endswith(_COUNTER)}, metadata)
-    partial = PartialFile(path, force, "weights file")
-    try:
-        partial.path.write_bytes(content)
-        partial.commit()
-    finally:
-        partial.discard()
+    with PartialFile(path, force, "weights file") as partial:
+        partial.write_bytes(content)
 
 
 def shipped_weights() -> dict[str, Path]:

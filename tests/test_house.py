@@ -17,7 +17,7 @@ MAY_IMPORT = {
 }
 LAYERS = {
     "capture": (
-        "errors events findings lazy optics validation",
+        "closing errors events findings lazy optics validation",
         "calibration child formats",
         "atomic sources sweeps",
         "lenses recordings reporting tracking",

@@ -5,10 +5,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from ..calibration import Calibration
+from ..closing import Closing
 from ..errors import CameraError, RecordingError, SweepdepthError
 from ..events import Batch
 from ..sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk
@@ -34,7 +33,7 @@ KEPT_GAPS = 100
 _LOOK_S = 0.05
 
 
-class Camera:
+class Camera(Closing):
     """An opened live source; iterate over it once for its batches. A context manager.
 
     The iteration ends only when `close` is called or `stop` is set, from any thread, and then within a fraction of a
@@ -137,14 +136,6 @@ class Camera:
         connection = self._connection
         if connection is not None:
             connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _stopping(self) -> bool:
         return self._stop.is_set() or self._closed.is_set()

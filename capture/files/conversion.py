@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import refuse_inputs, refuse_replacing
+from ..atomic import refuse_inputs, refuse_replacing, write_whole
 from ..calibration import Calibration
 from ..errors import RecordingError
 from ..events import EVENT_DTYPE, TRIGGER_DTYPE, join
@@ -13,7 +13,7 @@ from ..formats.recordings import FORMATS, recognise
 from ..recordings import Recording, RecordingWriter, open_recording
 from ..recordings.hints import NO_HINTS, TableHints
 from .depth_file import DepthFrames, open_depth_file
-from .export import STILL_SUFFIXES, export_depth, write_whole
+from .export import STILL_SUFFIXES, export_depth
 from .films import EVENT_FPS, FILM_SUFFIXES, depth_pictures, event_pictures, write_film
 
 DEPTH_SUFFIXES = (*STILL_SUFFIXES, ".npz", *FILM_SUFFIXES)
@@ -244,7 +244,7 @@ def _archive(frames: DepthFrames, target: Path, chosen: range) -> None:
     names = ("depth", "std", "t_start_us", "t_end_us", "direction", "quality")
     arrays = {name: getattr(frames, name)[part] for name in names}
     texts = {"lens_toml": np.array(frames.calibration.to_toml()), "estimator": np.array(frames.estimator)}
-    write_whole(target, "archive", lambda path: np.savez_compressed(path, **arrays, **texts))
+    write_whole(target, lambda path: np.savez_compressed(path, **arrays, **texts), "archive")
 
 
 def _film(

@@ -27,7 +27,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..atomic import PartialFile, make_folder
+from ..atomic import PartialFile, make_folder, write_whole
 from ..calibration import Calibration
 from ..errors import RecordingError, SweepdepthError, one_line
 from ..events import EVENT_DTYPE, make_triggers
@@ -216,7 +216,7 @@ def create_dataset(folder: str | Path, manifest: Manifest) -> Dataset:
             raise RecordingError(f"{folder}: has scenes ({scenes[0]}) but no {MANIFEST}; choose another folder")
         text = {"format": FORMAT, "seed": manifest.seed, "configuration": manifest.configuration}
         text["versions"] = manifest.versions
-        _write_whole(folder / MANIFEST, lambda path: path.write_text(json.dumps(text, indent=2) + "\n"))
+        _write_or_disk_full(folder / MANIFEST, lambda path: path.write_text(json.dumps(text, indent=2) + "\n"))
     else:
         difference = _difference(
             {"seed": known.seed, "configuration": known.configuration},
@@ -276,7 +276,7 @@ def write_scene(path: Path, scene: SceneRecording) -> None:
                 file.attrs[name] = value
         partial.write_bytes(buffer.getvalue())
 
-    _write_whole(path, fill)
+    _write_or_disk_full(path, fill)
 
 
 def read_scene(path: str | Path) -> SceneRecording:
@@ -414,17 +414,10 @@ def _difference(known: Any, wanted: Any, name: str = "") -> str:
     return "" if known == wanted else f"{name} ({json.dumps(known)}, now {json.dumps(wanted)})"
 
 
-def _write_whole(path: Path, fill: Callable[[Path], object]) -> None:
-    """Write a file atomically: `fill` writes a temporary file, which is renamed when complete."""
+def _write_or_disk_full(path: Path, fill: Callable[[Path], object]) -> None:
+    """Write a file atomically; a full disk is a `DiskFullError`."""
     try:
-        partial = PartialFile(path, force=True)
-        try:
-            fill(partial.path)
-            partial.commit()
-        except OSError as error:
-            raise RecordingError(f"{path}: cannot be written: {error.strerror or error}") from error
-        finally:
-            partial.discard()
+        write_whole(path, fill)
     except RecordingError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:
             raise DiskFullError(f"{path.parent}: the disk is full; make room and run the same line again") from error

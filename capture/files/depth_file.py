@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
 
 from ..atomic import PartialFile
 from ..calibration import Calibration
+from ..closing import Aborting
 from ..errors import RecordingError, SweepdepthError, one_line
 from ..recordings.hdf5 import IMAGE_COMPRESSION, Output, refuse_endless_heaps, refuse_references
 
@@ -52,7 +52,7 @@ class DepthMap(Protocol):
     def quality(self) -> float: ...
 
 
-class DepthFile:
+class DepthFile(Aborting):
     """A depth file being written, frame by frame.
 
     The file appears under its name when the `with` block ends. After an exception, or without a frame, no file is left;
@@ -142,17 +142,6 @@ class DepthFile:
             self._file = None
             self._output.close()
         self._partial.discard()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def _create(self, name: str, dtype: str, shape: tuple[int, ...], chunk: int) -> None:
         assert self._file is not None

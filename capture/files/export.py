@@ -1,12 +1,11 @@
 """One depth map in other formats: pictures, images of numbers, point clouds, arrays."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..atomic import PartialFile
+from ..atomic import write_whole
 from ..errors import RecordingError
 from ..formats.kinds import Kind
 from ..optics import undistorted
@@ -106,23 +105,7 @@ def export_depth(
                 else:
                     file.write(_ply(points(depth, camera), colours[np.isfinite(depth)]))
 
-    write_whole(path, _KINDS[suffix], fill)
-
-
-def write_whole(path: Path, kind: Kind, fill: Callable[[Path], object]) -> None:
-    """Write a file atomically, replacing one of the same kind: `fill` writes a temporary file, renamed when complete.
-
-    Raises:
-        RecordingError: it cannot be written.
-    """
-    partial = PartialFile(path, force=True, kind=kind)
-    try:
-        fill(partial.path)
-        partial.commit()
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.discard()
+    write_whole(path, fill, _KINDS[suffix])
 
 
 def to_millimetres(depth: np.ndarray) -> np.ndarray:

@@ -7,13 +7,13 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from ..atomic import write_whole
 from ..errors import RecordingError
 from ..optics import to_diopters
 from ..recordings import Recording
 from ..reporting.figures import DEPTH_COLOURS, EVENT_COLOURS, depth_image
 from ..sweeps import Sweep
 from ..tracking import make_tracker
-from .export import write_whole
 
 FILM_SUFFIXES = (".mp4", ".gif")
 
@@ -55,7 +55,7 @@ def write_film(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> in
         raise RecordingError(f"{path}: there is nothing to show: not a single picture")
     write = _write_mp4 if suffix == ".mp4" else _write_gif
     kind = "film" if suffix == ".mp4" else "picture"
-    write_whole(path, kind, lambda partial: write(partial, chain([first], pictures), fps))
+    write_whole(path, lambda partial: write(partial, chain([first], pictures), fps), kind)
     return count
 
 

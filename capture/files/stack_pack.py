@@ -107,10 +107,9 @@ def write_pack(
     Raises:
         RecordingError: there are no stacks to pack, a scene is damaged, or the file exists and `force` is not given.
     """
-    partial = PartialFile(path, force=force)
     packed = 0
-    try:
-        with zipfile.ZipFile(partial.path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with PartialFile(path, force=force) as partial:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for done, file in enumerate(dataset.first_variants, 1):
                 arrays = _packed(read_scene(file).truth)
                 if arrays is not None:
@@ -124,9 +123,6 @@ def write_pack(
             raise RecordingError(
                 f"{dataset.folder}: has no ideal focal stacks; render with [intensity] frames = 40 and noise = false"
             )
-        partial.commit()
-    finally:
-        partial.discard()
     return packed
 
 

@@ -1,13 +1,11 @@
 """A lens driven by other equipment."""
 
-from types import TracebackType
-from typing import Self
-
 from ..calibration import Calibration
+from ..closing import Closing
 from .lens import LensLimits, LensStatus
 
 
-class ExternalLens:
+class ExternalLens(Closing):
     """A `Lens` that receives no commands: sweeps are found from triggers, the clock or events, as `sweep.sync` says."""
 
     def __init__(self, calibration: Calibration) -> None:
@@ -29,11 +27,3 @@ class ExternalLens:
 
     def close(self) -> None:
         """Does nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()

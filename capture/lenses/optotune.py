@@ -1,11 +1,11 @@
 """Optotune liquid lenses on a Lens Driver 4."""
 
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ..calibration import Calibration
 from ..child import SINGLE_THREADED, Child, describe_end
+from ..closing import Closing
 from ..errors import LensError
 from .lens import LensLimits, LensStatus
 from .settings import optotune_settings
@@ -21,7 +21,7 @@ _LOOK_S = 0.02
 _KNOWN = tuple(LensStatus.__dataclass_fields__)
 
 
-class OptotuneLens:
+class OptotuneLens(Closing):
     """A `Lens` behind the serial port of an Optotune Lens Driver 4.
 
     A separate process, the keeper, owns the port and brings the lens to rest when this process ends, also if it crashes
@@ -79,14 +79,6 @@ class OptotuneLens:
         A keeper that has not finished by then keeps trying on its own.
         """
         self._keeper.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _start_keeper(self) -> Child:
         # Closing the connection makes the keeper bring the lens to rest.

@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ..atomic import make_folder, refuse_replacing
 from ..calibration import Calibration
+from ..closing import Closing
 from ..errors import RecordingError
 from ..events import Batch
 from ..formats.recordings import FORMATS, for_writing
@@ -46,7 +45,7 @@ class RecorderStatus:
         return ()
 
 
-class LiveRecorder:
+class LiveRecorder(Closing):
     """A recording of a live stream, written by a separate process. A context manager.
 
     Unlike a `RecordingWriter`'s, its file exists from the start and is kept. HDF5 is flushed twice a second and
@@ -141,14 +140,6 @@ class LiveRecorder:
             self._closed = True
             self._process.close()
         return self.status()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _dropped(self) -> tuple[int, int]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from ..calibration import Calibration
+from ..closing import Closing
 from ..errors import CalibrationError, RecordingError
 from ..events import TRIGGER_DTYPE, Batch, join
 from ..formats.recordings import recognise
@@ -23,7 +23,7 @@ _LONGEST_STALL_S = 86_400.0
 _LARGEST_SENSOR = 16_384  # pixels a side, as in the calibration
 
 
-class Recording:
+class Recording(Closing):
     """An open recording; each iteration yields its batches from the beginning. A context manager.
 
     Events and triggers are checked, merged in time order, and yielded in batches of at most 20 ms of sensor time. A
@@ -164,14 +164,6 @@ class Recording:
         return figure_png(
             recording_figure(survey(self.path, calibration, triggers=self._trigger_file, hints=self._hints))
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _start(self) -> tuple[WorkerProcess, Header]:
         if self._closed:

@@ -5,14 +5,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numba import njit
 
 from ..atomic import PartialFile
 from ..calibration import Calibration
+from ..closing import Aborting
 from ..errors import RecordingError
 from ..events import Batch
 from ..formats.recordings import for_writing
@@ -25,7 +24,7 @@ _FULL_DISK_BYTES = 1 << 20
 _NO_TIME_US = -(1 << 62)
 
 
-class RecordingWriter:
+class RecordingWriter(Aborting):
     """A recording being written by a separate process, in the format of `path`'s suffix.
 
     The file appears when the writer is closed; an exception in the `with` block discards it. HDF5 and NPZ store
@@ -148,17 +147,6 @@ class RecordingWriter:
             self._process.close()
             self._process = None
         self._partial.discard()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def _check(self, batch: Batch) -> None:
         bad = first_fault(batch.events, self._end_us, self.width, self.height)

@@ -172,15 +172,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         RecordingError: unknown suffix, the path is a file of another kind, or it cannot be written.
     """
     check_figure(path)
-    partial = PartialFile(path, force=True, kind="picture")
     try:
-        figure.savefig(partial.path, dpi=120)
-        partial.commit()
+        with PartialFile(path, force=True, kind="picture") as partial:
+            figure.savefig(partial, dpi=120)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecordingError(f"{path}: cannot be written: {reason}") from error
-    finally:
-        partial.discard()
 
 
 def figure_png(figure: Figure) -> bytes:

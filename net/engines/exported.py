@@ -70,12 +70,8 @@ def _write_ir(file: WeightsFile, out: Path, width: int, height: int, about: str,
 
 
 def _write_onnx(file: WeightsFile, out: Path, width: int, height: int, about: str, force: bool) -> None:
-    partial = PartialFile(out, force, "weights file")
-    try:
-        partial.path.write_bytes(_as_onnx(file, width, height, about))
-        partial.commit()
-    finally:
-        partial.discard()
+    with PartialFile(out, force, "weights file") as partial:
+        partial.write_bytes(_as_onnx(file, width, height, about))
 
 
 def _as_onnx(file: WeightsFile, width: int, height: int, about: str) -> bytes:

@@ -29,17 +29,14 @@ class WholeCheckpoints(CheckpointIO):
         """Replace the existing checkpoint atomically."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        partial = PartialFile(path, force=True)
         try:
-            partial.path.write_bytes(buffer.getbuffer())
-            partial.commit()
+            with PartialFile(path, force=True) as partial:
+                partial.write_bytes(buffer.getbuffer())
         except OSError as error:
             reason = error.strerror or error
             raise CheckpointError(
                 f"{path}: cannot be written: {reason}; the run can be resumed where it was last saved"
             ) from error
-        finally:
-            partial.discard()
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
         """Load a checkpoint of tensors, numbers and strings; pickles with anything else are rejected."""

@@ -47,9 +47,5 @@ def write_curves(history: Sequence[dict[str, Any]], run: Path) -> None:
     """Replace `curves.png` in the folder of a run atomically."""
     picture = io.BytesIO()
     curves_figure(history).savefig(picture, format="png", dpi=100)
-    partial = PartialFile(run / CURVES, force=True)
-    try:
-        partial.path.write_bytes(picture.getbuffer())
-        partial.commit()
-    finally:
-        partial.discard()
+    with PartialFile(run / CURVES, force=True) as partial:
+        partial.write_bytes(picture.getbuffer())

@@ -64,12 +64,8 @@ def _compare(out: Path, known: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 
 def _write(settings: Path, config: TrainingConfig) -> None:
-    partial = PartialFile(settings, force=True)
-    try:
-        partial.path.write_text(config.model_dump_json(indent=2) + "\n")
-        partial.commit()
-    finally:
-        partial.discard()
+    with PartialFile(settings, force=True) as partial:
+        partial.write_text(config.model_dump_json(indent=2) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from ...capture.closing import Closing
 from ..wire.messages import DepthFrame, StackFrame, StatusFrame
 from ..wire.subscriber import Subscriber
 
@@ -89,7 +88,7 @@ def _why_no_depth(status: StatusFrame | None) -> str:
     return "the camera sends no events" if status.events_per_s == 0 else "there has been no complete sweep"
 
 
-class Feed:
+class Feed(Closing):
     """A subscriber that keeps only the latest message of each topic, independent of the reader's speed.
 
     It continues when the publisher restarts.
@@ -124,14 +123,6 @@ class Feed:
         """Stop listening."""
         self._closing.set()
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _receive(self) -> None:
         with self._subscriber as subscriber:

@@ -336,7 +336,7 @@ TOPICS = tuple(_FRAMES)
 
 
 def encode(frame: AnyFrame, *, stream: UUID, seq: int, t_publish_ns: int) -> list[Buffer]:
-    """Encode a frame as the parts of a message: topic, header, arrays.
+    """Encode a frame as the parts of a message: topic, frame header in JSON, arrays.
 
     C-contiguous float32 arrays are not copied, and become read-only, since they may be sent long after this returns.
 
@@ -345,24 +345,24 @@ def encode(frame: AnyFrame, *, stream: UUID, seq: int, t_publish_ns: int) -> lis
     """
     units = _UNITS[frame.topic]
     arrays = {name: np.ascontiguousarray(getattr(frame, name), "<f4") for name in units}
-    says = {f.name: getattr(frame, f.name) for f in fields(frame) if f.name not in units and f.name != "info"}
-    says |= {"schema": SCHEMA, "stream": stream, "seq": seq, "t_publish_ns": t_publish_ns}
-    says["arrays"] = [
+    header = {f.name: getattr(frame, f.name) for f in fields(frame) if f.name not in units and f.name != "info"}
+    header |= {"schema": SCHEMA, "stream": stream, "seq": seq, "t_publish_ns": t_publish_ns}
+    header["arrays"] = [
         {"name": name, "dtype": "<f4", "shape": array.shape, "unit": units[name]} for name, array in arrays.items()
     ]
     if isinstance(frame, StatusFrame):
-        says["warnings"] = [text[:_MAX_WARNING_LENGTH] for text in frame.warnings[-_MAX_WARNINGS:]]
+        header["warnings"] = [text[:_MAX_WARNING_LENGTH] for text in frame.warnings[-_MAX_WARNINGS:]]
     else:
-        says |= dict(frame.info)
+        header |= dict(frame.info)
     try:
         # Not strict, so that NumPy's numbers are accepted.
-        header = _HEADERS[frame.topic].model_validate(says, strict=False)
+        checked = _HEADERS[frame.topic].model_validate(header, strict=False)
     except ValidationError as error:
         raise WireError(f"{frame.topic} frame: {_explain(error)}") from error
     for array in arrays.values():
         array.setflags(write=False)
     buffers = [array.reshape(-1).view(np.uint8).data for array in arrays.values()]
-    return [frame.topic.encode(), header.model_dump_json(by_alias=True).encode(), *buffers]
+    return [frame.topic.encode(), checked.model_dump_json(by_alias=True).encode(), *buffers]
 
 
 def decode(parts: Sequence[Buffer]) -> AnyFrame:

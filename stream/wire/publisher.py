@@ -7,14 +7,13 @@ import time
 from collections import Counter, deque
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from uuid import uuid4
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
+from ...capture.closing import Closing
 from ...capture.errors import WireError
 from .addresses import advice, check_address, check_free, is_local
 from .keys import load_clients, load_key_pair
@@ -40,7 +39,7 @@ _BOUNDS = {
 }
 
 
-class Publisher:
+class Publisher(Closing):
     """Publishes frames to any number of subscribers. A context manager.
 
     `publish` may be called from any thread and never waits for subscribers. Slow subscribers miss frames, which shows
@@ -148,14 +147,6 @@ class Publisher:
 
     def __repr__(self) -> str:
         return f"Publisher({self.address!r}, {self.subscribers} subscribers)"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def publish(self, frame: AnyFrame) -> None:
         """Send a frame to all subscribers of its topic.

@@ -8,13 +8,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from uuid import UUID
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from ...capture.closing import Closing
 from ...capture.errors import WireError
 from .addresses import check_address
 from .keys import load_key_pair, load_public_key
@@ -52,7 +51,7 @@ is aborted immediately."""
 _PAST_STREAMS = 64
 
 
-class Subscriber:
+class Subscriber(Closing):
     """Receives the frames of a publisher, by iteration. A context manager.
 
     While being read, it connects as soon as there is a publisher, and reconnects when the connection breaks. Invalid
@@ -159,14 +158,6 @@ class Subscriber:
 
     def __repr__(self) -> str:
         return f"Subscriber({self.address!r}, {', '.join(sorted(self._topics))}, {self.lost} lost)"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __iter__(self) -> Iterator[AnyFrame]:
         while (self._follow or not self.ended) and not self._stop.is_set():
