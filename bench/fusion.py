@@ -2,9 +2,9 @@
 
     ./run bench fusion --scenes 12
 
-Patch scenes of 160×120, seen through a window of 128×120 that drifts across them by so many pixels in each sweep, with
-the ordinary sensors of training. Each method answers eight sweeps; the last four count, and the truth is that of the
-middle of each sweep.
+Patch scenes of 160×120 are seen through a window of 128×120 that moves by a given number of pixels per sweep, with the
+sensors of training. Each method estimates eight sweeps; the last four are scored against the ground truth at the middle
+of each sweep.
 """
 
 import argparse

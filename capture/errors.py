@@ -29,14 +29,14 @@ class LensError(SweepdepthError):
     """A lens driver that cannot be opened, does not answer, or refuses what it is asked."""
 
 
-def one_line(strange: object) -> str:
+def one_line(value: object) -> str:
     """Turn a library's exception, or a value from a file, into text for an error message.
 
     Args:
-        strange: an exception, or any other object.
+        value: an exception, or any other object.
 
     Returns:
         The first line of its text, or else the name of its class; at most 200 characters, all printable.
     """
-    lines = str(strange).strip().splitlines() or [type(strange).__name__]
+    lines = str(value).strip().splitlines() or [type(value).__name__]
     return "".join(letter if letter.isprintable() else "?" for letter in lines[0][:200])

@@ -57,7 +57,7 @@ def _camera(name: str, serial: str, node: Path) -> Finding:
         "camera",
         "failed",
         f"{name} {serial}".strip() + f" is plugged in, but this user may not open {node}",
-        f"write this line into {RULE_FILE}, run `sudo udevadm control --reload-rules`, and plug it in anew: {RULE}",
+        f"write this line into {RULE_FILE}, run `sudo udevadm control --reload-rules`, and plug it in again: {RULE}",
     )
 
 
@@ -92,7 +92,7 @@ def _serial_port(path: Path) -> Finding:
             group = grp.getgrgid(found.st_gid).gr_name
     except (OSError, KeyError):
         pass
-    remedy = f"run `sudo usermod -aG {group} $USER`, and log in anew"
+    remedy = f"run `sudo usermod -aG {group} $USER`, and log in again"
     return Finding("serial port", "failed", f"this user may not open {path}", remedy)
 
 

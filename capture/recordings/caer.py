@@ -39,7 +39,7 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
         head = file.read(_HEADER_BYTES)
     end = re.search(rb"^#!END-HEADER\r?\n", head, re.MULTILINE)
     if end is None:
-        raise RecordingError("its header has no end; it is damaged or cut short")
+        raise RecordingError("its header does not end; the file is damaged or truncated")
     text = head[: end.start()].decode("utf-8", "replace")
     layout = re.search(r"^#Format: *(.*?)\s*$", text, re.MULTILINE)
     if layout and layout[1].upper() != "RAW":

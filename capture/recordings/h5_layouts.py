@@ -144,7 +144,7 @@ def _size(file: h5py.File) -> tuple[int, int] | None:
             if isinstance(found, h5py.Dataset) and found.shape == (2,):
                 return int(found[0]), int(found[1])
     except (TypeError, ValueError, IndexError):
-        raise RecordingError("what it says of its sensor's size is no two whole numbers; repair it") from None
+        raise RecordingError("its sensor size is not two integers; correct it") from None
     return None
 
 

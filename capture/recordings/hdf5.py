@@ -40,22 +40,22 @@ def refuse_references(file: h5py.File) -> None:
         own = link.type in (h5l.TYPE_HARD, h5l.TYPE_SOFT)
         return None if own and len(names) <= _MOST_OBJECTS else name
 
-    stranger = file.id.links.visit(see, info=True)
-    if stranger is not None and len(names) > _MOST_OBJECTS:
+    external = file.id.links.visit(see, info=True)
+    if external is not None and len(names) > _MOST_OBJECTS:
         raise RecordingError(f"it holds more than {_MOST_OBJECTS:,} objects; it is damaged, or no file of this kind")
-    for name in names if stranger is None else ():
+    for name in names if external is None else ():
         with suppress(KeyError, OSError, RuntimeError):  # objects that cannot be opened cannot be read either
             found = h5o.open(file.id, name)
             if not isinstance(found, h5d.DatasetID):
                 continue
             settings = found.get_create_plist()
             if settings.get_layout() == h5d.VIRTUAL or settings.get_external_count():
-                stranger = name
+                external = name
                 break
-    if stranger is not None:
+    if external is not None:
         raise RecordingError(
-            f"its {stranger.decode(errors='backslashreplace')} lies in another file, and nothing is read but the file "
-            "that was given; copy all its data into one file"
+            f"its {external.decode(errors='backslashreplace')} is in another file, which is not "
+            "read; copy all data into one file"
         )
 
 
@@ -87,7 +87,7 @@ def refuse_endless_heaps(file: h5py.File) -> None:
                     room = _HEAP_HEADER_BYTES + -(-room // 8) * 8
                 seen += 1
                 if not 0 < room <= end - at or seen > _MOST_OBJECTS:
-                    raise RecordingError("is damaged: a heap of it has no end; copy it again")
+                    raise RecordingError("is damaged: one of its heaps does not end; copy it again")
                 at += room
             start = content.find(_HEAP, start + 1)
 

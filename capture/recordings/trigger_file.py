@@ -207,9 +207,9 @@ def _edges(path: Path, words: list[str]) -> np.ndarray:
     if not (2 in values and values & {0, -1}):
         meaning |= {word: known[int(value)] for word, value in numbers.items() if value in known}
     if found - set(meaning):
-        strange = ", ".join(repr(one_line(word)[:20]) for word in sorted(found - set(meaning))[:3])
+        unknown = ", ".join(repr(one_line(word)[:20]) for word in sorted(found - set(meaning))[:3])
         raise RecordingError(
-            f"{path}: has edges {strange}; expected rising and falling, 1 and 0, 1 and -1, or 1 and 2 (2 is falling)"
+            f"{path}: has edges {unknown}; expected rising and falling, 1 and 0, 1 and -1, or 1 and 2 (2 is falling)"
         )
     return np.array([meaning[word] for word in words], np.uint8)
 

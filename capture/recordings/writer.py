@@ -105,7 +105,7 @@ class RecordingWriter(Aborting):
                 self._lose(f"cannot store triggers, and this recording has some at {triggers['timestamp'][0]} µs")
                 self._lost_triggers += len(triggers)
                 triggers = triggers[:0]
-            triggers = self._without_strange_channels(triggers)
+            triggers = self._without_unsupported_channels(triggers)
             if len(batch.events) and not self.n_events and not self._format.holds_clock:
                 self._clock_shift_us = int(batch.events["timestamp"][0])
                 if self._clock_shift_us:
@@ -167,7 +167,7 @@ class RecordingWriter(Aborting):
         newest = [int(array["timestamp"][-1]) for array in (batch.events, batch.triggers) if len(array)]
         self._end_us = max([self._end_us, *newest])
 
-    def _without_strange_channels(self, triggers: np.ndarray) -> np.ndarray:
+    def _without_unsupported_channels(self, triggers: np.ndarray) -> np.ndarray:
         """The triggers on channels that the format can store."""
         kinds = self._format.trigger_kinds
         if kinds is None or not len(triggers):
@@ -175,10 +175,10 @@ class RecordingWriter(Aborting):
         pairs = zip(triggers["edge"].tolist(), triggers["channel"].tolist(), strict=True)
         held = np.array([pair in kinds for pair in pairs], bool)
         if not held.all():
-            strange = triggers[~held]
-            channel = int(strange["channel"][0])
-            self._lose(f"cannot store triggers of channel {channel}, as at {strange['timestamp'][0]} µs")
-            self._lost_channels.update(strange["channel"].tolist())
+            lost = triggers[~held]
+            channel = int(lost["channel"][0])
+            self._lose(f"cannot store triggers of channel {channel}, as at {lost['timestamp'][0]} µs")
+            self._lost_channels.update(lost["channel"].tolist())
         return triggers[held]
 
     def _lose(self, what: str) -> None:

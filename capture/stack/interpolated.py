@@ -31,7 +31,7 @@ REVERSAL_AT = 0.25
 """Between events of opposite sign brightness overshot by half a step in the mean: up ½ and down 1½ at one slope."""
 
 CLOSEST = 1 / 256
-"""Bins between two events of a pixel at least; a closer one counts as that much later, lest slopes be infinite."""
+"""Least distance in bins between two events of a pixel; closer ones are moved apart so that slopes stay finite."""
 
 DRAWER_PIXELS = DRAWER_EVENTS = 4096
 

@@ -1,12 +1,12 @@
 """The rolling stack: renewed bin by bin as the lens passes, so depth can come at the bin rate.
 
-The bins that the lens has passed in this pass come from it, the others from the pass before, whichever way that went:
-both are kept in canonical far→near order, so a near→far pass renews the bins from the near end. Every event is binned
-once, into the stack of its own pass; only a view, when somebody wants one, copies the two parts into one.
+Bins that the lens has already passed are taken from the current pass, the others from the previous one, of either
+direction: both are stored far→near, so a near→far pass renews the bins from the near end. Every event is binned once,
+into the stack of its pass; only a view copies the two parts into one.
 
-An event adds to the two bins around its focus, so bin b is settled when the lens has passed bin b + 1. An
-"interpolated" event is spread back over the time since the same pixel's event before it; there a bin counts as settled
-one bin later still, and what comes even later is in the next view.
+An event contributes to the two bins around its focus, so bin b is final when the lens has passed bin b + 1. An
+"interpolated" event is spread over the time since the pixel's previous event; there a bin counts as final one bin
+later, and later contributions appear in the next view.
 """
 
 from dataclasses import dataclass
@@ -19,29 +19,29 @@ from . import EventFocalStack
 
 @dataclass(frozen=True, eq=False)
 class RollingView:
-    """A whole stack at one moment, with data of its own."""
+    """A copy of the complete stack at one moment."""
 
-    stack: EventFocalStack  # its sweep is the pass under way, as far as known
-    spans_us: np.ndarray  # (B, 2) int64: sensor time from which and up to which each bin has events, far→near
-    renewed: int  # bins of the pass under way; B when it is complete
+    stack: EventFocalStack  # its sweep is the current pass
+    spans_us: np.ndarray  # (B, 2) int64: first and last sensor time of each bin's events, far→near
+    renewed: int  # bins of the current pass; B when it is complete
 
     @property
     def start_us(self) -> int:
-        """When the oldest event may be from."""
+        """Earliest possible time of an event in the stack."""
         return int(self.spans_us[:, 0].min())
 
     @property
     def end_us(self) -> int:
-        """When the newest event may be from."""
+        """Latest possible time of an event in the stack."""
         return int(self.spans_us[:, 1].max())
 
 
 class RollingStack:
-    """The stack of the pass under way, which somebody fills, over the whole stack of the pass before it.
+    """Combines the stack of the current pass, which the caller fills, with that of the previous pass.
 
-    `follow` a new stack when a pass begins, add the pass's events to that stack in time order, and `close` when it is
-    complete; in between, `view` shows all bins as of the events added. Right after `close` that is the stack of the
-    pass itself, to the bit.
+    Call `follow` with a new stack when a pass begins, add the pass's events to that stack in time order, and `close`
+    when it is complete; in between, `view` returns all bins with the events added so far. Right after `close` the view
+    equals the stack of the pass bit by bit.
     """
 
     def __init__(self) -> None:
@@ -50,18 +50,18 @@ class RollingStack:
         self._closed = False
 
     def follow(self, stack: EventFocalStack) -> None:
-        """Show this pass from now on; one that was not closed is given up."""
+        """Use this pass from now on; a pass that was not closed is discarded."""
         if stack is not self._current:
             if self._closed:
                 self._before = self._current
             self._current, self._closed = stack, False
 
     def close(self, stack: EventFocalStack) -> None:
-        """The pass followed is complete, and this is its stack: the same, or another when it ended unexpectedly."""
+        """Complete the pass with its stack, which is another one if the pass ended unexpectedly."""
         self._current, self._closed = stack, True
 
     def view(self, at_us: int) -> RollingView | None:
-        """All bins as of a sensor time before which all events were added; None until there is a whole stack."""
+        """All bins at a sensor time up to which all events were added; None until there is a complete stack."""
         if self._current is None:
             return None
         current, before = self._current, self._before
@@ -80,9 +80,10 @@ class RollingStack:
 
 
 def renewal_times(stack: EventFocalStack) -> np.ndarray:
-    """(R,) int64 µs, rising: when another bin of a pass is settled, before the end, at which all are.
+    """(R,) int64 µs, rising: times at which another bin of a pass is final, before the end, at which all are.
 
-    Events before such a time add nothing to the bins after, and those from it on nothing to the bins before.
+    Events before such a time do not contribute to later bins, and events from then on do not contribute to earlier
+    ones.
     """
     late = _settles_late(stack)
     passed = np.arange(1 + late, stack.bins - 1)
@@ -91,14 +92,14 @@ def renewal_times(stack: EventFocalStack) -> np.ndarray:
 
 
 def count_renewed(stack: EventFocalStack, at_us: int) -> int:
-    """Bins of a pass that are settled at a time; all of them at its end."""
+    """Number of bins of a pass that are final at a time; all of them at its end."""
     if at_us >= stack.sweep.end_us:
         return stack.bins
     return int(np.searchsorted(renewal_times(stack), at_us, side="right"))
 
 
 def bin_spans(stack: EventFocalStack) -> np.ndarray:
-    """(B, 2) int64 µs: the time that each bin of a pass has events from, those of its neighbours' halves included."""
+    """(B, 2) int64 µs: first and last time of the events in each bin of a pass, including its neighbours' halves."""
     bins = np.arange(stack.bins)
     borders = np.stack([np.maximum(bins - 1, 0), np.minimum(bins + 1, stack.bins - 1)], axis=1)
     return np.sort(np.rint(stack.time_at(borders)).astype(np.int64), axis=1)

@@ -240,7 +240,7 @@ class Subscriber(Closing):
             hang_up(self._descriptor)
             self._descriptor = None
             self.rejected += 1
-            self.last_rejection = f"message: has not ended after {n_bytes:,} bytes and {lasted_s:.0f} s; hung up"
+            self.last_rejection = f"message: has not ended after {n_bytes:,} bytes and {lasted_s:.0f} s; disconnected"
 
     def _parts(self) -> list[Buffer]:
         """Receive one complete message; with too many parts, only as many as needed to reject it."""

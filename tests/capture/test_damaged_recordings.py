@@ -112,7 +112,7 @@ def test_a_text_file_is_read_up_to_the_line_that_is_none(tmp_path, calibration):
         (b"\0" * 5000, "is not a recording"),
         (b"Dear diary,\ntoday, again, no, events, came.\n" * 200, "is not a recording"),
         (np.random.default_rng(1).bytes(100_000), "is not a recording"),
-        (b"#!AER-DAT3.1\r\n" + bytes(100), "its header has no end"),
+        (b"#!AER-DAT3.1\r\n" + bytes(100), "its header does not end"),
         (b"#!AER-DAT1.0\r\n" + bytes(100), "an AEDAT file of version 1.0; versions 2, 3.1 and 4 can be read"),
         (b"#ROSBAG V2.0\n" + bytes(100), "of ROS"),
         (b"#!AER-DAT4.0\r\n" + np.random.default_rng(2).bytes(10_000), "damaged"),

@@ -185,7 +185,7 @@ def test_aedat_3_is_read_up_to_where_it_is_cut(tmp_path, cut, note):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"#!AER-DAT3.1\r\n#Format: RAW\r\n", "its header has no end"),
+        (b"#!AER-DAT3.1\r\n#Format: RAW\r\n", "its header does not end"),
         (CAER_HEADER.replace(b"RAW", b"Serial-TS, PNG-Compression"), r"its format is 'Serial-TS, PNG-Compression'"),
         (CAER_HEADER.replace(b"DAVIS346", b"Foo"), r"names the camera 'Foo', whose size is unknown.*--lens"),
         (

@@ -170,7 +170,7 @@ def test_hdf5_files_that_lead_to_others(tmp_path: Path, calibration, kind: str, 
         read(path)
     lead_elsewhere(path, name, how, secret(tmp_path))
     for read in readers:
-        refused(ELSEWHERE, how, lambda read=read: read(path), match=rf"{kind}\.h5: its {name} lies in another file")
+        refused(ELSEWHERE, how, lambda read=read: read(path), match=rf"{kind}\.h5: its {name} is in another file")
 
 
 def test_a_link_to_a_pipe_is_not_waited_for(tmp_path: Path):

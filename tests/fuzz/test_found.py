@@ -60,7 +60,7 @@ def test_hdf5_texts_in_a_heap_without_end(originals: Path, tmp_path: Path, name:
     content[at + 8 : at + 16] = room.to_bytes(8, "little")
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(RecordingError, match="a heap of it has no end") as caught:
+    with pytest.raises(RecordingError, match="one of its heaps does not end") as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}: ")
 
