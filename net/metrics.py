@@ -143,20 +143,6 @@ def mean(metrics: list[Metrics]) -> Metrics:
     return Metrics(**values)  # pyright: ignore[reportArgumentType]
 
 
-def error_by_confidence(
-    depth: np.ndarray,  # (H, W) metres
-    truth: np.ndarray,  # (H, W) metres
-    std: np.ndarray,  # (H, W) 1/m
-    parts: int = 10,
-) -> list[tuple[float, float]]:
-    """Sparsification curve: (coverage, mean |error| in 1/m) of the most certain 1/parts, 2/parts … of the answers."""
-    error = np.abs(to_diopters(depth.astype(np.float64)) - to_diopters(truth.astype(np.float64)))
-    known = np.isfinite(error) & np.isfinite(std)
-    ordered = error[known][np.argsort(std[known], kind="stable")]
-    counts = [round(len(ordered) * (k + 1) / parts) for k in range(parts)]
-    return [(n / depth.size, _mean(ordered[:n])) for n in counts]
-
-
 def _mean(values: np.ndarray) -> float:
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")

@@ -15,11 +15,13 @@ SLOW_FOLDERS = {"cli"}
 SLOW_FILES = {
     "test_calibrating",
     "test_cpp_client",
+    "test_damaged_recordings",
     "test_disturbances",
     "test_docs_site",
     "test_evidence",
     "test_job",
     "test_live",
+    "test_live_recorder",
     "test_network",
     "test_node_client",
     "test_patches",

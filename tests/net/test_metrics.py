@@ -61,13 +61,3 @@ def test_means_leave_out_frames_without_a_score_and_add_counts(calibration, trut
     assert both.abs_rel == half.abs_rel
     assert both.coverage == half.coverage / 2
     assert both.n_truth == 6
-
-
-def test_errors_grow_with_the_stated_deviation_when_it_is_informative():
-    rng = np.random.default_rng(0)
-    true = np.full((100, 100), 1.0)
-    std = rng.uniform(0.001, 0.2, true.shape)
-    curve = metrics.error_by_confidence(1 / (1 + rng.normal(0, std)), true, std)
-    coverage, error = np.array(curve).T
-    assert coverage[-1] == 1
-    assert (np.diff(error) > 0).all()
