@@ -72,6 +72,7 @@ class Load:
     estimator: str | None
     weights: str | None
     depth_rate: Rate
+    downsample: int = 1
 
     @property
     def calibration(self) -> Calibration:
@@ -83,6 +84,11 @@ class Load:
         """(H, W) diopters: planes side by side."""
         columns = np.linspace(0.9, 2.1, 8)[np.arange(self.width) * 8 // self.width]
         return np.broadcast_to(columns, (self.height, self.width))
+
+    def truth(self) -> np.ndarray:
+        """The scene in the pixels of the depth."""
+        n = self.downsample
+        return self.scene()[n // 2 :: n, n // 2 :: n][: self.height // n, : self.width // n]
 
 
 @dataclass
@@ -125,6 +131,7 @@ def main() -> None:
     parser.add_argument("--weights", help="weights for the network, instead of its own")
     parser.add_argument("--depth-rate", choices=("sweep", "bin"), default="sweep")
     parser.add_argument("--size", default="640x480", help="of the sensor, in pixels")
+    parser.add_argument("--downsample", type=int, default=1, help="so many pixels, to a side, are taken together")
     parser.add_argument("--cores", type=int, default=2, help="processors that all processes share")
     parser.add_argument(
         "--trial", type=float, default=12.0, help="seconds of each trial of the search; 0 leaves it out"
@@ -136,7 +143,7 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for child processes, as in the command
     width, height = map(int, options.size.split("x"))
-    load = Load(width, height, options.estimator, options.weights, options.depth_rate)
+    load = Load(width, height, options.estimator, options.weights, options.depth_rate, options.downsample)
     with tempfile.TemporaryDirectory() as folder:
         if options.estimator == "untrained":
             load = replace(load, estimator="net", weights=str(untrained(Path(folder))))
@@ -241,7 +248,7 @@ def listen(
     source_end: Any,
 ) -> None:
     """Receive for some time while monitoring the processes."""
-    truth = load.scene()
+    truth = load.truth()
     began: float | None = None  # time after settling
     first: tuple[dict[str, float], StatusFrame, tuple[int, int]] | None = None
     cpu: dict[str, float] = {}
@@ -333,7 +340,7 @@ def run_live(address: str, publish: str, load: Load, ours: Connection) -> None:
         live(
             address,
             load.calibration,
-            RunOptions(load.estimator, load.weights, rate=load.depth_rate),
+            RunOptions(load.estimator, load.weights, rate=load.depth_rate, downsample=load.downsample),
             publishing=Publishing(publish),
             stop=stop,
             callbacks=Callbacks(on_status=report, on_notice=notify),
@@ -490,10 +497,11 @@ def print_trials(runs: list[Run]) -> None:
                 f"{p50:.0f}",
                 f"{p99:.0f}",
                 f"{np.nanmedian(run.errors) if run.errors else np.nan:.3f}",
+                f"{sum(max(mb for _, mb in samples) for samples in run.rss.values()) / 1000:.2f}",
                 ", ".join(f"{n:,} {why}" for why, n in run.dropped.items() if n) or "nothing",
             )
         )
-    head = ("M events/s", "binned", "lost", "depths/s", "age p50, ms", "age p99, ms", "error", "dropped")
+    head = ("M events/s", "binned", "lost", "depths/s", "age p50, ms", "age p99, ms", "error", "memory, GB", "dropped")
     table(head, rows)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from .extras import require
 from .interruption import until_interrupted
-from .options import DebugOption, JsonOption
+from .options import DebugOption, Encoding, EncodingOption, JsonOption
 from .output import print_json, print_tables, progress_bar
 from .view import PortOption, announce
 
@@ -21,6 +21,7 @@ def demo(
     ),
     live: Annotated[bool, typer.Option("--view", help="Show it live in a browser instead, in a loop.")] = False,
     port: PortOption = 8080,
+    encoding: EncodingOption = Encoding.NONE,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -34,11 +35,11 @@ def demo(
         from ..stream.view.viewer import view
 
         stop = until_interrupted()
-        with published_loop(recording_path()) as address:
+        with published_loop(recording_path(), encoding=encoding.value) as address:
             view(address, stop, port=port, on_url=announce)
         raise typer.Exit(130)
     with progress_bar("demo", None, "s") as advance:
-        shown = run_demo(out, advance)
+        shown = run_demo(out, advance, encoding.value)
     summary = shown.summary
     if as_json:
         print_json(

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .interruption import until_interrupted
-from .options import DebugOption, ForceOption, JsonOption, publishing, run_options, sharing
+from .options import (
+    DebugOption,
+    ForceOption,
+    JsonOption,
+    MetricsOption,
+    publishing,
+    run_options,
+    served_metrics,
+    sharing,
+)
 from .output import print_json, print_tables, say, status_line
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ def live(
     record: Annotated[
         Path | None, typer.Option("--record", help="Also record the events: .h5 or .aedat4, with the calibration.")
     ] = None,
+    metrics: MetricsOption = None,
     options: "Callable[[], RunOptions]",
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.1, help="Stop after this time instead of at Ctrl-C.")
@@ -65,10 +75,11 @@ def live(
             timer.daemon = True
             timer.start()
 
-    with status_line() as show:
+    with served_metrics(metrics) as serve, status_line() as show:
 
         def on_status(status: "StatusFrame") -> None:
             show(_line(status))
+            serve(status)
 
         summary = live(
             camera,
@@ -111,6 +122,7 @@ def _facts(summary: "LiveSummary") -> dict[str, object]:
     return {
         "frames": depth.n_frames,
         "events": depth.n_events,
+        "left_out": depth.n_left_out,
         "seconds": depth.seconds,
         "latency_ms": {stage: {"p50": p.p50, "p99": p.p99} for stage, p in depth.latency_ms.items()},
         "drops": dict(depth.drops),
@@ -138,6 +150,7 @@ def _rows(summary: "LiveSummary") -> dict[str, object]:
     rows: dict[str, object] = {
         "depth frames": depth.n_frames,
         "events": f"{depth.n_events:,} in {depth.seconds:.2f} s ({meps:.2f} M/s)",
+        **({"left out": f"{depth.n_left_out:,} events outside the roi"} if depth.n_left_out else {}),
         **{f"latency: {s}": f"{p.p50:.1f} ms median, {p.p99:.1f} ms p99" for s, p in depth.latency_ms.items()},
         "dropped": ", ".join(f"{n:,} {why}" for why, n in depth.drops.items() if n) or "nothing",
         "warnings": depth.warnings,

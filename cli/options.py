@@ -1,7 +1,8 @@
 """Options that many commands share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial, wraps
 from inspect import Parameter, Signature, signature
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .extras import require
 from .help import DEPTH, GENERAL, READING, STREAM, SWEEPS
+from .output import say
 
 if TYPE_CHECKING:
     from ..capture.recordings import TableHints
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from ..net.estimators import Fuse
     from ..stream.outputs import Publishing
     from ..stream.run_options import RunOptions
+    from ..stream.wire.messages import StatusFrame
 
 
 class Debug:
@@ -42,6 +46,13 @@ class Rate(StrEnum):
 
     SWEEP = "sweep"
     BIN = "bin"
+
+
+class Encoding(StrEnum):
+    """How published arrays are encoded."""
+
+    NONE = "none"
+    ZSTD = "zstd"
 
 
 class TimeUnit(StrEnum):
@@ -148,6 +159,23 @@ KeysOption = Annotated[
 ClientsOption = Annotated[
     Path | None, typer.Option("--clients", rich_help_panel=STREAM, help="Folder with the NAME.key of allowed clients.")
 ]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        rich_help_panel=STREAM,
+        help="Serve the status as Prometheus metrics; on 127.0.0.1 unless HOST is given.",
+    ),
+]
+EncodingOption = Annotated[
+    Encoding,
+    typer.Option(
+        "--encoding",
+        rich_help_panel=STREAM,
+        help="Compress what is published, without loss, for slow links; every client reads both.",
+    ),
+]
 RateOption = Annotated[
     Rate,
     typer.Option("--rate", rich_help_panel=DEPTH, help="One depth frame per sweep, or per bin that the lens passes."),
@@ -207,6 +235,17 @@ TriggerChannelOption = Annotated[
         help="Camera input of the lens's trigger; default: the one with the lens's rhythm.",
     ),
 ]
+DownsampleOption = Annotated[
+    int,
+    typer.Option(
+        "--downsample",
+        min=1,
+        max=16,
+        metavar="N",
+        rich_help_panel=DEPTH,
+        help="Take N×N pixels together: depth of fewer pixels, for a fraction of the work.",
+    ),
+]
 TriggersOption = Annotated[
     Path | None,
     typer.Option(
@@ -252,6 +291,7 @@ def run_options(
     suppress_flicker: FlickerOption = True,
     first_direction: FirstDirectionOption = None,
     trigger_channel: TriggerChannelOption = None,
+    downsample: DownsampleOption = 1,
 ) -> "RunOptions":
     """Name of an estimator."""
     from ..stream.run_options import RunOptions
@@ -265,13 +305,31 @@ def run_options(
         suppressing=suppress_flicker,
         first_direction=direction_of(first_direction),
         trigger_channel=trigger_channel,
+        downsample=downsample,
     )
 
 
 def publishing(
-    publish: PublishOption = None, keys: KeysOption = None, clients: ClientsOption = None
+    publish: PublishOption = None,
+    keys: KeysOption = None,
+    clients: ClientsOption = None,
+    encoding: EncodingOption = Encoding.NONE,
 ) -> "Publishing | None":
     """Address and keys for publishing; None: do not publish."""
     from ..stream.outputs import Publishing
 
-    return None if publish is None else Publishing(publish, keys, clients)
+    return None if publish is None else Publishing(publish, keys, clients, encoding=encoding.value)
+
+
+@contextmanager
+def served_metrics(address: str | None) -> "Iterator[Callable[[StatusFrame], None]]":
+    """The metrics server of --metrics, if given; yields the function that takes each status."""
+    if address is None:
+        yield lambda _: None
+        return
+    require("metrics", "prometheus_client")
+    from ..stream.metrics import MetricsServer
+
+    with MetricsServer(address) as server:
+        say(f"metrics at {server.url}")
+        yield server.update

@@ -15,11 +15,13 @@ from .options import (
     ForceOption,
     JsonOption,
     LensOption,
+    MetricsOption,
     TimeUnitOption,
     TriggersOption,
     hints_of,
     publishing,
     run_options,
+    served_metrics,
     sharing,
 )
 from .output import print_json, print_tables, progress_bar, say
@@ -59,6 +61,7 @@ def replay(
     wait_subscribers: Annotated[
         int, typer.Option(min=0, rich_help_panel=STREAM, help="Start when this many subscribers are connected.")
     ] = 0,
+    metrics: MetricsOption = None,
     speed: Annotated[str, typer.Option("--speed", help="max, or a factor of real time: 1 is as recorded.")] = "max",
     options: "Callable[[], RunOptions]",
     triggers: TriggersOption = None,
@@ -86,6 +89,8 @@ def replay(
             raise typer.BadParameter("several recordings are replayed into a folder: give --out FOLDER, no --publish")
         if triggers is not None:
             raise typer.BadParameter("--triggers is for a single recording; replay it alone")
+        if metrics is not None:
+            raise typer.BadParameter("--metrics shows the run of one recording; replay it alone")
         _many(recordings, out, calibration, chosen, as_json, speed=pace, hints=hints, force=force)
         return
     path = Path(recordings[0])
@@ -95,7 +100,7 @@ def replay(
     with open_recording(path, calibration, triggers=triggers, hints=hints) as recording:
         first_us, last_us = recording.first_us, recording.last_us
         seconds = None if first_us is None or last_us is None else (last_us - first_us) * 1e-6
-        with progress_bar(path.name, seconds, "s") as advance:
+        with served_metrics(metrics) as serve, progress_bar(path.name, seconds, "s") as advance:
             summary = replay(
                 recording,
                 chosen,
@@ -104,7 +109,11 @@ def replay(
                 speed=pace,
                 force=force,
                 stop=stop,
-                callbacks=Callbacks(on_progress=advance, on_address=lambda address: say(f"publishing on {address}")),
+                callbacks=Callbacks(
+                    on_status=serve,
+                    on_progress=advance,
+                    on_address=lambda address: say(f"publishing on {address}"),
+                ),
             )
     _print(path.name, out, summary, as_json)
     if summary.stopped:
@@ -119,6 +128,7 @@ def _print(name: str, out: Path | None, summary: "Summary", as_json: bool) -> No
             {
                 "frames": summary.n_frames,
                 "events": summary.n_events,
+                "left_out": summary.n_left_out,
                 "seconds": summary.seconds,
                 "stopped": summary.stopped,
                 "latency_ms": {stage: {"p50": p.p50, "p99": p.p99} for stage, p in summary.latency_ms.items()},
@@ -134,6 +144,7 @@ def _print(name: str, out: Path | None, summary: "Summary", as_json: bool) -> No
                 name: {
                     "depth frames": summary.n_frames,
                     "events": f"{summary.n_events:,} in {summary.seconds:.2f} s ({meps:.2f} M/s)",
+                    **({"left out": f"{summary.n_left_out:,} events outside the roi"} if summary.n_left_out else {}),
                     **{f"latency: {stage}": text for stage, text in latency.items()},
                     "dropped": ", ".join(f"{n} {why}" for why, n in summary.drops.items() if n) or "nothing",
                     "warnings": summary.warnings,

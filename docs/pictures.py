@@ -6,6 +6,8 @@ circuit_board    photographs focused from far to near, the events of a sweep thr
                  (DATA: the folder of photographs)
 demo             that of `sweepdepth demo` (DATA: its demo.png)
 patches          eight patch scenes (DATA: the folder of a dataset with render = "patches")
+dashboard        metrics of a run over time (DATA: scrapes one after the other, from
+                 `while sleep 1; do curl -s http://127.0.0.1:9100/metrics; done > scrapes.txt`)
 calibration      that of `sweepdepth calibrate` (DATA: that of `./run bench calibration --picture`)
 """
 
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from figures import FIGURES, favicon
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -83,9 +86,63 @@ def circuit_board(data: Path) -> Figure:
     return figure
 
 
+def dashboard(data: Path) -> Figure:
+    """What a dashboard shows of a run: rates from counters, latencies, drops and memory, a scrape a second."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    marker = "# HELP process_virtual_memory_bytes"
+    rows: list[dict[str, float]] = []
+    for text in data.read_text().split(marker)[1:]:
+        samples = [sample for family in text_string_to_metric_families(marker + text) for sample in family.samples]
+        rows.append({",".join([sample.name, *sample.labels.values()]): sample.value for sample in samples})
+    rows = [row for row in rows if "sweepdepth_events_total" in row]
+
+    def over_time(name: str) -> np.ndarray:
+        return np.array([row.get(name, np.nan) for row in rows])
+
+    def named(prefix: str) -> list[str]:
+        return sorted({name for row in rows for name in row if name.startswith(prefix + ",")})
+
+    with rc_context({"text.color": "0.85", "axes.labelcolor": "0.85", "xtick.color": "0.7", "ytick.color": "0.7"}):
+        figure = Figure(figsize=(12, 4.6), layout="constrained", facecolor="#111217")
+        panels = figure.subplots(2, 3)
+        for axes in panels.flat:
+            axes.set_facecolor("#181b1f")
+            axes.grid(color="0.25", linewidth=0.6)
+            axes.spines[:].set_visible(False)
+        events, depths, age, stages, dropped, memory = panels.flat
+        second = np.arange(1, len(rows))
+        events.plot(second, np.diff(over_time("sweepdepth_events_total")) / 1e6, color="#73bf69")
+        events.set_title("M events/s", fontsize=10)
+        depths.plot(second, np.diff(over_time("sweepdepth_depth_frames_total")), color="#5794f2")
+        depths.set_title("depths/s", fontsize=10)
+        for quantile, colour in (("0.5", "#fade2a"), ("0.99", "#ff9830")):
+            name = f"sweepdepth_latency_seconds,age,{quantile}"
+            age.plot(1e3 * over_time(name), color=colour, label=f"quantile {quantile}")
+        age.set_title("age of depth, ms", fontsize=10)
+        for stage in ("bin", "queue", "estimate"):
+            stages.plot(1e3 * over_time(f"sweepdepth_latency_seconds,{stage},0.5"), label=stage)
+        stages.set_title("stages, median, ms", fontsize=10)
+        for name in named("sweepdepth_dropped_total"):
+            if over_time(name)[-1]:
+                dropped.plot(over_time(name), label=name.partition(",")[2])
+        dropped.set_title("dropped since the start", fontsize=10)
+        memory.plot(over_time("process_resident_memory_bytes") / 1e6, color="#b877d9")
+        memory.set_title("memory of the main process, MB", fontsize=10)
+        for axes in panels.flat:
+            axes.set_ylim(bottom=0)
+            axes.set_xlim(0, len(rows))
+            if axes.get_legend_handles_labels()[1]:
+                axes.legend(fontsize=8, facecolor="#181b1f", edgecolor="0.25", loc="lower right")
+        for axes in panels[1]:
+            axes.set_xlabel("s", fontsize=9)
+        return figure
+
+
 PICTURES: dict[str, tuple[Callable[[Path], Figure], int]] = {
     "dataset": (dataset, 80),
     "patches": (dataset, 80),
+    "dashboard": (dashboard, 100),
     "circuit_board": (circuit_board, 90),
 }
 """What draws each, and at how many dots per inch."""

@@ -3,10 +3,10 @@
     source /opt/ros/jazzy/setup.bash
     python3 ros2_bridge.py tcp://127.0.0.1:5560 --frame camera_optical_frame
 
-Needs ROS 2's own Python with rclpy and sensor_msgs, and pyzmq and NumPy; nothing of sweepdepth, so that it may run on
-another machine and another version of Python. Depth is in metres along Z, NaN where unknown (REP 118 and 117), in the
-optical frame: x right, y down, z forward (REP 103). All conversions are plain functions that make dictionaries of the
-messages' fields; ROS is imported only to send them.
+Needs ROS 2's own Python with rclpy and sensor_msgs, and pyzmq and NumPy (for a stream with `--encoding zstd` also
+python3-zstandard); nothing of sweepdepth, so that it may run on another machine and another version of Python. Depth is
+in metres along Z, NaN where unknown (REP 118 and 117), in the optical frame: x right, y down, z forward (REP 103). All
+conversions are plain functions that make dictionaries of the messages' fields; ROS is imported only to send them.
 
 Topics: depth/image, depth/std (32FC1, 1/m, one standard deviation of the inverse depth), depth/camera_info and
 depth/points, whose points are in the image's order and NaN where depth is unknown.
@@ -21,6 +21,7 @@ import numpy as np
 import zmq
 
 SCHEMA = "sweepdepth/1"
+COMPRESSED = "<f4/diff/zigzag/shuffle/zstd"
 FLOAT32 = 7
 """sensor_msgs/PointField.FLOAT32."""
 
@@ -33,11 +34,26 @@ def decode(parts: list[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]] |
     infos = header.get("arrays", [])
     if header.get("schema") != SCHEMA or len(infos) != len(parts) - 2:
         return None
-    arrays = {
-        info["name"]: np.frombuffer(part, info["dtype"]).reshape(info["shape"])
-        for info, part in zip(infos, parts[2:], strict=True)
-    }
+    arrays = {info["name"]: array_of(info, part) for info, part in zip(infos, parts[2:], strict=True)}
     return header, arrays
+
+
+def array_of(info: dict[str, Any], part: bytes) -> np.ndarray:
+    """One array from its buffer, compressed or not."""
+    if info["dtype"] != COMPRESSED:
+        return np.frombuffer(part, info["dtype"]).reshape(info["shape"])
+    try:
+        import zstandard
+    except ImportError:
+        sys.exit(
+            "error: this stream is compressed, and Python's zstandard is not there: apt-get install python3-zstandard, "
+            "or publish with --encoding none"
+        )
+    # The lowest bytes of all numbers, then their second bytes, and so on; the numbers are differences of neighbours.
+    plain = zstandard.ZstdDecompressor().decompress(part)
+    numbers = np.ascontiguousarray(np.frombuffer(plain, np.uint8).reshape(4, -1).T).view("<u4").reshape(info["shape"])
+    numbers = (numbers >> 1) ^ -(numbers & 1)  # the sign is in the lowest bit
+    return np.cumsum(np.cumsum(numbers, axis=-1, dtype="<u4"), axis=-2, dtype="<u4").view("<f4")
 
 
 def stamp(header: dict[str, Any], frame_id: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from .outputs import Publishing
 from .replay import calibration_of, replay
 from .run_options import Callbacks, RunOptions
 from .telemetry import Summary
+from .wire.compression import Encoding
 from .wire.messages import DepthFrame, StackFrame, StatusFrame
 from .wire.subscriber import Subscriber
 
@@ -49,7 +50,9 @@ def recording_path() -> Path:
         return path
 
 
-def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = None) -> Demo:
+def run_demo(
+    folder: str | Path, on_progress: Callable[[float], None] | None = None, encoding: Encoding = "none"
+) -> Demo:
     """Replay the bundled recording over ZeroMQ on loopback; writes `demo.png` and `depth.h5` to `folder`."""
     folder = make_folder(folder)
     path = recording_path()
@@ -69,7 +72,7 @@ def run_demo(folder: str | Path, on_progress: Callable[[float], None] | None = N
         summary = replay(
             recording,
             out=depth_file,
-            publishing=Publishing("tcp://127.0.0.1:*", wait_subscribers=1),
+            publishing=Publishing("tcp://127.0.0.1:*", wait_subscribers=1, encoding=encoding),
             force=True,
             callbacks=Callbacks(on_address=listen, on_progress=on_progress),
         )

@@ -23,6 +23,7 @@ _EXTRAS = {
     "cluster": (("distributed",), "`synth render`"),
     "lens": (("serial",), "Optotune lens drivers"),
     "view": (("viser",), "`view`, `demo --view`"),
+    "metrics": (("prometheus_client",), "`--metrics`"),
     "export": (("imageio_ffmpeg", "OpenEXR"), "MP4 and EXR"),
 }
 _LEAST_FREE_BYTES = 1 << 30
@@ -150,7 +151,7 @@ def _extra(extra: str, modules: tuple[str, ...], purpose: str) -> Finding:
 
 
 def _version(module: str) -> str:
-    names = {"serial": "pyserial", "imageio_ffmpeg": "imageio-ffmpeg"}
+    names = {"serial": "pyserial", "prometheus_client": "prometheus-client", "imageio_ffmpeg": "imageio-ffmpeg"}
     try:
         return version(names.get(module, module))
     except PackageNotFoundError:

@@ -12,6 +12,7 @@ from ..capture.atomic import check_target
 from ..capture.calibration import Calibration
 from ..capture.errors import WireError
 from ..capture.files.depth_file import DepthFile, check_suffix
+from ..capture.sensor_window import DOWNSAMPLE_MOST, SensorWindow
 from .wire.messages import AnyFrame, DepthFrame, StatusFrame
 from .wire.subscriber import Subscriber
 
@@ -52,8 +53,8 @@ def listen(
                 if isinstance(frame, DepthFrame):
                     n_depth += 1
                     if out is not None and calibration is not None:
-                        _check_fits(frame, calibration, address)
-                        file = file or DepthFile(out, calibration, frame.info.estimator, force=force)
+                        fitting = _window_of(frame, calibration, address)
+                        file = file or DepthFile(out, fitting, frame.info.estimator, force=force)
                         file.append(frame)
                 yield frame
                 if n_depth == limit:
@@ -87,10 +88,15 @@ def facts_of(frame: AnyFrame) -> dict[str, Any]:
     return facts
 
 
-def _check_fits(frame: DepthFrame, calibration: Calibration, address: str) -> None:
+def _window_of(frame: DepthFrame, calibration: Calibration, address: str) -> Calibration:
+    """The calibration of what a publisher that has this one sends: of the part of the sensor that it looks at, pixels
+    taken together as the focal length in the header says."""
     camera, sent = calibration.camera, frame.info.camera
-    if (camera.width, camera.height) != (sent.width, sent.height):
+    downsample = max(1, min(DOWNSAMPLE_MOST, round(camera.fx / sent.fx)))
+    fitting = SensorWindow(calibration, downsample).calibration
+    if (fitting.camera.width, fitting.camera.height) != (sent.width, sent.height):
         raise WireError(
             f"{address}: sends {sent.width}×{sent.height} pixels, but the calibration is for "
-            f"{camera.width}×{camera.height}; give the lens.toml that the publisher uses"
+            f"{fitting.camera.width}×{fitting.camera.height}; give the lens.toml that the publisher uses"
         )
+    return fitting

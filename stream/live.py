@@ -14,6 +14,7 @@ from ..capture.errors import SweepdepthError
 from ..capture.events import Batch
 from ..capture.lenses import Lens, LensStatus, make_lens
 from ..capture.recordings.recorder import LiveRecorder, RecorderStatus
+from ..capture.sensor_window import SensorWindow
 from .follower import Follower
 from .outputs import Publishing, open_sinks
 from .pipeline import Pipeline
@@ -77,7 +78,9 @@ def live(
         RecordingError, WireError, WeightsError: the recording cannot be written, or the address or weights are invalid.
     """
     stop = stop or threading.Event()
-    calibration = calibration.with_trigger_channel(options.trigger_channel)
+    whole = calibration.with_trigger_channel(options.trigger_channel)
+    window = SensorWindow(whole, options.downsample)
+    calibration = window.calibration
     notify = callbacks.on_notice or (lambda _: None)
     if settings is None and calibration.camera_settings is not None:
         settings = CameraSettings.check(calibration.camera_settings.model_dump(), "lens.toml: camera_settings")
@@ -90,7 +93,8 @@ def live(
         driven = None if driver == "external" else run.lens_status
         follower = Follower(calibration, options.first_direction, driven, run.sensor_us)
         estimator = options.make_estimator()
-        sinks = open_sinks(resources, publishing, [callbacks.on_frame] if callbacks.on_frame else [], stop, callbacks)
+        on_frame = [callbacks.on_frame] if callbacks.on_frame else []
+        sinks = open_sinks(resources, publishing, on_frame, stop, callbacks, paced=True)
         pipeline = Pipeline(
             calibration,
             follower,
@@ -99,17 +103,19 @@ def live(
             filling=options.filling,
             suppressing=options.suppressing,
             rate=options.rate,
+            doubts=whole.doubts,
             repairs=lambda: run.warnings(follower),
             live=True,
             losses=run.losses,
+            left_out=lambda: window.n_left_out,
             sensor_us=run.sensor_us,
             stopping=stop,
         )
         # Slow steps come before opening the camera, whose events do not wait.
         pipeline.warm_up()
         if record is not None:
-            size = calibration.camera.width, calibration.camera.height
-            run.recorder = LiveRecorder(record, *size, calibration, force=force, on_failure=run.recording_failed)
+            size = whole.camera.width, whole.camera.height
+            run.recorder = LiveRecorder(record, *size, whole, force=force, on_failure=run.recording_failed)
             resources.callback(_discard_unused, run.recorder)
             resources.enter_context(run.recorder)
         lens = resources.enter_context(make_lens(driver, calibration))
@@ -126,14 +132,14 @@ def live(
 
         try:
             run.camera = resources.enter_context(
-                open_camera(address, calibration, settings, on_gap=cross, on_loss=lose, stop=stop)
+                open_camera(address, whole, settings, on_gap=cross, on_loss=lose, stop=stop)
             )
         except SweepdepthError:
             if not stop.is_set():
                 raise
         if callbacks.on_start:
             callbacks.on_start()
-        summary = pipeline.run(run.batches())
+        summary = pipeline.run(window.through(run.batches()))
         return LiveSummary(
             summary,
             run.camera and run.camera.status(),

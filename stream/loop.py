@@ -13,13 +13,14 @@ from ..capture.tracking import make_tracker
 from ..net.estimators import make_estimator
 from .pipeline import Pipeline, Sinks
 from .replay import calibration_of
+from .wire.compression import Encoding
 from .wire.publisher import Publisher
 
 _BATCH_US = 20_000
 
 
 @contextmanager
-def published_loop(path: str | Path, estimator: str | None = None) -> Iterator[str]:
+def published_loop(path: str | Path, estimator: str | None = None, encoding: Encoding = "none") -> Iterator[str]:
     """Replay a recording with triggers in an endless loop as one live stream; yields the loopback address where its
     depth is published.
 
@@ -31,7 +32,7 @@ def published_loop(path: str | Path, estimator: str | None = None) -> Iterator[s
         batches = list(recording)
     whole = Batch(join([b.events for b in batches]), join([b.triggers for b in batches], TRIGGER_DTYPE), 0)
     stop = threading.Event()
-    with Publisher("tcp://127.0.0.1:*") as publisher:
+    with Publisher("tcp://127.0.0.1:*", encoding=encoding) as publisher:
         pipeline = Pipeline(
             calibration,
             make_tracker(calibration),

@@ -7,7 +7,7 @@ reports once a second and stops the others. A bounded queue connects the first t
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -76,8 +76,9 @@ class Pipeline:
     Hot pixels are masked, and disturbances are reported in the warnings and in each frame's quality; `suppressing`
     removes strong flicker by averaging (`capture.disturbances`).
 
-    `losses` returns the source's counts, which are added to the drops of a status. `sensor_us` converts
-    `time.monotonic_ns` to sensor time if known; frames then contain their age.
+    `calibration` describes the window that the events come from, `doubts` are those about the whole file. `losses`
+    returns the source's counts, which are added to the drops of a status, `left_out` how many events lay outside the
+    window. `sensor_us` converts `time.monotonic_ns` to sensor time if known; frames then contain their age.
     """
 
     calibration: Calibration
@@ -92,6 +93,8 @@ class Pipeline:
     lossless: bool = False
     suppressing: bool = True
     losses: Callable[[], Mapping[str, int]] = dict
+    left_out: Callable[[], int] = lambda: 0
+    doubts: Sequence[str] = ()
     sensor_us: Callable[[int], int | None] = lambda _: None
     stopping: threading.Event = field(default_factory=threading.Event)  # set it to end the run early
     _handover: Handover[_Finished] = field(init=False)
@@ -106,7 +109,7 @@ class Pipeline:
         if self.rate == "bin" and isinstance(self.estimator, FusedNetwork):
             raise SweepdepthError("--rate bin excludes --fuse, since its frames share bins; use --rate sweep")
         waits = (self.speed is None or self.lossless) and not self.live
-        self._telemetry = Telemetry(self.losses)
+        self._telemetry = Telemetry(self.losses, self.left_out)
         drops = self._telemetry.drops
         self._handover = Handover(waits, WAITING_STACKS if self.speed is None and not self.live else 1, drops)
         self._intake = Intake(self.calibration, self.tracker, drops, suppressing=self.suppressing)
@@ -272,5 +275,5 @@ class Pipeline:
         timing = timing_warnings(self.tracker, self._telemetry.n_events)
         if self.lossless and self._pacer.behind_s > BEHIND_S:
             timing.append(f"fell behind real time by up to {self._pacer.behind_s:.1f} s, because nothing is dropped")
-        doubts = [f"calibration: {doubt}" for doubt in self.calibration.doubts]
+        doubts = [f"calibration: {doubt}" for doubt in self.doubts]
         return (*self.repairs(), *doubts, *self.tracker.notes, *timing, *self._intake.warnings)

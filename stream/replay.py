@@ -1,7 +1,7 @@
 """Replays a recording through the runtime, to a depth file, to subscribers, or both."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ..capture.errors import CalibrationError, SyncError
 from ..capture.events import Batch
 from ..capture.files.depth_file import DepthFile, check_suffix
 from ..capture.recordings import Recording
+from ..capture.sensor_window import SensorWindow
 from ..capture.tracking import make_tracker
 from .outputs import Publishing, open_sinks
 from .pipeline import Pipeline
@@ -60,7 +61,9 @@ def replay(
         check_suffix(out)
         refuse_inputs(out, recording.path, options.weights)
     with ExitStack() as resources:
-        calibration = calibration_of(recording).with_trigger_channel(options.trigger_channel)
+        whole = calibration_of(recording).with_trigger_channel(options.trigger_channel)
+        window = SensorWindow(whole, options.downsample)
+        calibration = window.calibration
         estimator = options.make_estimator()
         depth_sinks: list[Callable[[DepthFrame], None]] = [callbacks.on_frame] if callbacks.on_frame else []
         if out is not None:
@@ -70,16 +73,18 @@ def replay(
             calibration,
             make_tracker(calibration, first_direction=options.first_direction),
             estimator,
-            open_sinks(resources, publishing, depth_sinks, stop, callbacks),
+            open_sinks(resources, publishing, depth_sinks, stop, callbacks, paced=speed is not None),
             speed,
             options.filling,
             options.rate,
+            doubts=whole.doubts,
             repairs=lambda: [f"recording: {recording.repairs}"] if recording.repairs else [],
             lossless=out is not None,
             suppressing=options.suppressing,
+            left_out=lambda: window.n_left_out,
             stopping=stop,
         )
-        summary = pipeline.run(_with_progress(recording, callbacks.on_progress))
+        summary = pipeline.run(_with_progress(window.through(recording), callbacks.on_progress))
         if summary.n_frames == 0 and not summary.stopped:
             raise SyncError(
                 f"{recording.path}: no complete sweep in {summary.n_events:,} events; is {describe_sync(calibration)}?"
@@ -104,9 +109,9 @@ def describe_sync(calibration: Calibration) -> str:
     return f'sync = "{sweep.sync}" at {sweep.frequency_hz:g} Hz ({sweep.duration_us / 1e3:g} ms a sweep) right'
 
 
-def _with_progress(recording: Recording, on_progress: Callable[[float], None] | None) -> Iterator[Batch]:
+def _with_progress(batches: Iterable[Batch], on_progress: Callable[[float], None] | None) -> Iterator[Batch]:
     first_us: int | None = None
-    for batch in recording:
+    for batch in batches:
         yield batch
         if on_progress and len(batch.events):
             first_us = int(batch.events["timestamp"][0]) if first_us is None else first_us

@@ -25,6 +25,7 @@ class RunOptions:
         first_direction: of the first complete sweep, if nothing else determines it (`sync = "events"`).
         trigger_channel: camera input of the lens's trigger; None: from the calibration, or the one with the lens's
             rhythm.
+        downsample: n, to bin n×n pixels (`capture.sensor_window`).
     """
 
     estimator: str | None = None
@@ -35,6 +36,7 @@ class RunOptions:
     suppressing: bool = True
     first_direction: Direction | None = None
     trigger_channel: int | None = None
+    downsample: int = 1
 
     def make_estimator(self) -> Estimator:
         """Make the estimator that these options select.

@@ -27,7 +27,8 @@ class Summary:
     """Summary of a run."""
 
     n_frames: int
-    n_events: int
+    n_events: int  # in the window of the sensor that is looked at
+    n_left_out: int  # events outside it
     seconds: float
     stopped: bool  # on request, before the end of the source
     latency_ms: Mapping[str, Percentiles]
@@ -40,13 +41,14 @@ class Telemetry:
 
     Args:
         losses: returns counts of the source, which are added to the drops.
+        left_out: returns how many events lay outside the window of the sensor.
     """
 
-    def __init__(self, losses: Callable[[], Mapping[str, int]] = dict) -> None:
+    def __init__(self, losses: Callable[[], Mapping[str, int]] = dict, left_out: Callable[[], int] = lambda: 0) -> None:
         self.n_events = 0
         self.n_frames = 0
         self.drops: Counter[str] = Counter()
-        self._losses = losses
+        self._losses, self._left_out = losses, left_out
         self._latencies: dict[str, deque[float]] = {}
         self.begin()
 
@@ -74,6 +76,9 @@ class Telemetry:
             warnings,
             end,
             sync_quality=sync_quality,
+            n_events=n_events,
+            n_frames=n_frames,
+            n_left_out=self._left_out(),
         )
 
     def summary(self, stopped: bool, warnings: tuple[str, ...]) -> Summary:
@@ -81,6 +86,7 @@ class Telemetry:
         return Summary(
             self.n_frames,
             self.n_events,
+            self._left_out(),
             time.monotonic() - self._began,
             stopped,
             self._percentiles(),

@@ -28,8 +28,10 @@ SLOW_FILES = {
     "test_publisher",
     "test_replay",
     "test_replays",
+    "test_slow_links",
     "test_training",
     "test_view",
+    "test_windowed_replay",
 }
 """Whose tests take seconds each: they start commands, train networks, run live, or work through long recordings."""
 

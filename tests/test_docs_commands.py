@@ -61,8 +61,8 @@ OUT_OF_REACH = {
 
 NEEDS = {
     "node": ROOT / "examples" / "node" / "node_modules" / "zeromq",
-    "make": Path("/usr/include/nlohmann/json.hpp"),
-    "examples/cpp/subscriber": Path("/usr/include/nlohmann/json.hpp"),
+    "make": Path("/usr/include/zstd.h"),
+    "examples/cpp/subscriber": Path("/usr/include/zstd.h"),
 }
 """Commands that a machine may lack the packages for; they have tests of their own that say so."""
 

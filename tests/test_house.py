@@ -19,7 +19,7 @@ LAYERS = {
     "capture": (
         "closing errors events findings lazy optics validation",
         "calibration child formats",
-        "atomic sources sweeps",
+        "atomic sensor_window sources sweeps",
         "lenses recordings reporting tracking",
         "cameras disturbances stack",
         "files target_calibration",
@@ -47,7 +47,7 @@ LAYERS = {
         "intake telemetry listening",
         "pipeline",
         "run_options",
-        "outputs",
+        "metrics outputs",
         "live replay",
         "demo frames loop replays view",
         "examples installation",

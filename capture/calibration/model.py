@@ -28,7 +28,10 @@ class _Section(BaseModel):
 
 
 class Camera(_Section):
-    """The sensor and its pinhole geometry at the far end of the sweep. Pixel centres lie at +0.5."""
+    """The sensor and its pinhole geometry at the far end of the sweep. Pixel centres lie at +0.5.
+
+    All of it, `roi`, too, is in pixels of the whole sensor; `capture.sensor_window` makes the camera of the part.
+    """
 
     width: Annotated[int, Field(ge=1, le=16384)]
     height: Annotated[int, Field(ge=1, le=16384)]
@@ -39,6 +42,18 @@ class Camera(_Section):
     cy: Finite
     distortion: Annotated[tuple[Finite, ...], Field(min_length=5, max_length=5)] | None = None
     hot_pixels: tuple[tuple[int, int], ...] = ()
+    roi: tuple[int, int, int, int] | None = None  # x, y, width, height of the part that depth is made of; None: all
+
+    @model_validator(mode="after")
+    def _roi_on_sensor(self) -> Self:
+        if self.roi is not None:
+            x, y, width, height = self.roi
+            if not (0 <= x < x + width <= self.width and 0 <= y < y + height <= self.height):
+                raise ValueError(
+                    f"roi: [{x}, {y}, {width}, {height}] (x, y, width, height) is no part of the "
+                    f"{self.width}×{self.height} sensor"
+                )
+        return self
 
     @model_validator(mode="after")
     def _hot_pixels_on_sensor(self) -> Self:

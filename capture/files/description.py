@@ -72,6 +72,7 @@ def describe_calibration(calibration: Calibration) -> Facts:
             "focal length": Measured(f"{camera.fx:g}, {camera.fy:g} px", fx_px=camera.fx, fy_px=camera.fy),
             "principal point": Measured(f"{camera.cx:g}, {camera.cy:g} px", cx_px=camera.cx, cy_px=camera.cy),
             "field of view": Measured(f"{view:.1f}° across", field_of_view_deg=view),
+            **({} if camera.roi is None else {"roi": Measured(_part(camera.roi), roi=camera.roi)}),
             "hot pixels": Measured(f"{len(camera.hot_pixels):,}", hot_pixels=len(camera.hot_pixels)),
         },
         "lens": {
@@ -116,6 +117,12 @@ def describe_calibration(calibration: Calibration) -> Facts:
             f"{100 * change:+.2f} % magnification over the sweep", breathing_share=change
         )
     return facts
+
+
+def _part(roi: tuple[int, int, int, int]) -> str:
+    """A part of the sensor, in words."""
+    x, y, width, height = roi
+    return f"{width}×{height} pixels from {x}, {y}: depth is made of this part alone"
 
 
 def _timing(sweep: SweepSettings) -> str:

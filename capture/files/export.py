@@ -117,13 +117,15 @@ def to_millimetres(depth: np.ndarray) -> np.ndarray:
 def points(
     depth: np.ndarray,  # (H, W) metres along Z, NaN where unknown
     camera: Pinhole,
+    step: int = 1,
 ) -> np.ndarray:
-    """Point cloud of the pixels with known depth: (N, 3) float32, metres, in row order.
+    """Point cloud of the pixels with known depth, or every `step`-th of them: (N, 3) float32, metres, in row order.
 
     The ray of pixel (x, y) is ((x + ½ − cx)/fx, (y + ½ − cy)/fy, 1), corrected for lens distortion.
     """
-    y, x = np.nonzero(np.isfinite(depth))
-    z = depth[y, x]
+    at = np.flatnonzero(np.isfinite(depth))[::step]
+    y, x = np.divmod(at, depth.shape[1])
+    z = depth.reshape(-1)[at]
     ray_x, ray_y = undistorted((x + 0.5 - camera.cx) / camera.fx, (y + 0.5 - camera.cy) / camera.fy, camera.distortion)
     return np.stack((ray_x * z, ray_y * z, z), axis=1).astype(np.float32)
 

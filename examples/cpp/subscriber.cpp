@@ -1,12 +1,14 @@
 // Receives depth frames of sweepdepth in C++17, checks them, and prints a line for each.
 //
-//   g++ -std=c++17 -O2 subscriber.cpp -pthread -o subscriber -lzmq      (Debian: libzmq3-dev nlohmann-json3-dev)
+//   g++ -std=c++17 -O2 subscriber.cpp -pthread -o subscriber -lzmq -lzstd
+//   (Debian: libzmq3-dev nlohmann-json3-dev libzstd-dev)
 //   ./subscriber tcp://127.0.0.1:5560
 //   ./subscriber tcp://camera:5560 --keys me.key_secret --server-key camera.key
 //
 // --frames N stops after N depth frames; --save FOLDER writes each as NumPy files, depth_K.npy and std_K.npy.
 // --newest MS looks at the newest frame only, and works on each for MS milliseconds.
 #include <zmq.h>
+#include <zstd.h>
 
 #include <chrono>
 #include <cmath>
@@ -30,8 +32,10 @@
 using json = nlohmann::json;
 
 constexpr const char *SCHEMA = "sweepdepth/1";
+constexpr const char *PLAIN = "<f4", *COMPRESSED = "<f4/diff/zigzag/shuffle/zstd";
 constexpr std::size_t MAX_HEADER_BYTES = 65'536, MAX_PARTS = 10;
 constexpr std::int64_t MAX_LENGTH = 16'384;
+constexpr std::uint64_t MAX_ARRAY_BYTES = 128 << 20;
 
 struct Options {
   std::string address = "tcp://127.0.0.1:5560", keys, server_key, folder;
@@ -86,7 +90,7 @@ using Socket = std::unique_ptr<void, Closing>;
 Socket connect(void *context, const Options &options) {
   Socket socket(zmq_socket(context, ZMQ_SUB));
   const int high_water_mark = 8, linger = 0;
-  const std::int64_t max_message_bytes = 64 << 20;
+  const std::int64_t max_message_bytes = MAX_ARRAY_BYTES;
   check(zmq_setsockopt(socket.get(), ZMQ_RCVHWM, &high_water_mark, sizeof high_water_mark), "high-water mark");
   check(zmq_setsockopt(socket.get(), ZMQ_LINGER, &linger, sizeof linger), "linger");
   check(zmq_setsockopt(socket.get(), ZMQ_MAXMSGSIZE, &max_message_bytes, sizeof max_message_bytes), "message size");
@@ -157,16 +161,51 @@ float little_endian(const char *bytes) {
   return value;
 }
 
+// One Zstandard frame that says itself how long it is. In it the lowest byte of every number comes first, then the second
+// of every number, and so on; each number has its sign in the lowest bit (zigzag), and is what is left of
+// v(y, x) − v(y, x−1) − v(y−1, x) + v(y−1, x−1), bits as whole numbers modulo 2³², with 0 beyond the border.
+std::string decompress(const std::string &buffer, std::size_t size, std::size_t rows, std::size_t columns) {
+  if (ZSTD_getFrameContentSize(buffer.data(), buffer.size()) != size) fail("an array of another size is compressed");
+  std::string sorted(size, '\0'), plain(size, '\0');
+  const std::size_t got = ZSTD_decompress(&sorted[0], size, buffer.data(), buffer.size());
+  if (ZSTD_isError(got) || got != size) fail("a compressed array is damaged");
+  const std::size_t count = size / 4;
+  std::vector<std::uint32_t> numbers(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t x = i % columns, y = i / columns % rows;
+    std::uint32_t number = 0;
+    for (std::size_t k = 0; k < 4; ++k) {
+      number |= std::uint32_t(static_cast<unsigned char>(sorted[k * count + i])) << (8 * k);
+    }
+    number = (number >> 1) ^ (0 - (number & 1));
+    if (x) number += numbers[i - 1];
+    if (y) number += numbers[i - columns];
+    if (x && y) number -= numbers[i - columns - 1];
+    numbers[i] = number;
+    for (std::size_t k = 0; k < 4; ++k) plain[4 * i + k] = char(number >> (8 * k));
+  }
+  return plain;
+}
+
 // The header is not trusted: every shape must fit the buffer that came.
-Array decode_array(const json &info, const std::string &buffer) {
+Array decode_array(const json &info, const std::string &sent) {
   const std::string name = info.at("name");
-  if (info.at("dtype") != "<f4") fail("array " + name + " has dtype " + info.at("dtype").dump());
+  const std::string dtype = info.at("dtype");
+  if (dtype != PLAIN && dtype != COMPRESSED) fail("array " + name + " has dtype " + dtype);
   Array array{info.at("shape").get<std::vector<std::int64_t>>(), {}};
+  if (array.shape.empty()) fail("array " + name + " has no shape");
   std::uint64_t size = 1;
   for (const std::int64_t length : array.shape) {
-    if (length < 1 || length > MAX_LENGTH || size > buffer.size()) fail("array " + name + " has no such shape");
+    if (length < 1 || length > MAX_LENGTH || size > MAX_ARRAY_BYTES / 4) fail("array " + name + " has no such shape");
     size *= std::uint64_t(length);
   }
+  if (size > MAX_ARRAY_BYTES / 4) fail("array " + name + " has no such shape");
+  std::string decompressed;
+  if (dtype == COMPRESSED) {
+    const std::size_t axes = array.shape.size();
+    decompressed = decompress(sent, size * 4, axes > 1 ? array.shape[axes - 2] : 1, array.shape[axes - 1]);
+  }
+  const std::string &buffer = dtype == COMPRESSED ? decompressed : sent;
   if (size * 4 != buffer.size()) fail("array " + name + " came with " + std::to_string(buffer.size()) + " bytes");
   array.values.reserve(size);
   for (std::size_t at = 0; at < buffer.size(); at += 4) array.values.push_back(little_endian(&buffer[at]));

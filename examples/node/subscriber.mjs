@@ -10,10 +10,13 @@ import { readFileSync } from "node:fs";
 import { endianness } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import * as zlib from "node:zlib";
 import { Subscriber } from "zeromq";
 
 const SCHEMA = "sweepdepth/1";
 const MAX_HEADER_BYTES = 65_536;
+const MAX_ARRAY_BYTES = 128 * 2 ** 20;
+const COMPRESSED = "<f4/diff/zigzag/shuffle/zstd";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -35,7 +38,7 @@ function key(file, name) {
 }
 
 function connect() {
-  const subscriber = new Subscriber({ receiveHighWaterMark: 8, maxMessageSize: 64 * 2 ** 20, linger: 0 });
+  const subscriber = new Subscriber({ receiveHighWaterMark: 8, maxMessageSize: MAX_ARRAY_BYTES, linger: 0 });
   if (options.keys) {
     subscriber.curveServerKey = key(options["server-key"], "public-key");
     subscriber.curvePublicKey = key(options.keys, "public-key");
@@ -82,11 +85,36 @@ function decode([topic, text, ...buffers]) {
   const arrays = {};
   header.arrays.forEach(({ name, dtype, shape }, i) => {
     const size = shape.reduce((product, length) => product * length, 1);
-    if (dtype !== "<f4") throw new Error(`array ${name} has dtype ${dtype}`);
-    if (size * 4 !== buffers[i].length) throw new Error(`array ${name} of ${shape} came with ${buffers[i].length} bytes`);
-    arrays[name] = floats(buffers[i]);
+    if (dtype !== "<f4" && dtype !== COMPRESSED) throw new Error(`array ${name} has dtype ${dtype}`);
+    const buffer = dtype === COMPRESSED ? decompress(buffers[i], shape, size * 4) : buffers[i];
+    if (size * 4 !== buffer.length) throw new Error(`array ${name} of ${shape} came with ${buffer.length} bytes`);
+    arrays[name] = floats(buffer);
   });
   return { topic: topic.toString(), header, arrays };
+}
+
+// A Zstandard frame, in which the lowest byte of every number comes first, then the second of every number, and so on;
+// each number has its sign in the lowest bit (zigzag), and is what is left of
+// v(y, x) − v(y, x−1) − v(y−1, x) + v(y−1, x−1), bits as whole numbers modulo 2³², with 0 beyond the border.
+function decompress(buffer, shape, length) {
+  if (!zlib.zstdDecompressSync) throw new Error(`it is compressed: Node.js ${process.version} is older than 22.15`);
+  if (!(length > 0 && length <= MAX_ARRAY_BYTES)) throw new Error(`an array of ${length} bytes is compressed`);
+  const sorted = zlib.zstdDecompressSync(buffer, { maxOutputLength: length });
+  if (sorted.length !== length) throw new Error(`${sorted.length} bytes are compressed, not ${length}`);
+  const [count, columns, rows] = [length / 4, shape.at(-1), shape.at(-2) ?? 1];
+  const numbers = new Uint32Array(count); // which counts modulo 2^32
+  const plain = Buffer.alloc(length);
+  for (let i = 0; i < count; i += 1) {
+    const [x, y] = [i % columns, Math.floor(i / columns) % rows];
+    const bits = sorted[i] | (sorted[count + i] << 8) | (sorted[2 * count + i] << 16) | (sorted[3 * count + i] << 24);
+    let number = (bits >>> 1) ^ -(bits & 1);
+    if (x) number += numbers[i - 1];
+    if (y) number += numbers[i - columns];
+    if (x && y) number -= numbers[i - columns - 1];
+    numbers[i] = number;
+    plain.writeUInt32LE(numbers[i], 4 * i);
+  }
+  return plain;
 }
 
 function floats(buffer) {

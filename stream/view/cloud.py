@@ -34,17 +34,18 @@ class Cloud:
         if frame.info != self._info:
             self._info = frame.info
             self._stand(frame.info)
-        xyz, rgb = points(depth, frame.info.camera), colours[np.isfinite(depth)]
-        step = max(1, -(-len(xyz) // MAX_POINTS))
+        known = np.isfinite(depth)
+        step = max(1, -(-np.count_nonzero(known) // MAX_POINTS))
+        xyz, rgb = points(depth, frame.info.camera, step), colours[known][::step]
         if self._points is not None:
             self._points.visible = len(xyz) > 0
         if not len(xyz):
             return
         if self._points is None:
             self._points = self._server.scene.add_point_cloud(
-                "/depth", xyz[::step], rgb[::step], precision="float32", point_shading="flat"
+                "/depth", xyz, rgb, precision="float32", point_shading="flat"
             )
-        self._points.points, self._points.colors = xyz[::step], rgb[::step]
+        self._points.points, self._points.colors = xyz, rgb
         self._points.point_size = _POINT_SIZE * _middle_m(frame.info) / frame.info.camera.fx
 
     def _stand(self, info: StreamInfo) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 
 from ...capture.calibration import Calibration
 from ...capture.errors import RecordingError
+from ...capture.events import join
 from ...capture.files.depth_file import DepthFrames, open_depth_file
 from ...capture.formats.kinds import is_depth_file
 from ...capture.recordings import open_recording
+from ...capture.sensor_window import SensorWindow
 from ...capture.stack import EventFocalStack
 from ...capture.sweeps import Direction, Sweep
-from ..replay import replay
+from ..replay import calibration_of, replay
 from ..run_options import DEFAULT_OPTIONS, Callbacks, RunOptions
 from ..wire.messages import DepthFrame, StackFrame, StreamInfo
 
@@ -28,7 +30,8 @@ STACK_BINS = 10
 class Moments:
     """Depth frames in time order, read when requested; `len` is their number.
 
-    `events` are those of the recording, (N,) EVENT_DTYPE in time order; None for a depth file.
+    `events` are those of the recording, (N,) EVENT_DTYPE in time order, in the window of the depth; None for a depth
+    file.
     """
 
     frames: DepthFrames
@@ -106,6 +109,7 @@ def open_moments(
             replay(recording, options, out=out, stop=stop, callbacks=Callbacks(on_progress=on_progress))
             if not out.exists():
                 raise RecordingError(f"{path}: stopped before there was any depth")
-            events, _ = recording.read()
+            window = SensorWindow(calibration_of(recording), options.downsample)
+            events = join([batch.events for batch in window.through(recording)])
         with open_depth_file(out) as frames:
             yield Moments(frames, events)

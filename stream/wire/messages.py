@@ -29,10 +29,14 @@ from pydantic import (
 from ...capture.calibration import Calibration
 from ...capture.errors import WireError
 from ...capture.sweeps import Direction
+from .compression import PLAIN, Encoding, compress, decompress, dtype_of
 
 SCHEMA = "sweepdepth/1"
 MAX_HEADER_BYTES = 65_536
 MAX_ARRAYS = 8
+MAX_ARRAY_BYTES = 128 << 20
+"""Largest array that a receiver takes unless it is told otherwise: a stack of 24 bins at 1280×720 is 88 MB."""
+
 _MAX_WARNINGS, _MAX_WARNING_LENGTH = 16, 500
 
 Buffer = bytes | memoryview
@@ -119,8 +123,8 @@ class ArrayInfo(_Model):
     """One of the buffers that follow the header."""
 
     name: Name
-    dtype: Literal["<f4"]
-    """Little-endian IEEE 754 single precision; NaN where unknown."""
+    dtype: Literal["<f4", "<f4/zstd", "<f4/diff/zigzag/shuffle/zstd"]
+    """Little-endian IEEE 754 single precision, NaN where unknown; or the same compressed, as docs/wire.md describes."""
     shape: Annotated[tuple[Pixels, ...], Field(min_length=1, max_length=4)]
     """C order: the last index runs fastest."""
     unit: Annotated[str, Field(max_length=64)]
@@ -216,6 +220,13 @@ class StatusHeader(_Header):
     """True in the last message of the stream, which may come more than once."""
     sync_quality: Number = Field(default_factory=lambda: math.nan)
     """0 to 1: how sure it is when the lens turns; missing in streams of older versions."""
+    n_events: Count = 0
+    """Events since the start, in the part of the sensor that is looked at; this and the next two are missing in streams
+    of older versions."""
+    n_frames: Count = 0
+    """Depth frames since the start."""
+    n_left_out: Count = 0
+    """Events since the start outside the part of the sensor that is looked at."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -315,6 +326,9 @@ class StatusFrame(Frame):
         warnings: one line each; the newest 16 are sent.
         end: True in the last status of a stream.
         sync_quality: 0 to 1, how certain the turning points of the lens are.
+        n_events: events since the start, in the part of the sensor that is looked at.
+        n_frames: depth frames since the start.
+        n_left_out: events since the start outside that part.
     """
 
     topic: ClassVar[str] = "status"
@@ -326,6 +340,9 @@ class StatusFrame(Frame):
     warnings: Sequence[str] = ()  # the newest 16 are sent
     end: bool = False
     sync_quality: float = math.nan  # 0 to 1: how sure it is when the lens turns
+    n_events: int = 0  # since the start, in the part of the sensor that is looked at
+    n_frames: int = 0  # since the start
+    n_left_out: int = 0  # events outside that part
 
 
 AnyFrame = DepthFrame | StackFrame | StatusFrame
@@ -335,10 +352,11 @@ _UNITS = {"depth": {"depth": "m", "std": "1/m"}, "stack": {"stack": "events"}, "
 TOPICS = tuple(_FRAMES)
 
 
-def encode(frame: AnyFrame, *, stream: UUID, seq: int, t_publish_ns: int) -> list[Buffer]:
+def encode(frame: AnyFrame, *, stream: UUID, seq: int, t_publish_ns: int, encoding: Encoding = "none") -> list[Buffer]:
     """Encode a frame as the parts of a message: topic, frame header in JSON, arrays.
 
-    C-contiguous float32 arrays are not copied, and become read-only, since they may be sent long after this returns.
+    C-contiguous float32 arrays are not copied unless compressed, and become read-only, since they may be sent long
+    after this returns.
 
     Raises:
         WireError: the frame does not fit the wire format.
@@ -347,8 +365,10 @@ def encode(frame: AnyFrame, *, stream: UUID, seq: int, t_publish_ns: int) -> lis
     arrays = {name: np.ascontiguousarray(getattr(frame, name), "<f4") for name in units}
     header = {f.name: getattr(frame, f.name) for f in fields(frame) if f.name not in units and f.name != "info"}
     header |= {"schema": SCHEMA, "stream": stream, "seq": seq, "t_publish_ns": t_publish_ns}
+    dtypes = {name: dtype_of(name, encoding) for name in arrays}
     header["arrays"] = [
-        {"name": name, "dtype": "<f4", "shape": array.shape, "unit": units[name]} for name, array in arrays.items()
+        {"name": name, "dtype": dtypes[name], "shape": array.shape, "unit": units[name]}
+        for name, array in arrays.items()
     ]
     if isinstance(frame, StatusFrame):
         header["warnings"] = [text[:_MAX_WARNING_LENGTH] for text in frame.warnings[-_MAX_WARNINGS:]]
@@ -361,15 +381,18 @@ def encode(frame: AnyFrame, *, stream: UUID, seq: int, t_publish_ns: int) -> lis
         raise WireError(f"{frame.topic} frame: {_explain(error)}") from error
     for array in arrays.values():
         array.setflags(write=False)
-    buffers = [array.reshape(-1).view(np.uint8).data for array in arrays.values()]
+    buffers: list[Buffer] = [
+        array.reshape(-1).view(np.uint8).data if dtypes[name] == PLAIN else compress(array, dtypes[name])
+        for name, array in arrays.items()
+    ]
     return [frame.topic.encode(), checked.model_dump_json(by_alias=True).encode(), *buffers]
 
 
-def decode(parts: Sequence[Buffer]) -> AnyFrame:
-    """Validate a message and decode it to a frame, whose arrays are read-only views of the buffers.
+def decode(parts: Sequence[Buffer], max_array_bytes: int = MAX_ARRAY_BYTES) -> AnyFrame:
+    """Validate a message and decode it to a frame, whose arrays are read-only (views of the buffers if uncompressed).
 
     The header is not trusted: its size is bounded before parsing, and every shape is compared with the length of its
-        buffer.
+        buffer, or with `max_array_bytes` and the length of the compressed content.
 
     Raises:
         WireError: the message does not follow the wire format in any respect.
@@ -386,7 +409,7 @@ def decode(parts: Sequence[Buffer]) -> AnyFrame:
         # Validation alone would accept NaN where a number may be unknown, and under ignored keys.
         pydantic_core.from_json(text, allow_inf_nan=False)
         header = _HEADERS[topic].model_validate_json(text)
-        arrays = _views(header.arrays, parts[2:])
+        arrays = _arrays(header.arrays, parts[2:], max_array_bytes)
     except ValueError as error:
         raise WireError(f"{topic} message: {_explain(error)}") from error
     says: dict[str, Any] = {name: getattr(header, name) for name in type(header).model_fields} | arrays
@@ -407,16 +430,26 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _views(infos: Sequence[ArrayInfo], buffers: Sequence[Buffer]) -> dict[str, np.ndarray]:
+def _arrays(infos: Sequence[ArrayInfo], buffers: Sequence[Buffer], max_bytes: int) -> dict[str, np.ndarray]:
     """The buffers as read-only arrays, whose lengths must match their shapes exactly."""
     if len(infos) != len(buffers):
         raise ValueError(f"the header announces {len(infos)} arrays, but {len(buffers)} came")
     arrays = {}
     for info, buffer in zip(infos, buffers, strict=True):
-        if len(buffer) != 4 * math.prod(info.shape):
+        n_bytes = 4 * math.prod(info.shape)
+        if info.dtype != PLAIN:
+            if n_bytes > max_bytes:
+                raise ValueError(f"array {info.name!r} of shape {info.shape} would take more than {max_bytes} bytes")
+            try:
+                array = decompress(buffer, info.shape, info.dtype)
+            except ValueError as error:
+                raise ValueError(f"array {info.name!r} of shape {info.shape} {error}") from error
+        elif len(buffer) != n_bytes:
             raise ValueError(f"array {info.name!r} of shape {info.shape} came with {len(buffer)} bytes")
-        # ZeroMQ may return small buffers at unaligned addresses, which compiled loops cannot process: those are copied.
-        array = np.require(np.frombuffer(buffer, info.dtype).reshape(info.shape), requirements="A")
+        else:
+            # ZeroMQ may return small buffers at unaligned addresses, which compiled loops cannot process: those are
+            # copied.
+            array = np.require(np.frombuffer(buffer, info.dtype).reshape(info.shape), requirements="A")
         array.setflags(write=False)
         arrays[info.name] = array
     return arrays

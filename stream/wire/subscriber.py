@@ -17,7 +17,7 @@ from ...capture.closing import Closing
 from ...capture.errors import WireError
 from .addresses import check_address
 from .keys import load_key_pair, load_public_key
-from .messages import MAX_ARRAYS, TOPICS, AnyFrame, Buffer, StatusFrame, decode
+from .messages import MAX_ARRAY_BYTES, MAX_ARRAYS, TOPICS, AnyFrame, Buffer, StatusFrame, decode
 from .peers import TCP_KEEPALIVE, bytes_received, hang_up
 
 _OPTIONS = {
@@ -77,7 +77,7 @@ class Subscriber(Closing):
         keys: str | Path | None = None,
         server_key: str | Path | None = None,
         receive_hwm: int = 8,
-        max_message_bytes: int = 64 << 20,
+        max_message_bytes: int = MAX_ARRAY_BYTES,
         timeout: float | None = None,
         follow: bool = False,
         stop: threading.Event | None = None,
@@ -118,6 +118,7 @@ class Subscriber(Closing):
         self.streams = 0
         self.ended = False
         self._topics = frozenset(topics)
+        self._max_array_bytes = max_message_bytes
         self._most_unfinished_bytes = 2 * max_message_bytes + UNFINISHED_BYTES
         self._timeout = timeout
         self._follow = follow
@@ -258,7 +259,7 @@ class Subscriber(Closing):
     def _checked(self, parts: list[Buffer]) -> AnyFrame | None:
         """Decode a message and count those lost before it; None if it is to be skipped."""
         try:
-            frame = decode(parts)
+            frame = decode(parts, self._max_array_bytes)
             if frame.stream == self._stream and frame.seq < self._next_seq.get(frame.topic, 0):
                 raise WireError(f"{frame.topic} message: seq {frame.seq} came after {self._next_seq[frame.topic] - 1}")
             if frame.stream in self._past_streams:

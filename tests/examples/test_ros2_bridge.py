@@ -12,6 +12,7 @@ import zmq
 
 from sweepdepth.capture.files.export import points
 from sweepdepth.capture.sweeps import Direction
+from sweepdepth.stream.wire.compression import ENCODINGS
 from sweepdepth.stream.wire.messages import CameraInfo, DepthFrame, StreamInfo
 from sweepdepth.stream.wire.publisher import Publisher
 
@@ -37,13 +38,17 @@ def depth() -> np.ndarray:
     return depth
 
 
-@pytest.fixture(scope="module")
-def received(bridge, depth):
+@pytest.fixture(scope="module", params=ENCODINGS)
+def received(request, bridge, depth):
     """Header and arrays of a frame that went over a real socket."""
     camera = CameraInfo(width=WIDTH, height=HEIGHT, fx=40.0, fy=42.0, cx=16.5, cy=11.5, distortion=DISTORTION)
     info = StreamInfo(camera=camera, far_diopters=0.5, near_diopters=2.5, estimator="polarity")
     frame = DepthFrame(depth.copy(), depth / 10, info, 1000, 2000, Direction.FAR_TO_NEAR, 0.5, {"total": 30.0})
-    with Publisher("tcp://127.0.0.1:*") as publisher, zmq.Context() as context, context.socket(zmq.SUB) as socket:
+    with (
+        Publisher("tcp://127.0.0.1:*", encoding=request.param) as publisher,
+        zmq.Context() as context,
+        context.socket(zmq.SUB) as socket,
+    ):
         socket.subscribe(b"depth")
         socket.connect(publisher.address)
         assert publisher.wait_for_subscribers(1, timeout=20)

@@ -160,7 +160,7 @@ def write_bag(path: Path, table: np.ndarray) -> None:
 
 
 def messages() -> dict[str, list[bytes]]:
-    """One sound message of each topic."""
+    """One sound message of each topic, and compressed ones."""
     depth, std = images(2)
     when = INFO, 5, 205, Direction.FAR_TO_NEAR
     latency = {"bin": Percentiles(p50=1.5, p99=2.0)}
@@ -169,9 +169,13 @@ def messages() -> dict[str, list[bytes]]:
         StackFrame(images(3), *when),
         StatusFrame(1e6, 5.0, latency, {"stacks": 1}, {"outbox": 2}, ("dusty",)),
     )
-    return {
+    sound = {
         f.topic: [bytes(p) for p in encode(f, stream=STREAM, seq=k, t_publish_ns=10**18)] for k, f in enumerate(frames)
     }
+    for frame in frames[:2]:
+        parts = encode(frame, stream=STREAM, seq=9, t_publish_ns=10**18, encoding="zstd")
+        sound[f"compressed {frame.topic}"] = [bytes(part) for part in parts]
+    return sound
 
 
 def packed(parts: list[bytes]) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zmq
 
+from sweepdepth.stream.wire.compression import ENCODINGS
 from sweepdepth.stream.wire.keys import new_keys
 from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame, encode
 from sweepdepth.stream.wire.publisher import Publisher
@@ -19,7 +20,7 @@ from .newest import assert_newest, publish_slowly
 
 FrameMaker = Callable[..., DepthFrame]
 FOLDER = Path(__file__).parents[2] / "examples" / "cpp"
-HEADERS = ("zmq.h", "nlohmann/json.hpp")
+HEADERS = ("zmq.h", "zstd.h", "nlohmann/json.hpp")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def client(tmp_path_factory) -> Path:
         pytest.skip("g++ or make is missing: apt-get install g++ make")
     missing = [name for name in HEADERS if not Path("/usr/include", name).exists()]
     if missing:
-        pytest.skip(f"{', '.join(missing)} missing: apt-get install libzmq3-dev nlohmann-json3-dev")
+        pytest.skip(f"{', '.join(missing)} missing: apt-get install libzmq3-dev libzstd-dev nlohmann-json3-dev")
     folder = tmp_path_factory.mktemp("cpp")
     for name in ("subscriber.cpp", "Makefile"):
         shutil.copy(FOLDER / name, folder)
@@ -54,10 +55,11 @@ def lines_of(process: "subprocess.Popen[str]") -> list[str]:
     return out.splitlines()
 
 
-def test_cpp_saves_what_python_published_bit_for_bit(client, tmp_path, make_frame: FrameMaker):
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_cpp_saves_what_python_published_bit_for_bit(client, tmp_path, make_frame: FrameMaker, encoding):
     frames = [make_frame(0, 346, 260), make_frame(1, 35, 27), make_frame(2, 640, 480)]
     with (
-        Publisher("tcp://127.0.0.1:*") as publisher,
+        Publisher("tcp://127.0.0.1:*", encoding=encoding) as publisher,
         running(client, publisher.address, "--frames", 3, "--save", tmp_path) as process,
     ):
         assert publisher.wait_for_subscribers(1, timeout=60)
@@ -128,7 +130,13 @@ def test_cpp_counts_gaps_and_skips_what_is_malformed(client, tmp_path, make_fram
                 wire.recv()
             good = encode(make_frame(0), stream=stream, seq=0, t_publish_ns=0)
             text = bytes(good[1])
+            told, compressed = encode(make_frame(0), stream=stream, seq=0, t_publish_ns=0, encoding="zstd")[1:3]
             bad = [
+                [b"depth", bytes(told), compressed[:-9], compressed],
+                [b"depth", bytes(told).replace(b"[26,34]", b"[26,35]"), compressed, compressed],
+                [b"depth", bytes(told).replace(b"[26,34]", b"[9000,9000]"), compressed, compressed],
+                [b"depth", bytes(told), *good[2:]],
+                [b"depth", text, compressed, compressed],
                 [b"depth"],
                 [b"depth\x1b[2J", *good[1:]],
                 [b"depth", b"{"],

@@ -12,6 +12,7 @@ from uuid import uuid4
 import jsonschema
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,6 +21,7 @@ from sweepdepth import Calibration
 from sweepdepth.capture.errors import WireError
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.stream.wire import messages
+from sweepdepth.stream.wire.compression import SMOOTH, SPARSE, Encoding, compress, decompress
 from sweepdepth.stream.wire.messages import (
     MAX_HEADER_BYTES,
     AnyFrame,
@@ -39,8 +41,8 @@ SCHEMA_FILE = Path(messages.__file__).with_name("schema.json")
 FrameMaker = Callable[..., DepthFrame]
 
 
-def send(frame: AnyFrame, seq: int = 7) -> list[Buffer]:
-    return encode(frame, stream=STREAM, seq=seq, t_publish_ns=1_763_000_000_123_456_789)
+def send(frame: AnyFrame, seq: int = 7, encoding: Encoding = "none") -> list[Buffer]:
+    return encode(frame, stream=STREAM, seq=seq, t_publish_ns=1_763_000_000_123_456_789, encoding=encoding)
 
 
 def header_of(parts: list[Buffer]) -> dict[str, Any]:
@@ -329,3 +331,77 @@ def test_a_damaged_header_is_refused_or_harmless(data: st.DataObject) -> None:
 def test_a_frame_that_does_not_fit_is_not_sent(changes: dict[str, Any], complaint: str, make_frame: FrameMaker) -> None:
     with pytest.raises(WireError, match=f"depth frame: .*{complaint}"):
         send(replace(make_frame(0), **changes))
+
+
+# Compressed
+
+
+@given(
+    array=arrays(np.float32, st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple), elements=any_floats),
+    dtype=st.sampled_from([SMOOTH, SPARSE]),
+)
+def test_compression_keeps_every_bit(array, dtype):
+    again = decompress(compress(array, dtype), array.shape, dtype)
+    assert again.dtype == np.dtype("<f4")
+    np.testing.assert_array_equal(again.view("u4"), array.view("u4"))
+
+
+def test_a_compressed_number_is_what_the_page_says():
+    """Step by step, number by number."""
+    numbers = np.array([[1.5, 1.25, np.nan], [0.5, -2.0, 3.0]], np.float32)
+    bits = [[int(b) for b in row] for row in numbers.view("u4")]
+    made = []
+    for y in range(2):
+        for x in range(3):
+            left, above = bits[y][x - 1] if x else 0, bits[y - 1][x] if y else 0
+            corner = bits[y - 1][x - 1] if x and y else 0
+            rest = (bits[y][x] - left - above + corner) % 2**32
+            signed = rest - 2**32 if rest >= 2**31 else rest
+            made.append(2 * signed if signed >= 0 else -2 * signed - 1)
+    expected = bytes((number >> 8 * weight) & 255 for weight in range(4) for number in made)
+    assert zstandard.ZstdDecompressor().decompress(compress(numbers, SMOOTH)) == expected
+    assert zstandard.ZstdDecompressor().decompress(compress(numbers, SPARSE)) == numbers.tobytes()
+
+
+@pytest.mark.parametrize("topic,dtype", [("depth", SMOOTH), ("stack", SPARSE)])
+def test_a_compressed_frame_is_the_frame_and_says_so_to_those_who_know_plain_ones_only(
+    make_frame: FrameMaker, topic, dtype
+):
+    sent: AnyFrame = make_frame(0)
+    if topic == "stack":
+        stack = np.zeros((3, 26, 34), np.float32)
+        stack[1, 3:5] = 1.5
+        sent = StackFrame(stack, sent.info, 0, 1, Direction.FAR_TO_NEAR)
+    parts = send(sent, encoding="zstd")
+    header = header_of(parts)
+    assert {info["dtype"] for info in header["arrays"]} == {dtype} != {"<f4"}  # older receivers refuse by this name
+    with pytest.raises(TypeError, match="/zstd"):
+        np.dtype(dtype)
+    name = f"{topic.capitalize()}Header"
+    jsonschema.validate(header, {"$ref": f"#/$defs/{name}", **json.loads(SCHEMA_FILE.read_text())})
+    got = decode(parts)
+    for name in ("depth", "std") if topic == "depth" else ("stack",):
+        array = getattr(got, name)
+        np.testing.assert_array_equal(array, getattr(sent, name))
+        assert not array.flags.writeable
+    plain = send(sent)
+    assert sum(map(len, parts[2:])) < sum(map(len, plain[2:]))
+
+
+def test_what_is_compressed_wrongly_is_refused_without_taking_more_memory_than_is_announced(make_frame: FrameMaker):
+    topic, header, depth, std = send(make_frame(0), encoding="zstd")
+    huge = bytes(header).replace(b"[26,34]", b"[16384,16384]")
+    huge = huge.replace(b'"width":34,"height":26', b'"width":16384,"height":16384')
+    bomb = compress(np.zeros((4096, 4096), np.float32), SMOOTH)
+    for message, expected in (
+        ([topic, header, depth[:-9], std], r"array 'depth' of shape \(26, 34\) is damaged"),
+        ([topic, header, b"", std], "is damaged"),
+        ([topic, header, bytes(depth) + b"more", std], "is damaged"),
+        ([topic, header, bytes(depth) + bytes(std), std], "is damaged"),
+        ([topic, header, bomb, std], r"'depth' of shape \(26, 34\) holds 67108864 bytes compressed"),
+        ([topic, header, *send(make_frame(0))[2:]], "is damaged"),
+        ([topic, send(make_frame(0))[1], depth, std], "came with"),
+        ([topic, huge, depth, std], "would take more than 134217728"),
+    ):
+        with pytest.raises(WireError, match=expected):
+            decode(message)

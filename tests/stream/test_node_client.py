@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import zmq
 
+from sweepdepth.stream.wire.compression import ENCODINGS
 from sweepdepth.stream.wire.keys import new_keys
 from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame, encode
 from sweepdepth.stream.wire.publisher import Publisher
@@ -53,11 +54,15 @@ def statistics(array: np.ndarray) -> dict[str, Any]:
     return {"finite": len(known), "mean": pytest.approx(known.mean()), "min": known.min(), "max": known.max()}
 
 
-def test_node_reads_what_python_published(make_frame: FrameMaker) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_node_reads_what_python_published(make_frame: FrameMaker, encoding) -> None:
     frames = [make_frame(0, 346, 260), make_frame(1, 346, 260), make_frame(2, 35, 27), make_frame(3, 640, 480)]
     unknown = np.full((26, 34), np.nan, np.float32)
     frames.append(DepthFrame(unknown, unknown.copy(), make_frame(0).info, 5, 6, frames[1].direction))
-    with Publisher("tcp://127.0.0.1:*") as publisher, node_client(publisher.address, "--json", "5") as node:
+    with (
+        Publisher("tcp://127.0.0.1:*", encoding=encoding) as publisher,
+        node_client(publisher.address, "--json", "5") as node,
+    ):
         assert publisher.wait_for_subscribers(1, timeout=60)
         publisher.publish(StatusFrame(frames_per_s=5.0))
         for frame in frames:
@@ -113,7 +118,13 @@ def test_node_counts_gaps_and_skips_what_is_malformed(make_frame: FrameMaker) ->
                 wire.recv()
             good = encode(make_frame(0), stream=stream, seq=0, t_publish_ns=0)
             text = bytes(good[1])
+            told, compressed = encode(make_frame(0), stream=stream, seq=0, t_publish_ns=0, encoding="zstd")[1:3]
             for bad in (
+                [b"depth", bytes(told), compressed[:-9], compressed],
+                [b"depth", bytes(told).replace(b"[26,34]", b"[26,35]"), compressed, compressed],
+                [b"depth", bytes(told).replace(b"[26,34]", b"[9000,9000]"), compressed, compressed],
+                [b"depth", bytes(told), *good[2:]],
+                [b"depth", text, compressed, compressed],
                 [b"depth"],
                 [b"depth", b"{"],
                 [b"depth", text.replace(b"sweepdepth/1", b"sweepdepth/2"), *good[2:]],
@@ -127,7 +138,7 @@ def test_node_counts_gaps_and_skips_what_is_malformed(make_frame: FrameMaker) ->
                 wire.send_multipart(bad)
             out, err = node.communicate(timeout=60)
     assert [json.loads(line)["lost"] for line in out.splitlines()] == [0, 4]
-    assert err.count("skipped a bad message") == 7
+    assert err.count("skipped a bad message") == 12
 
 
 def test_node_looks_at_the_newest_frame_when_it_is_slow(make_frame: FrameMaker) -> None:

@@ -12,7 +12,8 @@ import pytest
 import zmq
 
 from sweepdepth.capture.errors import WireError
-from sweepdepth.stream.wire.messages import AnyFrame, Buffer, DepthFrame, StatusFrame, encode
+from sweepdepth.capture.sweeps import Direction
+from sweepdepth.stream.wire.messages import AnyFrame, Buffer, DepthFrame, StackFrame, StatusFrame, encode
 from sweepdepth.stream.wire.publisher import Publisher
 from sweepdepth.stream.wire.subscriber import Subscriber
 
@@ -254,3 +255,15 @@ def test_frames_stay_valid_when_the_subscriber_is_gone(make_frame: FrameMaker) -
             got = subscriber.receive(10)
         assert isinstance(got, DepthFrame)
         np.testing.assert_array_equal(got.depth, make_frame(0).depth)
+
+
+def test_the_stack_of_an_hd_camera_is_within_the_bounds(wire: Wire, make_frame: FrameMaker) -> None:
+    info = make_frame(0, 1280, 720).info
+    stack = np.zeros((24, 720, 1280), np.float32)
+    stack[3, 7, 9] = 1.5
+    with Subscriber(wire.address, topics=("stack",), timeout=30) as subscriber:
+        wire.wait_for_subscriptions(2)
+        wire.send(StackFrame(stack, info, 0, 200_000, Direction.FAR_TO_NEAR), 0)
+        frame = subscriber.receive(30)
+    assert isinstance(frame, StackFrame)
+    np.testing.assert_array_equal(frame.stack, stack)
