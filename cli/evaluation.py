@@ -56,7 +56,7 @@ def evaluate(
     """Evaluate depth against ground truth: prints tables; --out adds a JSON file and an HTML report."""
     from .. import __version__
     from ..capture.errors import RecordingError
-    from ..net.cases import Source, cases_of, find_sources, load_case
+    from ..net.cases import LabelledRecording, cases_of, find_sources, load_case
     from ..net.evaluation.evaluate import evaluate
     from ..net.evaluation.report import ReportFolder
     from ..net.evaluation.report import as_json as to_json
@@ -68,7 +68,7 @@ def evaluate(
         sources = [sources[k * len(sources) // limit] for k in range(limit)]
     skipped: list[tuple[str, str]] = []
 
-    def skip(source: Source, reason: str) -> None:
+    def skip(source: LabelledRecording, reason: str) -> None:
         skipped.append((source.name, reason))
         say(f"skipped {source.name}: {reason}")
 

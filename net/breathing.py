@@ -7,7 +7,7 @@ from ..capture.calibration import Calibration
 from ..capture.optics import breathing_magnification
 
 
-def undo_breathing(
+def correct_breathing(
     images: np.ndarray,  # (N, H, W) float32, as recorded
     diopters: np.ndarray,  # (N,) focus of each, 1/m
     calibration: Calibration,

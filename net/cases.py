@@ -18,7 +18,7 @@ from ..capture.recordings import open_recording
 from ..capture.sweeps import Sweep
 from ..capture.tracking import find_sweeps
 from .architecture import AnyRepresentation
-from .breathing import undo_breathing
+from .breathing import correct_breathing
 
 FRAMES_PER_SECOND = 30.0
 """Frame rate of an ordinary camera."""
@@ -103,7 +103,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Source:
+class LabelledRecording:
     """One recording with ground truth on disk. `calibration` and `depth` are None if the recording contains them."""
 
     name: str
@@ -150,14 +150,14 @@ def chosen_frames(case: LabelledSweep, count: int) -> tuple[np.ndarray, np.ndarr
         NotApplicable: the case has no frames.
     """
     frames, diopters = as_frames(case, count)
-    return undo_breathing(frames, diopters, case.calibration, order=1), diopters
+    return correct_breathing(frames, diopters, case.calibration, order=1), diopters
 
 
-def _warn(source: Source, reason: str) -> None:
+def _warn(source: LabelledRecording, reason: str) -> None:
     warnings.warn(f"skipped {source.name}: {reason}", stacklevel=3)
 
 
-def find_cases(path: str | Path, on_skip: Callable[[Source, str], None] = _warn) -> Iterator[Case]:
+def find_cases(path: str | Path, on_skip: Callable[[LabelledRecording, str], None] = _warn) -> Iterator[Case]:
     """All sweeps with ground truth in a dataset, a folder of recordings, or a file; see `cases_of`.
 
     Raises:
@@ -166,7 +166,9 @@ def find_cases(path: str | Path, on_skip: Callable[[Source, str], None] = _warn)
     return cases_of(find_sources(path), on_skip)
 
 
-def cases_of(sources: Iterable[Source], on_skip: Callable[[Source, str], None] = _warn) -> Iterator[Case]:
+def cases_of(
+    sources: Iterable[LabelledRecording], on_skip: Callable[[LabelledRecording, str], None] = _warn
+) -> Iterator[Case]:
     """All sweeps of several recordings, with one recording in memory at a time.
 
     Unreadable recordings are skipped: `on_skip` is called with the recording and the reason; by default it warns.
@@ -178,7 +180,7 @@ def cases_of(sources: Iterable[Source], on_skip: Callable[[Source, str], None] =
             on_skip(source, str(error))
 
 
-def load_case(sources: Iterable[Source], recording: str, index: int) -> Case:
+def load_case(sources: Iterable[LabelledRecording], recording: str, index: int) -> Case:
     """Load one case by the recording's name and the number of the sweep.
 
     Raises:
@@ -192,7 +194,7 @@ def load_case(sources: Iterable[Source], recording: str, index: int) -> Case:
     raise RecordingError(f"{recording}: has no sweep {index}")
 
 
-def find_sources(path: str | Path) -> list[Source]:
+def find_sources(path: str | Path) -> list[LabelledRecording]:
     """The recordings with ground truth at a path: a dataset's scenes with variants, a folder's NAME.* with
     NAME_depth.npy, or a single file.
 
@@ -204,7 +206,7 @@ def find_sources(path: str | Path) -> list[Source]:
         scenes = open_dataset(path).scenes
         if not scenes:
             raise RecordingError(f"{path}: the dataset has no complete scene yet; run `sweepdepth synth render` on")
-        return [Source(scene.stem, scene) for scene in scenes]
+        return [LabelledRecording(scene.stem, scene) for scene in scenes]
     if path.is_dir():
         depths = sorted(path.glob(f"*{DEPTH_SUFFIX}"))
         if not depths:
@@ -219,10 +221,10 @@ def find_sources(path: str | Path) -> list[Source]:
         return [_beside(depth, path)]
     if not _holds_depth(path):
         raise RecordingError(f"{path}: its true depth is not known: it holds none, and there is no {depth.name}")
-    return [Source(path.stem, path)]
+    return [LabelledRecording(path.stem, path)]
 
 
-def read_cases(source: Source) -> list[Case]:
+def read_cases(source: LabelledRecording) -> list[Case]:
     """All complete sweeps of a recording, in time order.
 
     Raises:
@@ -261,7 +263,7 @@ def read_cases(source: Source) -> list[Case]:
     ]
 
 
-def _read_plain(source: Source) -> tuple[np.ndarray, np.ndarray, SceneTruth]:
+def _read_plain(source: LabelledRecording) -> tuple[np.ndarray, np.ndarray, SceneTruth]:
     """Events, triggers and ground truth of a recording whose depth is in a file beside it."""
     assert source.depth is not None
     calibration = None if source.calibration is None else Calibration.load(source.calibration)
@@ -279,14 +281,14 @@ def _read_plain(source: Source) -> tuple[np.ndarray, np.ndarray, SceneTruth]:
     return events, triggers, SceneTruth(calibration, depth.astype(np.float32), np.empty((0, 0), np.float32))
 
 
-def _beside(depth: Path, recording: Path | None = None) -> Source:
+def _beside(depth: Path, recording: Path | None = None) -> LabelledRecording:
     """The source that a depth file belongs to."""
     name = depth.name.removesuffix(DEPTH_SUFFIX)
     if recording is None:
         beside = [depth.with_name(name + suffix) for suffix in _RECORDING_SUFFIXES]
         recording = next((path for path in beside if path.exists()), beside[0])
     calibration = depth.with_name(f"{name}.toml")
-    return Source(name, recording, calibration if calibration.exists() else None, depth)
+    return LabelledRecording(name, recording, calibration if calibration.exists() else None, depth)
 
 
 def _holds_depth(path: Path) -> bool:

@@ -226,7 +226,7 @@ def read_parameters(file: WeightsFile) -> dict[str, np.ndarray]:
     return found
 
 
-def load_network(file: WeightsFile) -> "nn.Module":
+def load_module(file: WeightsFile) -> "nn.Module":
     """Load the network for inference in torch. No code in the file is executed.
 
     Raises:

@@ -102,6 +102,18 @@ def shared_sweeps() -> Path:
     return folder
 
 
+def random_events(sweep: Sweep, n: int, seed: int) -> np.ndarray:
+    """Uniformly random events of a sweep, in time order."""
+    rng = np.random.default_rng(seed)
+    camera = sweep.calibration.camera
+    return make_events(
+        np.sort(rng.integers(sweep.start_us, sweep.end_us, n)),
+        rng.integers(0, camera.width, n),
+        rng.integers(0, camera.height, n),
+        rng.integers(0, 2, n),
+    )
+
+
 def plane_events(
     sweep: Sweep,
     diopters: np.ndarray,  # (W,) 1/m: inverse depth of every column

@@ -47,6 +47,14 @@ def test_a_depth_file_opens():
     assert frames.calibration == Calibration.load(FOLDER / "lens.toml")
 
 
+def test_a_saved_stack_opens():
+    stack = EventFocalStack.load(FOLDER / "stack.npz")
+    assert (stack.polarity, stack.data.shape, stack.n_events) == ("split", (2, 6, 36, 48), 239)
+    assert stack.data.sum() == pytest.approx(239)
+    assert (stack.sweep.start_us, stack.sweep.direction) == (START_US, Direction.FAR_TO_NEAR)
+    assert stack.sweep.calibration == Calibration.load(FOLDER / "lens.toml")
+
+
 def test_a_dataset_opens():
     dataset = open_dataset(FOLDER / "dataset")
     assert dataset.indices == (0,)

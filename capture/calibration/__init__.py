@@ -3,11 +3,11 @@
 from .model import (
     Breathing,
     Calibration,
-    Camera,
-    Lens,
+    CameraModel,
+    LensModel,
     MeasuredCurve,
     SweepSettings,
     Waveform,
 )
 
-__all__ = ["Breathing", "Calibration", "Camera", "Lens", "MeasuredCurve", "SweepSettings", "Waveform"]
+__all__ = ["Breathing", "Calibration", "CameraModel", "LensModel", "MeasuredCurve", "SweepSettings", "Waveform"]

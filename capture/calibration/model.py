@@ -27,7 +27,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Camera(_Section):
+class CameraModel(_Section):
     """The sensor and its pinhole geometry at the far end of the sweep. Pixel centres lie at +0.5.
 
     All of it, `roi`, too, is in pixels of the whole sensor; `capture.sensor_window` makes the camera of the part.
@@ -63,7 +63,7 @@ class Camera(_Section):
         return self
 
 
-class Lens(_Section):
+class LensModel(_Section):
     """The lens: focal length and aperture, which determine the blur."""
 
     focal_length_mm: Positive
@@ -191,8 +191,8 @@ class Calibration(_Section):
         8.6
     """
 
-    camera: Camera
-    lens: Lens
+    camera: CameraModel
+    lens: LensModel
     sweep: SweepSettings
     breathing: Breathing | None = None
     focus_curve: MeasuredCurve | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..optics import aperture_m, blur_diameter_px
 
 if TYPE_CHECKING:
-    from .model import Camera, Lens, SweepSettings
+    from .model import CameraModel, LensModel, SweepSettings
 
 IMAGE_DISTANCE, ODD_IMAGE_DISTANCE = 3.0, 1.3
 """Largest ratio of fx times the pixel pitch (the image distance) to the focal length: an error, and a warning. The
@@ -27,7 +27,7 @@ FREQUENCY_HZ, ODD_FREQUENCY_HZ = (1e-3, 10_000.0), (0.02, 250.0)
 """Possible and usual ranges of pixel pitch, f-number and sweep frequency."""
 
 
-def impossibilities(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> list[str]:
+def impossibilities(camera: "CameraModel", lens: "LensModel", sweep: "SweepSettings") -> list[str]:
     """Errors about impossible values, one sentence each with key, value and what was expected."""
     found = _outside(camera, lens, sweep, PITCH_UM, F_NUMBER, FREQUENCY_HZ, "must be between")
     ratio = _factor(camera.fx, camera.fy)
@@ -50,7 +50,7 @@ def impossibilities(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> l
     return found
 
 
-def doubts(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> list[str]:
+def doubts(camera: "CameraModel", lens: "LensModel", sweep: "SweepSettings") -> list[str]:
     """Warnings about implausible values, one sentence each."""
     found = _outside(camera, lens, sweep, ODD_PITCH_UM, ODD_F_NUMBER, ODD_FREQUENCY_HZ, "is mostly between")
     ratio = _factor(camera.fx, camera.fy)
@@ -72,8 +72,8 @@ def doubts(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> list[str]:
 
 
 def _outside(
-    camera: "Camera",
-    lens: "Lens",
+    camera: "CameraModel",
+    lens: "LensModel",
     sweep: "SweepSettings",
     pitch_um: tuple[float, float],
     f_number: tuple[float, float],
@@ -92,11 +92,11 @@ def _outside(
     ]
 
 
-def _image_distance_mm(camera: "Camera") -> float:
+def _image_distance_mm(camera: "CameraModel") -> float:
     return camera.fx * camera.pixel_pitch_um * 1e-3
 
 
-def _misfit(camera: "Camera", lens: "Lens", ratio: float) -> str:
+def _misfit(camera: "CameraModel", lens: "LensModel", ratio: float) -> str:
     return (
         f"lens.focal_length_mm ({lens.focal_length_mm:g}) does not fit camera.fx ({camera.fx:g} px) times "
         f"camera.pixel_pitch_um ({camera.pixel_pitch_um:g}), which is {_image_distance_mm(camera):.4g} mm, "
@@ -104,7 +104,7 @@ def _misfit(camera: "Camera", lens: "Lens", ratio: float) -> str:
     )
 
 
-def _no_blur(lens: "Lens", sweep: "SweepSettings", blur_px: float) -> str:
+def _no_blur(lens: "LensModel", sweep: "SweepSettings", blur_px: float) -> str:
     return (
         f"from one end of the sweep to the other (sweep.far_diopters {sweep.far_diopters:g} to near_diopters "
         f"{sweep.near_diopters:g}) a point is blurred over {blur_px:.2g} px, too little to see the focus by; expected "
@@ -112,7 +112,7 @@ def _no_blur(lens: "Lens", sweep: "SweepSettings", blur_px: float) -> str:
     )
 
 
-def _blur_px(camera: "Camera", lens: "Lens", sweep: "SweepSettings") -> float:
+def _blur_px(camera: "CameraModel", lens: "LensModel", sweep: "SweepSettings") -> float:
     aperture = aperture_m(lens.focal_length_mm, lens.f_number)
     return float(blur_diameter_px(sweep.near_diopters, sweep.far_diopters, camera.fx, aperture))
 

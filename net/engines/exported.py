@@ -13,7 +13,7 @@ from pathlib import Path
 from ...capture.atomic import PartialFile, make_folder
 from ...capture.errors import RecordingError
 from ..exported_graph import IR, KEY, ONNX, EngineError, WeightsError, import_openvino, parts_of
-from ..weights import WeightsFile, load_network, open_weights, weights_metadata
+from ..weights import WeightsFile, load_module, open_weights, weights_metadata
 
 _FOLDER = "_openvino"
 
@@ -85,7 +85,7 @@ def _as_onnx(file: WeightsFile, width: int, height: int, about: str) -> bytes:
         warnings.simplefilter("ignore")  # tracing warns about the fixed shape, which is intended
         path = Path(folder) / "network.onnx"
         torch.onnx.export(
-            load_network(file),
+            load_module(file),
             tuple(torch.zeros(shape) for shape in shapes),
             path,
             dynamo=True,

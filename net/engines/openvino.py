@@ -15,7 +15,7 @@ import numpy as np
 
 from ..architecture import EvidenceConfig, UNetConfig
 from ..exported_graph import EngineError, import_openvino, read_graph
-from ..weights import WeightsFile, load_network, read_parameters
+from ..weights import WeightsFile, load_module, read_parameters
 
 openvino = import_openvino()
 
@@ -66,7 +66,7 @@ def _export(file: WeightsFile, height: int, width: int) -> openvino.Model:
     example = torch.zeros(1, file.config.representation.channels, height, width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns about the fixed shape, which is intended
-        model = openvino.convert_model(load_network(file), example_input=example, input=[tuple(example.shape)])
+        model = openvino.convert_model(load_module(file), example_input=example, input=[tuple(example.shape)])
     path = _cache_path(file.digest, height, width)
     with suppress(OSError, RuntimeError):  # without a cache, only the next start is slower
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..weights import WeightsFile, load_network
+from ..weights import WeightsFile, load_module
 
 
 class TorchEngine:
@@ -14,7 +14,7 @@ class TorchEngine:
     def __init__(self, file: WeightsFile, device: str | None = None) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = torch.float16 if self.device.startswith("cuda") else torch.float32
-        network = load_network(file).to(self.device, self._dtype)
+        network = load_module(file).to(self.device, self._dtype)
         self._network = network.to(memory_format=torch.channels_last)
         self.name = f"torch {self.device}"
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ...capture.errors import RecordingError
 from ..architecture import AnyRepresentation
-from ..cases import Case, LabelledSweep, Source, cases_of
+from ..cases import Case, LabelledRecording, LabelledSweep, cases_of
 from .augmentation import Augmentation
 from .samples import Sample, make_sample
 
@@ -38,10 +38,10 @@ def recorded(cases: Iterable[Case]) -> list[SweepSource]:
 
 
 def load_cases(
-    sources: list[Source],
+    sources: list[LabelledRecording],
     representation: AnyRepresentation,
     on_source: Callable[[int], None] = lambda done: None,
-    on_skip: Callable[[Source, str], None] | None = None,
+    on_skip: Callable[[LabelledRecording, str], None] | None = None,
 ) -> list[Case]:
     """Load all labelled sweeps of several recordings into memory, without data that the representation does not use.
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..architecture import EvidenceConfig
-from ..weights import INITIAL_WEIGHTS, load_network, make_network, open_weights, save_weights
+from ..weights import INITIAL_WEIGHTS, load_module, make_network, open_weights, save_weights
 from .allocation import keep_freed_memory
 from .augmentation import NONE, Augmentation
 from .checkpoints import WholeCheckpoints
@@ -219,7 +219,7 @@ def train(
     keep_freed_memory()
     start = None
     if config.init is not None:
-        start = load_network(open_weights(config.init))
+        start = load_module(open_weights(config.init))
         config = config.model_copy(update={"network": start.config})
     training, validation = split_scenes(sources, config.validated)
     training, calibrating = hold_back(training, config.validated)
@@ -244,35 +244,7 @@ def train(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
-        trainer = pl.Trainer(
-            accelerator=accelerator,
-            devices=devices,
-            strategy="ddp" if devices > 1 else "auto",
-            precision=_precision(config.precision),
-            max_steps=config.steps,
-            gradient_clip_val=1.0,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=min(50, config.steps_per_epoch),
-            logger=make_loggers(out),
-            callbacks=[
-                ModelCheckpoint(
-                    out,
-                    filename="last",
-                    save_top_k=1,
-                    enable_version_counter=False,
-                    every_n_epochs=1,
-                    save_on_train_epoch_end=True,
-                ),
-                EMAWeightAveraging(decay=config.averaging, update_starting_at_step=min(200, config.steps // 4)),
-                progress,
-                Stopping(stop, out),
-                *patience,
-            ],
-            plugins=[WholeCheckpoints()],
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        )
+        trainer = _make_trainer(config, out, devices, accelerator, [progress, Stopping(stop, out), *patience])
         data = Samples(training, validation, config, workers, change)
         with report_log_errors_once(out):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -289,17 +261,54 @@ def train(
         amount = Augmentation() if config.augmented else NONE
         _, deviation = _judge(module, _batches(calibrating or judging, config, amount, change))
         about = {
-            "training": config.model_dump(mode="json"),
             "steps": trainer.global_step,
             "scenes": len({source.scene for source in training}),
-            "augmentation": asdict(Augmentation()) if config.augmented else None,
             "validation": metrics if validation else {},
             "deviation": deviation,
-            **({} if config.init is None else {INITIAL_WEIGHTS: dict(open_weights(config.init).facts)}),
-            **(facts or {}),
         }
-        save_weights(weights, module.network, about, force=True)
+        save_weights(weights, module.network, _facts(config) | about | dict(facts or {}), force=True)
     return weights
+
+
+def _make_trainer(
+    config: TrainingConfig, out: Path, devices: int, accelerator: str, callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=_precision(config.precision),
+        max_steps=config.steps,
+        gradient_clip_val=1.0,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(50, config.steps_per_epoch),
+        logger=make_loggers(out),
+        callbacks=[
+            ModelCheckpoint(
+                out,
+                filename="last",
+                save_top_k=1,
+                enable_version_counter=False,
+                every_n_epochs=1,
+                save_on_train_epoch_end=True,
+            ),
+            EMAWeightAveraging(decay=config.averaging, update_starting_at_step=min(200, config.steps // 4)),
+            *callbacks,
+        ],
+        plugins=[WholeCheckpoints()],
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+
+
+def _facts(config: TrainingConfig) -> dict[str, Any]:
+    """What the weights file records about the configuration of a run."""
+    facts = {
+        "training": config.model_dump(mode="json"),
+        "augmentation": asdict(Augmentation()) if config.augmented else None,
+    }
+    return facts if config.init is None else facts | {INITIAL_WEIGHTS: dict(open_weights(config.init).facts)}
 
 
 def _validation_line(training: list[SweepSource], validation: list[SweepSource], shipped: float | None) -> str:

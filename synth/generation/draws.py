@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...capture.calibration import Breathing, Calibration, Camera, Lens, SweepSettings
+from ...capture.calibration import Breathing, Calibration, CameraModel, LensModel, SweepSettings
 from ...capture.optics import breathing_magnification
 from ..scenes.random_source import RandomSource
 from ..sensor import Sensor
@@ -60,7 +60,7 @@ def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calib
         far = rng.uniform(*sweep.far_diopters)
         near = far + rng.uniform(*sweep.range_diopters)
         fx = 1000 * focal_length / pitch
-        drawn = Lens(focal_length_mm=focal_length, f_number=f_number)
+        drawn = LensModel(focal_length_mm=focal_length, f_number=f_number)
         if lens.blur_px[0] <= fx * drawn.aperture_m * (near - far) <= lens.blur_px[1]:
             break
     else:
@@ -73,7 +73,7 @@ def sample_calibration(seed: int, index: int, config: GenerationConfig) -> Calib
     if breathing_magnification(near, far, breathing) < 0.5:
         raise ConfigError(f"sweep.breathing_per_diopter ({breathing:g}) shrinks the image below half its size")
     return Calibration(
-        camera=Camera(
+        camera=CameraModel(
             width=camera.width,
             height=camera.height,
             pixel_pitch_um=pitch,

@@ -6,24 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepdepth import Calibration
-from sweepdepth.capture.events import make_events
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.stack.rolling import RollingStack, bin_spans, count_renewed, renewal_times
 from sweepdepth.capture.sweeps import Direction, Sweep
 
+from ..conftest import random_events
+
 START = 1_763_000_000_000_000
 KINDS = ["signed", "split", "interpolated"]
-
-
-def events_of(sweep: Sweep, n: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    camera = sweep.calibration.camera
-    return make_events(
-        np.sort(rng.integers(sweep.start_us, sweep.end_us, n)),
-        rng.integers(0, camera.width, n),
-        rng.integers(0, camera.height, n),
-        rng.integers(0, 2, n),
-    )
 
 
 def passes(calibration: Calibration, lengths: list[int], first: Direction = Direction.FAR_TO_NEAR) -> list[Sweep]:
@@ -53,7 +43,7 @@ def test_right_at_a_sweeps_end_it_is_that_sweeps_stack_to_the_bit(
     text += f"\n[breathing]\nscale_per_diopter = {breathing}\ncenter = [50.0, 30.0]\n"
     rolling = RollingStack()
     for i, sweep in enumerate(passes(Calibration.parse(text), lengths, first)):
-        events = events_of(sweep, 300, seed + i)
+        events = random_events(sweep, 300, seed + i)
         growing = EventFocalStack.empty(sweep, bins, kind)
         rolling.follow(growing)
         for part in np.array_split(events, parts):
@@ -78,7 +68,7 @@ def test_right_at_a_sweeps_end_it_is_that_sweeps_stack_to_the_bit(
 @settings(max_examples=60, deadline=None)
 def test_a_bin_once_settled_never_changes_again(calibration, duration, direction, kind, bins, at, seed):
     sweep = Sweep(START, START + duration, direction, calibration)
-    events = events_of(sweep, 400, seed)
+    events = random_events(sweep, 400, seed)
     at_us = START + int(at * duration)
     early = EventFocalStack.build(events[events["timestamp"] < at_us], sweep, bins, kind)
     whole = EventFocalStack.build(events, sweep, bins, kind)
@@ -93,12 +83,12 @@ def test_a_bin_once_settled_never_changes_again(calibration, duration, direction
 def test_in_the_middle_of_a_pass_each_half_is_from_the_pass_that_saw_it_last(calibration, kind, first):
     one, two = passes(calibration, [100_000, 100_000], first)
     rolling = RollingStack()
-    old = EventFocalStack.build(events_of(one, 3000, 1), one, 9, kind)
+    old = EventFocalStack.build(random_events(one, 3000, 1), one, 9, kind)
     rolling.follow(old)
     rolling.close(old)
     growing = EventFocalStack.empty(two, 9, kind)
     rolling.follow(growing)
-    events = events_of(two, 3000, 2)
+    events = random_events(two, 3000, 2)
     middle_us = two.start_us + 50_001  # the lens has just passed bin 4
     growing.add(events[events["timestamp"] < middle_us])
     view = rolling.view(middle_us)
@@ -139,10 +129,10 @@ def test_there_is_no_stack_before_the_first_whole_sweep(calibration):
 def test_a_pass_given_up_leaves_the_stack_before_it(calibration):
     one, lost, three = passes(calibration, [100_000, 100_000, 100_000])
     rolling = RollingStack()
-    whole = EventFocalStack.build(events_of(one, 500, 1), one, 5)
+    whole = EventFocalStack.build(random_events(one, 500, 1), one, 5)
     rolling.follow(whole)
     rolling.close(whole)
-    rolling.follow(EventFocalStack.build(events_of(lost, 500, 2), lost, 5))
+    rolling.follow(EventFocalStack.build(random_events(lost, 500, 2), lost, 5))
     growing = EventFocalStack.empty(three, 5)
     rolling.follow(growing)
     view = rolling.view(three.start_us)
@@ -160,4 +150,4 @@ def test_a_view_is_a_copy(calibration):
     view = rolling.view(sweep.end_us)
     assert view is not None
     view.stack.data.setflags(write=False)
-    growing.add(events_of(sweep, 10, 1))
+    growing.add(random_events(sweep, 10, 1))

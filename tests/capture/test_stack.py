@@ -14,18 +14,9 @@ from sweepdepth.capture.stack.focal_stack import LATE_SHARE
 from sweepdepth.capture.stack.interpolated import extend_plainly
 from sweepdepth.capture.sweeps import Direction, Sweep
 
+from ..conftest import random_events
+
 START = 1_763_000_000_000_000
-
-
-def random_events(sweep: Sweep, n: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    camera = sweep.calibration.camera
-    return make_events(
-        np.sort(rng.integers(sweep.start_us, sweep.end_us, n)),
-        rng.integers(0, camera.width, n),
-        rng.integers(0, camera.height, n),
-        rng.integers(0, 2, n),
-    )
 
 
 def with_lens(lens: str, *, waveform: str = "triangle", breathing: float = 0.0, curve: bool = False) -> Calibration:

@@ -179,11 +179,11 @@ def read_keys(path: Path) -> None:
 
 def read_weights(path: Path) -> None:
     """A weights file, and the network in it."""
-    from sweepdepth.net.weights import load_network, open_weights
+    from sweepdepth.net.weights import load_module, open_weights
 
     file = open_weights(path)
     assert len(file.deviation) == 2
-    load_network(file)
+    load_module(file)
 
 
 READERS: dict[str, Callable[[Path], None]] = {

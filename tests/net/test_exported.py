@@ -16,7 +16,7 @@ from sweepdepth.net.engines import EngineError
 from sweepdepth.net.engines.exported import export
 from sweepdepth.net.estimators import make_estimator
 from sweepdepth.net.evidence_net import EvidenceNet
-from sweepdepth.net.weights import WeightsError, describe_weights, load_network, open_weights, save_weights
+from sweepdepth.net.weights import WeightsError, describe_weights, load_module, open_weights, save_weights
 from sweepdepth.stream.demo import recording_path
 
 pytest.importorskip("openvino")
@@ -63,7 +63,7 @@ def test_an_exported_network_gives_the_same_depth_and_deviation(weights, stack, 
     with pytest.raises(WeightsError, match=r"exported for 48×36 pixels, and the frames have 96×72; export with --size"):
         make_estimator(weights=out)(stack)
     with pytest.raises(WeightsError, match="is an exported network; give the weights"):
-        load_network(open_weights(out))
+        load_module(open_weights(out))
     with pytest.raises(EngineError, match="are run by OpenVINO, not by torch"):
         make_estimator(weights=out, engine="torch")(stack)
     with pytest.raises(WeightsError, match="is already exported"):

@@ -15,8 +15,7 @@ from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.net.representation import Representation
 from sweepdepth.net.training.loss import position_loss
 from sweepdepth.net.unet import LOG_VARIANCE, DepthNet
-from sweepdepth.net.weights import SHIPPED, WeightsError, open_weights, save_weights, shipped_weights
-from sweepdepth.net.weights import load_network as load_parameters
+from sweepdepth.net.weights import SHIPPED, WeightsError, load_module, open_weights, save_weights, shipped_weights
 
 UNETS = [name for name, config in PRESETS.items() if isinstance(config, UNetConfig)]
 SMALL = UNetConfig(representation=Representation(bins=4), widths=(4, 8, 8))
@@ -58,7 +57,7 @@ def test_any_frame_size_gives_an_answer_for_every_pixel(name, size):
 def test_weights_come_back_as_they_were_to_half_precision(network, weights):
     assert weights.config == SMALL
     assert weights.facts["scenes"] == 3
-    again = load_parameters(weights).state_dict()
+    again = load_module(weights).state_dict()
     for name, value in network.state_dict().items():
         if value.is_floating_point():
             kept = value if name.endswith(("running_mean", "running_var")) else value.half().float()
@@ -108,7 +107,7 @@ def test_damaged_and_foreign_weights_are_refused_in_a_sentence(weights, damage, 
     monkeypatch.chdir(tmp_path)
     DAMAGES[damage](weights.path)
     with pytest.raises(WeightsError, match=r"small\.safetensors: \w+"):
-        load_parameters(open_weights(weights.path))
+        load_module(open_weights(weights.path))
     assert not (tmp_path / "hacked").exists()
 
 
@@ -132,7 +131,7 @@ def test_parameters_that_are_not_numbers_are_refused(network, tmp_path):
         network.head.bias[0] = float("nan")
     save_weights(tmp_path / "w.safetensors", network, {})
     with pytest.raises(WeightsError, match="not finite"):
-        load_parameters(open_weights(tmp_path / "w.safetensors"))
+        load_module(open_weights(tmp_path / "w.safetensors"))
 
 
 def test_engines_agree(network, weights):
@@ -141,7 +140,7 @@ def test_engines_agree(network, weights):
     ours = make_engine(weights, 40, 52, "torch")([channels])
     theirs = make_engine(weights, 40, 52, "openvino")([channels])
     with torch.inference_mode():
-        expected = load_parameters(weights)(torch.from_numpy(channels[None]))[0].numpy()
+        expected = load_module(weights)(torch.from_numpy(channels[None]))[0].numpy()
     assert np.ptp(expected[0]) > 0.1
     assert np.allclose(ours, expected, atol=1e-4)
     assert np.abs(theirs[0] - expected[0]).max() < 0.005  # of the range

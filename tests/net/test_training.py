@@ -21,14 +21,13 @@ from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.architecture import EvidenceConfig, UNetConfig
 from sweepdepth.net.cases import Case
-from sweepdepth.net.network import EventNetwork
-from sweepdepth.net.network import load_network as load_estimator
+from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.net.representation import Representation
 from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, TrainingStopped, recorded, train
 from sweepdepth.net.training.augmentation import Augmentation
 from sweepdepth.net.training.data import EpochOrder, SweepSamples, hold_back, split_scenes
 from sweepdepth.net.training.loop import calibration_knots
-from sweepdepth.net.weights import describe_weights, load_network, make_network, open_weights, save_weights
+from sweepdepth.net.weights import describe_weights, load_module, make_network, open_weights, save_weights
 from sweepdepth.synth.resimulate import IdealScene, resimulated
 
 from ..conftest import LENS, plane_events
@@ -96,7 +95,7 @@ def said(lines):
 
 def estimate_with_shipped(labelled):
     """What `replay` would answer for a sweep."""
-    estimator = load_estimator()
+    estimator = load_network()
     assert isinstance(estimator, EventNetwork)
     return estimator(EventFocalStack.build(labelled.events, labelled.sweep, estimator.bins, estimator.polarity))
 
@@ -246,7 +245,7 @@ def test_a_run_that_is_told_to_stop_loses_no_step(tmp_path):
     expected, got = ([line for line in said_ if "loss" in line] for said_ in lines.values())
     assert [line.split(":")[0] for line in got] == ["step 4 of 9", "step 8 of 9", "step 9 of 9"]
     assert said(got) == pytest.approx(said(expected), abs=2e-4)
-    whole, stopped = (load_network(open_weights(tmp_path / run / "weights.safetensors")) for run in lines)
+    whole, stopped = (load_module(open_weights(tmp_path / run / "weights.safetensors")) for run in lines)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(stopped.state_dict()[name], value, atol=2e-3, rtol=2e-2)
 
@@ -303,12 +302,12 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(cases, tmp_path):
 def test_a_run_that_was_at_its_end_when_it_was_killed_gives_its_weights_when_resumed(cases, tmp_path):
     weights = train(cases, settings(learning_rate=0.01), tmp_path, threads=1, workers=0)
     before = open_weights(weights)
-    expected = load_network(before).state_dict()
+    expected = load_module(before).state_dict()
     weights.unlink()
     train(cases, settings(learning_rate=0.01), tmp_path, resume=True, threads=1, workers=0)
     after = open_weights(weights)
     assert after.facts == before.facts
-    assert all(torch.equal(value, expected[name]) for name, value in load_network(after).state_dict().items())
+    assert all(torch.equal(value, expected[name]) for name, value in load_module(after).state_dict().items())
 
 
 def test_fine_tuning_starts_where_the_weights_are(cases, tmp_path):
@@ -332,7 +331,7 @@ def test_what_is_kept_of_the_first_weights_is_averaged_in(cases, tmp_path):
     for keep in (0.0, 0.25):
         config = settings(init=str(first), steps=4, learning_rate=0.01, keep=keep)
         results[keep] = train(cases, config, tmp_path / str(keep), threads=1, workers=0)
-    a, tuned, mixed = (load_network(open_weights(path)).state_dict() for path in (first, results[0.0], results[0.25]))
+    a, tuned, mixed = (load_module(open_weights(path)).state_dict() for path in (first, results[0.0], results[0.25]))
     assert max(float((a[name] - tuned[name]).abs().max()) for name in a) > 0.01
     for name, value in mixed.items():
         if value.is_floating_point():

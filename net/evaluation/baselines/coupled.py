@@ -22,7 +22,7 @@ from scipy.ndimage import binary_dilation
 from ....capture.calibration import Calibration
 from ....capture.files.dataset import AperturePair
 from ...blur import gaussian_blur
-from ...breathing import undo_breathing
+from ...breathing import correct_breathing
 from ...cases import Case, NotApplicable
 from ...estimate import Estimate
 
@@ -58,7 +58,7 @@ class CoupledDifferentiation:
 
 def depth_from_coupled(pair: AperturePair, calibration: Calibration) -> Estimate:
     """Estimate depth where both derivatives are above noise and give a position in the sweep; NaN elsewhere."""
-    images = undo_breathing(pair.images, pair.diopters, calibration, order=3)
+    images = correct_breathing(pair.images, pair.diopters, calibration, order=3)
     focus, scale = pair.diopters, pair.aperture_scale
     middle, mean_scale = float(focus[2:].mean()), float(scale[2:].mean())
     by_focus = (images[0] - images[1]) / (focus[0] - focus[1])

@@ -13,7 +13,7 @@ import numpy as np
 from ....capture.calibration import Calibration
 from ....capture.optics import blur_diameter_px
 from ...blur import gaussian_blur
-from ...breathing import undo_breathing
+from ...breathing import correct_breathing
 from ...cases import Case, as_frames, frames_at_30_fps
 from ...estimate import Estimate
 
@@ -58,7 +58,7 @@ def depth_from_focus(
     if len(frames) < 2:
         raise ValueError(f"depth from focus needs at least 2 frames, not {len(frames)}")
     # Summed sharpness is smooth, so interpolation to correct breathing is more accurate than in the images.
-    summed = undo_breathing(gaussian_blur(sharpness(frames), WINDOW_PX), diopters, calibration, order=1)
+    summed = correct_breathing(gaussian_blur(sharpness(frames), WINDOW_PX), diopters, calibration, order=1)
     logarithm = np.log(np.maximum(summed, np.finfo(np.float32).tiny))
     best = logarithm.argmax(axis=0)
     peak = np.interp(_peak(logarithm, best, _stride(diopters, calibration)), np.arange(len(frames)), diopters)
