@@ -9,7 +9,7 @@ class Closing(ABC):
     """Closed at the end of a `with` block."""
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> object: ...
 
     def __enter__(self) -> Self:
         return self
