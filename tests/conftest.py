@@ -26,6 +26,10 @@ SLOW_FILES = {
     "test_node_client",
     "test_patches",
     "test_publisher",
+    "test_recordings_processes",
+    "test_recordings_ros",
+    "test_recordings_text",
+    "test_recordings_writing",
     "test_replay",
     "test_replays",
     "test_slow_links",
@@ -33,7 +37,7 @@ SLOW_FILES = {
     "test_view",
     "test_windowed_replay",
 }
-"""Whose tests take seconds each: they start commands, train networks, run live, or work through long recordings."""
+"""Tests that take seconds each: they start commands or decoder processes, train networks, or run live."""
 
 BLENDER_FILES = {"test_render", "test_render_files"}
 FAULT_FOLDERS = {"faults", "fuzz"}
