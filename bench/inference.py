@@ -26,7 +26,7 @@ from sweepdepth.net.distribution import Distribution, normalised
 from sweepdepth.net.engines.openvino import OpenVinoEngine
 from sweepdepth.net.engines.torch import TorchEngine
 from sweepdepth.net.evidence import BINS, make_evidence
-from sweepdepth.net.weights import SHIPPED, WeightsFile, load_network, open_weights
+from sweepdepth.net.weights import SHIPPED, WeightsFile, load_module, open_weights
 from sweepdepth.stream.demo import recording_path
 
 SIZES = ((346, 260), (640, 480))
@@ -38,7 +38,7 @@ class PlainTorch:
     """The network in plain torch: eager, float32, default memory format."""
 
     def __init__(self, file: WeightsFile) -> None:
-        self._network = load_network(file)
+        self._network = load_module(file)
 
     @torch.inference_mode()
     def __call__(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
@@ -60,7 +60,7 @@ def best_ms(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
 def gigaflops_of(file: WeightsFile, inputs: Sequence[np.ndarray]) -> float:
     """Operations of the network's convolutions, counting multiplications and additions separately."""
     total = 0
-    network = load_network(file)
+    network = load_module(file)
 
     def count(module: torch.nn.Conv2d, _inputs: Any, output: torch.Tensor) -> None:
         nonlocal total
