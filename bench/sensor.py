@@ -1,17 +1,22 @@
-"""The event sensor model: frames per second of the kernel and its NumPy reference on a focal sweep.
+"""The event sensor model: frames per second of the kernel, of its NumPy reference and of v2e, on a focal sweep.
 
-    ./run bench sensor --frames 400
+    ./run bench sensor --frames 400 --v2e ~/v2e
 
 Frames show a textured slanted surface during sweeps, at two steps of blur: the default of simulations, and one that
 gives about the 120 images per sweep that simulators with interpolated event times need. Times are CPU time of `advance`
-on one core, sorting included, the best of the repetitions. "memory" is the speed at which one core can only read the
-same frames.
+on one core, sorting included, the best of the repetitions; "threads" is by the clock, on all cores. "memory" is the
+speed at which one core can only read the same frames. With `--v2e`, v2e's emulator of a checkout takes the same frames
+with the same thresholds, bandwidth, leak, noise and dead time, on one core in PyTorch.
 """
 
 import argparse
+import os
+import sys
 import time
 import timeit
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -20,6 +25,7 @@ from scipy.special import j1
 
 from sweepdepth import Calibration
 from sweepdepth.synth.sensor import Sensor, advance, advance_numpy, expose_first
+from sweepdepth.synth.sensor.kernel import expose
 from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import DEFAULT_BLUR_STEP_PX, focus_steps
 
@@ -60,28 +66,65 @@ def sweep_stack(calibration: Calibration, focus: np.ndarray, seed: int) -> np.nd
 
 
 def frames_per_second(
-    sensor: Sensor, frames: np.ndarray, step: Callable[..., np.ndarray], duration_us: float, repeat: int
+    sensor: Sensor,
+    frames: np.ndarray,
+    step: Callable[..., np.ndarray],
+    duration_us: float,
+    repeat: int,
+    clock: Callable[[], float] = time.process_time,
 ) -> tuple[float, int]:
-    """Frames per second, the best of the repetitions, and the number of events."""
+    """Best of the repetitions, and the number of events."""
     times = np.arange(len(frames)) * duration_us
     best, count = np.inf, 0
     for _ in range(repeat):
         array = expose_first(sensor, frames[0], 0.0, seed=1)
-        start = time.process_time()
+        start = clock()
         count = len(step(array, frames[1:], times[1:]))
-        best = min(best, time.process_time() - start)
+        best = min(best, clock() - start)
     return (len(frames) - 1) / best, count
+
+
+def v2e_frames_per_second(folder: Path, sensor: Sensor, frames: np.ndarray, duration_us: float) -> float:
+    """Frames per second of CPU time of v2e's emulator on one core."""
+    import torch
+
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    emulator = __import__("v2ecore.emulator", fromlist=["EventEmulator"]).EventEmulator(
+        pos_thres=sensor.on_threshold,
+        neg_thres=sensor.off_threshold,
+        sigma_thres=sensor.threshold_sigma,
+        cutoff_hz=sensor.bandwidth_hz,
+        leak_rate_hz=sensor.leak_hz,
+        refractory_period_s=1e-6 * sensor.refractory_us,
+        shot_noise_rate_hz=sensor.shot_noise_hz,
+        seed=1,
+        device="cpu",
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    emulator.generate_events(255 * frames[0], 0.0)
+    start = time.process_time()
+    for i, frame in enumerate(frames[1:], 1):
+        emulator.generate_events(255 * frame, 1e-6 * duration_us * i)
+    took = time.process_time() - start
+    torch.set_num_threads(threads)
+    return (len(frames) - 1) / took
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--v2e", type=Path, help="a checkout of v2e to compare with")
     options = parser.parse_args()
 
     calibration = Calibration.parse(LENS)
-    table = Table(title=f"Event sensor, {calibration.camera.width}×{calibration.camera.height}, one core")
-    for column in ("sensor", "images / sweep", "events / frame", "kernel, frames / s", "NumPy twin", "ratio", "memory"):
+    shared = partial(advance, kernel=partial(expose, threads=options.threads))
+    table = Table(title=f"Event sensor, {calibration.camera.width}×{calibration.camera.height}, frames / s")
+    columns = ("sensor", "images / sweep", "events / frame", "one core", "ns / pixel", f"{options.threads} threads")
+    for column in (*columns, "NumPy twin", "ratio", "memory", *(("v2e", "ratio") if options.v2e else ())):
         table.add_column(column, justify="left" if column == "sensor" else "right")
     for blur_step_px in (DEFAULT_BLUR_STEP_PX, FINE_BLUR_STEP_PX):
         stack = sweep_stack(calibration, focus_steps(calibration, blur_step_px), seed=0)
@@ -92,15 +135,26 @@ def main() -> None:
         memory = len(frames) / min(timeit.repeat(frames.max, number=1, repeat=options.repeat, timer=time.process_time))
         for name, sensor in PRESETS.items():
             fast, count = frames_per_second(sensor, frames, advance, step_us, options.repeat)
+            threaded, _ = frames_per_second(sensor, frames, shared, step_us, options.repeat, time.perf_counter)
             slow, _ = frames_per_second(sensor, few, advance_numpy, step_us, 2)
-            table.add_row(
+            row = [
                 name,
                 f"{len(stack)}",
                 f"{count / len(frames):.0f}",
                 f"{fast:,.0f}",
+                f"{1e9 / fast / frames[0].size:.2f}",
+                f"{threaded:,.0f}",
                 f"{slow:,.0f}",
                 f"{fast / slow:.0f}×",
                 f"{100 * fast / memory:.0f} % of {memory:,.0f}",
-            )
+            ]
+            if options.v2e:
+                v2e = v2e_frames_per_second(options.v2e, sensor, few, step_us)
+                row += [f"{v2e:,.0f}", f"{fast / v2e:.0f}×, {threaded / v2e:.0f}×"]
+            table.add_row(*row)
         table.add_section()
-    Console().print(table)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -82,6 +82,7 @@ def simulate_sweeps(
     light: float = 1.0,
     start_us: int = 0,
     flicker: Flicker | None = None,
+    threads: int = 1,
 ) -> SimulatedRecording:
     """Simulate sweeps of the focus over a static scene: far→near first, then back and forth.
 
@@ -98,6 +99,7 @@ def simulate_sweeps(
         light: light on the chip, relative to full light.
         start_us: sensor time in µs at which the first sweep begins.
         flicker: of the light, if any.
+        threads: which share the pixels; they do not change the events.
 
     Returns:
         The events and triggers of the recording.
@@ -130,12 +132,12 @@ def simulate_sweeps(
         steps = max(len(stack) - 1, math.ceil(duration * 1e-6 * flicker.hz * FLICKER_STEPS))
         phase = np.linspace(0, 1, steps + 1)
 
-    def shown(images: np.ndarray, phase: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Interpolate images at phases of the sweep, and apply flicker."""
-        place = phase * (len(images) - 1)
-        lower = np.minimum(place.astype(int), len(images) - 2)
+    def shown(images: np.ndarray, block: slice, times: np.ndarray) -> np.ndarray:
+        """Images at some phases of the sweep, interpolated and with flicker if there is any."""
         if flicker is None:
-            return images[np.rint(place).astype(int)]
+            return images[block]
+        place = phase[block] * (len(images) - 1)
+        lower = np.minimum(place.astype(int), len(images) - 2)
         share = (place - lower).astype(np.float32)[:, None, None]
         light_now = flicker.at(times - start_us).astype(np.float32)[:, None, None]
         return light_now * ((1 - share) * images[lower] + share * images[lower + 1])
@@ -149,12 +151,12 @@ def simulate_sweeps(
             if jumps:
                 times[0] += _RETURN_US
             if i < 0:
-                yield shown(images, phase[:1], times[:1]), times[:1]
+                yield shown(images, slice(1), times[:1]), times[:1]
             for at in range(0 if jumps else 1, len(phase), _BLOCK_FRAMES):
                 block = slice(at, at + _BLOCK_FRAMES)
-                yield shown(images, phase[block], times[block]), times[block]
+                yield shown(images, block, times[block]), times[block]
 
-    events = expose_sequence(sensor, blocks(), light=light, seed=seed)
+    events = expose_sequence(sensor, blocks(), light=light, seed=seed, threads=threads)
     events = events[np.searchsorted(events["timestamp"], start_us) :]
     return SimulatedRecording(calibration, events, _trigger_edges(calibration, sweeps, start_us))
 

@@ -70,7 +70,7 @@ def make_scene(order: Mapping[str, Any], index: int) -> dict[str, Any]:
     images, description = draw(seed, index, config, whole, calibration, threads)
     rendered = time.perf_counter()
     attributes = {"scene": description}
-    events = write_recordings(images, calibration, config, Path(order["folder"]), seed, index, attributes)
+    events = write_recordings(images, calibration, config, Path(order["folder"]), seed, index, attributes, threads)
     return {
         "events": events,
         "render_s": rendered - start,
@@ -113,6 +113,7 @@ def write_recordings(
     seed: int,
     index: int,
     attributes: Mapping[str, Any],
+    threads: int = 1,
 ) -> int:
     """Simulate and write all variants of a scene, the scene itself last; returns the number of events.
 
@@ -128,7 +129,13 @@ def write_recordings(
         light = light_of(illuminance_lux, calibration)
         sensor_seed, images_seed = np.random.SeedSequence([seed, index, variant]).generate_state(2, np.uint64).tolist()
         recording = simulate_sweeps(
-            images.stack, calibration, sensor, sweeps=config.sweeps, seed=sensor_seed, light=light
+            images.stack,
+            calibration,
+            sensor,
+            sweeps=config.sweeps,
+            seed=sensor_seed,
+            light=light,
+            threads=max(1, threads),
         )
         random = np.random.default_rng([images_seed, _IMAGES])
         frames, diopters, pair = None, None, None

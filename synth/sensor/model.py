@@ -13,13 +13,16 @@ of a counter in it, so events do not depend on how the frames are divided into c
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...capture.events import EVENT_DTYPE, join
-from .kernel import MAX_PIXELS, TIME_SHIFT, Pixels, Settings, State, expose, unpack
+from .kernel import expose
+from .keys import MAX_PIXELS, TIME_SHIFT, read_out, sort_keys
+from .pixels import Pixels, Settings, State
 from .reference import expose_numpy
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -144,7 +147,6 @@ def expose_first(
         resolution_us=sensor.resolution_us,
         seed=np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0],
         origin_us=int(np.floor(time_us)),
-        quiet=sensor.leak_hz == 0 and not noise.any(),
     )
     pixels = Pixels(
         gain_on=np.exp(on).astype(np.float32),
@@ -190,12 +192,11 @@ def advance(
     if not np.all(np.diff(times) > 0):
         raise ValueError(f"frame times must rise from {origin_us + array.time_us} µs on")
     drift = _drift_starts(array, times)
-    flat = np.ascontiguousarray(frames, np.float32).reshape(len(frames), array.height * array.width)
+    flat = np.asarray(frames, np.float32).reshape(len(frames), array.height * array.width)
     keys = kernel(flat, times, drift, array.pixels, array.state, array.settings)
     array.time_us, array.drift_start_us = times[-1], drift[-1]
 
-    keys = np.concatenate([array.pending, keys])
-    keys.sort()
+    keys = sort_keys(np.concatenate([array.pending, keys]))
     split = np.searchsorted(keys, np.uint64(int(array.time_us) << TIME_SHIFT))
     array.pending = keys[split:]
     return _read_out(array, keys[:split])
@@ -218,6 +219,7 @@ def expose_sequence(
     *,
     light: float = 1.0,
     seed: int = 0,
+    threads: int = 1,
 ) -> np.ndarray:
     """Simulate a whole recording: all events of a sensor for blocks of images.
 
@@ -228,6 +230,7 @@ def expose_sequence(
         blocks: (K, H, W) linear radiance and (K,) sensor times in µs of each block; may be a generator.
         light: illumination relative to full light.
         seed: of all mismatch and noise.
+        threads: which share the pixels; they do not change the events.
 
     Returns:
         (N,) EVENT_DTYPE, in time order.
@@ -243,7 +246,7 @@ def expose_sequence(
             last_us = times_us[0]
         first = int(np.searchsorted(times_us, last_us, side="right"))
         if first < len(frames):
-            parts.append(advance(array, frames[first:], times_us[first:]))
+            parts.append(advance(array, frames[first:], times_us[first:], partial(expose, threads=threads)))
             last_us = times_us[-1]
     if array is None:
         raise ValueError("there are no images to show")
@@ -266,12 +269,6 @@ def _drift_starts(array: PixelArray, times: np.ndarray) -> np.ndarray:
 def _read_out(array: PixelArray, keys: np.ndarray) -> np.ndarray:
     """Decode sorted keys to events, delayed by the readout bus."""
     events = np.empty(len(keys), EVENT_DTYPE)
-    unpack(keys, array.width, events)
-    if array.sensor.rate_limit_meps and len(keys):
-        slot = 1.0 / array.sensor.rate_limit_meps
-        turns = np.arange(len(keys)) * slot
-        sent = turns + np.maximum.accumulate(np.maximum(events["timestamp"] - turns, array.bus_free_us))
-        array.bus_free_us = sent[-1] + slot
-        events["timestamp"] = sent
-    events["timestamp"] += array.settings.origin_us
+    slot_us = 1.0 / array.sensor.rate_limit_meps if array.sensor.rate_limit_meps else 0.0
+    array.bus_free_us = read_out(keys, array.width, array.settings.origin_us, slot_us, array.bus_free_us, events)
     return events

@@ -6,17 +6,8 @@ bit; with it, the libraries' `log` and `cos` may differ in the last digit.
 
 import numpy as np
 
-from .kernel import (
-    BRIGHT_NOISE,
-    GOLDEN,
-    HELD,
-    MAX_DECAY,
-    MAX_PIXELS,
-    TIME_SHIFT,
-    Pixels,
-    Settings,
-    State,
-)
+from .keys import MAX_PIXELS, TIME_SHIFT
+from .pixels import BRIGHT_NOISE, GOLDEN, HELD, MAX_DECAY, Pixels, Settings, State
 
 
 def expose_numpy(
@@ -124,9 +115,18 @@ def _keys_numpy(settings: Settings, pixel: np.ndarray, time: np.ndarray, on: np.
     return since | (pixel.astype(np.uint64) << np.uint64(1)) | on.astype(np.uint64)
 
 
-def unpack_numpy(keys: np.ndarray, width: int, events: np.ndarray) -> None:
-    """`unpack` in plain NumPy."""
+def read_out_numpy(
+    keys: np.ndarray, width: int, origin_us: int, slot_us: float, free_us: float, events: np.ndarray
+) -> float:
+    """`read_out` in plain NumPy."""
     pixel = (keys >> np.uint64(1)) & np.uint64(MAX_PIXELS - 1)
     events["timestamp"] = keys >> np.uint64(TIME_SHIFT)
     events["y"], events["x"] = np.divmod(pixel, np.uint64(width))
     events["polarity"] = keys & np.uint64(1)
+    if slot_us > 0 and len(keys):
+        turns = np.arange(len(keys)) * slot_us
+        sent = turns + np.maximum.accumulate(np.maximum(events["timestamp"] - turns, free_us))
+        events["timestamp"] = sent
+        free_us = float(sent[-1]) + slot_us
+    events["timestamp"] += origin_us
+    return free_us

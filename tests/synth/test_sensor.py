@@ -1,6 +1,7 @@
 """The event sensor: what each constant does, measured on signals whose answer is known."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from sweepdepth.capture.events import EVENT_DTYPE, join
 from sweepdepth.synth.sensor import Sensor, advance, advance_numpy, expose_first, expose_sequence, finish
-from sweepdepth.synth.sensor.kernel import MAX_PIXELS, TIME_SHIFT, unpack
+from sweepdepth.synth.sensor.kernel import expose
+from sweepdepth.synth.sensor.keys import MAX_PIXELS, TIME_SHIFT, read_out, sort_keys
 from sweepdepth.synth.sensor.presets import PRESETS
-from sweepdepth.synth.sensor.reference import unpack_numpy
+from sweepdepth.synth.sensor.reference import read_out_numpy
 
 IDEAL = Sensor(on_threshold=0.2, off_threshold=0.2, dark_level=1e-9)
 SECOND = 1_000_000
@@ -290,20 +292,60 @@ def test_the_twins_agree_on_arrays_that_end_within_a_tile():
     assert np.array_equal(record(sensor, frames, times), record(sensor, frames, times, kernel=advance_numpy))
 
 
-@given(width=st.integers(1, 16384), seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_threads_do_not_change_the_events(threads):
+    frames, times = _movie(4, 20, shape=(50, 83))
+
+    def shared(array, frames, times_us):
+        return advance(array, frames, times_us, partial(expose, threads=threads))
+
+    events = record(PRESETS["noisy"], frames, times)
+    assert len(events) > 10_000
+    assert np.array_equal(record(PRESETS["noisy"], frames, times, kernel=shared), events)
+
+
+def test_images_shown_backwards_need_no_copy_to_be_the_same():
+    frames, times = _movie(6, 20, shape=(30, 40))
+    backwards = frames[::-1]
+    assert np.array_equal(
+        record(PRESETS["davis346"], backwards, times), record(PRESETS["davis346"], backwards.copy(), times)
+    )
+
+
+@given(
+    keys=st.lists(st.integers(0, 2**20) | st.integers(2**62, 2**62 + 2**40) | st.integers(0, 2**64 - 1), max_size=60),
+    few=st.booleans(),
+)
 @settings(deadline=None)
-def test_keys_are_unpacked_as_they_were_packed(width, seed):
+def test_keys_are_sorted(keys, few):
+    keys = np.array(keys[: 3 if few else 60], np.uint64)
+    assert np.array_equal(sort_keys(keys.copy()), np.sort(keys))
+
+
+@given(
+    width=st.integers(1, 16384),
+    seed=st.integers(0, 2**32),
+    slot_us=st.sampled_from([0.0, 1 / 12, 3.0, 1e4]),
+    free_us=st.sampled_from([-np.inf, 1e3, 2.0**34]),
+)
+@settings(deadline=None)
+def test_keys_are_read_out_as_they_were_packed_and_in_their_turn(width, seed, slot_us, free_us):
     random = np.random.default_rng(seed)
     time, polarity = random.integers(0, 2**35, 50).astype(np.uint64), random.integers(0, 2, 50).astype(np.uint64)
     pixel = random.integers(0, min(16384 * width, MAX_PIXELS), 50).astype(np.uint64)
+    order = np.argsort(time)
+    time, polarity, pixel = time[order], polarity[order], pixel[order]
     keys = time << np.uint64(TIME_SHIFT) | pixel << np.uint64(1) | polarity
     events, twin = np.zeros(50, EVENT_DTYPE), np.zeros(50, EVENT_DTYPE)
-    unpack(keys, width, events)
-    unpack_numpy(keys, width, twin)
+    origin_us = 1_763_719_000_123_456
+    free = read_out(keys, width, origin_us, slot_us, free_us, events)
+    assert free == read_out_numpy(keys, width, origin_us, slot_us, free_us, twin)
     assert np.array_equal(events, twin)
-    assert np.array_equal(events["timestamp"], time)
     assert np.array_equal(_pixel(events, width), pixel)
     assert np.array_equal(events["polarity"], polarity)
+    if slot_us == 0:
+        assert np.array_equal(events["timestamp"], time.astype(np.int64) + origin_us)
+        assert free == free_us
 
 
 @given(sensor=NOISY_SENSORS, seed=st.integers(0, 2**32), steps=st.integers(1, 30))

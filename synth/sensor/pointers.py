@@ -1,0 +1,52 @@
+"""Bare pointers for kernels: indexed like the arrays they point into, which must outlive them.
+
+Numba counts references to every array that is passed on, which would cost more than the work on a few pixels.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_FROM_MEMORY_TO_ALL_CACHES = (0, 3, 1)  # read, keep, data
+
+
+def _address(typingctx: Any, array: Any) -> Any:
+    """Pointer to an array's first element."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+def _addresses(typingctx: Any, arrays: Any) -> Any:
+    """A named tuple of arrays as one of pointers."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = zip(arrays.types, cgutils.unpack_tuple(builder, args[0]), strict=True)
+        data = [context.make_array(kind)(context, builder, value).data for kind, value in values]
+        return context.make_tuple(builder, signature.return_type, data)
+
+    pointers = [types.CPointer(kind.dtype) for kind in arrays.types]
+    return types.NamedTuple(pointers, arrays.instance_class)(arrays), codegen
+
+
+def _prefetch(typingctx: Any, pointer: Any, index: Any) -> Any:
+    """Begin to bring an element, and its line of the cache, from memory."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> None:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        begin = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
+        element = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+        builder.call(begin, [element, *(number(value) for value in _FROM_MEMORY_TO_ALL_CACHES)])
+
+    return types.void(pointer, index), codegen
+
+
+address: Any = intrinsic(_address)
+addresses: Any = intrinsic(_addresses)
+prefetch: Any = intrinsic(_prefetch)
