@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5.0, help="depth frames a second")
     parser.add_argument("--link", default="10mbit", help="rate of the slow link, as tc understands it")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each phase")
-    parser.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=list(ENCODINGS))
+    parser.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=["none"])
     parser.add_argument("--json", action="store_true", help="print all ages as JSON instead of tables")
     options = parser.parse_args()
     if INSIDE not in os.environ:
@@ -72,11 +72,16 @@ def main() -> None:
         sys.exit(subprocess.call(command, env=os.environ | {INSIDE: "1"}))
     shape(options.link)
     width, height = map(int, options.size.split("x"))
-    phases = {encoding: measure(encoding, real_frame(width, height), options) for encoding in options.encodings}
+    frame, found = real_frame(width, height), {}
+    if not options.json:
+        print_head(options)
+    for encoding in options.encodings:
+        phases = measure(encoding, frame, options)
+        found[encoding] = [asdict(phase) for phase in phases]
+        if not options.json:
+            print_phases(encoding, phases, options)
     if options.json:
-        print(json.dumps({encoding: [asdict(phase) for phase in found] for encoding, found in phases.items()}))
-        return
-    print_phases(phases, options)
+        print(json.dumps(found))
 
 
 # The link
@@ -174,7 +179,8 @@ def started(address: str, count: int) -> tuple[Any, Any, list[int]]:
 
 
 def real_frame(width: int, height: int) -> DepthFrame:
-    """What the network makes of the bundled recording, side by side until it fills a frame: its noise is real."""
+    """Depth of the bundled recording by the network: its frames and their mirror images side by side until they fill a
+    larger one, the first 16 all different, so that it is as hard to compress as a real one."""
     from sweepdepth import open_recording
     from sweepdepth.stream.demo import recording_path
     from sweepdepth.stream.replay import replay
@@ -183,9 +189,17 @@ def real_frame(width: int, height: int) -> DepthFrame:
     frames: list[DepthFrame] = []
     with open_recording(recording_path()) as recording:
         replay(recording, callbacks=Callbacks(on_frame=frames.append))
-    frame = frames[1]
+    frame = frames[0]
     rows, columns = (-(-size // own) for size, own in zip((height, width), frame.depth.shape, strict=True))
-    depth, std = (np.tile(part, (rows, columns))[:height, :width].copy() for part in (frame.depth, frame.std))
+
+    def tile(name: str, k: int) -> np.ndarray:
+        part = getattr(frames[k % len(frames)], name)
+        return part[:: -1 if k // 4 % 2 else 1, :: -1 if k // 8 % 2 else 1]
+
+    depth, std = (
+        np.block([[tile(name, columns * y + x) for x in range(columns)] for y in range(rows)])[:height, :width].copy()
+        for name in ("depth", "std")
+    )
     camera = CameraInfo(width=width, height=height, fx=2 * width, fy=2 * width, cx=width / 2, cy=height / 2)
     info = StreamInfo(
         camera=camera, **{k: getattr(frame.info, k) for k in ("far_diopters", "near_diopters", "estimator")}
@@ -249,37 +263,34 @@ def frame_bytes(frame: DepthFrame, encoding: Encoding) -> int:
     return sum(map(len, encode(frame, stream=uuid4(), seq=0, t_publish_ns=0, encoding=encoding)))
 
 
-def print_phases(phases: dict[Encoding, list[Phase]], options: argparse.Namespace) -> None:
+def print_head(options: argparse.Namespace) -> None:
     print(
         f"\n### {options.subscribers} subscribers, one over {options.link}; {options.size}, {options.rate:g} frames/s\n"
     )
     head = ("encoding", "phase", "MB a frame", "publish()", "fast: frames each", "lost", "age p50", "p99")
     print("| " + " | ".join((*head, "slow: frames/s", "missed", "age p50", "p99", "full queues counted")) + " |")
-    print("|" + "---|" * (len(head) + 5))
-    for encoding, found in phases.items():
-        for phase in found:
-            ages = np.concatenate([np.asarray(h.ages_ms) for h in phase.fast])
-            row = [
-                encoding,
-                phase.name,
-                f"{phase.frame_bytes / 1e6:.2f}",
-                f"{phase.publish_ms:.1f} ms",
-                f"{np.mean([len(h.ages_ms) for h in phase.fast]):.1f} of {phase.published}",
-                f"{sum(h.lost for h in phase.fast)}",
-                *(f"{value:.1f} ms" for value in np.percentile(ages, (50, 99))),
-            ]
-            if phase.slow is None:
-                row += ["", "", "", ""]
-            else:
-                slow = phase.slow
-                p50, p99 = np.percentile(slow.ages_ms, (50, 99)) if slow.ages_ms else (np.nan, np.nan)
-                row += [
-                    f"{len(slow.ages_ms) / options.seconds:.2f}",
-                    f"{slow.lost}",
-                    f"{p50:.0f} ms",
-                    f"{p99:.0f} ms",
-                ]
-            print("| " + " | ".join([*row, str(phase.drops.get("slow_subscriber", 0))]) + " |", flush=True)
+    print("|" + "---|" * (len(head) + 5), flush=True)
+
+
+def print_phases(encoding: Encoding, phases: list[Phase], options: argparse.Namespace) -> None:
+    for phase in phases:
+        ages = np.concatenate([np.asarray(heard.ages_ms) for heard in phase.fast])
+        row = [
+            encoding,
+            phase.name,
+            f"{phase.frame_bytes / 1e6:.2f}",
+            f"{phase.publish_ms:.1f} ms",
+            f"{np.mean([len(heard.ages_ms) for heard in phase.fast]):.1f} of {phase.published}",
+            f"{sum(heard.lost for heard in phase.fast)}",
+            *(f"{value:.1f} ms" for value in np.percentile(ages, (50, 99))),
+        ]
+        if phase.slow is None:
+            row += ["", "", "", ""]
+        else:
+            slow = phase.slow
+            p50, p99 = np.percentile(slow.ages_ms, (50, 99)) if slow.ages_ms else (np.nan, np.nan)
+            row += [f"{len(slow.ages_ms) / options.seconds:.2f}", f"{slow.lost}", f"{p50:.0f} ms", f"{p99:.0f} ms"]
+        print("| " + " | ".join([*row, str(phase.drops.get("slow_subscriber", 0))]) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,12 @@ def dashboard(data: Path) -> Figure:
     rows: list[dict[str, float]] = []
     for text in data.read_text().split(marker)[1:]:
         samples = [sample for family in text_string_to_metric_families(marker + text) for sample in family.samples]
-        rows.append({",".join([sample.name, *sample.labels.values()]): sample.value for sample in samples})
+        rows.append(
+            {
+                ",".join([sample.name, *(sample.labels[k] for k in sorted(sample.labels))]): sample.value
+                for sample in samples
+            }
+        )
     rows = [row for row in rows if "sweepdepth_events_total" in row]
 
     def over_time(name: str) -> np.ndarray:
@@ -117,11 +122,11 @@ def dashboard(data: Path) -> Figure:
         depths.plot(second, np.diff(over_time("sweepdepth_depth_frames_total")), color="#5794f2")
         depths.set_title("depths/s", fontsize=10)
         for quantile, colour in (("0.5", "#fade2a"), ("0.99", "#ff9830")):
-            name = f"sweepdepth_latency_seconds,age,{quantile}"
+            name = f"sweepdepth_latency_seconds,{quantile},age"
             age.plot(1e3 * over_time(name), color=colour, label=f"quantile {quantile}")
         age.set_title("age of depth, ms", fontsize=10)
         for stage in ("bin", "queue", "estimate"):
-            stages.plot(1e3 * over_time(f"sweepdepth_latency_seconds,{stage},0.5"), label=stage)
+            stages.plot(1e3 * over_time(f"sweepdepth_latency_seconds,0.5,{stage}"), label=stage)
         stages.set_title("stages, median, ms", fontsize=10)
         for name in named("sweepdepth_dropped_total"):
             if over_time(name)[-1]:

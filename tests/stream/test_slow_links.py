@@ -14,15 +14,15 @@ SECONDS, RATE = 12, 5
 LINK_BITS_PER_S = 10e6
 
 
-@pytest.fixture(scope="module", params=["none", "zstd"])
-def phases(request) -> list[dict]:
+@pytest.fixture(scope="module")
+def phases() -> list[dict]:
     """What was heard without the slow subscriber, with it, and after it had left."""
     from bench.subscribers import why_not
 
     why = why_not()
     if why:
         pytest.skip(why)
-    words = ["--json", "--encodings", request.param, "--seconds", str(SECONDS), "--rate", str(RATE)]
+    words = ["--json", "--seconds", str(SECONDS), "--rate", str(RATE)]
     words += ["--link", f"{LINK_BITS_PER_S / 1e6:g}mbit"]
     done = subprocess.run(
         [sys.executable, "-m", "bench", "subscribers", *words],
