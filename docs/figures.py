@@ -1,6 +1,7 @@
 """The figures that explain the optics, drawn from the same code that runs: no data needed. See pictures.py."""
 
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,10 +10,11 @@ from PIL import Image
 
 from sweepdepth import Calibration, EventFocalStack, estimate_depth, find_sweeps, open_recording
 from sweepdepth.capture.files.dataset import read_truth
+from sweepdepth.capture.files.films import EVENT_FRAMES, event_pictures
 from sweepdepth.capture.files.survey import survey
 from sweepdepth.capture.files.survey_figure import recording_figure
 from sweepdepth.capture.optics import blur_diameter_px, to_metres
-from sweepdepth.capture.reporting.figures import OFF_COLOUR, ON_COLOUR, draw_depth, draw_events
+from sweepdepth.capture.reporting.figures import ERROR_COLOURS, OFF_COLOUR, ON_COLOUR, draw_depth, draw_events
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.evaluation.evidence_pictures import pixel_figure
 from sweepdepth.net.evidence import make_evidence
@@ -217,24 +219,77 @@ def recording() -> Figure:
     return recording_figure(survey(recording_path()))
 
 
+def _first_sweep() -> tuple[np.ndarray, Sweep]:
+    """Of the bundled recording: its events, and what it is."""
+    with open_recording(recording_path()) as opened:
+        assert opened.calibration is not None
+        events, _ = opened.read()
+        sweep = find_sweeps(opened, opened.calibration)[0]
+    return events[(events["timestamp"] >= sweep.start_us) & (events["timestamp"] < sweep.end_us)], sweep
+
+
 def evidence() -> Figure:
     """The evidence of one pixel of the bundled recording, with what the network makes of it and the truth."""
-    with open_recording(recording_path()) as opened:
-        calibration = opened.calibration
-        assert calibration is not None
-        events, _ = opened.read()
-        sweep = find_sweeps(opened, calibration)[0]
-    events = events[(events["timestamp"] >= sweep.start_us) & (events["timestamp"] < sweep.end_us)]
+    events, sweep = _first_sweep()
     network = load_network()
     assert isinstance(network, EventNetwork)
     stack = EventFocalStack.build(events, sweep, network.bins, network.polarity)
     truth = read_truth(recording_path()).depth
     y, x = EVIDENCE_PIXEL
     drawn = pixel_figure(make_evidence(stack), x, y, network(stack).distribution)
-    settings = calibration.sweep
+    settings = sweep.calibration.sweep
     for axis in drawn.axes:
         axis.axvline((1 / truth[y, x] - settings.far_diopters) / settings.range_diopters, color="red", linewidth=1)
     return drawn
+
+
+def event_frames() -> Figure:
+    """Pictures of the film that `convert RECORDING events.mp4` makes, one in four of the first sweep."""
+    with open_recording(recording_path()) as opened:
+        pictures = list(islice(event_pictures(opened), 2, EVENT_FRAMES, 4))
+    figure = Figure(figsize=(12, 2.3), layout="constrained")
+    for axis, picture in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
+        axis.imshow(picture)
+        axis.axis("off")
+    return figure
+
+
+def deviation() -> Figure:
+    """The network's depth of one sweep of the bundled recording, its standard deviation, and the error."""
+    network = load_network()
+    assert isinstance(network, EventNetwork)
+    events, sweep = _first_sweep()
+    estimate = network(EventFocalStack.build(events, sweep, network.bins, network.polarity))
+    truth = read_truth(recording_path()).depth
+    settings = sweep.calibration.sweep
+    error = np.abs(estimate.diopters - 1 / truth)
+    figure = Figure(figsize=(12, 2.9), layout="constrained")
+    depth, true, std, wrong = figure.subplots(1, 4)
+    draw_depth(true, truth, settings.far_diopters, settings.near_diopters)
+    image = draw_depth(depth, estimate.depth, settings.far_diopters, settings.near_diopters)
+    figure.colorbar(image, ax=true, shrink=0.8, label="1/m")
+    for axis, values in ((std, estimate.std), (wrong, error)):
+        shown = axis.imshow(values, cmap=ERROR_COLOURS, vmin=0, vmax=float(np.nanquantile(error, 0.98)))
+        axis.axis("off")
+    figure.colorbar(shown, ax=wrong, shrink=0.8, label="1/m")
+    for axis, title in ((depth, "depth"), (true, "truth"), (std, "its standard deviation"), (wrong, "its error")):
+        axis.set_title(title, fontsize=10)
+    return figure
+
+
+def distance() -> Figure:
+    """What an error in diopters is in metres: it grows with the square of the distance."""
+    settings = Calibration.parse(LENS).sweep
+    metres = np.linspace(1 / settings.near_diopters, 1 / settings.far_diopters, 200)
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axis = figure.subplots()
+    for share, style in ((0.01, "-"), (0.03, "--"), (0.1, ":")):
+        error = share * settings.range_diopters * metres**2
+        axis.plot(metres, 100 * error, style, color="#440154", label=f"{share:.0%} of a range of 2 diopters")
+    axis.set(xlabel="distance (m)", ylabel="error (cm)", xlim=(0.4, 2), ylim=(0, None))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return figure
 
 
 def favicon() -> Image.Image:
@@ -255,5 +310,8 @@ FIGURES: dict[str, tuple[Callable[[], Figure], int]] = {
     "views": (views, 100),
     "recording": (recording, 110),
     "evidence": (evidence, 100),
+    "event_frames": (event_frames, 110),
+    "deviation": (deviation, 110),
+    "distance": (distance, 100),
 }
 """What draws each, and at how many dots per inch."""

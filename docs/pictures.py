@@ -1,6 +1,7 @@
 """Pictures of the documentation, each made by a command: `python docs/pictures.py NAME [DATA]` → docs/images/NAME.png
 
 figures          all that need no data (docs/figures.py); one of them by its own name
+charts           all of the tables in the pages (docs/charts.py), which they read; one of them by its own name
 dataset          eight scenes of a dataset (DATA: its folder)
 circuit_board    photographs focused from far to near, the events of a sweep through them, and their depth
                  (DATA: the folder of photographs)
@@ -9,18 +10,21 @@ patches          eight patch scenes (DATA: the folder of a dataset with render =
 dashboard        metrics of a run over time (DATA: scrapes one after the other, from
                  `while sleep 1; do curl -s http://127.0.0.1:9100/metrics; done > scrapes.txt`)
 calibration      that of `sweepdepth calibrate` (DATA: that of `./run bench calibration --picture`)
+curves           that of `sweepdepth train` (DATA: the run's curves.png)
 """
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from charts import CHARTS, digest
 from figures import FIGURES, favicon
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from sweepdepth import Calibration, EventFocalStack, estimate_depth
 from sweepdepth.capture.files.dataset import open_dataset
@@ -161,7 +165,12 @@ def main() -> None:
             favicon().save(IMAGES / "favicon.png", optimize=True)
         case [name] if name in FIGURES:
             draw_figure(name)
-        case ["demo" | "calibration" as name, data]:
+        case ["charts"]:
+            for name in CHARTS:
+                draw_chart(name)
+        case [name] if name in CHARTS:
+            draw_chart(name)
+        case ["demo" | "calibration" | "curves" as name, data]:
             with Image.open(data) as picture:
                 keep(name, picture)
         case [name, data] if name in PICTURES:
@@ -177,21 +186,31 @@ def draw_figure(name: str) -> None:
     keep_figure(name, draw(), dpi)
 
 
-def keep_figure(name: str, figure: Figure, dpi: int) -> None:
+def draw_chart(name: str) -> None:
+    """One of a page's table, which says what numbers it was drawn from."""
+    draw, _ = CHARTS[name]
+    figure = draw()
+    keep_figure(name, figure, 110, {"numbers": digest(figure)})
+
+
+def keep_figure(name: str, figure: Figure, dpi: int, facts: Mapping[str, str] | None = None) -> None:
     """Draw a figure into docs/images."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=dpi)
-    keep(name, Image.open(drawn))
+    keep(name, Image.open(drawn), facts)
 
 
-def keep(name: str, picture: Image.Image) -> None:
-    """Write a picture to docs/images with few colours, and no wider than it is shown."""
+def keep(name: str, picture: Image.Image, facts: Mapping[str, str] | None = None) -> None:
+    """Write a picture to docs/images with few colours, no wider than it is shown, and with some facts in its text."""
+    written = PngInfo()
+    for key, value in (facts or {}).items():
+        written.add_text(key, value)
     picture = picture.convert("RGB")
     if picture.width > WIDEST:
         picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)), Image.Resampling.LANCZOS)
     target = IMAGES / f"{name}.png"
     picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).save(
-        target, optimize=True
+        target, optimize=True, pnginfo=written
     )
     print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
 

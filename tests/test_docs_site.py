@@ -4,14 +4,20 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.skipif(find_spec("mkdocs") is None, reason="pip install 'sweepdepth[docs]'")
+
+CHROMIUM = pytest.mark.skipif(
+    not Path("/usr/bin/chromium").exists(), reason="Chromium is missing: apt-get install chromium"
+)
+ROOT_ARGUMENTS = ["--no-sandbox"] if os.getuid() == 0 else []
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +73,101 @@ def test_pictures_are_small():
         assert picture.stat().st_size < 350_000, picture.name
 
 
+def test_charts_show_the_numbers_of_their_pages():
+    """Of the tables as they are: a chart of older numbers is made anew by one command."""
+    from PIL import Image
+
+    charts = charts_of_the_pages()
+    for name, (draw, page) in charts.CHARTS.items():
+        assert f"images/{name}.png" in (ROOT / "docs" / page).read_text(encoding="utf-8"), (
+            f"{page} does not show {name}"
+        )
+        with Image.open(ROOT / "docs" / "images" / f"{name}.png") as picture:
+            numbers = picture.info.get("numbers")
+        assert numbers == charts.digest(draw()), f"{name}.png is older than {page}: python docs/pictures.py charts"
+
+
+def test_a_chart_of_other_numbers_is_noticed(monkeypatch):
+    charts = charts_of_the_pages()
+    before = charts.digest(charts.rates())
+    table = charts.read_table("live.md", "M events/s", "lost")
+    monkeypatch.setattr(charts, "read_table", lambda *_: [table[0] | {"age, median": "1 ms"}, *table[1:]])
+    assert charts.digest(charts.rates()) != before
+
+
+def charts_of_the_pages() -> Any:
+    spec = spec_from_file_location("charts", ROOT / "docs" / "charts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_picture_is_shown_somewhere():
+    pages = "".join(page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    config = (ROOT / "mkdocs.yml").read_text()
+    for picture in (ROOT / "docs" / "images").iterdir():
+        assert f"images/{picture.name}" in pages + config, picture.name
+
+
+STICKS_OUT = """() => {
+    const found = [], width = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth > width) found.push('the page itself is wider than its window');
+    for (const part of document.querySelectorAll('.md-content table, .md-content pre, .md-content img')) {
+        let scrolls = false;
+        for (let above = part; above; above = above.parentElement)
+            scrolls ||= ['auto', 'scroll'].includes(getComputedStyle(above).overflowX);
+        if (part.getBoundingClientRect().right > width + 1 && !scrolls) found.push(part.outerHTML.slice(0, 80));
+    }
+    return found;
+}"""
+
+BROKEN_WORDS = """() => {
+    const found = [], range = document.createRange();
+    for (const code of document.querySelectorAll('.md-content table code')) {
+        const text = code.firstChild;
+        if (code.getClientRects().length < 2 || text?.nodeType !== Node.TEXT_NODE) continue;
+        let above = null;
+        for (let at = 0; at < text.length; at++) {
+            range.setStart(text, at);
+            range.setEnd(text, at + 1);
+            const box = range.getClientRects()[0];
+            if (!box) continue;
+            if (above !== null && box.top > above + 5 && /\\w\\w/.test(text.data.slice(at - 1, at + 1)))
+                found.push(text.data.slice(0, at) + '|' + text.data.slice(at));
+            above = box.top;
+        }
+    }
+    return found;
+}"""
+
+
 @pytest.mark.browser
-@pytest.mark.skipif(not Path("/usr/bin/chromium").exists(), reason="Chromium is missing: apt-get install chromium")
+@CHROMIUM
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "telephone"])
+def test_no_word_is_broken_in_code_and_no_table_is_cut_off(site, width):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ROOT_ARGUMENTS)
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.set_default_timeout(120_000)
+        for html in sorted(site.glob("*.html")):
+            if html.stem != "404":
+                page.goto(f"file://{html}")
+                assert page.evaluate(STICKS_OUT) == [], html.name
+                assert page.evaluate(BROKEN_WORDS) == [], html.name
+        browser.close()
+
+
+@pytest.mark.browser
+@CHROMIUM
 def test_search_works_on_files_and_the_browser_asks_nobody_else(site):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        root = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=root)
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ROOT_ARGUMENTS)
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.set_default_timeout(120_000)
         asked: list[str] = []

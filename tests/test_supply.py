@@ -8,13 +8,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sweepdepth.capture.files.dataset import Manifest, create_dataset
@@ -22,6 +20,8 @@ from sweepdepth.stream.demo import recording_path
 from sweepdepth.stream.wire.keys import new_keys
 from sweepdepth.stream.wire.publisher import Publisher
 from tools import audit
+
+from .installed import needed
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("capture", "synth", "net", "stream", "cli")
@@ -32,29 +32,6 @@ def pinned(name: str) -> dict[str, str]:
     lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
     pairs = (line.split("==") for line in lines if line)
     return {canonicalize_name(package): version for package, version in pairs}
-
-
-def needed(extras: set[str]) -> dict[str, str]:
-    """All that the installed project needs, and all that these need in turn, with the versions installed."""
-    found: dict[str, str] = {}
-    waiting = [("sweepdepth", frozenset(extras))]
-    seen = set()
-    while waiting:
-        name, wanted = waiting.pop()
-        if (name, wanted) in seen:
-            continue
-        seen.add((name, wanted))
-        try:
-            there = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            continue  # for another system, or an extra that is not installed
-        found[canonicalize_name(name)] = there.version.partition("+")[0]  # a build for CPUs alone is the same version
-        for text in there.requires or ():
-            need = Requirement(text)
-            if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in wanted or {""}):
-                waiting.append((need.name, frozenset(need.extras) | frozenset({""})))
-    found.pop("sweepdepth")
-    return found
 
 
 def test_all_that_is_installed_for_us_is_pinned():

@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
 def test_recordings_and_calibration_belong_together(folder):
     calibration = Calibration.load(folder / "lens.toml")
     found = []
-    for name in ("sweep.h5", "sweep.aedat4", "stream/demo_recording.h5", "laboratory/target.h5"):
+    for name in ("stream/demo_recording.h5", "sweep.aedat4", "laboratory/target.h5", "table.h5", "events.mat"):
         with open_recording(folder / name, calibration) as recording:
             found.append(recording.read())
     for events, triggers in found[1:]:

@@ -268,6 +268,35 @@ def test_the_demo_opens_on_the_page_and_goes_round_without_an_end(browser):
         assert app.wait(timeout=20) == 130
 
 
+@pytest.mark.parametrize("kind", ["recording", "depth"])
+def test_a_file_is_played_stepped_and_slid_through(browser, tmp_path, kind):
+    path = recording_path()
+    if kind == "depth":
+        path = tmp_path / "depth.h5"
+        make = [str(COMMAND), "replay", str(recording_path()), "--estimator", "polarity", "--out", str(path)]
+        subprocess.run(make, check=True, capture_output=True, timeout=200)
+    estimator = ("--estimator", "polarity") if kind == "recording" else ()
+    with running("view", str(path), *estimator, "--port", "18080") as (_, url), opened(browser, url) as page:
+        for number in (3, 2):  # it plays, in a round
+            wait_for(page, f"{path.name}: frame {number} of 4")
+        control(page, "Play frames").uncheck()
+        frame = control(page, "Frame").locator("xpath=following::input[1]")
+        frame.fill("4")
+        wait_for(page, "frame 4 of 4")
+        last = pictures_of(page)
+        page.get_by_role("button", name="Forward ▶").click()
+        wait_for(page, "frame 1 of 4")
+        page.get_by_role("button", name="◀ Back").click()
+        page.get_by_role("button", name="◀ Back").click()
+        wait_for(page, "frame 3 of 4")
+        assert frame.input_value() == "3"
+        assert pictures_of(page)[0] != last[0]
+        page.wait_for_timeout(1500)
+        assert "frame 3 of 4" in page.inner_text("body"), "it plays though it was stopped"
+        # A recording shows its events, a depth file has none.
+        assert ("Bin 1 of" in page.inner_text("body")) == (kind == "recording")
+
+
 def test_the_page_says_so_when_nothing_comes(browser, tmp_path):
     with running("view", f"ipc://{tmp_path}/nobody", "--port", "18080") as (_, url), opened(browser, url) as page:
         wait_for(page, f"Nothing has come from ipc://{tmp_path}/nobody for ")

@@ -1,0 +1,175 @@
+"""Somebody who follows the pages: runs each command as it stands there, in a folder of their own."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .pages import ROOT, name_of, out_of_reach, parse, read_only
+
+PORT = "5560"  # the one that pages use
+
+NEEDS = {
+    "node": ROOT / "examples" / "node" / "node_modules" / "zeromq",
+    "make": Path("/usr/include/zstd.h"),
+    "examples/cpp/subscriber": Path("/usr/include/zstd.h"),
+}
+"""Commands that a machine may lack the packages for; they have tests of their own that say so."""
+
+SMALLER = {
+    "synth render": ["--scenes", "1", "--workers", "1"],
+    "train": ["--steps", "3", "--batch", "2", "--workers", "0", "--threads", "1"],
+    "eval": [],
+}
+"""Costly commands, and options that come instead of their own. Of those with the same options one is run, the others
+are read, and get a copy of what that one made."""
+
+
+@dataclass
+class Reader:
+    """Somebody who follows a page, in a folder of their own."""
+
+    folder: Path
+    port: int
+    bin: Path  # where the commands are
+    made: dict[str, list[Path]] = field(default_factory=dict)  # by command: what it made when it first ran, on any page
+    patience_s: float = 240
+    publisher: "subprocess.Popen[str] | None" = None
+    sender: "subprocess.Popen[str] | None" = None  # of events
+
+    @property
+    def environment(self) -> dict[str, str]:
+        paths = [str(self.bin), os.environ.get("PATH", "")]
+        return os.environ | {"PATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+
+    def adapted(self, text: str) -> str:
+        """A text of the page for this machine: a port of its own, no other machines, and patience."""
+        text = re.sub(r"(--timeout |timeout=)\d+", r"\g<1>200", text).replace("RCVTIMEO, 60_000", "RCVTIMEO, 200_000")
+        return text.replace(PORT, str(self.port)).replace("robot.local", "127.0.0.1").replace("0.0.0.0", "127.0.0.1")
+
+    def start(self, command: "str | list[str]") -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            ["bash", "-ec", command] if isinstance(command, str) else command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, process: "subprocess.Popen[str]", command: str, expect: int = 0) -> str:
+        try:
+            out, err = process.communicate(timeout=self.patience_s)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        assert process.returncode == expect, f"{command}\nexit {process.returncode}\n{out}{err}"
+        return out + err
+
+    def do(self, command: str) -> None:
+        """Run one command of a page, or take what it made when an earlier page had it."""
+        text = shlex.join(shlex.split(command, comments=True))
+        if text in self.made and self.publisher is None:  # a publisher of this page is waiting to be heard
+            for path in self.made[text]:
+                copy = shutil.copytree if path.is_dir() else shutil.copy
+                assert not (self.folder / path.name).exists(), f"{command}: {path.name} exists already"
+                copy(path, self.folder / path.name)
+            return
+        before = set(self.folder.iterdir())
+        self.run(command)
+        self.made[text] = sorted(set(self.folder.iterdir()) - before)
+
+    def run(self, command: str) -> None:
+        words = shlex.split(command, comments=True)
+        name = name_of(words)
+        if out_of_reach(words):
+            read_only(words)
+        elif any(name == tool and not there.exists() for tool, there in NEEDS.items()):
+            pass
+        elif words[:2] == ["python", "examples/pipe_sender.py"]:
+            self.sender = self.start(f"exec {command}")
+        elif "--publish" in words:
+            self.hear_out()
+            self.publisher = self.start(self.adapted(command))
+        elif name == "view" and "://" not in command:
+            self.look(command)
+        elif name in ("listen", "view", "node", "examples/cpp/subscriber"):
+            self.receive(command, until_page=name == "view")
+        elif name == "demo" and "--view" in words:
+            self.look(command)
+        elif name in SMALLER:
+            self.make(words, name)
+        else:
+            self.finish(self.start(self.adapted(command)), command)
+
+    def make(self, words: list[str], name: str) -> None:
+        """Run a costly command in small, unless one like it was run before."""
+        parse(words)
+        like = " ".join([name, *sorted({word for word in words if word.startswith("--")})])
+        out = self.folder / words[words.index("--out") + 1] if "--out" in words else None
+        if like not in self.made:
+            self.finish(self.start(shlex.join([*words, *SMALLER[name]])), shlex.join(words))
+            self.made[like] = [out] if out else []
+        elif out is not None:
+            shutil.copytree(self.made[like][0], out)
+
+    def receive(self, command: str, until_page: bool = False) -> None:
+        """Run a subscriber against the page's publisher, or one of the bundled recording."""
+        if self.publisher is None:
+            self.publisher = self.start(self.adapted(PUBLISH))
+        if until_page:
+            self.look(command)
+            self.finish(self.publisher, PUBLISH)
+        else:
+            receiver = self.start(self.adapted(command))
+            self.finish(self.publisher, PUBLISH)
+            self.finish(receiver, command)
+        self.publisher = None
+
+    def look(self, command: str) -> None:
+        """Start what serves a page, and end it with Ctrl-C once its address is said."""
+        words = shlex.split(self.adapted(command), comments=True)
+        process = self.start([str(self.bin / words[0]), *words[1:]])
+        assert process.stderr is not None
+        killer = threading.Timer(self.patience_s / 2, process.kill)
+        killer.start()
+        try:
+            line = process.stderr.readline()
+            assert "the live page is at http://127.0.0.1:" in line, line + process.stderr.read()
+            if self.publisher is not None:
+                self.publisher.wait(timeout=0.4 * self.patience_s)
+            process.send_signal(signal.SIGINT)
+            self.finish(process, command, expect=130)
+        finally:
+            killer.cancel()
+            process.kill()
+
+    def run_python(self, code: str) -> None:
+        """Run a Python block of the page."""
+        if PORT in code and self.publisher is None:
+            self.publisher = self.start(self.adapted(PUBLISH))
+        self.finish(self.start([str(self.bin / "python"), "-c", self.adapted(code)]), code)
+        if PORT in code and self.publisher is not None:
+            self.finish(self.publisher, PUBLISH)
+            self.publisher = None
+
+    def leave(self) -> None:
+        """End what still runs."""
+        for process in (self.publisher, self.sender):
+            if process is not None:
+                process.kill()
+                process.communicate()
+
+    def hear_out(self) -> None:
+        """Listen to a publisher that the page itself has no subscriber for."""
+        if self.publisher is not None:
+            self.receive(f"sweepdepth listen tcp://127.0.0.1:{PORT}")
+
+
+PUBLISH = f"sweepdepth replay stream/demo_recording.h5 --publish tcp://127.0.0.1:{PORT} --wait-subscribers 1"
