@@ -50,7 +50,7 @@ def main() -> None:
             root = ["--no-sandbox"] if os.getuid() == 0 else []
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*software, *root])
             page = browser.new_page(viewport={"width": 1600, "height": 1060})
-            page.set_default_timeout(120_000)
+            page.set_default_timeout(300_000)
             with tempfile.TemporaryDirectory() as folder:
                 taken = Path(folder) / "view.png"
                 photograph(page, url, taken, file=bool(files))

@@ -72,6 +72,11 @@ class Controls:
         self._play = gui.add_checkbox("Play", initial_value=True, hint="Step through the bins.")
         self._bin = gui.add_slider("Bin", min=1, max=10, step=1, initial_value=1)
 
+    def hide_those_of_streams(self, events: bool) -> None:
+        """Of a file there is nothing to hold or to receive, and of one without events nothing to step through."""
+        for control in (self._paused, self._rate, self._receive, *(() if events else (self._play, self._bin))):
+            control.visible = False
+
     def read(self) -> Settings:
         """The current settings."""
         ends = sorted((1 / self._far.value, 1 / self._near.value))

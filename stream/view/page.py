@@ -22,9 +22,13 @@ _QUALITY = 90  # of JPEG, which is eight times faster to encode than PNG and a s
 
 
 class Page:
-    """The elements of the page. Used by one thread, except that snapshots may be requested at any time."""
+    """The elements of the page. Used by one thread, except that snapshots may be requested at any time.
 
-    def __init__(self, server: PageServer) -> None:
+    The page of a file (`live` off) has no plots of rates and no controls of streams; without `events`, the tab of the
+    deviation comes before that of the stack.
+    """
+
+    def __init__(self, server: PageServer, *, live: bool = True, events: bool = True) -> None:
         self._server = server
         self._saved: tuple[DepthFrame, Settings] | None = None
         self._scales: dict[str, str] = {}
@@ -41,22 +45,34 @@ class Page:
         with pictures.add_tab("Depth"):
             self._depth, self._depth_scale = _picture(gui), gui.add_html("")
         more = gui.add_panel()
-        with more.add_tab("Event focal stack"):
-            self._focus = gui.add_html("")
-            self._events, self._event_scale = _picture(gui), gui.add_html("")
-            self.controls.add_stack(gui)
-        with more.add_tab("Confidence"):
-            self._deviation, self._deviation_scale = _picture(gui), gui.add_html("")
-        timing = gui.add_panel()
-        with timing.add_tab("Rates, latency, drops"):
-            self._plots = Plots(gui)
+        tabs = (self._add_stack, self._add_confidence)
+        for add in tabs if events else reversed(tabs):
+            add(gui, more)
+        if not events:
+            self._focus.content = _line("A depth file holds no events; look at its recording to see them.")
         pictures.dock_left()
         more.dock_below(pictures)
         gui.main_panel.dock_right()
-        timing.dock_below(gui.main_panel)
+        if live:
+            timing = gui.add_panel()
+            with timing.add_tab("Rates, latency, drops"):
+                self._plots = Plots(gui)
+            timing.dock_below(gui.main_panel)
+        else:
+            self.controls.hide_those_of_streams(events)
         for panel in (pictures, gui.main_panel):
             panel.set_width(_SIDE_PX)
         self._cloud = Cloud(server)
+
+    def _add_stack(self, gui: viser.GuiApi, panel: viser.PanelHandle) -> None:
+        with panel.add_tab("Event focal stack"):
+            self._focus = gui.add_html("")
+            self._events, self._event_scale = _picture(gui), gui.add_html("")
+            self.controls.add_stack(gui)
+
+    def _add_confidence(self, gui: viser.GuiApi, panel: viser.PanelHandle) -> None:
+        with panel.add_tab("Confidence"):
+            self._deviation, self._deviation_scale = _picture(gui), gui.add_html("")
 
     def show_state(self, state: StreamState, settings: Settings, address: str) -> None:
         """Show the state of the stream."""
@@ -105,8 +121,7 @@ class Page:
             self._set(
                 "focus",
                 self._focus,
-                f'<div style="padding:0.25em 0.75em;font-size:0.875em">Bin {bin_ + 1} of {bins}: events as the focus '
-                f"passed <b>{at}</b></div>",
+                _line(f"Bin {bin_ + 1} of {bins}: events as the focus passed <b>{at}</b>"),
             )
 
     def show_history(self, history: History) -> None:
@@ -155,6 +170,10 @@ def snapshot(frame: DepthFrame, settings: Settings, suffix: str) -> tuple[str, b
         path = Path(folder, f"depth_{str(frame.stream)[:8]}_{frame.seq:06d}{suffix}")
         export_depth(path, settings.shown(frame), frame.info.camera, far, near, settings.colour_map)
         return path.name, path.read_bytes()
+
+
+def _line(content: str) -> str:
+    return f'<div style="padding:0.25em 0.75em;font-size:0.875em">{content}</div>'
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:  # (H, W, 3)

@@ -56,7 +56,7 @@ class TimeControls:
     def __init__(self, gui: viser.GuiApi, moments: Moments) -> None:
         self._lock = threading.Lock()
         self._steps = 0
-        with gui.add_folder("Time"):
+        with gui.add_folder("Time", order=-1):  # at the top
             last = max(2, len(moments))  # a slider needs two values
             self.slider = gui.add_slider("Frame", min=1, max=last, step=1, initial_value=1)
             self.play = gui.add_checkbox("Play frames", initial_value=len(moments) > 1)
@@ -104,7 +104,7 @@ def view_file(
     with ExitStack() as resources:
         server = PageServer(host, port, "sweepdepth")
         resources.callback(server.stop)
-        page = Page(server)
+        page = Page(server, live=False, events=moments.stack(0) is not None)
         controls, clock = TimeControls(server.gui, moments), Clock(moments)
         on_url(server.url)
         shown = stack_shown = None

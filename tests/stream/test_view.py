@@ -293,8 +293,11 @@ def test_a_file_is_played_stepped_and_slid_through(browser, tmp_path, kind):
         assert pictures_of(page)[0] != last[0]
         page.wait_for_timeout(1500)
         assert "frame 3 of 4" in page.inner_text("body"), "it plays though it was stopped"
-        # A recording shows its events, a depth file has none.
-        assert ("Bin 1 of" in page.inner_text("body")) == (kind == "recording")
+        said = page.inner_text("body")
+        assert ("A depth file holds no events" in said) == (kind == "depth")
+        assert (" of 10: events as the focus passed" in said) == (kind == "recording")
+        for of_streams in ("Rates, latency, drops", "Max pictures/s", "Receive"):
+            assert of_streams not in said
 
 
 def test_the_page_says_so_when_nothing_comes(browser, tmp_path):
