@@ -118,37 +118,39 @@ def rates() -> Figure:
     age, depths, lost = figure.subplots(1, 3)
     age.plot(rate, column(rows, "age, median"), "o-", color=INK, label="median")
     age.plot(rate, column(rows, "age, p99"), "s--", color=SECOND, label="99th percentile")
-    _show(age, "million events a second", "ms", "from the end of a sweep to its depth")
+    _show(age, "million events per second", "ms", "from the end of a sweep to its depth")
     depths.plot(rate, column(rows, "depths/s"), "o-", color=INK)
-    _show(depths, "million events a second", "depths a second", "depths of five sweeps a second")
+    _show(depths, "million events per second", "depths per second", "depths of five sweeps per second")
     lost.plot(rate, np.nan_to_num(column(rows, "lost")), "o-", color=INK)
-    _show(lost, "million events a second", "%", "events lost")
+    _show(lost, "million events per second", "%", "events lost")
     return _finished(figure)
 
 
 def turning() -> Figure:
     """What it costs to find the turning points in the events, by sensor and by jitter and drift."""
-    own, found = "depth's error with the lens's own turning points", "with those found"
+    own, found = "depth error with true turning points", "with found ones"
     rows = read_table("tuning.md", "sensor", "jitter", own, found)
-    steady = [row for row in rows if row["jitter"] == "0" and row["period grows by, a sweep"] == "0"]
-    shaken = [row for row in rows if row["sensor"] == "davis346" and row["period grows by, a sweep"] == "0"]
+    steady = [row for row in rows if row["jitter"] == "0" and row["drift of the period per sweep"] == "0"]
+    shaken = [row for row in rows if row["sensor"] == "davis346" and row["drift of the period per sweep"] == "0"]
     drifting = [row for row in rows if row["sensor"] == "davis346" and row["jitter"] == "0"]
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     error, jitter, drift = figure.subplots(1, 3, width_ratios=[1.5, 1, 1])
     places = np.arange(len(steady))
-    error.barh(places - 0.2, column(steady, own), 0.36, color=QUIET, label="the lens's own")
+    error.barh(places - 0.2, column(steady, own), 0.36, color=QUIET, label="true")
     error.barh(places + 0.2, column(steady, found), 0.36, color=INK, label="found in the events")
     error.set_yticks(places, [row["sensor"] for row in steady])
     error.invert_yaxis()
     error.set(xlabel="median error of depth, of the range")
-    error.set_title("turning points, by sensor", fontsize=10)
+    error.set_title("depth error by turning points", fontsize=10)
     error.legend(fontsize=8)
     error.grid(alpha=0.3, axis="x")
     jitter.plot(column(shaken, "jitter"), column(shaken, "scatter"), "o-", color=INK)
-    _show(jitter, "jitter of the lens (ms)", "scatter of what is found (ms)", "jitter comes out as it went in")
-    order = np.argsort(column(drifting, "period grows by, a sweep"))
-    drift.plot(column(drifting, "period grows by, a sweep")[order], column(drifting, "late")[order], "o-", color=INK)
-    _show(drift, "growth of the period, % a sweep", "late (ms)", "drift is followed")
+    _show(jitter, "jitter of the lens (ms)", "scatter of found ones (ms)", "jitter is passed on")
+    order = np.argsort(column(drifting, "drift of the period per sweep"))
+    drift.plot(
+        column(drifting, "drift of the period per sweep")[order], column(drifting, "delay")[order], "o-", color=INK
+    )
+    _show(drift, "drift of the period (% per sweep)", "delay (ms)", "drift is followed")
     for axis in (jitter, drift):
         axis.set_ylim(bottom=0)
     return figure
@@ -156,42 +158,43 @@ def turning() -> Figure:
 
 def rolling() -> Figure:
     """Error of depth once a sweep and at the bin rate, against how fast the scene moves."""
-    rows = read_table("tuning.md", "swings a second", "rate", "own error", "error now")
+    rows = read_table("tuning.md", "oscillation, Hz", "rate", "own error", "error now")
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     for axis, name, title in zip(
         figure.subplots(1, 2, sharey=True),
         ("own error", "error now"),
-        ("against the truth of its own events", "of what is at hand, against the truth of the moment"),
+        ("at the mean time of its events", "of the latest frame, at the current time"),
         strict=True,
     ):
         for rate, colour, style in (("sweep", INK, "o-"), ("bin", THIRD, "s--")):
             chosen = [row for row in rows if row["rate"] == rate]
-            axis.plot(
-                column(chosen, "swings a second"), column(chosen, name), style, color=colour, label=f"once a {rate}"
-            )
-        _show(axis, "swings over half of the range, a second", "median error, of the range", title)
+            axis.plot(column(chosen, "oscillation, Hz"), column(chosen, name), style, color=colour, label=f"per {rate}")
+        _show(axis, "oscillation over half of the range (Hz)", "median error, of the range", title)
     return _finished(figure)
 
 
 def light() -> Figure:
     """Error and coverage in flickering light, as it is and averaged, by sensor."""
-    rows = read_table("tuning.md", "sensor", "depth", "error, as it is", "error, averaged")
+    rows = read_table("tuning.md", "sensor", "depth", "error without averaging", "error with averaging")
     return _by_sensor(
         rows,
         "depth",
         "amplitude of the flicker",
-        {"error, as it is": ("as it is", THIRD, "^-."), "error, averaged": ("averaged away", INK, "o-")},
+        {
+            "error without averaging": ("without averaging", THIRD, "^-."),
+            "error with averaging": ("with averaging", INK, "o-"),
+        },
         "median error, of the range",
     )
 
 
 def motion() -> Figure:
     """Error and quality against motion, by sensor."""
-    rows = read_table("tuning.md", "sensor", "px a sweep", "RMSE", "quality factor")
+    rows = read_table("tuning.md", "sensor", "px per sweep", "RMSE", "quality factor")
     return _by_sensor(
         rows,
-        "px a sweep",
-        "motion (px a sweep)",
+        "px per sweep",
+        "motion (px per sweep)",
         {
             "error": ("median error", INK, "o-"),
             "RMSE": ("RMSE", SECOND, "s--"),
@@ -224,7 +227,7 @@ def fuzz() -> Figure:
     axis = figure.subplots()
     places = np.arange(len(rows))
     axis.barh(places, 100 * read / cases, color=SECOND, label="read")
-    axis.barh(places, 100 - 100 * read / cases, left=100 * read / cases, color="#d8c8e0", label="refused in one line")
+    axis.barh(places, 100 - 100 * read / cases, left=100 * read / cases, color="#d8c8e0", label="refused")
     axis.set_yticks(places, [f"{row['input']} ({row['cases']})" for row in rows], fontsize=8)
     axis.invert_yaxis()
     axis.set(xlabel="% of the cases", xlim=(0, 100))
@@ -247,7 +250,7 @@ def throughput() -> Figure:
         left += wide
     axis.set_yticks(np.arange(len(sizes)), [size.partition(",")[0] for size in sizes])
     axis.invert_yaxis()
-    axis.set(xlabel="ms a depth")
+    axis.set(xlabel="ms per depth")
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3, axis="x")
     return figure

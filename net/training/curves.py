@@ -34,7 +34,7 @@ def curves_figure(history: Sequence[dict[str, Any]]) -> Figure:
         if rows:
             below.plot([row["step"] for row in rows], [100 * row[name] for row in rows], line, marker=".", label=label)
     below.set_xlabel("step")
-    below.set_ylabel("validation RMSE, % of the sweep range")
+    below.set_ylabel("validation RMSE (% of the range)")
     below.set_ylim(bottom=0)
     if below.has_data():
         below.legend(fontsize=8)
