@@ -56,7 +56,7 @@ WALKS = {
     ],
     "researcher": [
         ("docs/generate.md", "A first dataset"),
-        ("docs/generate.md", "One of them"),
+        ("docs/generate.md", "A single scene"),
         ("docs/generate.md", "Photographs instead of Blender"),
         ("docs/training.md", "Training a network"),
         ("docs/training.md", "Fine-tuning"),
