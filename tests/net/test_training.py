@@ -267,7 +267,7 @@ def test_every_line_stands_beside_a_constant_and_the_shipped_weights_and_curves_
     assert lines[0].startswith("5 scenes to train on, 1 to validate with; ")
     for line in reports:
         assert re.search(rf"RMSE 0\.\d+, of a constant 0\.\d+, of the shipped weights {shipped}, ", line)
-    assert sum(line.startswith("warning: so far the network is no better than a constant") for line in lines) == 2
+    assert sum(line.startswith("warning: so far, the network is no better than a constant") for line in lines) == 2
     with Image.open(tmp_path / "curves.png") as curves:
         assert curves.size == (640, 560)
     found = {s.scene: s for s in make_stacks()}["scene_000005"].draw(np.random.default_rng([0, 21, 0, 0]))
