@@ -14,6 +14,8 @@ from sweepdepth.capture.sweeps import Direction, Sweep
 SLOW_FOLDERS = {"cli"}
 SLOW_FILES = {
     "test_calibrating",
+    "test_cameras_network",
+    "test_cameras_pipe",
     "test_cpp_client",
     "test_damaged_recordings",
     "test_disturbances",
@@ -21,6 +23,7 @@ SLOW_FILES = {
     "test_evidence",
     "test_exported",
     "test_job",
+    "test_lenses",
     "test_live",
     "test_live_recorder",
     "test_network",
