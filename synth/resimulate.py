@@ -60,7 +60,7 @@ class ResimulationConfig(BaseModel):
     """Fraction of sweeps that span the whole range of the stack."""
     shortest: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Least fraction of the range spanned by the others, which have less blur, and surfaces beyond the ends."""
-    least_events: Annotated[float, Field(ge=0)] = 0.08
+    least_events: Annotated[float, Field(ge=0)] = 0.15
     """Sweeps with fewer events per pixel are redrawn once, under other conditions."""
 
 
@@ -121,7 +121,7 @@ def load_ideal_scenes(folder: Path, on_scene: Callable[[int], None] = lambda don
     return scenes
 
 
-def lively(scenes: list[IdealScene], least_change: float = 0.03, keep_every: int = 5) -> list[IdealScene]:
+def lively(scenes: list[IdealScene], least_change: float = 0.1, keep_every: int = 5) -> list[IdealScene]:
     """Drop most scenes whose brightness hardly changes over the sweep.
 
     Such scenes cause hardly any events with any sensor, so they carry no information on depth; they can be half of all

@@ -1,4 +1,4 @@
-"""Samples patch scenes, in the layouts of `synth.scenes.layouts` and three more."""
+"""Samples patch scenes, in the layouts of `synth.scenes.layouts` and two more."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,6 @@ KINDS: dict[Kind, float] = {
     "relief": 2,
     "layers": 5,
     "slant": 2,
-    "bare": 4,
 }
 _TEXTURES = 7
 """Textures per scene; surfaces share them at different sizes, directions and tones."""
@@ -181,12 +180,7 @@ def _bodies(maker: PatchMaker, share: float = 1.0) -> list[Patch]:
 
 
 def _room(maker: PatchMaker) -> list[Patch]:
-    """The walls of a room with objects between them."""
-    return [*_walls(maker), *_bodies(maker, 0.7)]
-
-
-def _walls(maker: PatchMaker) -> list[Patch]:
-    """Walls, floor and perhaps a ceiling that meet at a back wall."""
+    """Walls, floor and perhaps a ceiling that meet at a back wall, with objects between them."""
     rng, back = maker.rng, maker.position(0.0, 0.45)
     things = [maker.wall(*(back + rng.uniform(-0.3, 0.3) for _ in range(4)))]
     for edge in range(4):  # left, right, top, bottom
@@ -197,7 +191,7 @@ def _walls(maker: PatchMaker) -> list[Patch]:
         edges = [(rise + fall) / 2] * 4
         edges[edge], edges[edge ^ 1] = rise, fall
         things.append(maker.wall(*edges))
-    return things
+    return things + _bodies(maker, 0.7)
 
 
 def _level(maker: PatchMaker, top: float, bottom: float, wave: float = 0.0) -> Patch:
@@ -284,17 +278,6 @@ def _slant(maker: PatchMaker) -> list[Patch]:
     return [wall, *(_bodies(maker, 0.3) if rng.chance(0.4) else [])]
 
 
-def _bare(maker: PatchMaker) -> list[Patch]:
-    """Objects, a third of them plain, in front of walls without texture: only outlines show what is nearer."""
-    rng = maker.rng
-    walls = [maker.wall(*(maker.position(0.0, 0.5) for _ in range(4)))] if rng.chance(0.5) else _walls(maker)
-    things = [maker.body(half=rng.log_uniform(0.06, 0.4) * maker.width / 2) for _ in range(rng.integer(6, 20))]
-    return [
-        *(replace(wall, texture=-1) for wall in walls),
-        *(replace(thing, texture=-1) if rng.chance(0.35) else thing for thing in things),
-    ]
-
-
 _LAYOUTS: dict[Kind, Callable[[PatchMaker], list[Patch]]] = {
     "room": _room,
     "open": _open,
@@ -304,5 +287,4 @@ _LAYOUTS: dict[Kind, Callable[[PatchMaker], list[Patch]]] = {
     "relief": _relief,
     "layers": _layers,
     "slant": _slant,
-    "bare": _bare,
 }

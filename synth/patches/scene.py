@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["room", "open", "planes", "clutter", "tabletop", "relief", "layers", "slant", "bare"]
+Kind = Literal["room", "open", "planes", "clutter", "tabletop", "relief", "layers", "slant"]
 
 EVERYWHERE_PX = 1e6
 """Half the size of a patch without an outline."""

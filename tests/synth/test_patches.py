@@ -22,14 +22,7 @@ from sweepdepth.synth.patches import outlines, render_patches, sample_patches, t
 from sweepdepth.synth.patches.rays_numpy import cast_numpy
 from sweepdepth.synth.patches.render import Caster
 from sweepdepth.synth.patches.sampling import KINDS
-from sweepdepth.synth.patches.scene import (
-    EVERYWHERE_PX,
-    OUTLINE_STEPS,
-    Patch,
-    PatchScene,
-    diamond_angle,
-    outline_directions,
-)
+from sweepdepth.synth.patches.scene import OUTLINE_STEPS, Patch, PatchScene, diamond_angle, outline_directions
 from sweepdepth.synth.scenes.random_source import RandomSource
 
 FAR, NEAR = 0.5, 2.5
@@ -230,17 +223,10 @@ def test_a_quarter_of_the_surfaces_is_plain_and_layers_are_not():
     calibration = lens(346, 260)
     scenes = [sample_patches(0, index, GenerationConfig().scene, calibration) for index in range(300)]
     assert {scene.kind for scene in scenes} == set(KINDS)
-    usual = [scene for scene in scenes if scene.kind not in ("layers", "bare")]
-    plain = [patch.texture < 0 for scene in usual for patch in scene.patches]
+    plain = [patch.texture < 0 for scene in scenes if scene.kind != "layers" for patch in scene.patches]
     assert np.mean(plain) == pytest.approx(0.25, abs=0.03)
     layers = [patch for scene in scenes if scene.kind == "layers" for patch in scene.patches[1:]]
     assert np.mean([patch.texture < 0 for patch in layers]) < 0.1
-    for scene in scenes:
-        if scene.kind == "bare":
-            walls = [patch for patch in scene.patches[1:] if patch.length == EVERYWHERE_PX]
-            assert walls
-            assert all(wall.texture < 0 for wall in walls)
-            assert any(patch.length < EVERYWHERE_PX for patch in scene.patches)
     loose = np.array([p.position for scene in scenes if scene.kind == "clutter" for p in scene.patches[2:]])
     assert np.histogram(loose, bins=6, range=(-0.1, 1.1))[0] / len(loose) == pytest.approx(np.full(6, 1 / 6), abs=0.04)
 
