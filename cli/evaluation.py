@@ -12,15 +12,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from .extras import require
 from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from ..net.evaluation.methods import Method
     from ..net.evaluation.tables import Table
-
-BASELINE_FRAMES = 24
-"""Intensity frames per sweep for depth from focus, in addition to 30 frames per second."""
 
 _WIDTH = 150  # of tables written to a file
 
@@ -39,9 +37,14 @@ def evaluate(
         typer.Option("--weights", metavar="FILE|NAME", help="Weights of a network; can be repeated."),
     ] = None,
     baselines: Annotated[
-        bool,
-        typer.Option("--baselines", help="Also evaluate polarity reversal, depth from focus, coupled, and a constant."),
-    ] = False,
+        list[str] | None,
+        typer.Option(
+            "--baselines",
+            metavar="NAME[=PATH],…",
+            help="polarity, focus, coupled, constant (all: these four); paper, edff, edfv, frames, edges, single, "
+            "prior with =WEIGHTS; apertures=WEIGHTS of prior, or a folder of relative depth.",
+        ),
+    ] = None,
     estimator: Annotated[
         EstimatorName | None, typer.Option(help="Estimator, in addition to --weights; default: net if installed.")
     ] = None,
@@ -62,7 +65,8 @@ def evaluate(
     from ..net.evaluation.report import as_json as to_json
     from ..net.evaluation.tables import tables
 
-    methods = _methods(weights or [], baselines, estimator)
+    named = _baselines(baselines or [])
+    methods = _methods(weights or [], named, estimator)
     sources = find_sources(data)
     if limit is not None and limit < len(sources):
         sources = [sources[k * len(sources) // limit] for k in range(limit)]
@@ -94,18 +98,72 @@ def evaluate(
         del summary["sweeps"]
         print_json(summary)
     else:
-        _print(tables(evaluation))
+        _print([*tables(evaluation), *_sources(named)])
         if folder is not None:
             say(f"written {folder.json_path} and {folder.html_path}")
     if skipped:
         raise typer.Exit(3)
 
 
-def _methods(weights: list[Path], baselines: bool, estimator: EstimatorName | None) -> "list[Method]":
+def _baselines(asked: list[str]) -> dict[str, Path | None]:
+    """The baselines asked for, by name, with the path that was given for each.
+
+    Raises:
+        BadParameter: there is none of the name, or it needs a path and has none, or the other way round.
+    """
+    from ..net.evaluation.baselines import BASELINES, READY
+
+    found: dict[str, Path | None] = {}
+    for word in ",".join(asked).split(",") if asked else ():
+        name, given, path = word.partition("=")
+        if word == "all":
+            found |= dict.fromkeys(READY)
+        elif name not in BASELINES:
+            raise typer.BadParameter(f"--baselines {word}: there is no such baseline; there are {', '.join(BASELINES)}")
+        elif name in READY and given:
+            raise typer.BadParameter(f"--baselines {word}: {name} needs no file; give its name alone")
+        elif name not in READY and not path:
+            preset, relative = BASELINES[name].preset, BASELINES[name].relative
+            what = f"{name}=WEIGHTS of the preset prior, or of a folder" if relative else f"{name}=WEIGHTS"
+            raise typer.BadParameter(
+                f"--baselines {word}: needs {what}; train them with: sweepdepth train --preset {preset or 'prior'}"
+            )
+        else:
+            found[name] = Path(path) if path else None
+    return found
+
+
+def _made(name: str, path: Path | None) -> "list[Method]":
+    """The methods of a baseline."""
+    from ..net.evaluation.baselines import BASELINES
+
+    baseline = BASELINES[name]
+    if baseline.methods is not None:
+        return list(baseline.methods())
+    assert path is not None
+    if not baseline.relative:
+        return [_network(path, name)]
+    require("train", "torch")
+    from ..net.evaluation.baselines.apertures import TwoApertures
+    from ..net.evaluation.baselines.relative import FromMethod, open_relative
+
+    relative = open_relative(path) if path.is_dir() else FromMethod(_network(path))
+    return [TwoApertures(relative, whole=False), TwoApertures(relative)]
+
+
+def _sources(named: dict[str, Path | None]) -> "list[Table]":
+    """Whose ideas the baselines are."""
+    from ..net.evaluation.baselines import BASELINES
+    from ..net.evaluation.tables import Table
+
+    rows = tuple((name, BASELINES[name].sees, BASELINES[name].source) for name in named)
+    return [Table("Baselines", ("baseline", "sees", "from"), rows, labels=3)] if rows else []
+
+
+def _methods(weights: list[Path], baselines: dict[str, Path | None], estimator: EstimatorName | None) -> "list[Method]":
     """The methods to evaluate, the best first; without a network, polarity reversal instead."""
     from ..capture.errors import SweepdepthError
     from ..net.estimators import make_estimator
-    from ..net.evaluation.baselines import Constant, CoupledDifferentiation, DepthFromFocus
     from ..net.evaluation.methods import EstimatorMethod
 
     polarity = EstimatorMethod(make_estimator("polarity"))
@@ -122,8 +180,8 @@ def _methods(weights: list[Path], baselines: bool, estimator: EstimatorName | No
         except SweepdepthError as error:
             say(f"no network: {error}")
             methods.append(polarity)
-    if baselines:
-        methods += [polarity, DepthFromFocus(), DepthFromFocus(BASELINE_FRAMES), CoupledDifferentiation(), Constant()]
+    for name, path in baselines.items():
+        methods += _made(name, path)
     return _each_once(methods)
 
 

@@ -87,7 +87,7 @@ app.command("examples", cls=GroupedCommand, epilog="Example: sweepdepth examples
 app.command("doctor", cls=GroupedCommand, epilog="Example: sweepdepth doctor")(doctor.doctor)
 app.command("listen", cls=GroupedCommand, epilog="Example: sweepdepth listen tcp://127.0.0.1:5560")(listen.listen)
 app.command("view", cls=GroupedCommand, epilog="Example: sweepdepth view tcp://127.0.0.1:5560")(view.view)
-app.command("eval", cls=GroupedCommand, epilog="Example: sweepdepth eval --data dataset --baselines --out report")(
+app.command("eval", cls=GroupedCommand, epilog="Example: sweepdepth eval --data dataset --baselines all --out report")(
     evaluation.evaluate
 )
 app.command("train", cls=GroupedCommand, epilog="Example: sweepdepth train --data dataset --out run")(train.train)

@@ -27,6 +27,11 @@ class Preset(StrEnum):
     FRAMES = "frames"
     FRAMES30 = "frames30"
     UNET = "unet"
+    EDFF = "edff"
+    EDFV = "edfv"
+    EDGES = "edges"
+    SINGLE = "single"
+    PRIOR = "prior"
 
 
 class Accelerator(StrEnum):
@@ -51,7 +56,8 @@ def train(
         Preset,
         typer.Option(
             rich_help_panel=_SEEN,
-            help="default; paper: WACV 2025; frames, frames30: default on conventional images; unet: U-Net on counts.",
+            help="default; paper, edff, edfv: of papers, on events; frames, frames30: default on frames; edges, "
+            "single, prior: on photographs; unet: U-Net on counts. See docs/defocus.md.",
         ),
     ] = Preset.DEFAULT,
     init: Annotated[
@@ -101,6 +107,10 @@ def train(
     augment: Annotated[
         bool, typer.Option(rich_help_panel=_SEEN, help="Augment events: loss, noise, flips, motion, lag, …")
     ] = True,
+    adversarial: Annotated[
+        float,
+        typer.Option(min=0.0, rich_help_panel=_SEEN, help="Weight of an adversarial loss on depth maps; for U-Nets."),
+    ] = 0.0,
     resume: Annotated[
         bool,
         typer.Option("--resume", rich_help_panel=_LENGTH, help="Continue the run in --out from its last checkpoint."),
@@ -129,6 +139,8 @@ def train(
     if keep and init is None:
         raise typer.BadParameter(f"--keep {keep:g}: there is nothing to keep without --init")
     network = PRESETS[preset.value] if init is None else open_weights(init).config
+    if adversarial and network.kind != "unet":
+        raise typer.BadParameter(f"--adversarial {adversarial:g}: this loss is for U-Nets; choose another --preset")
     config = TrainingConfig(
         network=network,
         init=None if init is None else str(init),
@@ -138,6 +150,7 @@ def train(
         batch=batch,
         learning_rate=learning_rate or (2e-3 if init is None else 1e-4),
         seed=seed,
+        adversarial=adversarial,
         augmented=augment,
         minutes=minutes,
         patience=patience,
@@ -175,8 +188,9 @@ def train(
 
 def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> list["SweepSource"]:
     """The sources of samples: ideal focal stacks if a dataset has them, else recordings."""
+    from ..capture.errors import RecordingError
     from ..net.cases import find_sources
-    from ..net.training import SweepSource, load_cases, recorded
+    from ..net.training import SweepSource, images_wanted, load_cases, recorded
 
     shown = config.network.representation
     sources: list[SweepSource] = []
@@ -188,8 +202,12 @@ def _sources(config: "TrainingConfig", data: list[Path], as_recorded: bool) -> l
             with progress_bar("reading", None, "scenes") as advance:
                 there = load_ideal_scenes(folder, advance)
             scenes = lively(there)
-            frames = None if shown.source == "events" else shown.bins if shown.frame_rate_hz is None else 0
-            drawn = resimulated(scenes, frames=frames)
+            frames, photographs = images_wanted(shown)
+            if missing := next((n for n in photographs for scene in scenes if n not in scene.photographs), None):
+                raise RecordingError(
+                    f"{folder}: holds no photographs {missing!r}; render with intensity.photographs = true"
+                )
+            drawn = resimulated(scenes, frames=frames, photographs=photographs)
             rendered = open_dataset(folder).manifest.configuration.get("render") != "patches"
             sources += times * [
                 SweepSource(f"{folder}/{scene.name}", draw, validates=rendered, renewed=True)

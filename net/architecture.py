@@ -32,6 +32,18 @@ class UNetConfig(BaseModel):
     probabilistic: bool = True
     """Whether the deviation is predicted, too, trained by a likelihood; otherwise training minimises the squared
     error."""
+    answer: Literal["position", "distribution", "blur"] = "position"
+    """Output: a position; a distribution over as many positions as bins, of which mean and deviation are the estimate;
+    or the blur of two images, from which the position is computed in closed form."""
+
+    @model_validator(mode="after")
+    def _answers(self) -> Self:
+        shown = self.representation
+        if self.answer == "blur" and (shown.source != "focus_pair" or not shown.conditions):
+            raise ValueError("answer: blur is measured in a focus_pair, and needs the conditions")
+        if self.answer != "position" and not self.probabilistic:
+            raise ValueError("probabilistic: only networks that answer with a position state no deviation")
+        return self
 
 
 class EvidenceConfig(BaseModel):
@@ -120,6 +132,10 @@ NetworkConfig = UNetConfig | EvidenceConfig
 """Configuration of a network."""
 
 
+_SMALL = (16, 32, 48, 64, 96)
+"""Widths with as many parameters as the network on evidence has, within a tenth."""
+
+
 PRESETS: dict[str, NetworkConfig] = {
     "default": EvidenceConfig(),
     "frames": EvidenceConfig(name="frames", representation=EvidenceRepresentation(source="frames")),
@@ -134,8 +150,37 @@ PRESETS: dict[str, NetworkConfig] = {
         probabilistic=False,
     ),
     "unet": UNetConfig(name="unet"),
+    "edff": UNetConfig(
+        name="edff",
+        representation=Representation(bins=5, polarity="signed", times=True, conditions=False, sparse=True),
+        widths=_SMALL,
+    ),
+    "edfv": UNetConfig(
+        name="edfv",
+        representation=Representation(
+            bins=32, polarity="signed", conditions=False, sparse=True, least_events=121, window_px=11
+        ),
+        widths=_SMALL,
+        answer="distribution",
+    ),
+    "edges": UNetConfig(
+        name="edges",
+        representation=Representation(source="focus_pair", sparse=True),
+        widths=(48, 72, 96),
+        answer="blur",
+    ),
+    "single": UNetConfig(
+        name="single", representation=Representation(source="defocused", dark_channel=True), widths=_SMALL
+    ),
+    "prior": UNetConfig(name="prior", representation=Representation(source="sharp"), widths=_SMALL),
 }
 """`default`: the network on evidence. `frames`, `frames30`: the same network on images of a conventional camera during
 the same sweep, with as many images as bins, and with 30 images per second. `paper`: following the description in "Dense
 Depth from Event Focal Stack" (WACV 2025): signed voxel grid of 5 bins, U-Net, dense inverse depth, squared error;
-widths are not given there. `unet`: a U-Net on counts in 10 bins, conditioned on lens and sweep."""
+widths are not given there. `unet`: a U-Net on counts in 10 bins, conditioned on lens and sweep.
+
+Following other papers in inputs and output, with the same kind of U-Net in place of their networks: `edff` (arXiv
+2405.06944): voxel grid and event depth surface, sparse; `edfv` (NeurIPS 2025): 32 signed bins, distribution, sparse by
+event count; `edges` (Blurry-Edges, CVPR 2025): blur of two images along boundaries; `single` (arXiv 2506.06643): one
+defocused image with its dark channel; `prior`: one all-in-focus image, so no depth cue but the look of the scene.
+docs/defocus.md lists what differs from the papers."""

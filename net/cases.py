@@ -1,8 +1,8 @@
 """Cases: sweeps with ground-truth depth, from datasets and folders of recordings."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,8 @@ import numpy as np
 from ..capture.calibration import Calibration
 from ..capture.errors import CalibrationError, RecordingError, SweepdepthError
 from ..capture.events import Batch
-from ..capture.files.dataset import MANIFEST, AperturePair, SceneTruth, open_dataset, read_scene
+from ..capture.files.dataset import MANIFEST, SceneTruth, open_dataset, read_scene
+from ..capture.files.photographs import Photographs
 from ..capture.formats.recordings import FORMATS
 from ..capture.recordings import open_recording
 from ..capture.sweeps import Sweep
@@ -70,6 +71,11 @@ class LabelledSweep(Protocol):
         ...
 
     @property
+    def photographs(self) -> Mapping[str, Photographs]:
+        """Images without a sweep, by the names of `capture.files.photographs.PLANS`."""
+        ...
+
+    @property
     def calibration(self) -> Calibration: ...
 
 
@@ -88,7 +94,8 @@ class Case:
     truth: np.ndarray  # (H, W) float32, metres along Z, NaN where unknown
     frames: np.ndarray | None = None  # (S, H, W) float32, linear radiance
     frame_diopters: np.ndarray | None = None  # (S,) 1/m, rising
-    aperture_pair: AperturePair | None = None
+    aperture_pair: Photographs | None = None
+    photographs: Mapping[str, Photographs] = field(default_factory=dict)  # by the names of PLANS
     illuminance_lux: float | None = None  # on a white surface of the scene
     intensity: np.ndarray | None = None  # (H, W) float32, linear radiance, all in focus; for pictures
 
@@ -138,19 +145,32 @@ def frames_at_30_fps(case: LabelledSweep) -> int:
     return max(2, round(case.seconds * FRAMES_PER_SECOND))
 
 
-def frame_count(case: LabelledSweep, representation: AnyRepresentation) -> int:
-    """Number of frames of a case that a representation uses."""
-    return representation.bins if representation.frame_rate_hz is None else frames_at_30_fps(case)
-
-
-def chosen_frames(case: LabelledSweep, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of a case, combined to `count`, in the geometry of the far end, and their focus in 1/m.
+def images_of(case: LabelledSweep, representation: AnyRepresentation) -> tuple[np.ndarray, np.ndarray]:
+    """The images that a representation uses, in the geometry of the far end, and their focus in 1/m.
 
     Raises:
         NotApplicable: the case has no frames.
     """
-    frames, diopters = as_frames(case, count)
-    return correct_breathing(frames, diopters, case.calibration, order=1), diopters
+    if representation.source == "frames":
+        wanted = representation.frame_rate_hz
+        images, diopters = as_frames(case, representation.bins if wanted is None else frames_at_30_fps(case))
+    else:
+        found = photographs_of(case, representation.source)
+        images, diopters = found.images, found.diopters
+    return correct_breathing(images, diopters, case.calibration, order=1), diopters
+
+
+def photographs_of(case: LabelledSweep, name: str) -> Photographs:
+    """One of the sets of images of `PLANS`.
+
+    Raises:
+        NotApplicable: the case does not have it.
+    """
+    if name not in case.photographs:
+        raise NotApplicable(
+            f"{case.recording}: holds no photographs {name!r}; render with intensity.photographs = true to have them"
+        )
+    return case.photographs[name]
 
 
 def _warn(source: LabelledRecording, reason: str) -> None:
@@ -256,6 +276,7 @@ def read_cases(source: LabelledRecording) -> list[Case]:
             truth.focal_stack,
             truth.focal_stack_diopters,
             truth.aperture_pair,
+            truth.photographs,
             None if lux is None else float(lux),
             truth.intensity if truth.intensity.size else None,
         )

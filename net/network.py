@@ -8,7 +8,7 @@ import numpy as np
 from ..capture.stack import EventFocalStack, Polarity
 from ..capture.sweeps import Direction, Sweep
 from .architecture import AnyRepresentation, EvidenceConfig
-from .cases import LabelledSweep, chosen_frames, frame_count
+from .cases import LabelledSweep, images_of
 from .distribution import Distribution, normalised
 from .engines import Engine, make_engine
 from .estimate import Estimate
@@ -123,19 +123,26 @@ class EventNetwork:
 
 @dataclass
 class CaseNetwork:
-    """A network that needs more of a case than its stack: conventional frames, or event times."""
+    """A network that needs more of a case than its stack: images, or event times or counts."""
 
     network: Network
     name: str = "net"
 
     def __call__(self, case: LabelledSweep) -> Estimate:
         shown = self.network.representation
-        if shown.source == "frames":
-            frames, diopters = chosen_frames(case, frame_count(case, shown))
-            inputs = shown.of_frames(frames, diopters, case.sweep)
+        if shown.source == "events":
+            inputs, answered = (
+                shown.of_events(case.events, case.sweep),
+                shown.answered_by_events(case.events, case.sweep),
+            )
         else:
-            inputs = shown.of_events(case.events, case.sweep)
-        return self.network.estimate(inputs, case.sweep)
+            images, diopters = images_of(case, shown)
+            inputs, answered = shown.of_images(images, diopters, case.sweep), shown.answered_by_images(images)
+        estimate = self.network.estimate(inputs, case.sweep)
+        if answered is None:
+            return estimate
+        diopters, std = (np.where(answered, part, np.float32("nan")) for part in (estimate.diopters, estimate.std))
+        return replace(estimate, diopters=diopters, std=std)
 
 
 def load_network(
@@ -148,6 +155,6 @@ def load_network(
     """
     network = Network(open_weights(path or SHIPPED), engine)
     shown = network.representation
-    if shown.source == "frames" or getattr(shown, "times", False):
+    if shown.source != "events" or getattr(shown, "times", False) or getattr(shown, "sparse", False):
         return CaseNetwork(network, name)
     return EventNetwork(network, name)

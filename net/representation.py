@@ -1,10 +1,12 @@
-"""Input representations of networks: from an event focal stack or conventional frames, with lens and sweep."""
+"""Input representations of networks: from an event focal stack, frames or photographs, with lens and sweep."""
 
 from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.ndimage import gaussian_gradient_magnitude, minimum_filter, uniform_filter
 
+from ..capture.files.photographs import PLANS
 from ..capture.stack import EventFocalStack, Polarity
 from ..capture.sweeps import Direction, Sweep
 from .evidence import BINS, Evidence, evidence_of, make_evidence
@@ -12,11 +14,18 @@ from .evidence import BINS, Evidence, evidence_of, make_evidence
 CONDITIONS = 5
 """Channels that describe lens and sweep; see `sweep_conditions`."""
 
-_TYPICAL_BLUR_PX = 8.0
+TYPICAL_BLUR_PX = 8.0
 _TYPICAL_MOTION_PX = 4.0
 _TYPICAL_DURATION_US = 200_000.0
 _NEVER = -1.0
 """Value for missing events, where the sweep's time is [0, 1]."""
+
+DARK_WINDOW_PX = 15
+"""Of the dark channel, as He et al. have it."""
+
+BOUNDARY_PX, BOUNDARY_SIGMAS, BOUNDARY_SLOPE = 1.5, 4.0, 0.01
+"""Slopes are measured under a Gaussian of this width; those of boundaries are so many deviations of their noise, and
+this share of the mean brightness a pixel."""
 
 
 class EvidenceRepresentation(BaseModel):
@@ -46,7 +55,7 @@ class EvidenceRepresentation(BaseModel):
         """The evidence of a sweep's events, (N,) EVENT_DTYPE, in time order."""
         return self.of_stack(EventFocalStack.build(events, sweep, BINS, "interpolated"))
 
-    def of_frames(
+    def of_images(
         self,
         frames: np.ndarray,  # (S, H, W) linear radiance, in the geometry of the far end
         diopters: np.ndarray,  # (S,) 1/m, rising
@@ -54,6 +63,12 @@ class EvidenceRepresentation(BaseModel):
     ) -> tuple[np.ndarray, ...]:
         """The evidence of conventional frames, whose brightness changes are converted to equivalent events."""
         return _parts(evidence_of(frames_as_stack(frames, diopters, sweep), sweep))
+
+    def answered_by_events(self, events: np.ndarray, sweep: Sweep) -> None:
+        """Everywhere."""
+
+    def answered_by_images(self, images: np.ndarray) -> None:
+        """Everywhere."""
 
 
 FRAME_STEP = 0.2
@@ -92,7 +107,8 @@ class Representation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Literal["events", "frames"] = "events"
+    source: Literal["events", "frames", "defocused", "sharp", "focus_pair"] = "events"
+    """Events or frames of the sweep, or photographs by the names of their plan."""
     bins: Annotated[int, Field(ge=2, le=64)] = 10
     """Bins of the event focal stack; for frames, the number of positions in the sweep that they are interpolated to."""
     polarity: Polarity = "split"
@@ -105,17 +121,29 @@ class Representation(BaseModel):
     """Whether lens and sweep are included; see `sweep_conditions`."""
     frame_rate_hz: float | None = None
     """Frame rate of the camera, for frames; None: as many frames per sweep as bins."""
+    dark_channel: bool = False
+    """Whether to include the dark channel of each image: the minimum in a window (He et al., CVPR 2009)."""
+    sparse: bool = False
+    """Whether to train and answer only at pixels with evidence: with `least_events` in a window of `window_px`, or for
+    images at boundaries."""
+    least_events: Annotated[int, Field(ge=1)] = 1
+    window_px: Annotated[int, Field(ge=1, le=99)] = 1
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.times and self.source != "events":
             raise ValueError("times: only events have them")
+        if self.dark_channel and self.source == "events":
+            raise ValueError("dark_channel: only images have one")
         return self
 
     @property
     def channels(self) -> int:
-        stack = 2 * self.bins if self.source == "events" and self.polarity == "split" else self.bins
-        return stack + 4 * self.times + CONDITIONS * self.conditions
+        if self.source in PLANS:
+            stack = len(PLANS[self.source])
+        else:
+            stack = 2 * self.bins if self.source == "events" and self.polarity == "split" else self.bins
+        return stack * (1 + self.dark_channel) + 4 * self.times + CONDITIONS * self.conditions
 
     def of_stack(self, stack: EventFocalStack) -> tuple[np.ndarray]:
         """The channels of a stack with these `bins` and `polarity`; for `times`, use `of_events`."""
@@ -128,23 +156,39 @@ class Representation(BaseModel):
         stack = EventFocalStack.build(events, sweep, self.bins, self.polarity)
         return (self._assembled([self._counts(stack), *([_times(events, sweep)] if self.times else [])], sweep),)
 
-    def of_frames(
+    def of_images(
         self,
-        frames: np.ndarray,  # (S, H, W) linear radiance
-        diopters: np.ndarray,  # (S,) 1/m, rising
+        images: np.ndarray,  # (S, H, W) linear radiance, in the geometry of the far end
+        diopters: np.ndarray,  # (S,) 1/m, of frames rising
         sweep: Sweep,
     ) -> tuple[np.ndarray]:
-        """The channels of conventional frames, interpolated to the bins: square root of radiance relative to the
-        mean."""
+        """The channels of images: square root of radiance relative to the mean; frames are interpolated to the bins."""
         settings = sweep.calibration.sweep
-        bins = np.linspace(settings.far_diopters, settings.near_diopters, self.bins)
-        at = np.interp(bins, diopters, np.arange(len(frames)))
-        lower = np.minimum(at.astype(int), max(len(frames) - 2, 0))
-        upper = np.minimum(lower + 1, len(frames) - 1)
-        share = (at - lower).astype(np.float32)[:, None, None]
-        images = frames[lower] * (1 - share) + frames[upper] * share
-        images = np.sqrt(np.maximum(images, 0) / max(float(frames.mean()), 1e-9)) - 1
-        return (self._assembled([images], sweep),)
+        mean = max(float(images.mean()), 1e-9)
+        if self.source == "frames":
+            bins = np.linspace(settings.far_diopters, settings.near_diopters, self.bins)
+            at = np.interp(bins, diopters, np.arange(len(images)))
+            lower = np.minimum(at.astype(int), max(len(images) - 2, 0))
+            upper = np.minimum(lower + 1, len(images) - 1)
+            share = (at - lower).astype(np.float32)[:, None, None]
+            images = images[lower] * (1 - share) + images[upper] * share
+        shown = np.sqrt(np.maximum(images, 0) / mean) - 1
+        dark = [minimum_filter(shown, (1, DARK_WINDOW_PX, DARK_WINDOW_PX))] if self.dark_channel else []
+        return (self._assembled([shown, *dark], sweep),)
+
+    def answered_by_events(self, events: np.ndarray, sweep: Sweep) -> np.ndarray | None:
+        """(H, W) bool: the pixels that are answered, by the events (N,) of a sweep; None: all."""
+        if not self.sparse:
+            return None
+        camera = sweep.calibration.camera
+        count = np.zeros((camera.height, camera.width), np.float32)
+        np.add.at(count, (events["y"], events["x"]), 1)
+        around = uniform_filter(count, self.window_px, mode="constant") * self.window_px**2
+        return around >= self.least_events - 0.01  # what is summed is rounded
+
+    def answered_by_images(self, images: np.ndarray) -> np.ndarray | None:
+        """(H, W) bool: the pixels that are answered, by images (S, H, W) of linear radiance; None: all."""
+        return boundaries(images) if self.sparse else None
 
     def _counts(self, stack: EventFocalStack) -> np.ndarray:
         if stack.bins != self.bins or stack.polarity != self.polarity:
@@ -170,7 +214,7 @@ def sweep_conditions(sweep: Sweep) -> np.ndarray:
     camera, breathing = calibration.camera, calibration.breathing
     span = calibration.sweep.range_diopters
     out = np.zeros((CONDITIONS, camera.height, camera.width), np.float32)
-    out[0] = np.log2(camera.fx * calibration.lens.aperture_m * span / _TYPICAL_BLUR_PX)
+    out[0] = np.log2(camera.fx * calibration.lens.aperture_m * span / TYPICAL_BLUR_PX)
     if breathing is not None:
         scale = breathing.scale_per_diopter * span / _TYPICAL_MOTION_PX
         out[1] = scale * (np.arange(camera.width) + 0.5 - breathing.center[0])
@@ -178,6 +222,20 @@ def sweep_conditions(sweep: Sweep) -> np.ndarray:
     out[3] = float(sweep.direction)
     out[4] = np.log2((sweep.end_us - sweep.start_us) / _TYPICAL_DURATION_US)
     return out
+
+
+def boundaries(images: np.ndarray) -> np.ndarray:
+    """Where brightness changes by more than noise does, in the mean of images (S, H, W): (H, W) bool.
+
+    The square root makes the noise of photons even (Anscombe 1948). Its size is the median of the diagonal second
+    differences, which see little of a scene (after Immerkær, "Fast noise variance estimation", 1996).
+    """
+    mean = np.sqrt(np.maximum(images.mean(axis=0, dtype=np.float32), 0))
+    difference = np.diff(np.diff(mean, axis=0), axis=1)
+    noise = float(np.median(np.abs(difference))) / 0.6745 / 2
+    slope = gaussian_gradient_magnitude(mean, BOUNDARY_PX)
+    slope_noise = noise / (np.sqrt(8 * np.pi) * BOUNDARY_PX**2)
+    return slope > np.hypot(BOUNDARY_SIGMAS * slope_noise, BOUNDARY_SLOPE * float(mean.mean()))
 
 
 def _times(events: np.ndarray, sweep: Sweep) -> np.ndarray:

@@ -1,15 +1,21 @@
 """U-Nets from the channels of a `Representation` to each pixel's position in the sweep range."""
 
+import math
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..capture.files.photographs import PLANS
 from .architecture import UNetConfig
+from .representation import CONDITIONS, TYPICAL_BLUR_PX
 
 LOG_VARIANCE = (-9.0, 1.0)
 """Bounds on the predicted log variance: deviations from 1 % to 165 % of the range."""
+
+_WIDTH_UNIT_PX = 4.0
+"""Of the widths of blur that a network is asked for: numbers near 1."""
 
 
 class DepthNet(nn.Module):
@@ -18,7 +24,8 @@ class DepthNet(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
-        channels, widths, outputs = config.representation.channels, config.widths, 1 + config.probabilistic
+        channels, widths = config.representation.channels, config.widths
+        outputs = {"position": 1 + config.probabilistic, "distribution": config.representation.bins, "blur": 3}
         if config.stem == 1:
             self.stem = _convolution(channels, widths[0], 3)
         else:
@@ -27,7 +34,7 @@ class DepthNet(nn.Module):
         self.down = nn.ModuleList(Block(a, b, stride=2) for a, b in pairwise(widths))
         self.lift = nn.ModuleList(nn.Conv2d(b, a, 1, bias=False) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Block(2 * a, a) for a in widths[:-1])
-        self.head = nn.Conv2d(widths[0], outputs * config.stem**2, 1)
+        self.head = nn.Conv2d(widths[0], outputs[config.answer] * config.stem**2, 1)
         nn.init.zeros_(self.head.weight)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
@@ -50,11 +57,41 @@ class DepthNet(nn.Module):
             x = functional.interpolate(lift(x), scale_factor=2.0, mode="bilinear", align_corners=False)
             x = block(torch.cat([x, skip], dim=1))
         out = functional.pixel_shuffle(self.head(x), self.config.stem)[..., :height, :width]
+        if self.config.answer == "distribution":
+            return _moments(functional.softplus(out) + 1e-4)
+        if self.config.answer == "blur":
+            range_px = TYPICAL_BLUR_PX * torch.exp2(channels[:, -CONDITIONS : 1 - CONDITIONS])
+            return torch.cat([_from_blur(out[:, :2], range_px), _bounded(out[:, 2:])], dim=1)
         position = out[:, :1] + 0.5
-        if not self.config.probabilistic:
-            return position
-        low, high = LOG_VARIANCE
-        return torch.cat([position, low + (high - low) * torch.sigmoid(out[:, 1:])], dim=1)
+        return torch.cat([position, _bounded(out[:, 1:])], dim=1) if self.config.probabilistic else position
+
+
+def _bounded(raw: Tensor) -> Tensor:
+    low, high = LOG_VARIANCE
+    return low + (high - low) * torch.sigmoid(raw)
+
+
+def _moments(weights: Tensor) -> Tensor:  # (N, K, H, W), positive
+    """Mean position and log variance of distributions over positions even in the range (EDFV, NeurIPS 2025, has them
+    even in depth)."""
+    probable = weights / weights.sum(1, keepdim=True)
+    at = torch.linspace(0, 1, weights.shape[1], device=weights.device, dtype=weights.dtype)[:, None, None]
+    mean = (probable * at).sum(1, keepdim=True)
+    variance = (probable * (at - mean) ** 2).sum(1, keepdim=True)
+    low, high = LOG_VARIANCE
+    return torch.cat([mean, variance.clamp(math.exp(low), math.exp(high)).log()], dim=1)
+
+
+def _from_blur(raw: Tensor, range_px: Tensor) -> Tensor:  # (N, 2, H, W), (N, 1, H, W)
+    """Position from the widths of blur in a pair of images, px.
+
+    A surface at x is blurred by sᵢ = B·|pᵢ − x|, pᵢ being the focus of image i and B the blur over the whole range; so
+    s₁² − s₂² = B²·(p₁ − p₂)·(p₁ + p₂ − 2x), whatever the signs.
+    """
+    (first, _), (second, _) = PLANS["focus_pair"]
+    one, two = (_WIDTH_UNIT_PX * functional.softplus(raw)).square().split(1, dim=1)
+    position = (first + second) / 2 - (one - two) / (2 * range_px**2 * (first - second))
+    return position.clamp(-0.5, 1.5)
 
 
 class Block(nn.Module):

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..capture.atomic import PartialFile
 from ..capture.errors import one_line
 from ..capture.files.facts import Facts, Measured
+from ..capture.files.photographs import PLANS
 from .architecture import EvidenceConfig, NetworkConfig, parameter_shapes
 from .evidence import CANDIDATES
 from .exported_graph import LARGEST_BYTES, WeightsError, is_exported, parts_of, read_about
@@ -266,8 +267,8 @@ def describe_weights(path: str | Path) -> Facts:
     if isinstance(file.config, EvidenceConfig):
         sees = f"evidence of {shown.source} for {len(CANDIDATES)} candidate distances"
     else:
-        channels = file.config.representation.channels
-        sees = f"{channels} channels: {shown.bins} bins of {shown.source}"
+        what = f"photographs {shown.source}" if shown.source in PLANS else f"{shown.bins} bins of {shown.source}"
+        sees = f"{file.config.representation.channels} channels: {what}"
         sees += f", {shown.polarity}" if shown.source == "events" else ""
     size = sum(part.stat().st_size for part in parts_of(file.path))
     network = {

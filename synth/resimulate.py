@@ -4,8 +4,8 @@ Rendering a scene takes seconds, simulating a sweep over it milliseconds, so a n
 time. The stack consists of ideal images of instants (`[intensity] noise = false`); the sensor model is the usual one.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..capture.calibration import Calibration
 from ..capture.errors import RecordingError
 from ..capture.files.dataset import SceneTruth, open_dataset, read_truth
+from ..capture.files.photographs import Photographs
 from ..capture.optics import breathing_magnification
 from ..capture.sweeps import Direction, Sweep
 from .generation.config import LightRange, SensorRange
 from .generation.draws import draw_sensor
 from .generation.make_scene import light_of
-from .optics.conventional import photograph_sweep
+from .optics.conventional import expose, photograph_sweep
 from .scenes.random_source import RandomSource
 from .simulate import simulate_sweeps
+
+COUPLED = "coupled"
+"""The name of the images for coupled optical differentiation among a scene's photographs."""
 
 _DARKEST = 0.02
 """Lower bound on radiance, relative to the mean, for measuring changes in log brightness."""
@@ -72,6 +76,7 @@ class IdealScene:
     stack: np.ndarray  # (S, H, W) float16, linear radiance, far to near, evenly spaced in diopters, with breathing
     depth: np.ndarray  # (H, W) float32, metres, in the geometry of the far end
     calibration: Calibration
+    photographs: Mapping[str, Photographs] = field(default_factory=dict)  # ideal, by the names of their plans
 
     @property
     def change(self) -> float:
@@ -91,6 +96,7 @@ class SimulatedSweep:
     truth: np.ndarray  # (H, W) float32, metres, in the geometry of the sweep's far end
     frames: np.ndarray | None  # (F, H, W) float32, frames of a conventional camera, far to near
     frame_diopters: np.ndarray | None  # (F,)
+    photographs: Mapping[str, Photographs] = field(default_factory=dict)  # what it saw without a sweep
 
     @property
     def calibration(self) -> Calibration:
@@ -146,11 +152,17 @@ def ideal_scene(name: str, truth: SceneTruth) -> IdealScene | None:
     even = np.linspace(sweep.far_diopters, sweep.near_diopters, len(stack))
     if not np.allclose(diopters, even, rtol=1e-4):
         return None
-    return IdealScene(name, stack.astype(np.float16), truth.depth, truth.calibration)
+    coupled = {} if truth.aperture_pair is None else {COUPLED: truth.aperture_pair}
+    photographs = {**truth.photographs, **coupled}
+    return IdealScene(name, stack.astype(np.float16), truth.depth, truth.calibration, photographs)
 
 
 def resimulate(
-    scene: IdealScene, random: np.random.Generator, config: ResimulationConfig | None = None, frames: int | None = None
+    scene: IdealScene,
+    random: np.random.Generator,
+    config: ResimulationConfig | None = None,
+    frames: int | None = None,
+    photographs: Sequence[str] = (),
 ) -> SimulatedSweep:
     """Simulate a new sweep over a scene, in a random direction; reproducible from the generator's state.
 
@@ -159,21 +171,31 @@ def resimulate(
         random: source of all random choices.
         config: distributions to draw from.
         frames: number of images of a conventional camera, in the same light, to add; 0: 30 per second; None: no images.
+        photographs: names of the scene's photographs to expose in the same light, in the time of the sweep. With any,
+            every sweep spans the whole range, in which their focus lies.
 
     Raises:
-        RecordingError: the stack's size differs from its calibration's.
+        RecordingError: the stack's size differs from its calibration's, or the scene lacks the photographs.
     """
     config = config or ResimulationConfig()
+    if missing := set(photographs) - scene.photographs.keys():
+        raise RecordingError(
+            f"{scene.name}: holds no photographs {min(missing)!r}; render with intensity.photographs = true"
+        )
+    if photographs:
+        config = config.model_copy(update={"whole": 1.0})
     rng = RandomSource(int(random.integers(2**62)))
-    sweep = _simulated(scene, rng, config, random, frames)
+    sweep, lux = _simulated(scene, rng, config, random, frames)
     if len(sweep.events) < config.least_events * sweep.truth.size:
-        sweep = _simulated(scene, rng, config, random, frames)
-    return sweep
+        sweep, lux = _simulated(scene, rng, config, random, frames)
+    taken = {name: expose(scene.photographs[name], sweep.calibration, lux, random) for name in photographs}
+    return replace(sweep, photographs=taken)
 
 
 def _simulated(
     scene: IdealScene, rng: RandomSource, config: ResimulationConfig, random: np.random.Generator, frames: int | None
-) -> SimulatedSweep:
+) -> tuple[SimulatedSweep, float]:
+    """A sweep, and the light that it was made in, in lux."""
     conditions = config.ordinary if rng.chance(config.ordinary_share) else config.anything
     sensor, lux = draw_sensor(rng, conditions.sensor, conditions.light)
     stack, calibration, truth = _part(scene, rng, config)
@@ -194,14 +216,17 @@ def _simulated(
         count = frames or max(2, round(30 * duration_s))
         shown, diopters = photograph_sweep(stack, calibration, lux, min(count, len(stack)), random)
     inside = recording.events["timestamp"] < sweep.end_us
-    return SimulatedSweep(scene.name, recording.events[inside], sweep, truth, shown, diopters)
+    return SimulatedSweep(scene.name, recording.events[inside], sweep, truth, shown, diopters), lux
 
 
 def resimulated(
-    scenes: Iterable[IdealScene], config: ResimulationConfig | None = None, frames: int | None = None
+    scenes: Iterable[IdealScene],
+    config: ResimulationConfig | None = None,
+    frames: int | None = None,
+    photographs: Sequence[str] = (),
 ) -> list[Callable[[np.random.Generator], SimulatedSweep]]:
     """Make a function per scene that simulates a new sweep on each call, as training takes them."""
-    return [lambda random, scene=scene: resimulate(scene, random, config, frames) for scene in scenes]
+    return [lambda random, scene=scene: resimulate(scene, random, config, frames, photographs) for scene in scenes]
 
 
 def _part(

@@ -4,7 +4,9 @@
         depth             (H, W) float32, metres along Z at pixel centres, in the geometry of the far end
         intensity         (H, W) float32, linear radiance, all in focus; white is 1
         focal_stack       optional, (S, H, W) float32, conventional frames at focus `focal_stack_diopters` (S,)
-        aperture_pair     optional, (4, H, W) float32, with attributes `diopters` (4,) and `aperture_scale` (4,)
+        aperture_pair     optional, (4, H, W) float32, with attributes `diopters` (4,) and `aperture_scale` (4,): focus
+                          ±, then aperture ±, for coupled optical differentiation (arXiv 2409.10725)
+        photographs/NAME  optional, (N, H, W) float32 with the same attributes, for each of `photographs.PLANS`
         attributes        `lens_toml`, `seed`, `index`, `variant`, and JSON texts: `scene`, `sensor`, `versions`, …
     scene_000042_v1.h5    optional variants: the same scene and lens with other light and another sensor
     dataset.json          common to all scenes: format, seed, configuration, versions
@@ -33,9 +35,11 @@ from ..errors import RecordingError, SweepdepthError, one_line
 from ..events import EVENT_DTYPE, make_triggers
 from ..recordings.dsec import encode
 from ..recordings.hdf5 import COMPRESSION, refuse_endless_heaps, refuse_references
+from .photographs import Photographs
 
 FORMAT = "sweepdepth-dataset/1"
 MANIFEST = "dataset.json"
+_PHOTOGRAPHS = "photographs"
 _SCENE_NAME = re.compile(r"scene_(\d{6,})(?:_v(\d+))?\.h5")
 _PARTIAL_SUFFIX = ".partial.h5"
 _PARTIAL_NAME = re.compile(r"\.(scene_\d{6,}(?:_v\d+)?\.h5)\..*" + re.escape(_PARTIAL_SUFFIX))
@@ -44,15 +48,6 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 class DiskFullError(RecordingError):
     """The disk is full."""
-
-
-@dataclass(frozen=True)
-class AperturePair:
-    """Four images for coupled optical differentiation (arXiv 2409.10725): focus ±, then aperture ±."""
-
-    images: np.ndarray  # (4, H, W) float32, linear radiance
-    diopters: np.ndarray  # (4,) focus of each, 1/m
-    aperture_scale: np.ndarray  # (4,) aperture diameter of each over the lens's
 
 
 @dataclass(frozen=True)
@@ -66,6 +61,7 @@ class SceneTruth:
         focal_stack: (S, H, W) float32, linear frames of a conventional camera; None where not rendered.
         focal_stack_diopters: (S,) float64, focus of each of its images in 1/m.
         aperture_pair: images for coupled optical differentiation; None where not rendered.
+        photographs: other images, by the names of `photographs.PLANS`.
         attributes: seed, index, variant and others: text and numbers, structured ones as JSON.
     """
 
@@ -74,7 +70,8 @@ class SceneTruth:
     intensity: np.ndarray  # (H, W) float32, linear radiance
     focal_stack: np.ndarray | None = None  # (S, H, W) float32
     focal_stack_diopters: np.ndarray | None = None  # (S,) float64, 1/m
-    aperture_pair: AperturePair | None = None
+    aperture_pair: Photographs | None = None
+    photographs: Mapping[str, Photographs] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)  # text and numbers, structured ones as JSON
 
     def __repr__(self) -> str:
@@ -246,11 +243,14 @@ def write_scene(path: Path, scene: SceneRecording) -> None:
     """
     truth = scene.truth
     camera = truth.calibration.camera
+    photographs = {f"{_PHOTOGRAPHS}/{name}": found for name, found in truth.photographs.items()}
+    if truth.aperture_pair is not None:
+        photographs["aperture_pair"] = truth.aperture_pair
     images: dict[str, np.ndarray | None] = {
         "depth": truth.depth,
         "intensity": truth.intensity,
         "focal_stack": truth.focal_stack,
-        "aperture_pair": None if truth.aperture_pair is None else truth.aperture_pair.images,
+        **{name: found.images for name, found in photographs.items()},
     }
     for name, image in images.items():
         if image is not None and image.shape[-2:] != (camera.height, camera.width):
@@ -269,9 +269,9 @@ def write_scene(path: Path, scene: SceneRecording) -> None:
                     file.create_dataset(name, data=image.astype(np.float32), chunks=shape, **COMPRESSION)
             if truth.focal_stack_diopters is not None:
                 file["focal_stack_diopters"] = truth.focal_stack_diopters.astype(np.float64)
-            if truth.aperture_pair is not None:
-                file["aperture_pair"].attrs["diopters"] = truth.aperture_pair.diopters
-                file["aperture_pair"].attrs["aperture_scale"] = truth.aperture_pair.aperture_scale
+            for name, found in photographs.items():
+                file[name].attrs["diopters"] = found.diopters
+                file[name].attrs["aperture_scale"] = found.aperture_scale
             for name, value in truth.attributes.items():
                 file.attrs[name] = value
         partial.write_bytes(buffer.getvalue())
@@ -362,10 +362,13 @@ def _truth(path: str | Path, file: Any) -> SceneTruth:
             raise ValueError(f"{name} has the shape {found.shape}, not {shape}")
         return found[:]
 
-    pair = None
-    if "aperture_pair" in file:
-        settings = file["aperture_pair"].attrs
-        pair = AperturePair(numbers("aperture_pair", 4, *size), settings["diopters"], settings["aperture_scale"])
+    def photographs(name: str, count: int = -1) -> Photographs:
+        images, settings = numbers(name, count, *size), file[name].attrs
+        found = Photographs(images, settings["diopters"], settings["aperture_scale"])
+        if not found.diopters.shape == found.aperture_scale.shape == (len(images),):
+            raise ValueError(f"{name} has {len(images)} images and another number of focus distances or apertures")
+        return found
+
     stack = numbers("focal_stack", -1, *size) if "focal_stack" in file else None
     return SceneTruth(
         calibration=calibration,
@@ -373,7 +376,8 @@ def _truth(path: str | Path, file: Any) -> SceneTruth:
         intensity=numbers("intensity", *size),
         focal_stack=stack,
         focal_stack_diopters=None if stack is None else numbers("focal_stack_diopters", len(stack)),
-        aperture_pair=pair,
+        aperture_pair=photographs("aperture_pair", 4) if "aperture_pair" in file else None,
+        photographs={name: photographs(f"{_PHOTOGRAPHS}/{name}") for name in file.get(_PHOTOGRAPHS, ())},
         attributes={name: value for name, value in attributes.items() if name not in ("width", "height")},
     )
 

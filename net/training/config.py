@@ -1,11 +1,11 @@
 """Configuration of a training run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...capture.errors import SweepdepthError
-from ..architecture import PRESETS, NetworkConfig
+from ..architecture import PRESETS, NetworkConfig, UNetConfig
 
 LAST, SETTINGS, WEIGHTS = "last.ckpt", "settings.json", "weights.safetensors"
 """Files in the folder of a run."""
@@ -40,6 +40,8 @@ class TrainingConfig(BaseModel):
     """Decay of the exponential moving average of the weights, which is the result."""
     crop_px: Annotated[int, Field(ge=32)] = 192
     """Longest side of a training sample; larger frames are cropped at random."""
+    adversarial: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the adversarial loss (`adversary`); for U-Nets."""
     augmented: bool = True
     validated: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Fraction of the scenes used for validation instead of training."""
@@ -48,3 +50,9 @@ class TrainingConfig(BaseModel):
     """If given, a time limit in addition to `steps`; the learning rate then follows the elapsed time."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """If given, training ends after this many epochs without a lower validation RMSE."""
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        if self.adversarial and not isinstance(self.network, UNetConfig):
+            raise ValueError("adversarial: this loss is for U-Nets; choose such a preset")
+        return self

@@ -37,6 +37,14 @@ def recorded(cases: Iterable[Case]) -> list[SweepSource]:
     return [SweepSource(_scene_of(case.recording), lambda random, case=case: case) for case in cases]
 
 
+def images_wanted(representation: AnyRepresentation) -> tuple[int | None, tuple[str, ...]]:
+    """How many frames of a sweep a representation is made of (0: 30 a second; None: none), and which photographs."""
+    source = representation.source
+    if source == "frames":
+        return representation.bins if representation.frame_rate_hz is None else 0, ()
+    return None, () if source == "events" else (source,)
+
+
 def load_cases(
     sources: list[LabelledRecording],
     representation: AnyRepresentation,
@@ -65,10 +73,12 @@ def load_cases(
 
 
 def _without_unused(case: Case, representation: AnyRepresentation) -> Case:
-    case = replace(case, aperture_pair=None, intensity=None)
+    source = representation.source
+    kept = {name: found for name, found in case.photographs.items() if name == source}
+    case = replace(case, aperture_pair=None, intensity=None, photographs=kept)
     if representation.source == "events":
         return replace(case, frames=None, frame_diopters=None)
-    frames = None if case.frames is None else case.frames.astype(np.float16)
+    frames = None if case.frames is None or source != "frames" else case.frames.astype(np.float16)
     return replace(case, events=case.events[:0], frames=frames)
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from ..architecture import EvidenceConfig
 from ..weights import INITIAL_WEIGHTS, load_module, make_network, open_weights, save_weights
+from .adversary import Adversary
 from .allocation import keep_freed_memory
 from .augmentation import NONE, Augmentation
 from .checkpoints import WholeCheckpoints
@@ -49,6 +50,7 @@ class Regression(pl.LightningModule):
         self.config = config
         self.network = make_network(config.network).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._distribution = isinstance(config.network, EvidenceConfig)
+        self.adversary = Adversary(config.adversarial) if config.adversarial else None
         self._begun: float | None = None
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -56,8 +58,11 @@ class Regression(pl.LightningModule):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         inputs, position, weight = batch
-        loss = self._loss(self(inputs), position, weight)
+        out = self(inputs)
+        loss = self._loss(out, position, weight)
         self.log("loss", loss, prog_bar=True)
+        if self.adversary is not None:
+            loss = loss + self.adversary(out[:, 0], position.clamp(0, 1), inputs[0][:, 0])
         if self._begun is None:
             self._begun = time.monotonic()
         if self.clock() >= 1 or self.trainer.global_step + 1 >= self.config.steps:

@@ -7,7 +7,7 @@ from scipy.ndimage import maximum_filter
 from ...capture.optics import to_diopters
 from ...capture.sweeps import Direction, Sweep
 from ..architecture import AnyRepresentation
-from ..cases import LabelledSweep, chosen_frames, frame_count
+from ..cases import LabelledSweep, images_of
 from ..representation import EvidenceRepresentation
 from .augmentation import Augmentation, augment, flip_frames, with_calibration
 
@@ -46,15 +46,17 @@ def make_sample(
         events, sweep, position = augment(events, sweep, position, augmentation, random)
         inputs = representation.of_events(events, sweep)
         weight = _weight_near(events, position.shape) if evident else np.ones_like(position)
+        answered = representation.answered_by_events(events, sweep)
     else:
-        frames, diopters = chosen_frames(labelled, frame_count(labelled, representation))
+        frames, diopters = images_of(labelled, representation)
         frames, sweep = frames.astype(np.float32, copy=False), labelled.sweep
         window, sweep = _window(sweep, position.shape, crop, random)
         frames, position = frames[:, *window], position[window]
         frames, position, sweep = flip_frames(frames, position, sweep, augmentation, random)
-        inputs = representation.of_frames(frames, diopters, sweep)
+        inputs = representation.of_images(frames, diopters, sweep)
         weight = np.ones_like(position)
-    known = np.isfinite(position)
+        answered = representation.answered_by_images(frames)
+    known = np.isfinite(position) & (True if answered is None else answered)
     if evident and sweep.direction == Direction.NEAR_TO_FAR:
         position = 1 - position
     volumes = [torch.from_numpy(part) for part in inputs]

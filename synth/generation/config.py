@@ -149,6 +149,8 @@ class IntensityRange(_Section):
     """True: images of a real camera, with noise; False: ideal images of instants, from which `train` resimulates."""
     aperture_pair: bool = False
     """Whether to render four images for coupled optical differentiation."""
+    photographs: bool = False
+    """Whether to render the sets of images of `capture.files.photographs.PLANS`."""
 
 
 class GenerationConfig(_Section):
@@ -171,10 +173,9 @@ class GenerationConfig(_Section):
 
     @model_validator(mode="after")
     def _stops_down(self) -> Self:
-        if self.intensity.aperture_pair and self.render == "dof":
-            raise ValueError(
-                'intensity.aperture_pair: other apertures come from a light field; set render = "lightfield"'
-            )
+        key = "aperture_pair" if self.intensity.aperture_pair else "photographs"
+        if getattr(self.intensity, key) and self.render == "dof":
+            raise ValueError(f'intensity.{key}: other apertures come from a light field; set render = "lightfield"')
         return self
 
     @model_validator(mode="after")

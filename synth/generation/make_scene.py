@@ -11,7 +11,8 @@ import numpy as np
 
 from ...capture.calibration import Calibration
 from ...capture.files.dataset import SceneRecording, SceneTruth, scene_path, versions, write_scene
-from ..optics.conventional import photograph_coupled, photograph_sweep, sample_sweep
+from ...capture.files.photographs import PLANS
+from ..optics.conventional import coupled_plan, expose, named_plan, photograph_sweep, sample_sweep, take
 from ..optics.lightfield import LightField
 from ..optics.refocus import refocus, refocus_sweep
 from ..simulate import focus_steps, simulate_sweeps
@@ -138,15 +139,24 @@ def write_recordings(
             threads=max(1, threads),
         )
         random = np.random.default_rng([images_seed, _IMAGES])
-        frames, diopters, pair = None, None, None
+        frames, diopters = None, None
         if config.intensity.frames and config.intensity.noise:
             frames, diopters = photograph_sweep(
                 images.stack, calibration, illuminance_lux, config.intensity.frames, random
             )
         elif config.intensity.frames:
             frames, diopters = sample_sweep(images.stack, calibration, config.intensity.frames)
-        if config.intensity.aperture_pair and images.image_at is not None:
-            pair = photograph_coupled(images.image_at, calibration, illuminance_lux, random)
+        plans = {}
+        if config.intensity.aperture_pair:
+            plans["coupled"] = coupled_plan(calibration)
+        if config.intensity.photographs:
+            plans |= {name: named_plan(name, calibration) for name in PLANS}
+        image_at = images.image_at
+        photographs = {} if image_at is None else {name: take(image_at, plan) for name, plan in plans.items()}
+        if config.intensity.noise:
+            photographs = {
+                name: expose(ideal, calibration, illuminance_lux, random) for name, ideal in photographs.items()
+            }
         about = {
             "seed": seed,
             "index": index,
@@ -158,7 +168,14 @@ def write_recordings(
             "versions": json.dumps(versions()),
         }
         truth = SceneTruth(
-            calibration, images.depth, images.intensity, frames, diopters, pair, attributes={**attributes, **about}
+            calibration,
+            images.depth,
+            images.intensity,
+            frames,
+            diopters,
+            photographs.pop("coupled", None),
+            photographs,
+            {**attributes, **about},
         )
         write_scene(scene_path(folder, index, variant), SceneRecording(recording.events, recording.triggers, truth))
         total += len(recording.events)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...capture.calibration import Calibration
-from ...capture.files.dataset import AperturePair
+from ...capture.files.photographs import PLANS, Photographs
 
 FULL_WELL_ELECTRONS = 10_500.0
 READ_NOISE_ELECTRONS = 2.3
@@ -85,27 +85,54 @@ def sample_sweep(
     return stack[low] * (1 - share) + stack[low + 1] * share, calibration.focus_at(instants)
 
 
-def photograph_coupled(
-    image_at: Callable[[float, float], np.ndarray],  # (focus in 1/m, aperture scale) → (H, W) linear radiance
-    calibration: Calibration,
-    illuminance_lux: float,
-    random: np.random.Generator,
-) -> AperturePair:
-    """Four images around the middle of the sweep: focus nearer and farther, then aperture larger and smaller.
-
-    The pair that differs in focus has a difference of one pixel of blur, at the mean of the two apertures. Each image
-    is exposed for at most a quarter of a sweep. The image with the smaller aperture gets less light and has more noise.
-    """
+def coupled_plan(calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """Focus in 1/m and aperture scale of four images around the middle of the sweep, (4,) each: focus nearer and
+    farther, then aperture larger and smaller. The pair that differs in focus has a difference of one pixel of blur, at
+    the mean of the two apertures."""
     sweep = calibration.sweep
     large, small = _COUPLED_APERTURES
     mean = (large + small) / 2
     middle = (sweep.far_diopters + sweep.near_diopters) / 2
     half = _COUPLED_BLUR_PX / 2 / (calibration.camera.fx * calibration.lens.aperture_m * mean)
-    diopters = np.array([middle + half, middle - half, middle, middle])
-    scales = np.array([mean, mean, large, small])
-    electrons, _ = white_electrons(calibration, illuminance_lux, sweep.duration_us / 4)
+    return np.array([middle + half, middle - half, middle, middle]), np.array([mean, mean, large, small])
+
+
+def named_plan(name: str, calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """Focus in 1/m and aperture scale of the images of one of `PLANS`, (N,) each."""
+    position, scale = np.array(PLANS[name]).T
+    return calibration.sweep.far_diopters + position * calibration.sweep.range_diopters, scale
+
+
+def take(
+    image_at: Callable[[float, float], np.ndarray],  # (focus in 1/m, aperture scale) → (H, W) linear radiance
+    plan: tuple[np.ndarray, np.ndarray],  # focus in 1/m and aperture scale of each image, (N,)
+) -> Photographs:
+    """Render the noise-free images of a plan."""
+    diopters, scales = plan
+    images = [image_at(float(focus), float(scale)) for focus, scale in zip(diopters, scales, strict=True)]
+    return Photographs(np.array(images, np.float32), diopters, scales)
+
+
+def expose(
+    ideal: Photographs, calibration: Calibration, illuminance_lux: float, random: np.random.Generator
+) -> Photographs:
+    """Add the noise of a camera to ideal images that share the duration of one sweep.
+
+    Each image is exposed until white saturates, at most for its share of the time. An image with a smaller aperture
+    gets less light, and has more noise if time is the limit.
+
+    Args:
+        ideal: noise-free images.
+        calibration: lens, pixel size and sweep duration.
+        illuminance_lux: illuminance of a white surface in the scene.
+        random: source of the noise.
+
+    Returns:
+        The images with photon noise, read noise and saturation.
+    """
+    time_us = calibration.sweep.duration_us / len(ideal.images)
     images = [
-        photograph(image_at(float(focus), float(scale)), electrons * scale**2, random)
-        for focus, scale in zip(diopters, scales, strict=True)
+        photograph(image, white_electrons(calibration, illuminance_lux * scale**2, time_us)[0], random)
+        for image, scale in zip(ideal.images.astype(np.float32), ideal.aperture_scale, strict=True)
     ]
-    return AperturePair(np.array(images), diopters, scales)
+    return Photographs(np.array(images), ideal.diopters, ideal.aperture_scale)

@@ -16,7 +16,6 @@ from sweepdepth.capture.atomic import PartialFile
 from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.events import FALLING, RISING, make_events, make_triggers
 from sweepdepth.capture.files.dataset import (
-    AperturePair,
     DiskFullError,
     Manifest,
     SceneRecording,
@@ -30,6 +29,7 @@ from sweepdepth.capture.files.dataset import (
     write_scene,
 )
 from sweepdepth.capture.files.description import describe
+from sweepdepth.capture.files.photographs import Photographs
 from sweepdepth.capture.recordings import open_recording
 
 
@@ -51,11 +51,17 @@ def scene(calibration):
         intensity=random.uniform(0, 1, (h, w)).astype(np.float32),
         focal_stack=random.uniform(0, 1, (3, h, w)).astype(np.float32),
         focal_stack_diopters=np.array([0.6, 1.5, 2.4]),
-        aperture_pair=AperturePair(
+        aperture_pair=Photographs(
             random.uniform(0, 1, (4, h, w)).astype(np.float32),
             np.array([1.6, 1.4, 1.5, 1.5]),
             np.array([0.9, 0.9, 1.0, 0.8]),
         ),
+        photographs={
+            "defocused": Photographs(random.uniform(0, 1, (1, h, w)).astype(np.float32), np.ones(1), np.ones(1)),
+            "focus_pair": Photographs(
+                random.uniform(0, 1, (2, h, w)).astype(np.float32), np.array([0.8, 2.0]), np.ones(2)
+            ),
+        },
         attributes={"seed": 7, "index": 42, "variant": 0, "scene": json.dumps({"things": ["box"]}), "light": 0.5},
     )
     triggers = make_triggers(np.array([0, 200_000, 400_000]), np.array([RISING, FALLING, RISING], np.uint8))
@@ -79,6 +85,9 @@ def test_a_scene_is_read_as_it_was_written(tmp_path, scene):
             assert np.array_equal(getattr(truth, name), getattr(scene.truth, name))
         for name in ("images", "diopters", "aperture_scale"):
             assert np.array_equal(getattr(truth.aperture_pair, name), getattr(scene.truth.aperture_pair, name))
+            for plan, photographs in scene.truth.photographs.items():
+                assert np.array_equal(getattr(truth.photographs[plan], name), getattr(photographs, name))
+        assert truth.photographs.keys() == scene.truth.photographs.keys()
 
 
 def test_a_scene_is_a_recording_that_any_reader_of_recordings_opens(tmp_path, scene):
@@ -110,6 +119,15 @@ def test_optional_images_may_be_left_out_and_a_scene_may_have_no_events(tmp_path
     assert len(again.events) == 0
     assert again.truth.focal_stack is None
     assert again.truth.aperture_pair is None
+    assert not again.truth.photographs
+
+
+def test_photographs_without_their_focus_are_refused(tmp_path, scene):
+    write_scene(path := tmp_path / "scene_000000.h5", scene)
+    with h5py.File(path, "r+") as file:
+        file["photographs/focus_pair"].attrs["diopters"] = np.array([1.0])
+    with pytest.raises(RecordingError, match="photographs/focus_pair has 2 images and another number of focus"):
+        read_scene(path)
 
 
 def test_the_same_scene_gives_the_same_bytes(tmp_path, scene):

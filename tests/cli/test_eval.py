@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
+
+from sweepdepth.capture.files.dataset import open_dataset, read_truth
 
 from ..net.known_sweeps import make_dataset
 
@@ -35,6 +38,7 @@ def test_methods_stand_side_by_side_in_tables_in_json_and_on_a_page(dataset, tmp
         "--estimator",
         "polarity",
         "--baselines",
+        "all",
         "--limit",
         1,
         "--out",
@@ -43,6 +47,7 @@ def test_methods_stand_side_by_side_in_tables_in_json_and_on_a_page(dataset, tmp
     out, error = run_eval(*arguments)
     for word in ("Everywhere", "At event pixels", "By light level", "AbsRel", "dim, below 150 lux", "textureless"):
         assert word in out
+    assert "Nayar and Nakagawa" in out
     for method in ("polarity", "focus, 30 fps", "focus, 24 frames", "coupled", "constant"):
         assert out.count(method) > 3
     assert "evaluation.html" in error
@@ -67,7 +72,18 @@ def test_weights_by_name_stand_beside_an_estimator_and_a_method_that_has_nothing
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with h5py.File(tmp_path / "scene_000000.h5", "r+") as file:
         del file["aperture_pair"]
-    line = ("--data", tmp_path, "--weights", "default", "--estimator", "polarity", "--baselines", "--limit", 1)
+    line = (
+        "--data",
+        tmp_path,
+        "--weights",
+        "default",
+        "--estimator",
+        "polarity",
+        "--baselines",
+        "coupled,constant",
+        "--limit",
+        1,
+    )
     out, _ = run_eval(*line)
     for table in ("Errors and uncertainty", "Everywhere"):
         rows = [line.strip().split("  ")[0] for line in out[out.index(table) :].splitlines()]
@@ -91,9 +107,37 @@ def test_wrong_use_is_told_in_one_line(dataset, tmp_path):
     assert error == "error: some.safetensors: cannot be read: No such file or directory\n"
 
 
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ("sonar", "there is no such baseline; there are polarity, focus, coupled, constant, paper"),
+        ("focus,edff", "--baselines edff: needs edff=WEIGHTS; train them with: sweepdepth train --preset edff"),
+        ("apertures", "needs apertures=WEIGHTS of the preset prior, or of a folder"),
+        ("focus=weights.safetensors", "focus needs no file"),
+    ],
+)
+def test_baselines_are_known_by_name_and_say_what_they_need(dataset, given, message):
+    _, error = run_eval("--data", dataset, "--estimator", "polarity", "--baselines", given, expect=2)
+    assert message in " ".join(error.replace("│", " ").split())
+
+
+def test_relative_depth_from_files_is_made_metric_by_two_apertures(dataset, tmp_path):
+    """The strips' own inverse depth, scaled and shifted: the apertures say by how much."""
+    (relative := tmp_path / "relative").mkdir()
+    for scene in open_dataset(dataset).scenes:
+        np.save(relative / f"{scene.stem}_relative.npy", 3 + 0.2 / read_truth(scene).depth)
+    asked = ("--estimator", "polarity", "--baselines", f"apertures={relative},constant", "--limit", 1, "--json")
+    values = json.loads(run_eval("--data", dataset, *asked)[0])
+    rmse = {name: method["all"]["everywhere"]["rmse_range"] for name, method in values["methods"].items()}
+    assert rmse["apertures, scale and shift"] < 0.5 * rmse["constant"]
+    assert rmse["apertures"] < 0.5 * rmse["constant"]
+    _, error = run_eval("--data", dataset, "--baselines", f"apertures={tmp_path}", expect=1)
+    assert "holds neither NAME_relative.npy nor the model_index.json" in error
+
+
 def test_an_interruption_leaves_no_half_report(dataset, tmp_path):
     again = 8 * ["--data", dataset]  # long enough to be interrupted on a busy machine
-    command = [COMMAND, "eval", *again, "--estimator", "polarity", "--baselines", "--out", tmp_path]
+    command = [COMMAND, "eval", *again, "--estimator", "polarity", "--baselines", "all", "--out", tmp_path]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob(".evaluation.*")) and time.monotonic() < deadline:

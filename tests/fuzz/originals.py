@@ -12,6 +12,7 @@ from sweepdepth.capture.calibration import Calibration
 from sweepdepth.capture.events import Batch, make_events, make_triggers
 from sweepdepth.capture.files import dataset
 from sweepdepth.capture.files.depth_file import DepthFile
+from sweepdepth.capture.files.photographs import Photographs
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
@@ -78,7 +79,7 @@ def write_originals(folder: Path) -> None:
         batch = Batch(events(), triggers(), 0)
         write_recording(folder / f"recording{suffix}", [batch], WIDTH, HEIGHT, CALIBRATION, lossy=True)
     depth, intensity = images(2)
-    pair = dataset.AperturePair(images(4), np.array([1.6, 1.4, 1.5, 1.5]), np.array([0.9, 0.9, 1.0, 0.8]))
+    pair = Photographs(images(4), np.array([1.6, 1.4, 1.5, 1.5]), np.array([0.9, 0.9, 1.0, 0.8]))
     truth = dataset.SceneTruth(
         CALIBRATION, depth, intensity, images(3), np.array([0.6, 1.5, 2.4]), pair, {"seed": 7, "light": 0.5}
     )

@@ -9,7 +9,6 @@ from scipy.special import j1
 from sweepdepth.capture.calibration import Calibration
 from sweepdepth.capture.events import FALLING, RISING, join, make_triggers
 from sweepdepth.capture.files.dataset import (
-    AperturePair,
     Manifest,
     SceneRecording,
     SceneTruth,
@@ -17,6 +16,7 @@ from sweepdepth.capture.files.dataset import (
     scene_path,
     write_scene,
 )
+from sweepdepth.capture.files.photographs import PLANS, Photographs
 from sweepdepth.capture.optics import blur_diameter_px, breathing_magnification
 from sweepdepth.capture.sweeps import Direction, Sweep
 
@@ -70,7 +70,7 @@ class Texture:
         focus = self.calibration.focus_at((np.arange(frames) + 0.5) / frames)
         return np.stack([self.image(phi, diopters) for phi in focus]), focus
 
-    def aperture_pair(self, diopters: np.ndarray, blur_px: float = 1.0) -> AperturePair:
+    def aperture_pair(self, diopters: np.ndarray, blur_px: float = 1.0) -> Photographs:
         """The four images of coupled differentiation about the middle of the sweep."""
         sweep = self.calibration.sweep
         middle = (sweep.far_diopters + sweep.near_diopters) / 2
@@ -78,7 +78,15 @@ class Texture:
         focus = np.array([middle + half, middle - half, middle, middle])
         scale = np.array([MEAN_APERTURE, MEAN_APERTURE, 1.0, 0.8])
         images = np.stack([self.image(p, diopters, a) for p, a in zip(focus, scale, strict=True)])
-        return AperturePair(images, focus, scale)
+        return Photographs(images, focus, scale)
+
+    def photographs(self, name: str, diopters: np.ndarray) -> Photographs:
+        """The images of one of `PLANS`."""
+        sweep = self.calibration.sweep
+        position, scale = np.array(PLANS[name]).T
+        focus = sweep.far_diopters + position * sweep.range_diopters
+        images = np.stack([self.image(p, diopters, a) for p, a in zip(focus, scale, strict=True)])
+        return Photographs(images, focus, scale)
 
 
 def make_dataset(
@@ -114,6 +122,7 @@ def make_scene(
         focal_stack=frames,
         focal_stack_diopters=focus,
         aperture_pair=texture.aperture_pair(diopters),
+        photographs={name: texture.photographs(name, diopters) for name in PLANS},
         attributes={"illuminance_lux": illuminance_lux},
     )
     return SceneRecording(join(parts), triggers, truth)

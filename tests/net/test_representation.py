@@ -6,7 +6,7 @@ import pytest
 from sweepdepth.capture.events import make_events
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
-from sweepdepth.net.representation import CONDITIONS, Representation, sweep_conditions
+from sweepdepth.net.representation import CONDITIONS, Representation, boundaries, sweep_conditions
 
 
 @pytest.fixture
@@ -76,6 +76,44 @@ def test_frames_are_interpolated_to_the_bins_and_relative_to_their_mean(sweep):
     representation = Representation(source="frames", bins=5, conditions=False)
     diopters = np.linspace(settings.far_diopters, settings.near_diopters, 3)
     frames = np.ones((3, camera.height, camera.width)) * np.array([1.0, 2.0, 3.0])[:, None, None]
-    (channels,) = representation.of_frames(frames, diopters, sweep)
+    (channels,) = representation.of_images(frames, diopters, sweep)
     assert channels[:, 0, 0] == pytest.approx(np.sqrt(np.array([1, 1.5, 2, 2.5, 3]) / 2) - 1)
-    assert np.array_equal(channels, representation.of_frames(100 * frames, diopters, sweep)[0])
+    assert np.array_equal(channels, representation.of_images(100 * frames, diopters, sweep)[0])
+
+
+@pytest.mark.parametrize("source, images", [("defocused", 1), ("sharp", 1), ("focus_pair", 2)])
+def test_photographs_are_shown_as_they_are_and_the_dark_channel_is_their_least_brightness(sweep, source, images):
+    camera = sweep.calibration.camera
+    given = np.ones((images, camera.height, camera.width), np.float32)
+    given[:, 20, 30] = 0.0
+    representation = Representation(source=source, dark_channel=True)
+    (channels,) = representation.of_images(given, np.linspace(0.5, 1, images), sweep)
+    assert channels.shape == (representation.channels, camera.height, camera.width)
+    shown, dark = channels[:images], channels[images : 2 * images]
+    assert (shown[:, 20, 30] == -1).all()
+    assert shown[:, 20, 31] == pytest.approx(0, abs=1e-3)
+    assert (dark[:, 13:28, 23:38] == -1).all()
+    assert dark[:, 20, 38] == pytest.approx(0, abs=1e-3)
+    assert np.array_equal(channels[2 * images :], sweep_conditions(sweep))
+
+
+def test_sparse_answers_are_where_a_window_holds_events_enough(calibration, sweep):
+    x, y = np.array([10, 11, 12, 50]), np.array([20, 20, 20, 60])
+    events = make_events(np.arange(4), x, y, np.ones(4, int))
+    at = Representation(sparse=True).answered_by_events(events, sweep)
+    assert sorted(zip(*np.nonzero(at), strict=True)) == [(20, 10), (20, 11), (20, 12), (60, 50)]
+    around = Representation(sparse=True, least_events=3, window_px=3).answered_by_events(events, sweep)
+    assert sorted(zip(*np.nonzero(around), strict=True)) == [(19, 11), (20, 11), (21, 11)]
+    assert Representation().answered_by_events(events, sweep) is None
+
+
+@pytest.mark.parametrize("electrons", [200, 10_000])
+def test_boundaries_are_found_in_few_photons_and_not_in_their_noise(electrons):
+    """A disc of twice the brightness: its rim, and hardly a pixel elsewhere."""
+    y, x = np.mgrid[:120, :160]
+    away = np.abs(np.hypot(x - 80, y - 60) - 30)
+    ideal = np.where(np.hypot(x - 80, y - 60) < 30, 0.6, 0.3)
+    images = np.random.default_rng(0).poisson(ideal * electrons, (2, 120, 160)) / electrons
+    found = boundaries(images)
+    assert found[away < 1].mean() > 0.95
+    assert found[away > 8].mean() < 0.005

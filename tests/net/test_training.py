@@ -17,16 +17,19 @@ import torch
 from PIL import Image
 
 from sweepdepth import Calibration
+from sweepdepth.capture.files.photographs import Photographs
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.architecture import EvidenceConfig, UNetConfig
 from sweepdepth.net.cases import Case
-from sweepdepth.net.network import EventNetwork, load_network
+from sweepdepth.net.network import CaseNetwork, EventNetwork, load_network
 from sweepdepth.net.representation import Representation
 from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, TrainingStopped, recorded, train
-from sweepdepth.net.training.augmentation import Augmentation
+from sweepdepth.net.training.adversary import Adversary
+from sweepdepth.net.training.augmentation import NONE, Augmentation
 from sweepdepth.net.training.data import EpochOrder, SweepSamples, hold_back, split_scenes
 from sweepdepth.net.training.loop import calibration_knots
+from sweepdepth.net.training.samples import make_sample
 from sweepdepth.net.weights import describe_weights, load_module, make_network, open_weights, save_weights
 from sweepdepth.synth.resimulate import IdealScene, resimulated
 
@@ -338,6 +341,65 @@ def test_what_is_kept_of_the_first_weights_is_averaged_in(cases, tmp_path):
             torch.testing.assert_close(value, 0.25 * a[name] + 0.75 * tuned[name], atol=2e-3, rtol=2e-3)
     scale = [open_weights(path).facts["deviation"]["scale"] for path in results.values()]
     assert scale[0] != scale[1]  # measured on the average, not taken over
+
+
+def with_photographs(cases):
+    """Cases whose photographs show the depth: as bright as it is near."""
+    shown = []
+    for case in cases:
+        position = (1 / case.truth - 0.5) / 2
+        images = np.repeat((0.2 + position)[None], 2, axis=0).astype(np.float32)
+        pair = Photographs(images, np.array([1.0, 2.0]), np.ones(2))
+        single = Photographs(images[:1], np.array([0.5]), np.ones(1))
+        shown.append(replace(case, photographs={"focus_pair": pair, "defocused": single}))
+    return shown
+
+
+def test_a_network_on_photographs_learns_with_and_without_an_adversary(tmp_path):
+    sources = recorded(with_photographs(make_cases()))
+    network = UNetConfig(representation=Representation(source="defocused", dark_channel=True), widths=(8, 16))
+    for name, adversarial in (("alone", 0.0), ("judged", 0.05)):
+        lines = []
+        config = settings(network=network, adversarial=adversarial)
+        weights = train(sources, config, tmp_path / name, threads=1, workers=0, say=lines.append)
+        assert open_weights(weights).facts["training"]["adversarial"] == adversarial
+        assert not any("adversary" in key for key in load_module(open_weights(weights)).state_dict())
+        assert said(lines)[-1] < said(lines)[0]
+    with pytest.raises(ValueError, match="this loss is for U-Nets"):
+        settings(network=SMALL, adversarial=0.1)
+
+
+def test_an_adversary_learns_to_tell_and_what_it_judges_learns_not_to_be_told():
+    """True maps are 0.7 everywhere. Found ones begin at 0.3, and are drawn towards the truth by the adversary alone."""
+    torch.manual_seed(0)
+    found = torch.full((4, 32, 32), 0.3, requires_grad=True)
+    true, image = torch.full((4, 32, 32), 0.7), torch.zeros(4, 32, 32)
+    adversary = Adversary(weight=0.5)
+    optimizer = torch.optim.Adam([{"params": adversary.parameters(), "lr": 1e-2}, {"params": [found], "lr": 1e-2}])
+    losses = []
+    for _ in range(30):
+        loss = adversary(found, true, image)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses) < 0.9 * losses[0]
+    assert (found.detach() - 0.7).abs().mean().item() < 0.3
+
+
+def test_sparse_networks_learn_and_answer_only_where_there_is_evidence(tmp_path):
+    events = Representation(bins=5, polarity="signed", sparse=True, least_events=20, window_px=5)
+    pair = Representation(source="focus_pair", sparse=True)
+    cases_ = with_photographs(make_cases(2))
+    for name, shown in (("events", events), ("pair", pair)):
+        _, _, weight = make_sample(cases_[0], shown, NONE, np.random.default_rng(0))
+        path = tmp_path / f"{name}.safetensors"
+        save_weights(path, make_network(UNetConfig(representation=shown, widths=(8, 16))), {})
+        network = load_network(path, engine="torch")
+        assert isinstance(network, CaseNetwork)
+        answered = np.isfinite(network(cases_[0]).diopters)
+        assert np.array_equal(answered, weight > 0)
+        assert (0 < answered.mean() < 1) == (name == "events")  # those photographs have no boundary
 
 
 def test_deviations_are_calibrated_where_they_are_too_small_and_too_large():

@@ -5,9 +5,12 @@ import numpy as np
 from sweepdepth.synth.optics.conventional import (
     FULL_WELL_ELECTRONS,
     READ_NOISE_ELECTRONS,
+    coupled_plan,
+    expose,
+    named_plan,
     photograph,
-    photograph_coupled,
     photograph_sweep,
+    take,
     white_electrons,
 )
 
@@ -56,7 +59,9 @@ def test_a_coupled_pair_differs_by_a_pixel_of_blur_and_by_the_aperture(calibrati
         asked.append((focus, scale))
         return np.full((72, 96), 0.25)
 
-    pair = photograph_coupled(image_at, calibration, 0.2, np.random.default_rng(0))
+    ideal = take(image_at, coupled_plan(calibration))
+    assert (ideal.images == 0.25).all()
+    pair = expose(ideal, calibration, 0.2, np.random.default_rng(0))
     assert pair.images.shape == (4, 72, 96)
     assert asked == list(zip(pair.diopters.tolist(), pair.aperture_scale.tolist(), strict=True))
     blur_per_diopter = calibration.camera.fx * calibration.lens.aperture_m * 0.9
@@ -64,3 +69,23 @@ def test_a_coupled_pair_differs_by_a_pixel_of_blur_and_by_the_aperture(calibrati
     np.testing.assert_allclose(pair.diopters[2:], 1.5)
     noise = pair.images.std(axis=(1, 2))
     np.testing.assert_allclose(noise[3] / noise[2], 1 / 0.8, rtol=0.1)
+
+
+def test_photographs_share_the_time_of_one_sweep_and_a_small_aperture_takes_a_sixteenth_of_the_light(calibration):
+    def flat(focus, scale):
+        return np.full((72, 96), 0.5)
+
+    def electrons(name, lux):
+        """By the noise of each image: its variance over its mean, of numbers that obey Poisson's law."""
+        images = expose(take(flat, named_plan(name, calibration)), calibration, lux, np.random.default_rng(0)).images
+        return 0.5 / images.var(axis=(1, 2))
+
+    small, large = electrons("two_apertures", 0.3)
+    whole = electrons("defocused", 0.3)
+    np.testing.assert_allclose(large / small, 16, rtol=0.1)
+    np.testing.assert_allclose(whole / large, 2, rtol=0.1)
+    np.testing.assert_allclose(electrons("two_apertures", 1e5), FULL_WELL_ELECTRONS, rtol=0.1)
+    far, near = calibration.sweep.far_diopters, calibration.sweep.near_diopters
+    focus, scale = named_plan("focus_pair", calibration)
+    np.testing.assert_allclose(focus, [far + (near - far) / 4, near - (near - far) / 4])
+    assert (scale == 1).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sweepdepth.capture.calibration import Breathing
+from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, make_triggers
 from sweepdepth.capture.files.dataset import (
     Manifest,
@@ -15,10 +16,12 @@ from sweepdepth.capture.files.dataset import (
     scene_path,
     write_scene,
 )
+from sweepdepth.capture.files.photographs import Photographs
 from sweepdepth.capture.optics import breathing_magnification
 from sweepdepth.capture.sweeps import Direction
 from sweepdepth.net.polarity import estimate_depth
 from sweepdepth.synth.generation.config import LightRange, SensorRange
+from sweepdepth.synth.optics.conventional import FULL_WELL_ELECTRONS
 from sweepdepth.synth.optics.planes import make_texture, plane_images
 from sweepdepth.synth.resimulate import (
     Conditions,
@@ -134,6 +137,23 @@ def test_a_conventional_camera_sees_the_same_sweep(scene):
     at_30_fps = drawn(scene, 3, frames=0).frames
     assert at_30_fps is not None
     assert len(at_30_fps) == 6  # of 0.2 s
+
+
+def test_photographs_come_in_the_same_light_and_where_they_are_missing_that_is_said(scene, calibration):
+    """The noise of an image of a plane is that of the light, and the range is whole, since they are focused in it."""
+    height, width = scene.depth.shape
+    ideal = Photographs(np.full((1, height, width), 0.4, np.float32), np.array([0.5]), np.ones(1))
+    held = replace(scene, photographs={"defocused": ideal})
+    parts = GOOD.model_copy(update={"whole": 0.0})
+    for seed in range(4):
+        sweep = drawn(held, seed, parts, photographs=["defocused"])
+        assert sweep.calibration.sweep.range_diopters == calibration.sweep.range_diopters
+        images = sweep.photographs["defocused"].images
+        assert images.mean() == pytest.approx(0.4, abs=1e-3)
+        assert images.std() == pytest.approx(np.sqrt(0.4 / FULL_WELL_ELECTRONS), rel=0.05)  # 1000 lux fill the wells
+    assert not drawn(held, 0).photographs
+    with pytest.raises(RecordingError, match="plane: holds no photographs 'sharp'; render with"):
+        drawn(held, 0, photographs=["sharp"])
 
 
 def test_datasets_give_the_stacks_that_span_their_sweep(scene, calibration, tmp_path):

@@ -1,7 +1,16 @@
-"""Baselines: depth from conventional frames, from aperture pairs, and a constant."""
+"""Baselines: depth from frames, from photographs of other focus and aperture, by other papers, and a constant."""
 
 from .constant import Constant, fit_constant
 from .coupled import CoupledDifferentiation
 from .focus import DepthFromFocus
+from .registry import BASELINES, READY, Baseline
 
-__all__ = ["Constant", "CoupledDifferentiation", "DepthFromFocus", "fit_constant"]
+__all__ = [
+    "BASELINES",
+    "READY",
+    "Baseline",
+    "Constant",
+    "CoupledDifferentiation",
+    "DepthFromFocus",
+    "fit_constant",
+]

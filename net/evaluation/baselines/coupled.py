@@ -20,7 +20,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from ....capture.calibration import Calibration
-from ....capture.files.dataset import AperturePair
+from ....capture.files.photographs import Photographs
 from ...blur import gaussian_blur
 from ...breathing import correct_breathing
 from ...cases import Case, NotApplicable
@@ -56,7 +56,7 @@ class CoupledDifferentiation:
         return depth_from_coupled(case.aperture_pair, case.calibration)
 
 
-def depth_from_coupled(pair: AperturePair, calibration: Calibration) -> Estimate:
+def depth_from_coupled(pair: Photographs, calibration: Calibration) -> Estimate:
     """Estimate depth where both derivatives are above noise and give a position in the sweep; NaN elsewhere."""
     images = correct_breathing(pair.images, pair.diopters, calibration, order=3)
     focus, scale = pair.diopters, pair.aperture_scale

@@ -1,0 +1,77 @@
+"""The baselines by name: what each sees, whose idea it is, and what it is made of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ...polarity import PolarityReversal
+from ..methods import EstimatorMethod, Method
+from .constant import Constant
+from .coupled import CoupledDifferentiation
+from .focus import DepthFromFocus
+
+FRAMES = 24
+"""Intensity frames a sweep of the camera that depth from focus is given besides one of 30 frames a second."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A method that others are compared with."""
+
+    sees: str
+    source: str  # citation
+    methods: Callable[[], Sequence[Method]] | None = None  # that need nothing else
+    preset: str | None = None  # of the network whose weights must be given
+    relative: bool = False  # whether relative depth must be given
+
+
+def _polarity() -> list[Method]:
+    return [EstimatorMethod(PolarityReversal())]
+
+
+def _focus() -> list[Method]:
+    return [DepthFromFocus(), DepthFromFocus(FRAMES)]
+
+
+BASELINES: dict[str, Baseline] = {
+    "polarity": Baseline("events of a sweep", "classical, ours", _polarity),
+    "focus": Baseline("frames of the sweep", "Nayar and Nakagawa, Shape from Focus, TPAMI 1994", _focus),
+    "coupled": Baseline(
+        "four images: focus ±, aperture ±",
+        "Luo et al., Depth from Coupled Optical Differentiation, arXiv 2409.10725",
+        lambda: [CoupledDifferentiation()],
+    ),
+    "constant": Baseline("nothing", "the middle of the sweep range", lambda: [Constant()]),
+    "paper": Baseline(
+        "events: 5 signed bins", "Horikawa et al., Dense Depth from Event Focal Stack, WACV 2025", preset="paper"
+    ),
+    "edff": Baseline(
+        "events: voxel grid, event depth surface",
+        "Jiang et al., Learning Monocular Depth from Focus with Event Focal Stack, arXiv 2405.06944",
+        preset="edff",
+    ),
+    "edfv": Baseline("events: 32 signed bins", "EDFV, NeurIPS 2025", preset="edfv"),
+    "frames": Baseline(
+        "frames of the sweep",
+        "equivariant along focus as Won and Jeon, Learning Depth from Focus in the Wild, ECCV 2022",
+        preset="frames",
+    ),
+    "edges": Baseline(
+        "two images of different focus", "Xu et al., Blurry-Edges, CVPR 2025, arXiv 2503.23606", preset="edges"
+    ),
+    "single": Baseline(
+        "one defocused image",
+        "Medhi and Sahay, Dark Channel-Assisted Depth-from-Defocus from a Single Image, arXiv 2506.06643",
+        preset="single",
+    ),
+    "prior": Baseline("one image in focus everywhere", "what scenes look like, and nothing measured", preset="prior"),
+    "apertures": Baseline(
+        "two images, small and large aperture",
+        "Talegaonkar et al., Repurposing Marigold for Zero-Shot Metric Depth Estimation, arXiv 2505.17358",
+        relative=True,
+    ),
+}
+"""Networks are made by `sweepdepth train --preset NAME`; their weights, and the relative depth that `apertures` makes
+metric, are given as NAME=PATH."""
+
+READY = tuple(name for name, baseline in BASELINES.items() if baseline.methods is not None)
+"""Those that need nothing else."""
