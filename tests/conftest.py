@@ -13,6 +13,7 @@ from sweepdepth.capture.sweeps import Direction, Sweep
 
 SLOW_FOLDERS = {"cli"}
 SLOW_FILES = {
+    "test_bench_defocus",
     "test_calibrating",
     "test_cameras_network",
     "test_cameras_pipe",
