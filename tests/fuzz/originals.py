@@ -81,7 +81,7 @@ def write_originals(folder: Path) -> None:
     depth, intensity = images(2)
     pair = Photographs(images(4), np.array([1.6, 1.4, 1.5, 1.5]), np.array([0.9, 0.9, 1.0, 0.8]))
     truth = dataset.SceneTruth(
-        CALIBRATION, depth, intensity, images(3), np.array([0.6, 1.5, 2.4]), pair, {"seed": 7, "light": 0.5}
+        CALIBRATION, depth, intensity, images(3), np.array([0.6, 1.5, 2.4]), pair, attributes={"seed": 7, "light": 0.5}
     )
     dataset.write_scene(folder / "scene.h5", dataset.SceneRecording(events(), triggers(), truth))
     with DepthFile(folder / "depth.h5", CALIBRATION, "polarity") as file:

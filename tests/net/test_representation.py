@@ -101,8 +101,10 @@ def test_sparse_answers_are_where_a_window_holds_events_enough(calibration, swee
     x, y = np.array([10, 11, 12, 50]), np.array([20, 20, 20, 60])
     events = make_events(np.arange(4), x, y, np.ones(4, int))
     at = Representation(sparse=True).answered_by_events(events, sweep)
+    assert at is not None
     assert sorted(zip(*np.nonzero(at), strict=True)) == [(20, 10), (20, 11), (20, 12), (60, 50)]
     around = Representation(sparse=True, least_events=3, window_px=3).answered_by_events(events, sweep)
+    assert around is not None
     assert sorted(zip(*np.nonzero(around), strict=True)) == [(19, 11), (20, 11), (21, 11)]
     assert Representation().answered_by_events(events, sweep) is None
 
