@@ -75,8 +75,8 @@ def _finished(figure: Figure) -> Figure:
 
 
 def risk() -> Figure:
-    """Error of the surest pixels against how many of them are kept, for each method."""
-    shares = {"RMSE": 100, "surest 75 %": 75, "50 %": 50, "25 %": 25}
+    """Mean error of the surest pixels against how many of them are kept, for each method."""
+    shares = {"surest 75 %": 75, "50 %": 50, "25 %": 25}
     rows = read_table("training.md", *shares)
     starts = [number for number, row in enumerate(rows) if ":" in row[""]] + [len(rows)]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -87,7 +87,10 @@ def risk() -> Figure:
             colour, style = LINES[name]
             axis.plot(list(shares.values()), [number(row[share]) for share in shares], style, color=colour, label=name)
         _show(
-            axis, "surest part of the pixels that is kept (%)", "RMSE, of the range", rows[begin][""].partition(":")[0]
+            axis,
+            "surest part of the pixels that is kept (%)",
+            "mean error, of the range",
+            rows[begin][""].partition(":")[0],
         )
     return _finished(figure)
 

@@ -23,7 +23,7 @@ MEMORY = 8
 """Pairs of sweeps whose median counts."""
 
 _LEAST_PIXELS = 200
-_SURE, _ALIKE = 0.08, 0.25  # of the range: deviations of pixels that are compared, and their greatest difference
+_SURE, _ALIKE = 0.12, 0.25  # of the range: deviations of pixels that are compared, and their greatest difference
 _MARGIN = 0.03  # of the range: positions nearer to an end are cut there, on one side
 
 

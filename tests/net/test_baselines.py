@@ -161,7 +161,7 @@ def test_a_constant_can_be_fitted_to_known_depth(case):
     fitted = fit_constant([known, outside])
     assert fitted.position == pytest.approx(0.5)
     assert fitted.spread == pytest.approx(0.25)
-    with pytest.raises(ValueError, match="no surface"):
+    with pytest.raises(ValueError, match="no case has a surface"):
         fit_constant([outside])
 
 
