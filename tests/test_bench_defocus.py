@@ -54,7 +54,7 @@ def test_a_run_goes_on_where_it_was_stopped_and_its_page_holds_its_rows(tmp_path
     again = defocus.run(SIZES, tmp_path, small)
     assert judged.stat().st_mtime_ns == before
     assert again["conditions"][1]["rows"]["constant"]["rmse"] == scores["constant"]["rmse"]
-    with pytest.raises(SystemExit, match=r"holds a run with .*steps.: 2"):
+    with pytest.raises(SystemExit, match=r"(?s)holds a run with .*steps.: 2"):
         defocus.run(defocus.Sizes(4, 2, 3, None), tmp_path, small)
 
 
