@@ -273,6 +273,14 @@ def test_distributions_are_read_alike_in_training_and_use():
     assert np.abs(ours[0] - mean[0].numpy()).max() < 0.06  # between smooth neighbours it interpolates
 
 
+def test_what_little_probability_lies_far_away_does_not_draw_depth_there():
+    probability = np.zeros((len(CANDIDATES), 4, 6), np.float32)
+    probability[6], probability[18] = 0.85, 0.15
+    position, deviation = Distribution(probability, (8, 12)).read()
+    assert position == pytest.approx(CANDIDATES[6], abs=0.01)
+    assert deviation.min() > 0.2  # which it does not hide
+
+
 def test_edges_between_surfaces_stay_sharp():
     scores = np.full((len(CANDIDATES), 4, 6), -20.0, np.float32)
     scores[4, :, :3], scores[14, :, 3:] = 0, 0
