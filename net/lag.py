@@ -23,6 +23,7 @@ MEMORY = 8
 """Pairs of sweeps whose median counts."""
 
 _LEAST_PIXELS = 200
+_SUREST = 0.25  # share of the pixels whose difference counts
 _SURE, _ALIKE = 0.12, 0.25  # of the range: deviations of pixels that are compared, and their greatest difference
 _MARGIN = 0.03  # of the range: positions nearer to an end are cut there, on one side
 
@@ -32,7 +33,7 @@ class LagFollower:
     """Follows the lag of the pixels from sweep to sweep of one camera and lens."""
 
     _pairs: deque[float] = field(default_factory=lambda: deque(maxlen=MEMORY), init=False)
-    _before: tuple[Sweep, np.ndarray, float] | None = field(default=None, init=False)
+    _before: tuple[Sweep, np.ndarray, np.ndarray, float] | None = field(default=None, init=False)
 
     def lag(self, sweep: Sweep) -> float:
         """The lag found so far, as a share of the sweep; 0 for another camera or lens than before."""
@@ -55,13 +56,15 @@ class LagFollower:
         """
         sure = (deviation < _SURE) & (position > _MARGIN) & (position < 1 - _MARGIN)
         position = np.where(sure, position, np.nan)
-        before, self._before = self._before, (sweep, position, lag)
+        before, self._before = self._before, (sweep, position, deviation, lag)
         if before is None or not _successive(before[0], sweep) or before[1].shape != position.shape:
             return
         difference = int(sweep.direction) * (position - before[1])
-        difference = difference[np.abs(difference) < _ALIKE]
-        if difference.size >= _LEAST_PIXELS:
-            self._pairs.append((lag + before[2]) / 2 + float(np.median(difference)) / 2)
+        alike = np.abs(difference) < _ALIKE
+        if (count := np.count_nonzero(alike)) >= _LEAST_PIXELS:
+            surest = max(_LEAST_PIXELS, round(_SUREST * count))
+            order = np.argpartition(np.maximum(deviation, before[2])[alike], surest - 1)
+            self._pairs.append((lag + before[3]) / 2 + float(np.median(difference[alike][order[:surest]])) / 2)
 
 
 def _successive(first: Sweep, second: Sweep) -> bool:

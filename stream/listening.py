@@ -89,14 +89,15 @@ def facts_of(frame: AnyFrame) -> dict[str, Any]:
 
 
 def _window_of(frame: DepthFrame, calibration: Calibration, address: str) -> Calibration:
-    """The calibration of what a publisher that has this one sends: of the part of the sensor that it looks at, pixels
-    taken together as the focal length in the header says."""
-    camera, sent = calibration.camera, frame.info.camera
-    downsample = max(1, min(DOWNSAMPLE_MOST, round(camera.fx / sent.fx)))
-    fitting = SensorWindow(calibration, downsample).calibration
+    """The calibration of what is sent: of the publisher's part of the sensor, with pixels binned as the sizes say."""
+    sent, fitting = frame.info.camera, SensorWindow(calibration).calibration
+    width, height = fitting.camera.width, fitting.camera.height
+    downsample = width // sent.width
+    if 1 < downsample <= DOWNSAMPLE_MOST:
+        fitting = SensorWindow(calibration, downsample).calibration
     if (fitting.camera.width, fitting.camera.height) != (sent.width, sent.height):
         raise WireError(
-            f"{address}: sends {sent.width}×{sent.height} pixels, but the calibration is for "
-            f"{fitting.camera.width}×{fitting.camera.height}; give the lens.toml that the publisher uses"
+            f"{address}: sends {sent.width}×{sent.height} pixels, but the calibration is for {width}×{height}; "
+            "give the lens.toml that the publisher uses"
         )
     return fitting

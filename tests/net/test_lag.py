@@ -47,6 +47,17 @@ def test_nothing_is_concluded_without_sure_pixels_or_from_sweeps_apart(calibrati
     assert not any(follow(LagFollower(), alike, 0.05))
 
 
+def test_the_surest_pixels_tell_the_lag(calibration):
+    """Others, pulled towards the nearer end of the sweep by little evidence, differ by direction for another reason."""
+    deviation = np.where(np.random.default_rng(1).random(SURE.shape) < 0.3, 0.02, 0.1)
+    truth = np.random.default_rng(0).uniform(0.2, 0.8, SURE.shape)
+    follower = LagFollower()
+    for sweep in sweeps(calibration, 6):
+        position = truth + int(sweep.direction) * np.where(deviation > 0.05, 0.08, 0.02)
+        follower.compare(sweep, position, deviation, 0.0)
+    assert follower.lag(sweeps(calibration, 7)[6]) == pytest.approx(0.02, abs=LAG_STEP)
+
+
 def test_another_camera_or_lens_begins_anew(calibration):
     follower = LagFollower()
     follow(follower, sweeps(calibration, 4), 0.05)
