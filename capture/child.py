@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -106,6 +107,16 @@ class Child:
             subprocess.TimeoutExpired: it has not ended by then.
         """
         return self._process.wait(timeout_s)
+
+    def activity(self) -> tuple[float, str] | None:
+        """Its processor time in seconds, and its state by the kernel's letter (R: runs or waits for a processor, D:
+        waits for a disk, T: stopped); None if it has ended or the system has no /proc."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return None
+        state, *numbers = stat.rpartition(")")[2].split()
+        return (int(numbers[10]) + int(numbers[11])) / os.sysconf("SC_CLK_TCK"), state
 
     def log_tail(self) -> str:
         """The end of its output; empty once it is closed."""

@@ -134,7 +134,7 @@ class LiveRecorder(Closing):
                         if "done" in self._process.receive():
                             break
                     else:
-                        raise WorkerFailure("stalled", f"has not finished within {_CLOSE_TIMEOUT_S:g} s")
+                        raise WorkerFailure("waiting", f"has not finished within {_CLOSE_TIMEOUT_S:g} s")
                 except WorkerFailure as failure:
                     self._fail(failure)
             self._closed = True

@@ -200,13 +200,12 @@ class Recording(Closing):
             return RecordingError(f"{self.path}: was closed while it was being read")
         n_events, last_us = (0, 0) if sanitizer is None else sanitizer.progress
         read = f" after {n_events:,} events up to {last_us} µs were read" if n_events else ""
-        if failure.kind == "stalled":
-            text = (
-                f"the decoder {failure}{read}; the file is probably damaged there: copy it again from the camera, "
-                "or raise stall_timeout_s if the disk is slow"
-            )
-        elif failure.kind == "crashed":
+        if failure.kind in ("spinning", "crashed"):
             text = f"the decoder {failure}{read}; the file is probably damaged there: copy it again from the camera"
+        elif failure.kind == "waiting":
+            text = f"the decoder {failure}{read}; try again, with the file on a local disk"
+        elif failure.kind in ("killed", "starved"):
+            text = f"the decoder {failure}{read}; try again when less is running"
         else:
             text = f"{failure}{read}"
         return RecordingError(f"{self.path}: {text}")
@@ -232,7 +231,7 @@ def open_recording(
     Args:
         path: of the file, or of the folder of a ROS 2 bag.
         calibration: overrides the one in the file, and gives the sensor size if the file does not.
-        stall_timeout_s: longest time that the decoder may take for a single step, in seconds.
+        stall_timeout_s: longest time that the decoder may compute, or wait for the disk, for a single step, in seconds.
         triggers: a trigger file, whose triggers replace the recording's own; see docs/formats.md.
         hints: column order, time unit and sensor size for text and array files that do not specify them;
             `hints.time_unit` applies to `triggers`, too.

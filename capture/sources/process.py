@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from math import ceil
 from typing import Any, Literal
 
@@ -10,17 +11,27 @@ from ..child import SINGLE_THREADED, Child, anonymous_file, describe_end
 from .ring import LIVE_SLOTS, SLOTS, Ring, ring_bytes
 
 STARTUP_TIMEOUT_S = 60.0
+LONGEST_WAIT = 10
+"""A worker that gets too little processor time is waited for this many times as long."""
+
 _DEADLINE_SLACK_S = 5
+_BUSY = 0.01
+"""From this fraction of a processor up, a worker is doing something."""
+
+Kind = Literal["error", "crashed", "killed", "spinning", "waiting", "starved"]
+
+_IDLE = {"D": "has waited for the disk", "T": "was stopped"}
 
 
 class WorkerFailure(Exception):
     """The worker reported an error, crashed, was killed or stalled; the text says which.
 
-    `kind` is "error" for errors that it reported itself, else "stalled" or "crashed". Its standard error is attached as
-    a note.
+    `kind` is "error" for errors that it reported itself; "crashed"; "killed" if it was ended from outside; "spinning"
+    if it computed without a result; "waiting" if it did nothing; "starved" if it got too little processor time, or did
+    not start. Its standard error is attached as a note.
     """
 
-    def __init__(self, kind: Literal["error", "stalled", "crashed"], text: str) -> None:
+    def __init__(self, kind: Kind, text: str) -> None:
         super().__init__(text)
         self.kind = kind
 
@@ -30,9 +41,10 @@ class WorkerProcess:
     and the owner's end of its ring.
 
     `function` is "module:name", called in the worker with `arguments` (JSON values). Every wait for the worker is
-    limited to `stall_timeout_s`. Call `close` when done (repeated calls do nothing); garbage collection and exit end
-    the process, too. A camera's process may still be starting when the constructor returns; its first message says that
-    it is ready.
+    limited to `stall_timeout_s` of its processor time, or of time in which it does nothing; on a busy machine that may
+    take `LONGEST_WAIT` times as long. Call `close` when done (repeated calls do nothing); garbage collection and exit
+    end the process, too. A camera's process may still be starting when the constructor returns; its first message says
+    that it is ready.
 
     Raises:
         WorkerFailure: it did not start.
@@ -65,6 +77,11 @@ class WorkerProcess:
             return
         try:
             self._receive(STARTUP_TIMEOUT_S)
+        except WorkerFailure as failure:
+            self.close()
+            if failure.kind in ("spinning", "waiting"):
+                raise WorkerFailure("starved", f"has not started: it {failure}") from failure
+            raise
         except BaseException:
             self.close()
             raise
@@ -77,7 +94,7 @@ class WorkerProcess:
         """The next message.
 
         Raises:
-            WorkerFailure: the worker reported an error, has ended, or sent nothing for `stall_timeout_s`.
+            WorkerFailure: the worker reported an error, has ended, or sent nothing in time.
         """
         return self._receive(self._stall_timeout_s)
 
@@ -85,8 +102,7 @@ class WorkerProcess:
         if self._child.is_closed:
             raise WorkerFailure("crashed", "is closed")
         try:
-            if not self._child.poll(timeout_s):
-                raise self._failure("stalled", f"has not answered for {timeout_s:g} s")
+            self._await_message(timeout_s)
             message = self._child.receive()
         except (EOFError, OSError) as error:
             raise self._how_it_ended() from error
@@ -94,17 +110,44 @@ class WorkerProcess:
             raise self._failure("error", message["error"])
         return message
 
+    def _await_message(self, timeout_s: float) -> None:
+        """Wait until the worker has used the timeout up, by its own processor time, or does nothing."""
+        if self._child.poll(0):
+            return
+        began = time.monotonic()
+        first = before = self._child.activity()
+        wait_s = timeout_s
+        while not self._child.poll(wait_s):
+            now, waited_s = self._child.activity(), time.monotonic() - began
+            if first is None or before is None or now is None:
+                raise self._failure("waiting", f"has not answered for {waited_s:.0f} s")
+            used_s, (_, state) = now[0] - first[0], now
+            if used_s >= 0.9 * timeout_s:
+                raise self._failure("spinning", f"has computed for {used_s:.0f} s without a result")
+            if state != "R" and now[0] - before[0] < _BUSY * wait_s:
+                raise self._failure("waiting", f"{_IDLE.get(state, 'has done nothing')} for {waited_s:.0f} s")
+            if waited_s >= LONGEST_WAIT * timeout_s:
+                raise self._failure(
+                    "starved",
+                    f"got only {used_s:.1f} s of processor time in {waited_s:.0f} s, since the machine is busy",
+                )
+            before, wait_s = now, max(0.1 * timeout_s, timeout_s - used_s)
+
     def _how_it_ended(self) -> WorkerFailure:
-        stalled = f"has not answered for {self._stall_timeout_s:g} s"
+        silent = f"has not answered for {self._stall_timeout_s:g} s"
         try:
             status = self._child.wait(_DEADLINE_SLACK_S)
         except subprocess.TimeoutExpired:
-            return self._failure("stalled", stalled)
+            return self._failure("waiting", silent)
+        if status == -signal.SIGPROF:
+            return self._failure("spinning", f"has computed for {self._stall_timeout_s:g} s without a result")
         if status == -signal.SIGALRM:
-            return self._failure("stalled", stalled)
+            return self._failure("waiting", silent)
+        if status in (-signal.SIGKILL, -signal.SIGTERM):
+            return self._failure("killed", f"{describe_end(status)}, from outside or because memory ran out")
         return self._failure("crashed", describe_end(status))
 
-    def _failure(self, kind: Literal["error", "stalled", "crashed"], text: str) -> WorkerFailure:
+    def _failure(self, kind: Kind, text: str) -> WorkerFailure:
         failure = WorkerFailure(kind, text)
         log = self._child.log_tail()
         if log:

@@ -21,6 +21,7 @@ from typing import Any
 from ..child import take_job
 from ..errors import SweepdepthError
 from .chunks import CutShort, LiveSink, Sink, Source
+from .process import LONGEST_WAIT
 from .ring import Producer, Ring, consume
 
 MEMORY_BYTES = 2 << 30
@@ -188,14 +189,17 @@ def _check_room(path: str, n_bytes: int) -> None:
 def _within(deadline_s: int, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function, and let the operating system end this process if it does not return in time.
 
-    The alarm's default action does not involve Python, so it also ends a library that loops with the interpreter locked
-    after the parent, which normally notices first, has died.
+    Its time is that of the processor: on a busy machine, little of that may pass in a minute. The default actions of
+    these signals do not involve Python, so they also end a library that loops with the interpreter locked after the
+    parent, which normally notices first, has died.
     """
-    signal.alarm(deadline_s)
+    signal.setitimer(signal.ITIMER_PROF, deadline_s)
+    signal.alarm(LONGEST_WAIT * deadline_s)
     try:
         return call(*args, **kwargs)
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _limit(role: str) -> None:

@@ -188,8 +188,8 @@ def test_a_spinning_library_costs_the_timeout_and_no_more(tmp_path):
         damaged[at : at + 64] = rng.bytes(64)
         (tmp_path / "a.aedat4").write_bytes(damaged)
         _, end = read(tmp_path / "a.aedat4")
-        if "has not answered for 1.5 s" in str(end):
-            assert "raise stall_timeout_s if the disk is slow" in str(end)
+        if "s without a result" in str(end):
+            assert "copy it again from the camera" in str(end)
             return
     pytest.skip("this version of dv-processing did not spin on any of twenty damaged files")
 

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM end a command alike: what was written is finished, and said."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,12 +12,15 @@ from pathlib import Path
 import h5py
 import pytest
 
+from sweepdepth import Subscriber, open_recording
 from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.stream.demo import recording_path
+from sweepdepth.stream.wire.messages import DepthFrame, StatusFrame
 from sweepdepth.stream.wire.publisher import Publisher
 
 from ..stream.conftest import FrameMaker
 
+ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 
@@ -60,6 +64,44 @@ def test_replay_finishes_its_file_and_says_what_is_in_it(tmp_path: Path, number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert f"{len(read_depth_file(out))} frames in {out}" in said
+
+
+@pytest.mark.slow
+@BOTH
+def test_live_finishes_recording_and_stream_and_says_what_is_in_it(tmp_path: Path, number):
+    """Camera, runtime and subscriber are processes of their own; the signal goes to the runtime alone."""
+    examples = ROOT / "examples"
+    record, address = tmp_path / "run.h5", f"ipc://{tmp_path}/depth"
+    sender = subprocess.Popen([sys.executable, str(examples / "pipe_sender.py"), str(tmp_path / "events.sock")])
+    arguments = ["--lens", examples / "pipe_sender.toml", "--publish", address, "--record", record, "--json"]
+    try:
+        with Subscriber(address) as frames:
+            process = start("live", "--camera", f"pipe:{tmp_path}/events.sock", *arguments, "--estimator", "polarity")
+            n_depth, ended = 0, False
+            for frame in frames:  # which ends with the stream
+                if isinstance(frame, DepthFrame):
+                    n_depth += 1
+                    if n_depth == 3:
+                        process.send_signal(number)
+                ended = ended or (isinstance(frame, StatusFrame) and frame.end)
+            out, said = process.communicate(timeout=100)
+    finally:
+        sender.kill()
+        sender.wait()
+    assert process.returncode == 130, said
+    assert ended
+    summary = json.loads(out)
+    assert summary["frames"] >= n_depth >= 3
+    with open_recording(record) as recording:
+        events, triggers = recording.read()
+    assert summary["recording"] == {
+        "path": str(record),
+        "events": len(events),
+        "dropped_events": 0,
+        "failure": None,
+    }
+    assert len(events) >= summary["events"]
+    assert len(triggers) >= 4
 
 
 @BOTH
