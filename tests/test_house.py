@@ -1,4 +1,4 @@
-"""The rules of the house: which folder may import which, outside and inside."""
+"""Rules of the layout: which folders and modules may import which."""
 
 import ast
 from collections.abc import Iterator
@@ -53,19 +53,19 @@ LAYERS = {
         "examples installation",
     ),
     "cli": (
-        "extras help interruption output",
-        "options",
+        "extras help interruption output training_options",
+        "options training_data",
         "calibrate convert doctor evaluation examples info keys lens listen live new_lens replay",
         "synth train view weights",
         "demo",
         "main",
     ),
 }
-"""What lies in each folder, folders and single modules; each may import those of the rows above it, and no others."""
+"""The subfolders and modules of each folder, in rows; each may import only from the rows above its own."""
 
 
 def modules(folder: str) -> dict[str, Path]:
-    """Modules of a top-level folder by their names, such as capture.stack.kernel; a package by its own."""
+    """Modules of a top-level folder by name, such as capture.stack.kernel, including packages."""
     found = {}
     for path in (ROOT / folder).rglob("*.py"):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -74,17 +74,17 @@ def modules(folder: str) -> dict[str, Path]:
 
 
 def imported(name: str, path: Path, *, at_run_time: bool = False) -> Iterator[str]:
-    """All of ours that a module imports, at any depth of its code, such as capture.stack.kernel.accumulate.
+    """Everything that a module imports from sweepdepth, also within functions, such as capture.stack.kernel.accumulate.
 
     Args:
-        at_run_time: leave out what only type checkers import.
+        at_run_time: leave out imports for type checking.
     """
     package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
     waiting: list[ast.AST] = [ast.parse(path.read_text())]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef) and node.name == "_repr_png_":
-            continue  # what a notebook shows is drawn by who draws it, and imported when it is shown
+            continue  # imports the drawing code when a notebook displays the object
         if at_run_time and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         waiting += ast.iter_child_nodes(node)
