@@ -1,4 +1,4 @@
-"""Page and pictures of `./run bench defocus`, made of its results and of nothing else."""
+"""Page and pictures of `./run bench defocus`, made only from its results."""
 
 import math
 from pathlib import Path
@@ -11,14 +11,14 @@ PAGE = Path(__file__).parents[1] / "docs" / "defocus.md"
 
 COLUMNS = ("method", "RMSE", "where it answers", "answers", "near edges", "calibration", "within 1 σ", "ms", "kB")
 ALIKE = 0.05
-"""Errors that differ by less, relative to the smaller, are called alike."""
+"""Errors that differ by less, relative to the smaller one, count as equal."""
 
 _KINDS = {"events": "events", "frames": "frames of the sweep", "images": "a few images"}
 _COLOURS = {"events": "tab:red", "frames": "tab:blue", "images": "tab:green", "prior": "tab:gray"}
 
 
 def write_page(results: dict, folder: Path, images: str = ".") -> None:
-    """Write defocus.md and its pictures; what docs/defocus.md says besides results is taken over.
+    """Write defocus.md and its pictures; the text outside the results is taken from docs/defocus.md.
 
     Args:
         results: as `defocus.run` gives them.
@@ -56,7 +56,7 @@ def reference_rows(results: dict) -> list[tuple[str, ...]]:
 
 
 def verdict(condition: dict) -> str:
-    """Who is best under a condition, in a sentence that follows from the rows alone."""
+    """A sentence on the best methods under a condition, derived from the rows."""
     rows = condition["rows"]
     best = {
         kind: min((name for name, row in rows.items() if row["sees"] == kind), key=lambda name: rows[name]["rmse"])

@@ -1,4 +1,4 @@
-"""The rows of `./run bench defocus`: every method, what it is given of a sweep's light, and how it is made."""
+"""The rows of `./run bench defocus`: every method, its share of a sweep's light, and how to make it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from sweepdepth.net.polarity import PolarityReversal
 from sweepdepth.synth.resimulate import COUPLED
 
 FRAMES = PRESETS["frames"].representation.bins
-"""Of a sweep, for methods on frames."""
+"""Frames per sweep, for methods on frames."""
 
 ADVERSARIAL = 0.02
 """Weight of the adversary in the row that has one."""
@@ -23,14 +23,14 @@ ADVERSARIAL = 0.02
 
 @dataclass(frozen=True)
 class Row:
-    """One method: a network by its preset, or something that is made of trained networks or of nothing."""
+    """One method: a network by its preset, or a method made from trained networks or without training."""
 
     name: str
     sees: str  # events, frames, images, or nothing of depth
-    images: int  # that it is given; 0 for events
+    images: int  # number of input images; 0 for events
     preset: str | None = None
     adversarial: float = 0.0
-    made: Callable[[Callable[[str], Method]], Method] | None = None  # given what makes a learned row's method
+    made: Callable[[Callable[[str], Method]], Method] | None = None  # from learned rows
 
     @property
     def network(self) -> NetworkConfig | None:
@@ -71,7 +71,7 @@ ROWS = (
 )
 
 PHOTOGRAPHS = (*PLANS, COUPLED)
-"""What all of them together need besides events and frames."""
+"""Photographs that any of the rows needs."""
 
 
 def folder_of(row: Row, out: Path) -> Path:
@@ -80,7 +80,7 @@ def folder_of(row: Row, out: Path) -> Path:
 
 
 def method_of(row: Row, weights: Callable[[Row], Path]) -> Method:
-    """A row as something to be judged, by its own name."""
+    """The method of a row, by the row's name."""
 
     def learned(preset: str) -> Method:
         return as_method(load_network(weights(next(r for r in ROWS if r.preset == preset))))
@@ -91,7 +91,7 @@ def method_of(row: Row, weights: Callable[[Row], Path]) -> Method:
 
 
 def bytes_of(row: Row, events: float, pixels: int) -> float:
-    """What a sensor sends for one answer: events of 32 bits (EVT 2.0), or images of 12 bits a pixel."""
+    """Data of the sensor for one estimate: events of 32 bits (EVT 2.0), or images of 12 bits per pixel."""
     if row.sees == "events":
         return 4 * events
     return 1.5 * pixels * row.images

@@ -32,7 +32,7 @@ Inputs = tuple[torch.Tensor, ...]  # half, quarter, pixel, candidate; see `Evide
 
 @dataclass(frozen=True)
 class Variant:
-    """The difference to the default."""
+    """The configuration's difference from the default."""
 
     network: EvidenceConfig = NETWORK
     change: Callable[[Sample], Sample] | None = None
@@ -159,7 +159,7 @@ def _train(variant: Variant, sources: list[SweepSource], steps: int, threads: in
         for source in sources
         if source.scene in judges or variant.uses(source)
     ]
-    config = config.model_copy(update={"validated": 0.99})  # of those that may: all
+    config = config.model_copy(update={"validated": 0.99})  # use all scenes that may be used for validation
     usual, loss.RANKED_WEIGHT = loss.RANKED_WEIGHT, variant.ranked
     try:
         with tempfile.TemporaryDirectory() as folder:

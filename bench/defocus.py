@@ -1,13 +1,13 @@
-"""Depth from defocus, all ways side by side: the same scenes, lens and photons for events, frames, pairs and images.
+"""Depth from defocus by all methods: the same scenes, lens and photons for events, frames, pairs and images.
 
     ./run bench defocus [--scenes 240] [--judged 16] [--steps 600] [--minutes M] [--out DIR] [--docs]
 
-Renders patch scenes, trains every learned row on them with equal steps and samples, judges all rows on other scenes in
-several lights and at several speeds, and writes DIR/results.json, DIR/defocus.md and three pictures; --docs puts page
-and pictures into docs/. What is there is not made again: the same line goes on where a run was stopped.
+Renders patch scenes, trains every learned row on them with equal steps and samples, evaluates all rows on other scenes
+at several light levels and speeds, and writes DIR/results.json, DIR/defocus.md and three pictures; --docs puts page and
+pictures into docs/. Existing results are not made again, so the same command resumes a stopped run.
 
-Nobody gets more light than falls on the sensor in the time of one sweep: a method on N images exposes each for an Nth
-of it, or until white fills the wells. Sensor noise is that of `synth`; the event sensor is a DAVIS346.
+All methods get the light of one sweep: a method on N images exposes each for an Nth of it, or until white saturates.
+Sensor noise is that of `synth`; the event sensor is a DAVIS346.
 """
 
 import argparse
@@ -49,14 +49,14 @@ SENSOR = SensorRange(preset="davis346")
 LIGHTS_LUX = (0.1, 1.0, 10.0, 100.0, 1000.0)
 SWEEPS_S = (0.01, 0.05, 0.2, 1.0)
 REFERENCE = (100.0, 0.2)
-"""Lux and seconds: what is varied goes through these, each with the other as it is here."""
+"""Reference light level in lux and sweep duration in seconds; one is varied while the other stays at its reference."""
 
 CROP_PX, BATCH = 128, 16
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What decides the result of a run."""
+    """Settings that determine the result of a run."""
 
     scenes: int
     judged: int
@@ -84,13 +84,13 @@ def main() -> None:
 
 
 def conditions() -> list[tuple[float, float]]:
-    """Lux and seconds of all that is judged."""
+    """Light levels and durations of all conditions."""
     lux, seconds = REFERENCE
     return [*((light, seconds) for light in LIGHTS_LUX), *((lux, s) for s in SWEEPS_S if s != seconds)]
 
 
 def run(sizes: Sizes, out: Path, rows: Sequence[Row] = ROWS) -> dict:
-    """Make what is missing, and the results of all of it.
+    """Make all missing parts, and return all results.
 
     Raises:
         SystemExit: the folder holds a run of other sizes.
@@ -119,7 +119,7 @@ def run(sizes: Sizes, out: Path, rows: Sequence[Row] = ROWS) -> dict:
 
 
 def _scenes(folder: Path, count: int, seed: int) -> list[IdealScene]:
-    """Rendered scenes with all that any row needs, without noise."""
+    """Rendered scenes with the images that any row needs, without noise."""
     config = GenerationConfig.load(SCENES, intensity={"aperture_pair": True, "photographs": True})
     _say(f"{folder}: {count} scenes")
     generate(folder, count, seed, config)
@@ -132,7 +132,7 @@ def weights_of(row: Row, out: Path) -> Path:
 
 
 def _train(row: Row, scenes: Sequence[IdealScene], sizes: Sizes, out: Path, rows: int) -> None:
-    """Train a row, or go on with it; all rows see the same sweeps in the same order."""
+    """Train a row or resume its training; all rows get the same sweeps in the same order."""
     assert row.network is not None
     folder = folder_of(row, out)
     if (folder / WEIGHTS).exists():
@@ -163,12 +163,12 @@ def _train(row: Row, scenes: Sequence[IdealScene], sizes: Sizes, out: Path, rows
 
 
 def _under(drawn: Conditions) -> ResimulationConfig:
-    """Whole sweeps, all under these conditions, whether there are events in them or not."""
+    """Settings of complete sweeps under given conditions, including sweeps without events."""
     return ResimulationConfig(anything=drawn, ordinary=drawn, whole=1.0, least_events=0.0)
 
 
 def cases_under(lux: float, seconds: float, scenes: Sequence[IdealScene]) -> Iterator[Case]:
-    """Every scene swept over once, with all images that any method takes, in the same light."""
+    """One sweep of every scene, with the images of all methods in the same light."""
     fixed = LightRange(illuminance_lux=(lux, lux))
     config = _under(Conditions(sensor=SENSOR, light=fixed, sweep_s=(seconds, seconds)))
     for number, scene in enumerate(scenes):

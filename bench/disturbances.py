@@ -251,13 +251,13 @@ def cost_table(console: Console, n_events: int) -> None:
     began = time.process_time()
     for part, end_us in zip(parts, ends.tolist(), strict=True):
         watch.clean(Batch(part, none, end_us))
-    seen = time.process_time()
+    cleaned = time.process_time()
     sweep = Sweep(0, n_events // 20, Direction.FAR_TO_NEAR, calibration)
     for part in parts:
         watch.see(Span(sweep, part, closed=False))
     done = time.process_time()
-    table.add_row("flicker and hot pixels, noticed", f"{1e9 * (seen - began) / n_events:.1f}")
-    table.add_row("motion, noticed", f"{1e9 * (done - seen) / n_events:.1f}")
+    table.add_row("detection of flicker and hot pixels", f"{1e9 * (cleaned - began) / n_events:.1f}")
+    table.add_row("detection of motion", f"{1e9 * (done - cleaned) / n_events:.1f}")
     console.print(table)
 
 

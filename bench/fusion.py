@@ -1,10 +1,10 @@
-"""Fusion of sweeps on still and moving scenes: error at pixels with events, alone and together.
+"""Fusion of sweeps on still and moving scenes: error at pixels with events, of single and fused sweeps.
 
     ./run bench fusion --scenes 12
 
-Patch scenes of 160×120 are seen through a window of 128×120 that moves by a given number of pixels per sweep, with the
-sensors of training. Each method estimates eight sweeps; the last four are scored against the ground truth at the middle
-of each sweep.
+A window of 128×120 moves over patch scenes of 160×120 by a given number of pixels per sweep, with the sensor models of
+training. Each method estimates eight sweeps; the last four are scored against the ground truth at the middle of each
+sweep.
 """
 
 import argparse
@@ -45,7 +45,7 @@ METHODS: dict[str, Fuse | None] = {"alone": None, "4 sweeps": 4, "auto": "auto"}
 
 
 def scenes(seed: int, count: int) -> Iterator[tuple[IdealScene, RandomSource]]:
-    """Patch scenes with enough texture to tell depth from, and a source of random numbers for each."""
+    """Patch scenes with enough texture for depth, and a random generator for each."""
     index = 0
     while count:
         index += 1
@@ -67,7 +67,7 @@ def window(images: np.ndarray, left: float) -> np.ndarray:
 
 
 def drifting_events(scene: IdealScene, sensor: Sensor, light: float, px_per_sweep: float, seed: int) -> np.ndarray:
-    """Events of `SWEEPS` sweeps, after one that settles the sensor, while the window drifts."""
+    """Events of `SWEEPS` sweeps, after one that initialises the sensor, while the window moves."""
     steps = len(scene.stack) - 1
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -91,13 +91,13 @@ def drifting_events(scene: IdealScene, sensor: Sensor, light: float, px_per_swee
 
 
 def cropped(calibration: Calibration) -> Calibration:
-    """As the camera of the window has it."""
+    """The calibration of the window's camera."""
     camera = calibration.camera.model_copy(update={"width": calibration.camera.width - MARGIN})
     return calibration.model_copy(update={"camera": camera})
 
 
 def errors(scene: IdealScene, events: np.ndarray, px_per_sweep: float, fuse: Fuse | None) -> float:
-    """Mean error at pixels with events, over the sweeps that count, as a share of the range; NaN without any."""
+    """Mean error at pixels with events over the scored sweeps, as a fraction of the range; NaN without any."""
     estimator = make_estimator("net", fuse=fuse)
     calibration = cropped(scene.calibration)
     settings = calibration.sweep

@@ -1,10 +1,10 @@
-"""What an event costs on its way through the live path, stage by stage, on one core.
+"""Time per event in each stage of the live path, on one core.
 
     ./run bench stages [--rate 20] [--size 640x480]
 
-A sweep of the events that `live` is measured with goes through each stage in batches of 5 ms, as they come; the best of
-several passes counts for each batch. The last rows are the whole and, for comparison, what copying an event costs:
-less than that no stage can that writes events down.
+The events of `./run bench live` pass through each stage in batches of 5 ms; for each batch the best of several passes
+counts. The last rows are the total and, for comparison, the time to copy an event, a lower bound for stages that write
+events.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PASSES = 7
 
 
 def nanoseconds(parts: list[np.ndarray], begin: Callable[[], Any], step: Callable[[Any, np.ndarray], object]) -> float:
-    """Per event: the best of some passes for each batch, each with a state of its own."""
+    """Time per event: the best of several passes for each batch, each with a new state."""
     best = np.full(len(parts), np.inf)
     for _ in range(PASSES):
         state = begin()

@@ -1,7 +1,7 @@
-"""Many subscribers, one of them over a slow link: what it gets, and that nobody else is slowed.
+"""Many subscribers, one of them over a slow link: the frames that it gets, and its effect on the others.
 
-Runs in a network namespace of its own, whose loopback is shaped for the slow subscriber alone (Linux's htb). All others
-have what loopback gives. Ages are from publishing to a checked frame in the subscriber.
+Runs in a network namespace whose loopback is limited for the slow subscriber (by Linux's htb) and unlimited for the
+others. Ages are the time from publishing to a validated frame in the subscriber.
 """
 
 import argparse
@@ -28,27 +28,27 @@ from sweepdepth.stream.wire.publisher import Publisher
 from sweepdepth.stream.wire.subscriber import Subscriber
 
 INSIDE = "SWEEPDEPTH_BENCH_NAMESPACE"
-"""Set where this runs in its namespace already."""
+"""Set if this already runs in its namespace."""
 
 SETTLING_S = 3.0
 
 
 @dataclass
-class Heard:
-    """What one subscriber got of one phase."""
+class Received:
+    """Frames that one subscriber received in one phase."""
 
     ages_ms: list[float] = field(default_factory=list)
-    lost: int = 0  # messages that its gaps in `seq` tell of
+    lost: int = 0  # missing messages by gaps in `seq`
 
 
 @dataclass
 class Phase:
-    """One row: what was published, and what came."""
+    """One row: numbers of published and received frames."""
 
     name: str
     published: int = 0
-    fast: list[Heard] = field(default_factory=list)
-    slow: Heard | None = None
+    fast: list[Received] = field(default_factory=list)
+    slow: Received | None = None
     drops: dict[str, int] = field(default_factory=dict)  # counted by the publisher
     frame_bytes: int = 0
     publish_ms: float = 0.0  # median
@@ -88,12 +88,12 @@ def main() -> None:
 
 
 def namespace() -> list[str]:
-    """The command that runs another in a network namespace of its own, where it may configure the network."""
+    """The command that runs another one in a new network namespace, with the right to configure it."""
     return ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
 
 
 def why_not() -> str:
-    """Why this system lets us shape no link; empty where it does."""
+    """Why traffic cannot be limited on this system; empty if it can."""
     missing = [name for name in ("unshare", "ip", "tc") if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} missing: apt-get install util-linux iproute2"
@@ -109,7 +109,8 @@ def why_not() -> str:
 
 
 def shape(rate: str) -> None:
-    """Bring loopback up, as fast as ever but for a class of its own at `rate`, with packets as on Ethernet."""
+    """Bring loopback up with a slow class of the given rate and Ethernet's packet size; other traffic stays
+    unlimited."""
     for words in (
         "ip link set lo mtu 1500 up",
         "tc qdisc add dev lo root handle 1: htb default 10 r2q 10000",
@@ -120,7 +121,7 @@ def shape(rate: str) -> None:
 
 
 def slow_down(port: int) -> None:
-    """Send what goes to a port through the slow class."""
+    """Send traffic to a port through the slow class."""
     run(f"tc filter add dev lo parent 1: protocol ip u32 match ip dport {port} 0xffff flowid 1:20")
 
 
@@ -130,12 +131,12 @@ def run(words: str) -> None:
         sys.exit(f"error: {words}: {done.stderr.strip()}")
 
 
-# The subscribers, in processes of their own
+# The subscribers, in separate processes
 
 
 def listen(address: str, count: int, ours: Connection) -> None:
-    """Subscribe so often; tell our ports, then at each word what was heard since the one before."""
-    heard = [Heard() for _ in range(count)]
+    """Subscribe `count` times; report the ports, then at each request the frames received since the previous one."""
+    received = [Received() for _ in range(count)]
     lock, stop = threading.Lock(), threading.Event()
 
     def hear(k: int) -> None:
@@ -143,8 +144,8 @@ def listen(address: str, count: int, ours: Connection) -> None:
             for frame in frames:
                 age_ms = 1e-6 * (time.time_ns() - frame.t_publish_ns)
                 with lock:
-                    heard[k].ages_ms.append(age_ms)
-                    heard[k].lost += frame.lost
+                    received[k].ages_ms.append(age_ms)
+                    received[k].lost += frame.lost
 
     threads = [threading.Thread(target=hear, args=(k,)) for k in range(count)]
     for thread in threads:
@@ -155,8 +156,8 @@ def listen(address: str, count: int, ours: Connection) -> None:
     ours.send(ports)
     while ours.recv() == "report":
         with lock:
-            ours.send(heard.copy())
-            heard[:] = [Heard() for _ in heard]
+            ours.send(received.copy())
+            received[:] = [Received() for _ in received]
     stop.set()
     for thread in threads:
         thread.join()
@@ -179,8 +180,8 @@ def started(address: str, count: int) -> tuple[Any, Any, list[int]]:
 
 
 def real_frame(width: int, height: int) -> DepthFrame:
-    """Depth of the bundled recording by the network: its frames and their mirror images side by side until they fill a
-    larger one, the first 16 all different, so that it is as hard to compress as a real one."""
+    """Depth of the bundled recording by the network, tiled to a larger size with its frames and their mirror images,
+    the first 16 all different, so that it is as hard to compress as real depth."""
     from sweepdepth import open_recording
     from sweepdepth.stream.demo import recording_path
     from sweepdepth.stream.replay import replay
@@ -208,7 +209,7 @@ def real_frame(width: int, height: int) -> DepthFrame:
 
 
 def measure(encoding: Encoding, frame: DepthFrame, options: argparse.Namespace) -> list[Phase]:
-    """Without the slow subscriber, with it, and without it again."""
+    """Three phases: without the slow subscriber, with it, and without it again."""
     phases = [Phase("without the slow one"), Phase("with it"), Phase("after it has left")]
     with Publisher("tcp://127.0.0.1:*", send_hwm=FRESH, encoding=encoding) as publisher:
         fast, fast_end, ports = started(publisher.address, options.subscribers - 1)
@@ -243,7 +244,7 @@ def measure(encoding: Encoding, frame: DepthFrame, options: argparse.Namespace) 
 
 
 def publish(publisher: Publisher, frame: DepthFrame, rate: float, seconds: float) -> list[float]:
-    """Publish depth steadily and a status a second; ms that each depth frame took here."""
+    """Publish depth at a constant rate and a status every second; returns the ms that publishing each frame took."""
     took_ms, began = [], time.monotonic()
     for k in range(round(rate * seconds)):
         time.sleep(max(0.0, began + k / rate - time.monotonic()))
@@ -274,14 +275,14 @@ def print_head(options: argparse.Namespace) -> None:
 
 def print_phases(encoding: Encoding, phases: list[Phase], options: argparse.Namespace) -> None:
     for phase in phases:
-        ages = np.concatenate([np.asarray(heard.ages_ms) for heard in phase.fast])
+        ages = np.concatenate([np.asarray(received.ages_ms) for received in phase.fast])
         row = [
             encoding,
             phase.name,
             f"{phase.frame_bytes / 1e6:.2f}",
             f"{phase.publish_ms:.1f} ms",
-            f"{np.mean([len(heard.ages_ms) for heard in phase.fast]):.1f} of {phase.published}",
-            f"{sum(heard.lost for heard in phase.fast)}",
+            f"{np.mean([len(received.ages_ms) for received in phase.fast]):.1f} of {phase.published}",
+            f"{sum(received.lost for received in phase.fast)}",
             *(f"{value:.1f} ms" for value in np.percentile(ages, (50, 99))),
         ]
         if phase.slow is None:

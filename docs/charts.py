@@ -24,7 +24,7 @@ Row = dict[str, str]
 
 
 def read_table(page: str, *columns: str) -> list[Row]:
-    """The rows of the first table of a page whose head has these columns, each as text by column."""
+    """The rows of a page's first table with these columns, each as texts by column."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for head, body in re.findall(r"^(\|.*\|)\n\|[-|: ]+\|\n((?:\|.*\|\n)+)", text, re.MULTILINE):
         names = _cells(head)
@@ -49,7 +49,7 @@ def column(rows: Sequence[Row], name: str) -> np.ndarray:
 
 
 def digest(figure: Figure) -> str:
-    """Of all numbers that a chart shows; kept in its picture, so that one of older numbers is noticed."""
+    """Hash of all numbers in a chart, stored in the picture, so that outdated charts are detected."""
     shown = hashlib.sha256()
     for axis in figure.axes:
         for line in axis.lines:
@@ -67,7 +67,7 @@ def _show(axis: Axes, x: str, y: str, title: str = "") -> None:
 
 
 def _finished(figure: Figure) -> Figure:
-    """All axes from 0, once all is drawn, and a legend in the first."""
+    """Let all axes start at 0, and add a legend to the first."""
     for axis in figure.axes:
         axis.set_ylim(bottom=0)
     figure.axes[0].legend(fontsize=8)
@@ -130,7 +130,7 @@ def rates() -> Figure:
 
 
 def turning() -> Figure:
-    """What it costs to find the turning points in the events, by sensor and by jitter and drift."""
+    """Accuracy of turning points found in the events, by sensor and by jitter and drift."""
     own, found = "depth error with true turning points", "with found ones"
     rows = read_table("tuning.md", "sensor", "jitter", own, found)
     steady = [row for row in rows if row["jitter"] == "0" and row["drift of the period per sweep"] == "0"]
@@ -160,7 +160,7 @@ def turning() -> Figure:
 
 
 def rolling() -> Figure:
-    """Error of depth once a sweep and at the bin rate, against how fast the scene moves."""
+    """Depth error at the sweep rate and the bin rate, against the speed of the scene."""
     rows = read_table("tuning.md", "oscillation, Hz", "rate", "own error", "error now")
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     for axis, name, title in zip(
@@ -177,7 +177,7 @@ def rolling() -> Figure:
 
 
 def light() -> Figure:
-    """Error and coverage in flickering light, as it is and averaged, by sensor."""
+    """Error and coverage in flickering light, with and without averaging, by sensor."""
     rows = read_table("tuning.md", "sensor", "depth", "error without averaging", "error with averaging")
     return _by_sensor(
         rows,
@@ -223,7 +223,7 @@ def _by_sensor(
 
 
 def fuzz() -> Figure:
-    """How damaged input ended: read or refused, of what was tried."""
+    """Outcomes of damaged input: read or refused."""
     rows = [row for row in read_table("robustness.md", "input", "cases", "read", "refused") if row["input"] != "all"]
     cases, read = column(rows, "cases"), column(rows, "read")
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -270,4 +270,4 @@ CHARTS: dict[str, tuple[Callable[[], Figure], str]] = {
     "chart_motion": (motion, "tuning.md"),
     "chart_fuzz": (fuzz, "robustness.md"),
 }
-"""What draws each, and the page whose table it reads."""
+"""The function that draws each chart, and the page of its table."""

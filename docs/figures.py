@@ -1,4 +1,4 @@
-"""The figures that explain the optics, drawn from the same code that runs: no data needed. See pictures.py."""
+"""Figures that explain the optics, drawn with sweepdepth's own code, without data. See pictures.py."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -66,7 +66,7 @@ def reversal() -> Figure:
     recorded = simulate_sweeps(images, calibration, PRESETS["davis346"], sweeps=1, seed=1)
     events = recorded.events
     sharp = images[np.abs(steps - surface).argmin()]
-    # A detail is what blurring takes away: sharp against most blurred.
+    # Detail: the difference between the sharp and the most blurred image.
     detail = sharp / images[-1]
     bright, dark = detail > np.quantile(detail, 0.95), detail < np.quantile(detail, 0.05)
     focus = calibration.focus_at(events["timestamp"] / calibration.sweep.duration_us)
@@ -126,7 +126,7 @@ def _strips() -> tuple[EventFocalStack, np.ndarray, np.ndarray]:
 
 
 def stack() -> Figure:
-    """From a cloud of events to bins to depth, on a scene of three flat strips."""
+    """From events to bins to depth, on a scene of three flat strips."""
     built, events, sharp = _strips()
     settings = built.sweep.calibration.sweep
     figure = Figure(figsize=(12, 6.6), layout="constrained")
@@ -165,7 +165,7 @@ def stack() -> Figure:
 
 
 def views() -> Figure:
-    """Pinhole views over the aperture, and what their shifted sums are: images focused anywhere."""
+    """Pinhole views over the aperture, and their shifted sums: images with any focus."""
     from sweepdepth.synth.blender.stage import Stage
     from sweepdepth.synth.optics.render_settings import RenderSettings
     from sweepdepth.synth.scenes.layouts import SceneConfig, sample_scene
@@ -215,12 +215,12 @@ def views() -> Figure:
 
 
 def recording() -> Figure:
-    """What `info --picture` draws of the bundled recording."""
+    """The picture of `info --picture` for the bundled recording."""
     return recording_figure(survey(recording_path()))
 
 
 def _first_sweep() -> tuple[np.ndarray, Sweep]:
-    """Of the bundled recording: its events, and what it is."""
+    """The bundled recording and its events."""
     with open_recording(recording_path()) as opened:
         assert opened.calibration is not None
         events, _ = opened.read()
@@ -229,7 +229,7 @@ def _first_sweep() -> tuple[np.ndarray, Sweep]:
 
 
 def evidence() -> Figure:
-    """The evidence of one pixel of the bundled recording, with what the network makes of it and the truth."""
+    """The evidence of one pixel of the bundled recording, with the network's distribution and the truth."""
     events, sweep = _first_sweep()
     network = load_network()
     assert isinstance(network, EventNetwork)
@@ -278,7 +278,7 @@ def deviation() -> Figure:
 
 
 def distance() -> Figure:
-    """What an error in diopters is in metres: it grows with the square of the distance."""
+    """Errors in metres for an error in diopters, which grow with the square of the distance."""
     settings = Calibration.parse(LENS).sweep
     metres = np.linspace(1 / settings.near_diopters, 1 / settings.far_diopters, 200)
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
@@ -314,4 +314,4 @@ FIGURES: dict[str, tuple[Callable[[], Figure], int]] = {
     "deviation": (deviation, 110),
     "distance": (distance, 100),
 }
-"""What draws each, and at how many dots per inch."""
+"""The function that draws each figure, and its resolution in dots per inch."""

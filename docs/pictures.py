@@ -45,7 +45,7 @@ camera = { width = 640, height = 360, pixel_pitch_um = 9.0, fx = 1333.0, fy = 13
 lens = { focal_length_mm = 12.0, f_number = 1.4 }
 sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_diopters = 2.5, sync = "trigger" }
 """
-"""A lens that the photographs could have been taken through; their true distances are not known."""
+"""A plausible lens for the photographs, whose true distances are unknown."""
 
 
 def dataset(data: Path) -> Figure:
@@ -91,7 +91,7 @@ def circuit_board(data: Path) -> Figure:
 
 
 def dashboard(data: Path) -> Figure:
-    """What a dashboard shows of a run: rates from counters, latencies, drops and memory, a scrape a second."""
+    """A dashboard of a run: rates from counters, latencies, drops and memory, scraped every second."""
     from prometheus_client.parser import text_string_to_metric_families
 
     marker = "# HELP process_virtual_memory_bytes"
@@ -154,7 +154,7 @@ PICTURES: dict[str, tuple[Callable[[Path], Figure], int]] = {
     "dashboard": (dashboard, 100),
     "circuit_board": (circuit_board, 90),
 }
-"""What draws each, and at how many dots per inch."""
+"""The function that draws each picture, and its resolution in dots per inch."""
 
 
 def main() -> None:
@@ -187,7 +187,7 @@ def draw_figure(name: str) -> None:
 
 
 def draw_chart(name: str) -> None:
-    """One of a page's table, which says what numbers it was drawn from."""
+    """Draw a chart of a page's table, with the hash of its numbers."""
     draw, _ = CHARTS[name]
     figure = draw()
     keep_figure(name, figure, 110, {"numbers": digest(figure)})

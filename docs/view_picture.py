@@ -16,11 +16,11 @@ from playwright.sync_api import Page, sync_playwright
 
 COMMAND = Path(sys.executable).with_name("sweepdepth")
 SETTLING_S = 60
-"""So that the plots have something to show; a file has none."""
+"""Seconds until the plots have content; files have no plots."""
 
 
 def photograph(page: Page, url: str, target: Path, file: bool) -> None:
-    """Open the page, wait until it has settled, and save what it looks like."""
+    """Open the page, wait until it has settled, and save a screenshot."""
     page.goto(url)
     page.get_by_text("frame 3 of" if file else "Live from").wait_for()
     page.wait_for_timeout(1e3 * (5 if file else SETTLING_S))
@@ -33,7 +33,7 @@ def photograph(page: Page, url: str, target: Path, file: bool) -> None:
         # Not with the arrow keys, which would move the view as well.
         slider = page.get_by_text("Bin", exact=True).get_attribute("for")
         page.locator(f'[id="{slider}"]').locator("xpath=following::input[1]").fill("6")
-    page.mouse.move(800, 1000)  # off whatever would explain itself
+    page.mouse.move(800, 1000)  # away from elements with tooltips
     page.wait_for_timeout(5000)
     page.screenshot(path=target)
 

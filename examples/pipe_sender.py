@@ -1,4 +1,4 @@
-"""Sends events to `sweepdepth live --camera pipe:PATH`: the whole of the pipe's format, with nothing but NumPy.
+"""Sends events to `sweepdepth live --camera pipe:PATH`: the complete pipe format, with NumPy alone.
 
     python pipe_sender.py events.sock
     sweepdepth live --camera pipe:events.sock --lens pipe_sender.toml --record run.h5
@@ -26,12 +26,12 @@ WIDTH, HEIGHT = 96, 72
 
 
 def header(width: int, height: int) -> bytes:
-    """The beginning of every stream: magic, version, width, height, 0."""
+    """The header of a stream: magic, version, width, height, 0."""
     return struct.pack("<8sHHHH", b"SWEEPEVT", 1, width, height, 0)
 
 
 def batch(items: np.ndarray, complete_us: int = -1) -> bytes:
-    """Events or triggers; nothing before `complete_us` will follow, −1 when that is not known."""
+    """A batch of events or triggers; nothing before `complete_us` will follow, −1 if unknown."""
     return struct.pack("<IIq", 1 if items.dtype == EVENT else 2, len(items), complete_us) + items.tobytes()
 
 
@@ -52,13 +52,13 @@ def pack_triggers(t_us: np.ndarray, edge: np.ndarray) -> np.ndarray:
 def camera_batches(
     width: int = WIDTH, height: int = HEIGHT, rate: int = 200_000, period_us: int = 400_000
 ) -> Iterator[bytes]:
-    """Stands for a camera: a dot that runs around, in batches of 10 ms, and an edge every half period."""
+    """Simulates a camera: a moving dot, in batches of 10 ms, and an edge every half period."""
     rng = np.random.default_rng(0)
     began, now_us, next_edge_us, edge = time.monotonic(), 0, 0, RISING
     while True:
         until_us = now_us + 10_000
         while next_edge_us < until_us:
-            # An edge must be sent before the events that come after it.
+            # An edge must be sent before later events.
             yield batch(pack_triggers(np.array([next_edge_us]), np.array([edge])))
             next_edge_us, edge = next_edge_us + period_us // 2, FALLING if edge == RISING else RISING
         t = np.sort(rng.integers(now_us, until_us, rate // 100))
@@ -71,7 +71,7 @@ def camera_batches(
 
 
 def readers(path: str) -> Iterator[Callable[[bytes], object]]:
-    """One reader after the other: a function that sends bytes to it."""
+    """For one reader after the other, a function that sends bytes to it."""
     if os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
         while True:
             with open(path, "wb", buffering=0) as pipe:  # waits until somebody reads
@@ -83,7 +83,7 @@ def readers(path: str) -> Iterator[Callable[[bytes], object]]:
 
                 yield write_all
     if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
-        os.unlink(path)  # left by a sender that is gone
+        os.unlink(path)  # left by an earlier sender
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen(1)

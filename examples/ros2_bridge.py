@@ -27,7 +27,7 @@ FLOAT32 = 7
 
 
 def decode(parts: list[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-    """Header and arrays of a depth message; None for what is none. See docs/wire.md."""
+    """Header and arrays of a depth message; None for other messages. See docs/wire.md."""
     if len(parts) < 2 or parts[0] != b"depth":
         return None
     header = json.loads(parts[1])
@@ -144,7 +144,7 @@ def point_cloud(
 
 
 def fill(message: Any, fields: dict[str, Any], kinds: dict[str, Any] | None = None) -> Any:
-    """Set a message's fields; `kinds` says of what messages a list of fields is made."""
+    """Set a message's fields; `kinds` are the message classes of the fields that are lists."""
     for name, value in fields.items():
         if isinstance(value, dict):
             fill(getattr(message, name), value, kinds)
@@ -172,7 +172,7 @@ def bridge(address: str, frame_id: str) -> None:
             "/opt/ros/DISTRO/setup.bash, and run this with ROS's python3"
         )
     subscriber = zmq.Context.instance().socket(zmq.SUB)
-    subscriber.set_hwm(2)  # fresh depth is worth more than all depth
+    subscriber.set_hwm(2)  # only the newest depth matters
     subscriber.subscribe(b"depth")
     subscriber.connect(address)
     rclpy.init()

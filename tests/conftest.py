@@ -1,4 +1,4 @@
-"""Scenes and files that many tests share."""
+"""Fixtures and marks shared by many tests."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,8 @@ from sweepdepth.capture.sweeps import Direction, Sweep
 
 SLOW_FOLDERS = {"cli"}
 SLOW_FILES = {
+    "test_apertures",
+    "test_augmentation",
     "test_bench_defocus",
     "test_calibrating",
     "test_cameras_network",
@@ -37,17 +39,41 @@ SLOW_FILES = {
     "test_recordings_writing",
     "test_replay",
     "test_replays",
+    "test_run_logs",
     "test_survey",
     "test_tracking_stream",
     "test_slow_links",
     "test_training",
+    "test_unet",
     "test_view",
     "test_windowed_replay",
 }
-"""Tests that take seconds each: they start commands or decoder processes, train networks, or run live."""
+"""Tests that take seconds each: they start commands or decoder processes, load torch and Lightning, train networks, or
+run live."""
 
 BLENDER_FILES = {"test_render", "test_render_files"}
 FAULT_FOLDERS = {"faults", "fuzz"}
+
+
+def marks_of_file(path: Path) -> set[str]:
+    """Marks that all tests of a file or folder have because of its name."""
+    return {
+        mark
+        for mark, names in (
+            ("slow", SLOW_FOLDERS | SLOW_FILES),
+            ("blender", BLENDER_FILES),
+            ("faults", FAULT_FOLDERS),
+        )
+        if path.stem in names or path.parent.name in names
+    }
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import files that `-m "not slow and …"` deselects as a whole; their imports take longer than the rest."""
+    excluded = {
+        part.removeprefix("not ") for part in str(config.getoption("-m")).split(" and ") if part.startswith("not ")
+    }
+    return True if excluded & marks_of_file(collection_path) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,13 +81,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark tests by where they are and what they use, and begin with the slow ones where several processes share them,
     so that none of these is still at work when the others are done."""
     for item in items:
-        folder, file = item.path.parent.name, item.path.stem
-        if folder in SLOW_FOLDERS or file in SLOW_FILES:
-            item.add_marker(pytest.mark.slow)
-        if file in BLENDER_FILES:
-            item.add_marker(pytest.mark.blender)
-        if folder in FAULT_FOLDERS:
-            item.add_marker(pytest.mark.faults)
+        for mark in marks_of_file(item.path):
+            item.add_marker(mark)
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
     if hasattr(config, "workerinput"):
@@ -106,7 +127,7 @@ def calibration() -> Calibration:
 
 @pytest.fixture(scope="session")
 def shared_sweeps() -> Path:
-    """Independently simulated recordings with ground truth, where a developer has them."""
+    """Independently simulated recordings with ground truth, if available."""
     folder = Path(__file__).parents[2] / "shared" / "data" / "sweeps"
     if not folder.is_dir():
         pytest.skip("the development recordings are not here")

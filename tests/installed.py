@@ -1,4 +1,4 @@
-"""What is installed here: what an installation of sweepdepth needs of it, and the same by links for another one."""
+"""Installed packages: the requirements of sweepdepth, and links to them for another environment."""
 
 from importlib import metadata
 from pathlib import Path
@@ -8,7 +8,7 @@ from packaging.utils import canonicalize_name
 
 
 def needed(extras: set[str]) -> dict[str, str]:
-    """All that the installed project needs, and all that these need in turn, with the versions installed."""
+    """All direct and indirect requirements of the installed project, with their installed versions."""
     found: dict[str, str] = {}
     waiting = [("sweepdepth", frozenset(extras))]
     seen = set()
@@ -31,7 +31,7 @@ def needed(extras: set[str]) -> dict[str, str]:
 
 
 def link_needed(folder: Path, extras: set[str]) -> None:
-    """Fill a folder of packages with links to all that sweepdepth with these extras needs, and nothing else."""
+    """Fill a site-packages folder with links to all requirements of sweepdepth with these extras, and nothing else."""
     folder.mkdir(exist_ok=True)
     for name in needed({"", *extras}):
         there = metadata.distribution(name)

@@ -1,4 +1,4 @@
-"""The pages of README and docs as what they ask of a reader: blocks of code by section, and commands that are read."""
+"""Code blocks of README and docs by section, and checks of commands that are not run."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ OUT_OF_REACH = {
     "ssh": "another machine",
     "sudo": "the system's packages",
     "pip install": "packages of others",
-    "python3 -m venv": "an environment of its own",
+    "python3 -m venv": "creates an environment",
     "docker": "Docker",
     "dask": "other machines",
     "source /opt/ros": "ROS 2",
@@ -27,7 +27,7 @@ OUT_OF_REACH = {
     "sweepdepth calibrate": "a camera, a lens and a target",
     "sweepdepth synth render --scheduler": "other machines",
 }
-"""Beginnings of commands, or a command and an option, that are read and not run."""
+"""Beginnings of commands, or a command with an option, that are checked and not run."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The lines of a shell block that are commands, joined where they go on."""
+        """The commands of a shell block, with continued lines joined."""
         lines = self.text.replace("\\\n", " ").splitlines()
         return [line.strip() for line in lines if shlex.split(line, comments=True)]
 
 
 def blocks_of(page: Path, heading: str | None = None) -> list[Block]:
-    """The blocks of a page, or of what stands under one of its headings, in order."""
+    """The blocks of a page, or of the section under one of its headings, in order."""
     text = page.read_text(encoding="utf-8")
     fences = [(match.start(), match.end()) for match in re.finditer(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)]
     heads = [
@@ -61,7 +61,8 @@ def blocks_of(page: Path, heading: str | None = None) -> list[Block]:
 
 
 def name_of(words: list[str]) -> str:
-    """`synth render` of `sweepdepth synth render --out …`; of another command its first word."""
+    """The name of a command: `synth render` for `sweepdepth synth render --out …`; for other programs the first
+    word."""
     if words[0] != "sweepdepth":
         return words[0]
     names = [word for word in words[1:3] if re.fullmatch(r"[a-z][a-z-]*", word)]
@@ -77,7 +78,7 @@ def out_of_reach(words: list[str]) -> bool:
 
 
 def parse(words: list[str]) -> None:
-    """Let the real command line read a command of ours, up to the call."""
+    """Parse a sweepdepth command with the real command line, without calling it."""
     import typer
 
     from sweepdepth.cli.main import app
@@ -91,11 +92,11 @@ def parse(words: list[str]) -> None:
 
 
 def read_options(command: Any, rest: list[str], words: list[str]) -> None:
-    """Let a command of click read its options."""
+    """Parse the options of a click command."""
     try:
         command.make_context(words[0], rest)
     except Exception as error:
-        # Typer has a click of its own, so the class of a usage error says little.
+        # Typer has its own copy of click, so the class of a usage error does not identify it.
         explain = getattr(error, "format_message", None)
         if explain is None:
             raise
@@ -103,7 +104,7 @@ def read_options(command: Any, rest: list[str], words: list[str]) -> None:
 
 
 def read_only(words: list[str]) -> None:
-    """Check a command that is out of reach, without running it."""
+    """Check a command that cannot be run here."""
     match words:
         case ["sweepdepth", *_]:
             parse(words)
@@ -132,12 +133,12 @@ def read_only(words: list[str]) -> None:
 
 
 def extras() -> dict[str, list[str]]:
-    """The extras of the package, and what each asks for."""
+    """The extras of the package, and the requirements of each."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
 def read_docker(words: list[str]) -> None:
-    """The files that a docker command names are there, and what it has the container run is a command of ours."""
+    """Check that the files named in a docker command exist, and that the container runs a sweepdepth command."""
     if "-f" in words:
         assert (ROOT / words[words.index("-f") + 1]).is_file(), words
     match words:
@@ -151,7 +152,7 @@ def read_docker(words: list[str]) -> None:
 
 
 def check_bench(words: list[str]) -> None:
-    """A bench of this name is there, and its source has the options."""
+    """Check that a benchmark of this name exists, and that its source has the options."""
     if not words or words[0].isupper():
         return  # the list of them, or a word that stands for any
     name, *options = words

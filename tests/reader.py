@@ -1,4 +1,4 @@
-"""Somebody who follows the pages: runs each command as it stands there, in a folder of their own."""
+"""A simulated reader of the pages, who runs each command as written, in a separate folder."""
 
 import os
 import re
@@ -19,25 +19,25 @@ NEEDS = {
     "make": Path("/usr/include/zstd.h"),
     "examples/cpp/subscriber": Path("/usr/include/zstd.h"),
 }
-"""Commands that a machine may lack the packages for; they have tests of their own that say so."""
+"""Commands whose packages may be missing; separate tests cover them."""
 
 SMALLER = {
     "synth render": ["--scenes", "1", "--workers", "1"],
     "train": ["--steps", "3", "--batch", "2", "--workers", "0", "--threads", "1"],
     "eval": [],
 }
-"""Costly commands, and options that come instead of their own. Of those with the same options one is run, the others
-are read, and get a copy of what that one made."""
+"""Expensive commands, with options that replace those of the page. Of commands with equal options one is run; the
+others are only parsed, and get a copy of its output."""
 
 
 @dataclass
 class Reader:
-    """Somebody who follows a page, in a folder of their own."""
+    """Follows a page in a separate folder."""
 
     folder: Path
     port: int
-    bin: Path  # where the commands are
-    made: dict[str, list[Path]] = field(default_factory=dict)  # by command: what it made when it first ran, on any page
+    bin: Path  # folder of the installed commands
+    made: dict[str, list[Path]] = field(default_factory=dict)  # output of each command when it first ran, on any page
     patience_s: float = 240
     publisher: "subprocess.Popen[str] | None" = None
     sender: "subprocess.Popen[str] | None" = None  # of events
@@ -48,7 +48,7 @@ class Reader:
         return os.environ | {"PATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
     def adapted(self, text: str) -> str:
-        """A text of the page for this machine: a port of its own, no other machines, and patience."""
+        """A text of the page adapted to this machine: an unused port, no other machines, longer timeouts."""
         text = re.sub(r"(--timeout |timeout=)\d+", r"\g<1>200", text).replace("RCVTIMEO, 60_000", "RCVTIMEO, 200_000")
         return text.replace(PORT, str(self.port)).replace("robot.local", "127.0.0.1").replace("0.0.0.0", "127.0.0.1")
 
@@ -73,9 +73,9 @@ class Reader:
         return out + err
 
     def do(self, command: str) -> None:
-        """Run one command of a page, or take what it made when an earlier page had it."""
+        """Run a command of a page, or copy its output if an earlier page contained it."""
         text = shlex.join(shlex.split(command, comments=True))
-        if text in self.made and self.publisher is None:  # a publisher of this page is waiting to be heard
+        if text in self.made and self.publisher is None:  # a publisher of this page waits for subscribers
             for path in self.made[text]:
                 copy = shutil.copytree if path.is_dir() else shutil.copy
                 assert not (self.folder / path.name).exists(), f"{command}: {path.name} exists already"
@@ -109,7 +109,7 @@ class Reader:
             self.finish(self.start(self.adapted(command)), command)
 
     def make(self, words: list[str], name: str) -> None:
-        """Run a costly command in small, unless one like it was run before."""
+        """Run an expensive command with small sizes, unless one like it was run before."""
         parse(words)
         like = " ".join([name, *sorted({word for word in words if word.startswith("--")})])
         out = self.folder / words[words.index("--out") + 1] if "--out" in words else None
@@ -133,7 +133,7 @@ class Reader:
         self.publisher = None
 
     def look(self, command: str) -> None:
-        """Start what serves a page, and end it with Ctrl-C once its address is said."""
+        """Start a command that serves a web page, and end it with Ctrl-C once it prints its address."""
         words = shlex.split(self.adapted(command), comments=True)
         process = self.start([str(self.bin / words[0]), *words[1:]])
         assert process.stderr is not None
@@ -160,14 +160,14 @@ class Reader:
             self.publisher = None
 
     def leave(self) -> None:
-        """End what still runs."""
+        """End all running processes."""
         for process in (self.publisher, self.sender):
             if process is not None:
                 process.kill()
                 process.communicate()
 
     def hear_out(self) -> None:
-        """Listen to a publisher that the page itself has no subscriber for."""
+        """Subscribe to a publisher for which the page has no subscriber."""
         if self.publisher is not None:
             self.receive(f"sweepdepth listen tcp://127.0.0.1:{PORT}")
 

@@ -1,4 +1,4 @@
-"""The benchmark of depth from defocus, at its smallest: it resumes, and its page says what the rows say."""
+"""The benchmark of depth from defocus in its smallest size: it resumes, and its page matches the rows."""
 
 import json
 
@@ -14,7 +14,7 @@ SIZES = defocus.Sizes(scenes=4, judged=2, steps=2, minutes=None)
 
 @pytest.fixture(scope="module")
 def small():
-    """Rows of each kind, only one of them trained, at two lights."""
+    """Rows of each kind, only one of them trained, at two light levels."""
     chosen = [row for row in rows.ROWS if row.name in ("events: classical", "frames: classical", "prior", "constant")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(defocus, "LIGHTS_LUX", (1.0, 100.0))
@@ -24,7 +24,7 @@ def small():
         yield chosen
 
 
-def test_a_run_goes_on_where_it_was_stopped_and_its_page_holds_its_rows(tmp_path, small, monkeypatch):
+def test_a_stopped_benchmark_resumes_and_its_page_has_all_rows(tmp_path, small, monkeypatch):
     results = defocus.run(SIZES, tmp_path, small)
     assert [(c["lux"], c["seconds"]) for c in results["conditions"]] == [(1.0, 0.2), (100.0, 0.2)]
     scores = results["conditions"][1]["rows"]
@@ -47,7 +47,7 @@ def test_a_run_goes_on_where_it_was_stopped_and_its_page_holds_its_rows(tmp_path
         assert (tmp_path / f"defocus-{picture}.png").stat().st_size > 5000
         assert f"defocus-{picture}.png" in text
 
-    monkeypatch.setattr(defocus, "train", None)  # nothing is trained or judged again but what is missing
+    monkeypatch.setattr(defocus, "train", None)  # only missing parts are trained or evaluated again
     judged = tmp_path / "scores" / "1-lux-0.2-s.json"
     before = judged.stat().st_mtime_ns
     (tmp_path / "scores" / "100-lux-0.2-s.json").unlink()
@@ -73,5 +73,5 @@ def condition(**errors):
         ({"events": 0.26, "frames": 0.25, "images": 0.245, "prior": 0.25}, "neither: nothing measured is better than"),
     ],
 )
-def test_who_is_best_follows_from_the_errors(errors, said):
+def test_the_best_method_follows_from_the_errors(errors, said):
     assert page.verdict(condition(**errors)).startswith(said)

@@ -1,4 +1,4 @@
-"""Benchmarks as pages: what is printed is on them, whole, with the facts of the machine."""
+"""Pages of benchmarks contain the complete printed output and data of the machine."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Tables(HTMLParser):
-    """The cells of all tables of a page, and what it would load from elsewhere."""
+    """The cells of all tables of a page, and the external resources that it would load."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def test_tables_of_rich_and_of_markdown_and_text_are_caught_in_order(bench_page,
         (["1", "2"], 0),
     ],
 )
-def test_numbers_of_one_unit_have_bars(cells, bars):
+def test_columns_of_one_unit_have_bars(cells, bars):
     found = Tables(html.page("t", [html.table(["name", "value"], [["x", cell] for cell in cells], bars=True)]))
     assert found.bars == bars
     assert found.tables == [[["name", "value"], *(["x", cell] for cell in cells)]]
@@ -101,7 +101,7 @@ def test_the_longest_bar_fills_its_cell():
     assert [f"--share:{share}%" in text for share in ("25.0", "100.0", "50.0")] == [True] * 3
 
 
-def test_what_is_written_on_a_page_is_no_code():
+def test_text_on_a_page_is_escaped():
     text = html.page("<b>", [html.paragraph("<script>x</script>"), html.preformatted("a < b & c")])
     assert "<script>" not in text
     assert "&lt;b&gt;" in text
@@ -118,7 +118,7 @@ def run_bench(*words: object, expect: int = 0) -> str:
 
 
 @pytest.mark.slow
-def test_a_benchmark_writes_a_page_that_stands_alone(tmp_path):
+def test_a_benchmark_writes_a_self_contained_page(tmp_path):
     target = tmp_path / "recordings.html"
     said = run_bench("recordings", "--page", target, "--events", "5000", "--repetitions", "1")
     assert f"written {target}" in said

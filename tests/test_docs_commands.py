@@ -1,7 +1,6 @@
-"""Every command of README and docs is run as it stands there, in a folder that has what the page speaks of.
-
-What would take long is made small: datasets of one tiny scene, training of a few steps. What needs another machine,
-hardware or the whole checkout is listed in `pages.OUT_OF_REACH`; its options are still read by the real command line.
+"""Every command of README and docs is run as written, in a folder with the files that the page assumes. Long commands
+are run in small sizes: datasets of one tiny scene, training of a few steps. Commands that need another machine,
+hardware or the checkout are listed in `pages.OUT_OF_REACH`; the real command line still parses their options.
 """
 
 import ast
@@ -51,7 +50,7 @@ sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_di
 
 @pytest.fixture(scope="module")
 def supplies(tmp_path_factory) -> Path:
-    """What pages take for granted: what `sweepdepth examples` lays out, and what a checkout or a reader has besides."""
+    """Files that pages assume: those of `sweepdepth examples`, of a checkout, and a reader's own."""
     folder = tmp_path_factory.mktemp("supplies") / "here"
     lay_out(folder)
     (folder / ".venv" / "bin").mkdir(parents=True)
@@ -77,7 +76,7 @@ def supplies(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory, supplies) -> Iterator[Callable[[Path], Reader]]:
-    """The reader of each page, who remembers what was done on it before."""
+    """The reader of each page, with the results of its earlier commands."""
     known: dict[Path, Reader] = {}
     made: dict[str, list[Path]] = {}
 
@@ -98,7 +97,7 @@ def readers(tmp_path_factory, supplies) -> Iterator[Callable[[Path], Reader]]:
 
 
 def commands_in_text(page: Path) -> list[str]:
-    """Our commands that a page speaks of between its blocks, as `code`."""
+    """sweepdepth commands in the running text of a page, as `code`."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     return [" ".join(code.split()) for code in re.findall(r"`((?:sweepdepth|\./run) [^`]+)`", text)]
 
@@ -111,7 +110,7 @@ def steps_of_pages() -> list[Any]:
         for block in blocks_of(page):
             if block.kind == "sh":
                 steps += [("sh", command) for command in block.commands]
-            elif block.kind == "python" and page.name != "README.md":  # that one has a test of its own
+            elif block.kind == "python" and page.name != "README.md":  # which tests/test_readme.py covers
                 steps.append(("python", block.text))
         for number, (kind, text) in enumerate(steps):
             name = f"{page.stem}-{number}-" + "-".join(text.split()[:2])
@@ -134,7 +133,7 @@ def test_a_reader_can_do_what_a_page_says(page, kind, text, last, readers):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_commands_in_the_text_name_options_that_exist(page):
+def test_commands_in_the_text_have_existing_options(page):
     import typer
 
     from sweepdepth.cli.main import app
@@ -179,18 +178,18 @@ def test_toml_blocks_are_what_the_commands_accept(page, tmp_path):
         "sweepdepth no-such-command --scheduler",
     ],
 )
-def test_a_misspelt_command_that_is_only_read_is_noticed(command):
+def test_a_misspelt_command_that_is_only_parsed_fails(command):
     with pytest.raises((AssertionError, FileNotFoundError)):
         read_only(shlex.split(command))
 
 
 @pytest.mark.slow
-def test_a_misspelt_command_that_is_run_is_noticed(readers):
+def test_a_misspelt_command_that_is_run_fails(readers):
     with pytest.raises(AssertionError, match="No such option"):
         readers(ROOT / "README.md").do("sweepdepth info lens.toml --pictrue lens.png")
 
 
-def test_containers_are_made_of_extras_that_exist_and_run_commands_that_exist():
+def test_containers_use_existing_extras_and_commands():
     yaml = pytest.importorskip("yaml")
     run, libraries = (ROOT / "run").read_text(), re.compile(r"\blib[\w.+-]+\b")
     for name in ("Dockerfile", "Dockerfile.all"):

@@ -1,4 +1,4 @@
-"""The reference of the command line is what the commands say of themselves, and fits a terminal of 80 columns."""
+"""The reference of the command line equals the output of --help, which fits a terminal of 80 columns."""
 
 import runpy
 from pathlib import Path
@@ -9,7 +9,7 @@ _writer = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "commands.py")
 PAGE, commands, help_of, reference = (_writer[name] for name in ("PAGE", "commands", "help_of", "reference"))
 
 
-def test_the_page_is_what_help_prints():
+def test_the_page_equals_the_output_of_help():
     assert PAGE.read_text(encoding="utf-8") == reference(), "run: python docs/commands.py"
 
 

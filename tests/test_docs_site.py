@@ -1,4 +1,4 @@
-"""The documentation's site: it builds without a warning, and loads nothing from elsewhere."""
+"""The documentation's site builds without warnings, and loads nothing from other servers."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def test_pages_load_nothing_from_elsewhere(site):
         assert not re.search(r"@import|url\(['\"]?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet.name
 
 
-def test_files_outside_the_documentation_come_along(site):
+def test_linked_files_outside_docs_are_copied(site):
     for name in ("stream/wire/schema.json", "examples/node/subscriber.mjs", "examples/cpp/subscriber.cpp"):
         assert (site / "source" / name).read_bytes() == (ROOT / name).read_bytes()
     assert 'href="source/stream/wire/schema.json"' in (site / "wire.html").read_text(encoding="utf-8")
@@ -74,7 +74,7 @@ def test_pictures_are_small():
 
 
 def test_charts_show_the_numbers_of_their_pages():
-    """Of the tables as they are: a chart of older numbers is made anew by one command."""
+    """Charts match the current tables; `python docs/pictures.py charts` redraws them."""
     from PIL import Image
 
     charts = charts_of_the_pages()
@@ -87,7 +87,7 @@ def test_charts_show_the_numbers_of_their_pages():
         assert numbers == charts.digest(draw()), f"{name}.png is older than {page}: python docs/pictures.py charts"
 
 
-def test_a_chart_of_other_numbers_is_noticed(monkeypatch):
+def test_an_outdated_chart_is_detected(monkeypatch):
     charts = charts_of_the_pages()
     before = charts.digest(charts.rates())
     table = charts.read_table("live.md", "M events/s", "lost")
@@ -146,7 +146,7 @@ BROKEN_WORDS = """() => {
 @pytest.mark.browser
 @CHROMIUM
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "telephone"])
-def test_no_word_is_broken_in_code_and_no_table_is_cut_off(site, width):
+def test_code_and_tables_fit_the_page(site, width):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -163,7 +163,7 @@ def test_no_word_is_broken_in_code_and_no_table_is_cut_off(site, width):
 
 @pytest.mark.browser
 @CHROMIUM
-def test_search_works_on_files_and_the_browser_asks_nobody_else(site):
+def test_search_works_offline(site):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

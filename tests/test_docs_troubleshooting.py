@@ -36,7 +36,7 @@ SAID = said()
 
 
 @pytest.mark.parametrize("row", rows("it says"), ids=lambda row: row[0].strip("`| ")[:40])
-def test_each_message_is_one_that_the_code_says(row):
+def test_each_message_occurs_in_the_code(row):
     quoted = re.fullmatch(r"\|? ?`(.+)`", row[0])
     assert quoted is not None, row[0]
     pattern = ".*".join(re.escape(part.strip()) for part in quoted[1].split("…"))

@@ -1,4 +1,4 @@
-"""Examples in docstrings of the Python reference run, and its functions say what they take, give and raise."""
+"""Docstrings of the Python reference describe all parameters, and their examples run."""
 
 import doctest
 import inspect
@@ -18,7 +18,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def reference() -> dict[str, object]:
-    """What docs/api.md documents, by its full name."""
+    """The objects that docs/api.md documents, by full name."""
     found = {}
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     for name, options in re.findall(r"^::: (\S+)\n((?: .*\n)*)", text, re.MULTILINE):
@@ -56,7 +56,7 @@ def functions() -> list[tuple[str, object]]:
 
 
 @pytest.mark.parametrize("name, function", functions(), ids=[name for name, _ in functions()])
-def test_functions_of_the_reference_say_what_they_take(name, function):
+def test_functions_of_the_reference_document_their_parameters(name, function):
     text = inspect.getdoc(function) or ""
     taken = [p for p in inspect.signature(function).parameters if p not in ("self", "cls")]
     assert text, f"{name} has no docstring"
@@ -69,7 +69,7 @@ def test_functions_of_the_reference_say_what_they_take(name, function):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """What examples take for granted: a recording, calibrations, a depth file and a dataset."""
+    """Files that the examples assume: a recording, calibrations, a depth file and a dataset."""
     folder = tmp_path_factory.mktemp("examples")
     with open_recording(recording_path()) as recording:
         calibration = recording.calibration

@@ -5,7 +5,7 @@ from pathlib import Path
 from .conftest import BLENDER_FILES, FAULT_FOLDERS, SLOW_FILES, SLOW_FOLDERS
 
 
-def test_every_file_and_folder_that_is_marked_is_there():
+def test_every_marked_file_and_folder_exists():
     here = Path(__file__).parent
     for name in SLOW_FILES | BLENDER_FILES:
         assert list(here.rglob(f"{name}.py")), name

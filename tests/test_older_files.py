@@ -1,4 +1,4 @@
-"""Files that an earlier version wrote still open, and mean what they meant: one of each kind, see tests/data/older."""
+"""Files written by an earlier version still open with the same content: one of each kind, see tests/data/older."""
 
 import shutil
 from pathlib import Path
@@ -65,7 +65,8 @@ def test_a_dataset_opens():
     assert np.isfinite(scene.truth.depth).all()
 
 
-def test_weights_give_the_answer_that_they_gave():
+@pytest.mark.slow
+def test_older_weights_give_the_same_depth():
     pytest.importorskip("torch")
     from sweepdepth.net.network import EventNetwork, load_network
 
@@ -79,10 +80,11 @@ def test_weights_give_the_answer_that_they_gave():
     estimate = network(EventFocalStack.build(inside, sweep, network.bins, network.polarity))
     np.testing.assert_allclose(
         estimate.diopters, np.load(FOLDER / "answer.npy").astype(np.float32), atol=0.03
-    )  # of 2, in whatever precision
+    )  # of a range of 2, in any precision
 
 
-def test_a_training_run_goes_on(tmp_path):
+@pytest.mark.slow
+def test_a_training_run_resumes(tmp_path):
     pytest.importorskip("lightning")
     from sweepdepth.net.cases import Case
     from sweepdepth.net.training import TrainingConfig, recorded, train

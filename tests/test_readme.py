@@ -30,7 +30,7 @@ def test_ten_lines_lead_from_a_recording_to_a_depth_map(tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda p: p.name)
-def test_links_lead_somewhere(page):
+def test_links_of_the_readme_exist(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

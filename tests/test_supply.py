@@ -1,4 +1,4 @@
-"""What comes with sweepdepth, pinned and explained, and what our code may do: no code from data, no network."""
+"""Dependencies are pinned and explained; and restrictions of our code: no code from data, no network."""
 
 import ast
 import os
@@ -34,14 +34,14 @@ def pinned(name: str) -> dict[str, str]:
     return {canonicalize_name(package): version for package, version in pairs}
 
 
-def test_all_that_is_installed_for_us_is_pinned():
+def test_all_dependencies_are_pinned():
     installed = needed({"", "all", "test", "docs"})
     assert len(installed) > 60
     known = pinned("constraints.txt")
     assert {name: version for name, version in installed.items() if known.get(name) != version} == {}
 
 
-def test_every_direct_dependency_says_why():
+def test_every_direct_dependency_has_a_reason():
     text = (ROOT / "pyproject.toml").read_text()
     project = tomllib.loads(text)["project"]
     extras = project["optional-dependencies"]
@@ -61,8 +61,8 @@ def test_the_audit_asks_about_exactly_what_is_pinned():
     assert {"--no-deps", "--disable-pip"} <= set(words)
 
 
-def test_the_audit_tells_flaws_and_what_it_could_not_examine():
-    """pip-audit itself passes over packages that it could not look up, all of them for one."""
+def test_the_audit_reports_vulnerabilities_and_unexamined_packages():
+    """pip-audit itself ignores packages that it could not look up, even if these are all."""
     sound = {"name": "numpy", "version": "1.26.4", "vulns": []}
     flawed = {"name": "pillow", "version": "1", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2", "3"]}]}
     skipped = {"name": "bpy", "skip_reason": "Dependency not found on PyPI"}
@@ -82,11 +82,11 @@ def test_an_audit_without_a_database_says_so_in_one_line():
         assert line.startswith("nothing was examined: the advisory database did not answer")
 
 
-# What our code may do
+# Restrictions of our code
 
 
 def calls() -> Iterator[tuple[str, str, ast.Call]]:
-    """All calls in our code: where, what is called, and the call."""
+    """All calls in our code: place, name of the function, and the call."""
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -99,7 +99,7 @@ def keyword(call: ast.Call, name: str) -> object:
     return values[0].value if values and isinstance(values[0], ast.Constant) else None
 
 
-def test_no_data_becomes_code():
+def test_no_data_is_executed():
     forbidden = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execvp", "yaml.load"}
     for where, name, call in calls():
         assert name not in forbidden, f"{where} calls {name}"
@@ -113,8 +113,8 @@ def test_no_data_becomes_code():
             assert keyword(call, "weights_only") is True, f"{where} may unpickle"
 
 
-def test_who_reads_hdf5_looks_for_references_first():
-    """Or reads a file of our own, or nothing but names."""
+def test_hdf5_readers_check_for_external_references():
+    """Or reads only our own files, or only names."""
     guarded = {"capture/recordings/dsec.py", "capture/files/dataset.py", "capture/files/depth_file.py"}
     others = {
         "capture/files/description.py": "names, and lengths of what `read_truth` has looked through",
@@ -131,7 +131,7 @@ def test_who_reads_hdf5_looks_for_references_first():
 
 
 def test_the_hosts_clock_is_read_for_latency_and_messages_alone():
-    """All waiting and pacing goes by the monotonic clock, which nobody sets."""
+    """All waiting and pacing uses the monotonic clock, which cannot be set."""
     allowed = {
         "stream/wire/publisher.py": "when a message was published",
         "stream/demo.py": "how long messages took",
@@ -144,7 +144,7 @@ def test_the_hosts_clock_is_read_for_latency_and_messages_alone():
 
 
 def test_permissions_are_minimal(tmp_path: Path):
-    """Whatever the user's mask lets through, secrets are the owner's alone; nothing is opened wider than it says."""
+    """Secrets are readable by their owner alone, whatever the umask, and no permissions are widened."""
     before = os.umask(0)
     try:
         _, secret = new_keys("robot", tmp_path / "keys")
@@ -158,7 +158,7 @@ def test_permissions_are_minimal(tmp_path: Path):
             paths = [p for p in tmp_path.rglob("*") if p.name != "keys"]
             assert len(paths) >= 5
             for path in paths:
-                # Who may not write to a socket may not connect to it.
+                # Without write permission to a socket nobody can connect to it.
                 assert path.is_relative_to(tmp_path / "keys") or not path.stat().st_mode & 0o022, path
     finally:
         os.umask(before)
@@ -199,8 +199,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_no_job_needs_or_seeks_a_network(tmp_path: Path):
-    """Each runs where there is nothing but loopback, if the system allows that, and asks for nothing else."""
+def test_no_job_uses_a_network(tmp_path: Path):
+    """Each job runs with only a loopback interface, if the system allows that, and tries no other connection."""
     (tmp_path / "guard").mkdir()
     (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD)
     create_dataset(tmp_path / "data", Manifest(0, {}))
@@ -229,7 +229,7 @@ def test_no_job_needs_or_seeks_a_network(tmp_path: Path):
     assert not log.exists(), log.read_text()
 
 
-def test_the_bundled_recording_leads_nowhere():
+def test_the_bundled_recording_has_no_external_references():
     with h5py.File(recording_path()) as file:
         from sweepdepth.capture.recordings.hdf5 import refuse_references
 

@@ -1,4 +1,4 @@
-"""A small analytic scene behind a sweeping lens: events whose turning points are known exactly.
+"""A small analytic scene behind a sweeping lens, with exactly known turning points.
 
 Vertical strips of the image are fronto-parallel planes at their own distances, each with a texture of cosines. Blurring
 a cosine with a Gaussian only scales it, so the brightness at any focus is a closed formula; the events are the times at
@@ -62,7 +62,7 @@ def calibration(
 
 @dataclass(frozen=True)
 class Scene:
-    """What the lens looks at, and how the pixels answer."""
+    """The scene, and the behaviour of the pixels."""
 
     planes: tuple[float, ...] = (0.8, 1.3, 1.7, 2.2)  # diopters, left to right
     contrast: float = 0.35  # amplitude of each cosine
@@ -111,7 +111,7 @@ def record(
     first_far: bool = True,  # the first turning point is the far end
     steps: int = 150,  # of each sweep, between which brightness is interpolated
 ) -> np.ndarray:
-    """(N,) EVENT_DTYPE: what the camera sees from the first turning point to the last."""
+    """(N,) EVENT_DTYPE: the events between the first turning point and the last."""
     rng = np.random.default_rng(scene.seed + 1)
     phase = np.linspace(0, 1, steps + 1)
     times, focus = [], []
@@ -174,7 +174,7 @@ def batches(
 
 
 def random_events(rng: np.random.Generator, count: int, start_us: int, end_us: int) -> np.ndarray:
-    """(count,) EVENT_DTYPE without any meaning, for what only looks at times."""
+    """(count,) EVENT_DTYPE at random pixels, for tests in which only times matter."""
     events = np.zeros(count, EVENT_DTYPE)
     events["timestamp"] = np.sort(rng.integers(start_us, end_us, count))
     events["x"], events["y"] = rng.integers(0, 64, count), rng.integers(0, 48, count)

@@ -1,4 +1,4 @@
-"""What tests of live sources share: a consumer, times as cameras have them, and no patience with who is not there."""
+"""Helpers for tests of live sources: a consumer in a thread, camera-like times, and settings with short timeouts."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ def nothing_is_left_behind() -> Iterator[None]:
 
 
 class Collector:
-    """Iterates over a camera in a thread of its own, as the runtime does."""
+    """Iterates over a camera in a separate thread, like the runtime."""
 
     def __init__(self, camera: Camera) -> None:
         self.camera = camera
@@ -47,7 +47,7 @@ class Collector:
         return sum(len(batch.events) for batch in self.batches)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Close the camera; events and triggers, in batches that keep their promise."""
+        """Close the camera and return its events and triggers, after checking the guarantees of the batches."""
         closed = time.monotonic()
         self.camera.close()
         self._thread.join(5)

@@ -1,9 +1,10 @@
-"""A Lens Driver 4 on a pty, in a process of its own: `python lens_peer.py LINK`.
+"""A simulated Lens Driver 4 on a pseudo-terminal, run as `python lens_peer.py LINK`.
 
-It speaks the protocol as its manual has it, checks every CRC by polynomial division of its own, and can be told to be
-unwell. `LINK` is a symbolic link to the pty, as a serial device's stable name is. Orders come on standard input, one
-JSON object a line: {"corrupt": n} answers, {"garble": n} commands on their way, {"slow": seconds}, {"mute": true},
-{"unplug": true}, {"plug": true, "powered": false}, {"state": true}. Each is answered by the state on a line of its own.
+It implements the protocol of the manual, checks every CRC with its own polynomial division, and simulates faults on
+request. `LINK` is a symbolic link to the pseudo-terminal, like the stable name of a serial device. Requests are JSON
+objects on standard input, one per line: {"corrupt": n} answers, {"garble": n} commands on their way, {"slow": seconds},
+{"mute": true}, {"unplug": true}, {"plug": true, "powered": false}, {"state": true}. The answer to each is the state,
+also one line.
 """
 
 import json
@@ -30,7 +31,7 @@ def remainder(data: bytes) -> bytes:
 
 
 class LensDriver:
-    """The firmware. Lengths are those of whole commands without their CRC."""
+    """The firmware. Lengths are those of complete commands without CRC."""
 
     LENGTHS: ClassVar = {b"A": 4, b"C": 6, b"H": 1, b"M": 3, b"P": 8, b"T": 3, b"V": 2, b"X": 1}
     MODES: ClassVar = {"D": 1, "S": 2, "T": 3, "Q": 4, "C": 5, "A": 6}
@@ -39,7 +40,7 @@ class LensDriver:
         self.type = firmware_type
         self.power_on()
         self.wrong_crcs = self.commands = 0
-        self.currents: list[int] = []  # every constant current that flowed, in the order it did
+        self.currents: list[int] = []  # every constant current so far, in order
         self.powers: list[tuple[float, float]] = []
 
     def power_on(self) -> None:
@@ -66,7 +67,7 @@ class LensDriver:
         }
 
     def take(self, received: bytearray) -> list[bytes]:
-        """Answers to all whole commands in what was received."""
+        """Answers to all complete commands in the received bytes."""
         answers = []
         while received:
             if received.startswith(b"Start"):
@@ -152,7 +153,7 @@ class LensDriver:
 
 
 class Port:
-    """The pty behind the symbolic link, plugged or not."""
+    """The pseudo-terminal behind the symbolic link, plugged in or not."""
 
     def __init__(self, link: str) -> None:
         self.link = link

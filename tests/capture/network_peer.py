@@ -1,8 +1,8 @@
 """Sends a recording as a dv-processing network stream: `network_peer.py EVENTS TRIGGERS RECORDING SHIFT_US [loop]`.
 
-In a process of its own, because a `NetworkWriter` cannot be ended while its client is there. It waits for a client,
-sends the recording once at the pace of its clock, all times `SHIFT_US` later, and stays; with `loop` its sweeps go on
-for ever, the clock running on. TRIGGERS 0 is none.
+It runs in a separate process, since a `NetworkWriter` cannot be closed while a client is connected. It waits for a
+client, sends the recording once in real time, with all times shifted by `SHIFT_US`, and stays connected; with `loop` it
+repeats the sweeps with a continuing clock. TRIGGERS 0 means no triggers.
 """
 
 import sys
@@ -36,7 +36,7 @@ def packed(batch: Batch, shift_us: int) -> tuple[dv.EventStore, "dv.TriggerPacke
         store.push_back(t + shift_us, x, y, bool(p))
     for t, edge, _ in batch.triggers.tolist():
         edges.append(dv.Trigger(t + shift_us, KINDS[edge == RISING]))
-    # As cameras do, tell of what is no external edge, too.
+    # Like cameras, also send triggers that are no external edges.
     edges.append(dv.Trigger(batch.end_us - STEP_US + shift_us, dv.TriggerType.TIMESTAMP_RESET))
     return store, edges
 

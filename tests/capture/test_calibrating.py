@@ -71,7 +71,7 @@ def record(path: Path, truth: Calibration, diopters: float, *, seed: int = 0, co
 
 
 def rough(truth: Calibration) -> Calibration:
-    """A start that is wrong in the ends of the sweep, the delay and the breathing."""
+    """An initial calibration with wrong sweep ends, delay and breathing."""
     sweep = truth.sweep.model_copy(update={"far_diopters": 0.55, "near_diopters": 2.6, "delay_us": 0})
     return truth.model_copy(update={"sweep": sweep, "breathing": None, "focus_curve": None})
 
@@ -127,7 +127,7 @@ def test_a_recording_at_rest_gives_the_hot_pixels_and_the_noise(calibrated):
 
 @pytest.fixture
 def result(truth):
-    """A calibration as `calibrate` might return it, with everything that there is to tell."""
+    """A result as `calibrate` may return it, with all possible findings."""
     targets = tuple(Target(Path(f"target_{i}.h5"), 1 / (0.5 + 2 * place)) for i, place in enumerate(PLACES))
     sightings = tuple(Sighting(place, 0.001, 0.016, (0.1, -0.1), 0.6) for place in PLACES)
     return Calibrated(
@@ -144,7 +144,7 @@ def result(truth):
     )
 
 
-def test_what_is_written_loads_again_and_says_how_good_it_is(result, tmp_path):
+def test_the_written_calibration_loads_and_states_its_accuracy(result, tmp_path):
     picture = save_calibration(result, tmp_path / "lens.toml")
     assert Calibration.load(tmp_path / "lens.toml") == result.calibration
     text = (tmp_path / "lens.toml").read_text()
@@ -200,7 +200,7 @@ def test_a_target_needs_a_recording_and_metres(text):
         parse_target(text)
 
 
-def test_a_target_may_be_given_in_metres_with_a_unit():
+def test_a_target_distance_may_have_a_unit():
     assert parse_target("a@b/plane.h5@0.75m") == Target(Path("a@b/plane.h5"), 0.75)
 
 
@@ -225,8 +225,9 @@ def test_a_straight_focus_keeps_its_waveform_in_spite_of_noise(truth):
     assert recalibrated(truth, fit).focus_curve is None
 
 
-def test_a_replica_takes_the_error_of_few_events_off(truth, targets):
-    """Near an end of the sweep what is measured is off by more than a hundredth of the range; a replica says so."""
+def test_a_replica_corrects_the_error_of_few_events(truth, targets):
+    """Near an end of the sweep the measured position is off by more than a hundredth of the range; a replica shows by
+    how much."""
     exact = truth.model_copy(update={"breathing": None})
     sweeps = read_target(targets[0], exact, None)
     raw, corrected = sight(sweeps, corrected=False), sight(sweeps)
@@ -234,7 +235,7 @@ def test_a_replica_takes_the_error_of_few_events_off(truth, targets):
     assert abs(corrected.position - PLACES[0]) < abs(raw.position - PLACES[0])
 
 
-def test_the_kernel_says_what_its_numpy_twin_says():
+def test_the_kernel_agrees_with_its_numpy_reference():
     rng = np.random.default_rng(0)
     tiles = cut_tiles(rng.normal(size=(24, 40, 70)).astype(np.float32))
     motion = rng.normal(size=(len(tiles.centres), 2))
@@ -253,7 +254,7 @@ def test_hot_pixels_stand_out_of_noise_of_any_rate():
         assert np.flatnonzero(find_hot(count, 10.0)).tolist() == [5, 77]
 
 
-def test_a_rest_too_short_to_tell_is_refused(truth, tmp_path):
+def test_a_too_short_recording_at_rest_is_refused(truth, tmp_path):
     path = tmp_path / "blink.h5"
     events = make_events(START_US + np.arange(100), np.zeros(100), np.zeros(100), np.ones(100))
     write_recording(path, [Batch(events, make_triggers(np.empty(0, int), np.empty(0, int)), START_US + 101)], 96, 72)

@@ -1,4 +1,4 @@
-"""The calibration file: what is right loads, what is wrong is named with file, key, value and expectation."""
+"""The calibration file: valid files load; errors name file, key, value and what was expected."""
 
 import re
 
@@ -9,7 +9,7 @@ from sweepdepth import Calibration, CalibrationError
 from sweepdepth.capture.files.description import describe_calibration
 
 
-def test_the_designed_file_loads_and_comes_back_from_its_own_text(lens):
+def test_a_valid_file_loads_and_survives_its_own_text(lens):
     text = lens + (
         "start_us = -5\ndelay_us = 9000\n"
         "[breathing]\nscale_per_diopter = 0.015\ncenter = [48.0, 36.0]\n"
@@ -43,7 +43,7 @@ def test_the_designed_file_loads_and_comes_back_from_its_own_text(lens):
         (("[lens]", "[lens"), r"is not valid TOML"),
     ],
 )
-def test_a_wrong_file_is_told_what_is_wrong(tmp_path, lens, change, expected):
+def test_errors_in_a_file_are_named(tmp_path, lens, change, expected):
     path = tmp_path / "lens.toml"
     assert change[0] in lens
     path.write_text(lens.replace(*change))
@@ -62,7 +62,7 @@ def test_a_wrong_file_is_told_what_is_wrong(tmp_path, lens, change, expected):
         ("phase = [0.0, 1.0]\ndiopters = [0.6, 2.5]", r"0\.6 is not sweep\.far_diopters \(0\.5\)"),
     ],
 )
-def test_a_wrong_focus_curve_is_told_what_is_wrong(lens, curve, expected):
+def test_errors_in_a_focus_curve_are_named(lens, curve, expected):
     with pytest.raises(CalibrationError, match=expected):
         Calibration.parse(f"{lens}\n[focus_curve]\n{curve}\n")
 
@@ -73,7 +73,7 @@ def test_breathing_that_would_turn_the_image_over_is_refused(lens):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00binary", b"[[[[" * 500, b"a = " + b"[" * 100_000])
-def test_what_is_no_calibration_file_is_said_in_one_sentence(tmp_path, content):
+def test_other_files_than_calibrations_are_refused_in_one_line(tmp_path, content):
     path = tmp_path / "lens.toml"
     path.write_bytes(content)
     with pytest.raises(CalibrationError, match=r"lens\.toml"):
@@ -95,7 +95,7 @@ def test_a_measured_curve_replaces_the_waveform(lens):
     assert calibration.focus_at(np.array([0.25, 0.5, 0.75])) == pytest.approx([0.75, 1.0, 1.75])
 
 
-def test_every_fault_is_named_at_once_in_our_words_and_the_file_as_it_was_given(tmp_path, lens, monkeypatch):
+def test_all_errors_of_a_file_are_named_at_once(tmp_path, lens, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = lens.replace("width = 96", "wdith = 96").replace("height = 72", "height = 72.5")
     text = text.replace("fx = 700.0\n", "").replace("cx = 48.0", 'cx = "left"').replace('"triangle"', '"tringle"')
@@ -132,7 +132,7 @@ def test_every_fault_is_named_at_once_in_our_words_and_the_file_as_it_was_given(
         ("near_diopters", 0.51, r"a point is blurred over 0.06 px"),
     ],
 )
-def test_a_calibration_that_cannot_be_is_refused(lens, key, value, expected):
+def test_an_impossible_calibration_is_refused(lens, key, value, expected):
     with pytest.raises(CalibrationError, match=rf"^lens.toml: .*{expected}"):
         Calibration.parse(re.sub(rf"^{key} = .*$", f"{key} = {value}", lens, flags=re.MULTILINE))
 
@@ -147,14 +147,14 @@ def test_a_calibration_that_cannot_be_is_refused(lens, key, value, expected):
         ("cx", 480.0, r"camera.cx, cy \(480, 36\) lie off the 96×72 sensor"),
     ],
 )
-def test_a_calibration_that_hardly_can_be_is_told(lens, key, value, expected):
+def test_an_implausible_calibration_is_reported(lens, key, value, expected):
     assert Calibration.parse(lens).doubts == ()
     calibration = Calibration.parse(re.sub(rf"^{key} = .*$", f"{key} = {value}", lens, flags=re.MULTILINE))
     assert any(re.search(expected, doubt) for doubt in calibration.doubts)
     assert list(calibration.doubts) == describe_calibration(calibration)["doubts"]["implausible"]
 
 
-def test_a_macro_lens_has_its_image_further_off_than_its_focal_length(lens):
+def test_a_macro_lens_has_an_image_distance_beyond_its_focal_length(lens):
     """50 mm focused at 0.1 m: the image is at 100 mm."""
     text = lens.replace("focal_length_mm = 12.0", "focal_length_mm = 50.0").replace("f_number = 1.4", "f_number = 4.0")
     text = text.replace("far_diopters = 0.5", "far_diopters = 9.5").replace(

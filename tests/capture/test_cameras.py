@@ -1,4 +1,4 @@
-"""Addresses of cameras, their settings, and how their clocks stand to the host's."""
+"""Camera addresses and settings, and the relation of the cameras' clocks to the host's."""
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,7 @@ from .consumer import QUICK
         ("pipe:/tmp/a:b.sock", {"path": "/tmp/a:b.sock"}),
     ],
 )
-def test_addresses(text, arguments):
+def test_addresses_are_parsed(text, arguments):
     assert parse_address(text).arguments == arguments
     assert str(parse_address(text)) == text
 
@@ -43,7 +43,7 @@ def test_addresses(text, arguments):
         ("tcp://a b:1", "is no camera's address"),
     ],
 )
-def test_what_is_no_address_is_an_error(text, message):
+def test_invalid_addresses_are_errors(text, message):
     with pytest.raises(CameraError, match=message):
         open_camera(text)
 
@@ -75,8 +75,8 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_settings_are_methods_that_the_camera_has(name):
-    """By the signatures of the library itself: there is no camera here to call them on."""
+def test_settings_map_to_methods_of_the_camera(name):
+    """Checked against the library's signatures, since no camera is available in tests."""
     dv = pytest.importorskip("dv_processing")
     kind = getattr(dv.io.camera, name)
     table = {"roi": [8, 8, 64, 48], "flip_horizontal": True, "flip_vertical": False, **EVERYTHING[name]}
@@ -91,7 +91,7 @@ def test_settings_are_methods_that_the_camera_has(name):
             assert word in text, signature
 
 
-def test_trigger_input_is_switched_on_unless_told_otherwise():
+def test_trigger_input_is_enabled_by_default():
     dv = pytest.importorskip("dv_processing")
     calls = dict(orders(dv.io.camera.DAVIS, CameraSettings()))
     assert calls["setDetectorRunning"] == (True,)
@@ -119,7 +119,7 @@ def test_settings_that_a_camera_does_not_have_are_refused(name, table, message):
 
 
 @pytest.mark.parametrize("address", ["dv", "dv:DXA00093"])
-def test_no_camera_plugged_in_is_said_so(address):
+def test_a_missing_camera_is_reported(address):
     dv = pytest.importorskip("dv_processing")
     if dv.io.camera.discover():
         pytest.skip("a camera is plugged in")
@@ -134,7 +134,7 @@ def test_no_camera_plugged_in_is_said_so(address):
     lags=st.lists(st.integers(0, 200_000), min_size=1, max_size=50),
     offset_us=st.integers(-(10**15), 10**15),
 )
-def test_the_quickest_batch_tells_how_the_clocks_stand(lags, offset_us):
+def test_the_fastest_batch_relates_the_clocks(lags, offset_us):
     clock = HostClock()
     assert clock.sensor_us(0) is None
     for k, lag_us in enumerate(lags):

@@ -1,4 +1,4 @@
-"""Network streams give the batches that a recording gives, and survive their peers."""
+"""Network streams give the same events as a recording, and survive the loss of their peer."""
 
 import socket
 import subprocess
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 class NetworkPeer:
-    """A real `NetworkWriter` in a process of its own."""
+    """A real `NetworkWriter` in a separate process."""
 
     def __init__(self, events_port: int, triggers_port: int = 0, shift_us: int = EPOCH_US) -> None:
         script = str(Path(__file__).with_name("network_peer.py"))
@@ -56,7 +56,7 @@ class NetworkPeer:
 
 @pytest.fixture(scope="module")
 def demo() -> tuple[np.ndarray, np.ndarray, Calibration]:
-    """The bundled sweep, as it is sent: counted from 1970."""
+    """The bundled sweep as it is sent, in µs since 1970."""
     pytest.importorskip("dv_processing")
     with open_recording(recording_path()) as recording:
         events, triggers = recording.read()
@@ -68,11 +68,11 @@ def demo() -> tuple[np.ndarray, np.ndarray, Calibration]:
 
 
 def settled(events: np.ndarray) -> np.ndarray:
-    """All events but those of the newest instant, which more may still come of."""
+    """All events except those at the newest time, which may be incomplete."""
     return events[events["timestamp"] < events["timestamp"][-1]]
 
 
-def test_a_network_stream_gives_what_its_recording_gives(demo):
+def test_a_network_stream_gives_the_events_of_its_recording(demo):
     events, triggers, calibration = demo
     ports = free_port(), free_port()
     expected = settled(events)
@@ -94,8 +94,8 @@ def test_a_network_stream_gives_what_its_recording_gives(demo):
     assert [s.direction for s in sweeps[:2]] == [Direction.FAR_TO_NEAR, Direction.NEAR_TO_FAR]
 
 
-def test_a_live_stream_is_live(demo):
-    """What happens arrives within a fraction of a second, and the two clocks are related by it."""
+def test_a_network_stream_is_delivered_promptly(demo):
+    """Events arrive within a fraction of a second, which relates the two clocks."""
     events, _, calibration = demo
     port = free_port()
     with NetworkPeer(port), open_camera(f"tcp://127.0.0.1:{port}", calibration) as camera:
@@ -119,7 +119,7 @@ def test_a_live_stream_is_live(demo):
     ids=["goes on", "is behind", "is far ahead"],
 )
 def test_a_peer_that_dies_and_returns_is_a_gap(demo, back_shift_us, new_clock):
-    """Times go on, whatever the clock of the peer that came back."""
+    """Times continue whatever the clock of the returned peer."""
     events, _, calibration = demo
     port = free_port()
     gaps: list[Gap] = []
@@ -154,7 +154,7 @@ def test_a_peer_that_dies_and_returns_is_a_gap(demo, back_shift_us, new_clock):
         assert gap.next_us - gap.last_us == pytest.approx(1e6 * gap.lost_s, abs=2)
 
 
-def test_nobody_there_is_an_error():
+def test_a_missing_peer_is_an_error():
     port = free_port()
     with pytest.raises(CameraError, match=rf"127\.0\.0\.1 port {port}: nobody listens there; start the sender"):
         open_camera(f"tcp://127.0.0.1:{port}", settings=QUICK)
@@ -174,14 +174,14 @@ def test_a_sensor_of_another_size_is_an_error(demo, calibration):
         open_camera(f"tcp://127.0.0.1:{port}", calibration)
 
 
-def test_ports_the_wrong_way_round_are_noticed(demo):
+def test_exchanged_ports_are_reported(demo):
     ports = free_port(), free_port()
     with NetworkPeer(*ports), pytest.raises(CameraError, match="sends no events; is it the port of the triggers"):
         open_camera(f"tcp://127.0.0.1:{ports[1]}")
 
 
 @pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 4096])
-def test_a_server_of_something_else_hangs_nothing(monkeypatch, says):
+def test_another_kind_of_server_causes_no_hang(monkeypatch, says):
     monkeypatch.setattr("sweepdepth.capture.cameras.connection.ANSWER_TIMEOUT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         clients = []

@@ -1,4 +1,4 @@
-"""Pipes and sockets give the batches that their sender sends, and survive it; so do cameras of any kind."""
+"""Pipes and sockets deliver what was sent, and survive the loss of their sender, like all cameras."""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def sender(request, tmp_path) -> Iterator["Sender"]:
 
 
 class Sender:
-    """The other end of a pipe or a socket; `connect` returns once a reader is there."""
+    """The sending end of a pipe or socket; `connect` returns once a reader is connected."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self.address = f"pipe:{path}"
@@ -64,7 +64,7 @@ class Sender:
             self._server.listen()
 
     def open(self, greeting: bytes, **options: Any) -> Camera:
-        """Open a camera on this, and greet it from a thread of its own."""
+        """Open a camera on this, and connect to it from another thread."""
         thread = threading.Thread(target=lambda: (self.connect(), self.send(greeting)))
         thread.start()
         try:
@@ -100,7 +100,7 @@ class Sender:
             self._server.close()
 
 
-def test_a_pipe_gives_what_was_sent(sender, calibration):
+def test_a_pipe_delivers_the_sent_events(sender, calibration):
     events = steady(300_000)
     triggers = make_triggers(EPOCH_US + np.array([1000, 150_000]), np.array([1, 2]))
     with sender.open(header(), calibration=calibration) as camera:
@@ -114,7 +114,7 @@ def test_a_pipe_gives_what_was_sent(sender, calibration):
     np.testing.assert_array_equal(got_triggers, triggers)
 
 
-def test_silence_counts_when_the_sender_says_so(sender):
+def test_a_declared_silence_advances_the_time(sender):
     with sender.open(header()) as camera:
         collector = Collector(camera)
         sender.send(packed(steady(100), complete_us=EPOCH_US + 100))
@@ -172,7 +172,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("greeting, message", HOSTILE)
-def test_what_is_no_event_stream_is_an_error(sender, greeting, message):
+def test_other_data_than_an_event_stream_is_an_error(sender, greeting, message):
     with pytest.raises(CameraError, match=message):
         sender.open(greeting)
 
@@ -186,7 +186,7 @@ def test_what_is_no_event_stream_is_an_error(sender, greeting, message):
         (struct.pack("<IIq", 1, 4, -1) + bytes(20), "the sender closed it in the middle of batch 1"),
     ],
 )
-def test_damaged_batches_end_the_connection_and_keep_what_came_before(sender, data, message):
+def test_damaged_batches_end_the_connection_and_keep_earlier_events(sender, data, message):
     with sender.open(header()) as camera:
         collector = Collector(camera)
         sender.send(packed(steady(1000), complete_us=EPOCH_US + 1000) + data)
@@ -198,7 +198,7 @@ def test_damaged_batches_end_the_connection_and_keep_what_came_before(sender, da
 
 
 def test_random_bytes_make_no_events_off_the_sensor(sender):
-    """Whatever the items hold, what passes is sorted and on the sensor."""
+    """Delivered events are sorted and on the sensor, whatever was sent."""
     items = np.frombuffer(np.random.default_rng(0).bytes(16 * 20_000), np.uint8).copy()
     with sender.open(header()) as camera:
         collector = Collector(camera)
@@ -221,7 +221,7 @@ def test_no_sender_is_an_error(tmp_path):
 
 
 def test_events_that_waited_too_long_are_dropped_and_triggers_are_not(sender):
-    """Far less than the ring holds: what is too old is of no use, however much room there is."""
+    """Old events are dropped even if the ring has room, since they are of no use."""
     n_batches, n = 40, 1000
     losses: list[Loss] = []
     settings = CameraSettings(max_lag_s=1.0)
@@ -250,8 +250,8 @@ def test_events_that_waited_too_long_are_dropped_and_triggers_are_not(sender):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_the_example_sender_is_read(tmp_path, kind):
-    """And again after it was killed: its clock begins anew."""
+def test_the_example_sender_works(tmp_path, kind):
+    """Start it again after it was killed; its clock restarts."""
     path = tmp_path / "events"
     if kind == "pipe":
         os.mkfifo(path)
@@ -276,11 +276,11 @@ def test_the_example_sender_is_read(tmp_path, kind):
     assert len(events) > 150_000
 
 
-# The end, and what is too much
+# Ending and overload
 
 
-def test_a_camera_ends_at_once_when_told_to_from_elsewhere(sender):
-    """While nothing comes at all."""
+def test_a_camera_ends_at_once_when_closed_from_another_thread(sender):
+    """While no data arrives."""
     stop = threading.Event()
     camera = sender.open(header(), stop=stop)
     threading.Timer(0.5, stop.set).start()
@@ -292,7 +292,7 @@ def test_a_camera_ends_at_once_when_told_to_from_elsewhere(sender):
     assert list(camera) == []
 
 
-def test_a_camera_ends_at_once_while_it_seeks_its_peer(sender):
+def test_a_camera_ends_at_once_while_connecting(sender):
     with sender.open(header()) as camera:
         collector = Collector(camera)
         sender.close()
@@ -321,8 +321,8 @@ def test_a_source_process_that_is_killed_or_hangs_is_replaced(sender, number):
     assert camera.status().reconnects == 1
 
 
-def test_what_is_not_taken_in_time_is_dropped_and_counted(sender):
-    """A consumer that pauses holds up nobody: the ring fills, the rest is dropped, triggers last."""
+def test_events_not_consumed_in_time_are_dropped_and_counted(sender):
+    """A consumer that pauses blocks nothing: the ring fills, then events are dropped, and triggers last."""
     n_batches, n = 60, 100_000
     losses: list[Loss] = []
     seen = np.zeros(n_batches * n + 1000, bool)
@@ -352,7 +352,7 @@ def test_what_is_not_taken_in_time_is_dropped_and_counted(sender):
     assert triggers == n_batches
     assert got + status.dropped_events == 1000 + n_batches * n
     assert not status.repairs
-    # All that is missing is missing where it is told to be.
+    # Everything missing lies in the reported spans.
     told = np.zeros_like(seen)
     for loss in losses:
         told[loss.start_us - EPOCH_US : loss.end_us - EPOCH_US] = True

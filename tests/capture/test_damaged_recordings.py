@@ -1,4 +1,4 @@
-"""Damaged, foreign and half-written files: each ends in one clear line or in a counted repair, and none hangs."""
+"""Damaged, foreign and truncated files end in a one-line error or a counted repair; none hangs."""
 
 import time
 from pathlib import Path
@@ -21,7 +21,7 @@ SUFFIXES = [".h5", ".aedat4", ".raw", ".dat", ".es", ".csv"]
 
 
 def recorded_events() -> np.ndarray:
-    """As sensors give them: times that cluster, pixels that repeat."""
+    """Events like a sensor's: clustered times, repeated pixels."""
     rng = np.random.default_rng(0)
     return make_events(
         START_US + np.cumsum(rng.integers(0, 20, N)),
@@ -37,7 +37,7 @@ def triggers() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory) -> dict[str, bytes]:
-    """The bytes of one sound recording in every format."""
+    """The bytes of an undamaged recording in each format."""
     folder = tmp_path_factory.mktemp("originals")
     batch = Batch(recorded_events(), triggers(), 0)
     for suffix in SUFFIXES:
@@ -46,7 +46,7 @@ def originals(tmp_path_factory) -> dict[str, bytes]:
 
 
 def read(path: Path, calibration: Calibration | None = None) -> tuple[np.ndarray, Repairs | str]:
-    """All events that can be had, and the repairs or the error that came with them; fails if it takes too long."""
+    """All readable events, and the repairs or the error; fails if reading takes too long."""
     start = time.monotonic()
     events = []
     try:
@@ -67,7 +67,7 @@ def read(path: Path, calibration: Calibration | None = None) -> tuple[np.ndarray
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("share", [0.002, 0.5, 0.95, 0.999])
-def test_files_cut_short_give_what_is_whole_or_an_error(tmp_path, originals, suffix, share):
+def test_truncated_files_give_their_complete_events_or_an_error(tmp_path, originals, suffix, share):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(originals[suffix][: max(int(len(originals[suffix]) * share), 4)])
     events, end = read(path)
@@ -92,7 +92,7 @@ def test_an_aedat4_file_without_its_index_is_read_up_to_the_cut(tmp_path, origin
     assert "its index is lost: the file is damaged or cut short" in str(end)
 
 
-def test_a_text_file_is_read_up_to_the_line_that_is_none(tmp_path, calibration):
+def test_a_text_file_is_read_up_to_an_invalid_line(tmp_path, calibration):
     path = tmp_path / "a.csv"
     path.write_text("t_us,x,y,p\n" + "".join(f"{t},1,2,1\n" for t in range(1000)) + "1000,1")
     events, end = read(path, calibration)
@@ -144,7 +144,7 @@ def test_foreign_files_are_refused_in_one_line(tmp_path, calibration, content, m
     assert message in end
 
 
-def test_a_picture_a_folder_and_nothing_are_refused(tmp_path):
+def test_pictures_folders_and_empty_files_are_refused(tmp_path):
     matplotlib.image.imsave(tmp_path / "a.png", np.zeros((20, 20)))
     assert "is not a recording: it starts with b'\\x89PNG" in str(read(tmp_path / "a.png")[1])
     assert "is a folder" in str(read(tmp_path)[1])
@@ -154,7 +154,7 @@ def test_a_picture_a_folder_and_nothing_are_refused(tmp_path):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_random_bytes_in_the_middle_end_in_an_error_or_a_counted_repair(tmp_path, originals, suffix, seed):
-    """dv-processing spins for ever on some of these; what a reader gets is sound in any case."""
+    """dv-processing loops endlessly on some of these; the events that a reader gets are valid in any case."""
     rng = np.random.default_rng(seed)
     damaged = bytearray(originals[suffix])
     at = int(rng.integers(len(damaged) // 10, len(damaged) * 9 // 10))
@@ -168,8 +168,8 @@ def test_random_bytes_in_the_middle_end_in_an_error_or_a_counted_repair(tmp_path
         assert len(events) + end.events == N
 
 
-def test_a_spinning_library_costs_the_timeout_and_no_more(tmp_path):
-    """Damage in an LZ4 block of a real kind of file; found by trying, so that the library's own loop is what spins."""
+def test_a_hanging_library_is_ended_after_the_timeout(tmp_path):
+    """Damage in an LZ4 block, found by trial, on which the library itself loops endlessly."""
     dv = pytest.importorskip("dv_processing")
     source = tmp_path / "source.aedat4"
     config = dv.io.MonoCameraWriter.Config("camera")
@@ -304,7 +304,7 @@ def test_hdf5_files_of_another_layout_are_refused(tmp_path, originals, spoil, me
     assert len(events) == 0
 
 
-def test_an_index_or_an_offset_that_is_missing_does_no_harm(tmp_path, originals):
+def test_a_missing_index_or_offset_does_no_harm(tmp_path, originals):
     path = tmp_path / "a.h5"
     path.write_bytes(originals[".h5"])
     with h5py.File(path, "a") as file:

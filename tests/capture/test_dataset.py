@@ -1,4 +1,4 @@
-"""Datasets on disk: what is written is read, appears whole or not at all, and nothing is mixed up."""
+"""Datasets on disk: scenes are read as written, appear complete or not at all, and are never mixed up."""
 
 import json
 import os
@@ -35,7 +35,7 @@ from sweepdepth.capture.recordings import open_recording
 
 @pytest.fixture
 def scene(calibration):
-    """A scene with everything in it, and no meaning."""
+    """A scene with all optional parts and random content."""
     random = np.random.default_rng(0)
     h, w = calibration.camera.height, calibration.camera.width
     count = 5000
@@ -71,7 +71,7 @@ def scene(calibration):
 MANIFEST = Manifest(seed=3, configuration={"sweeps": 4, "lens": {"f_number": [1.2, 2.0]}}, versions={"numpy": "1"})
 
 
-def test_a_scene_is_read_as_it_was_written(tmp_path, scene):
+def test_scenes_are_read_as_written(tmp_path, scene):
     path = scene_path(tmp_path, 42)
     write_scene(path, scene)
     assert path.name == "scene_000042.h5"
@@ -161,7 +161,7 @@ def test_a_dataset_counts_complete_scenes_only(tmp_path, scene):
     assert dataset.manifest == MANIFEST
 
 
-def test_a_dataset_tells_what_is_in_it(tmp_path, scene):
+def test_a_dataset_describes_its_content(tmp_path, scene):
     create_dataset(tmp_path, MANIFEST)
     assert describe(tmp_path)["dataset"]["scenes"] == "0, in 0 recordings"
     for index, variant in ((0, 0), (1, 1), (1, 0)):
@@ -185,7 +185,7 @@ def test_the_same_dataset_may_be_continued_and_another_may_not(tmp_path):
         create_dataset(tmp_path / "new" / "folder", Manifest(3, {"sweeps": 4, "lens": {"f_number": 1.4}}))
 
 
-def test_what_is_no_dataset_or_scene_says_so(tmp_path, scene):
+def test_other_files_than_datasets_and_scenes_are_refused(tmp_path, scene):
     with pytest.raises(RecordingError, match="is not a dataset"):
         open_dataset(tmp_path)
     with pytest.raises(RecordingError, match="is not a dataset"):
@@ -213,7 +213,7 @@ def test_scenes_without_a_manifest_are_not_adopted(tmp_path, scene):
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, scene):
-    """A limit on file size stands in for the disk: the system refuses in the middle of writing, as it does then."""
+    """A limit on file size simulates a full disk: writing fails midway."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, old[1]))
@@ -226,7 +226,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, scene):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_writer_leaves_no_scene_and_its_leavings_can_be_removed(tmp_path, scene):
+def test_a_killed_writer_leaves_no_scene_and_its_temporary_file_can_be_removed(tmp_path, scene):
     code = f"""
 import io, os
 from pathlib import Path

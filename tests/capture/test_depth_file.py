@@ -1,4 +1,4 @@
-"""Depth files: what goes in comes out, one frame at a time, and the file is there whole or not at all."""
+"""Depth files: frames are read as written, one at a time; a file appears complete or not at all."""
 
 import math
 import os
@@ -50,7 +50,7 @@ def written(tmp_path, calibration) -> Path:
     return path
 
 
-def test_what_goes_in_comes_out(written, calibration):
+def test_frames_are_read_as_written(written, calibration):
     frames = read_depth_file(written)
     assert len(frames) == 3
     assert frames.calibration == calibration
@@ -90,7 +90,7 @@ def test_single_frames_are_read_when_asked_for(written):
         np.testing.assert_array_equal(frames.depth[1], frame(1).depth)
 
 
-def test_a_quality_that_nobody_gave_is_nan(tmp_path, calibration):
+def test_an_unknown_quality_is_nan(tmp_path, calibration):
     with DepthFile(tmp_path / "a.h5", calibration, "net") as file:
         file.append(Frame(frame(0).depth, frame(0).std, 0, 1, 1))
     assert np.isnan(read_depth_file(tmp_path / "a.h5").quality[0])
@@ -103,7 +103,7 @@ def test_without_a_frame_there_is_no_file(tmp_path, calibration):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_exception_throws_the_file_away(tmp_path, calibration):
+def test_an_exception_discards_the_file(tmp_path, calibration):
     (tmp_path / "a.h5").write_text("precious")
 
     def break_off():
@@ -126,7 +126,7 @@ def test_an_existing_file_is_refused_before_any_work_and_replaced_by_force(writt
     assert len(read_depth_file(written)) == 1
 
 
-def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, calibration):
+def test_an_unwritable_folder_is_reported_at_once(tmp_path, calibration):
     (tmp_path / "file").touch()
     with pytest.raises(RecordingError, match="file: the folder cannot be made: "):
         DepthFile(tmp_path / "file" / "a.h5", calibration, "polarity")
@@ -143,8 +143,8 @@ def test_frames_of_another_size_are_refused(tmp_path, calibration):
         file.append(frame(1))
 
 
-def test_a_full_disk_is_one_line_and_no_crash_at_exit(tmp_path, lens):
-    """In a process of its own: HDF5 would crash when that ends."""
+def test_a_full_disk_is_a_one_line_error_without_a_crash_at_exit(tmp_path, lens):
+    """In a separate process, since HDF5 would crash at its exit."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root can make a small disk")
@@ -170,7 +170,7 @@ def test_a_full_disk_is_one_line_and_no_crash_at_exit(tmp_path, lens):
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_what_a_killed_run_left_behind_is_removed_by_the_next(tmp_path, calibration, lens):
+def test_temporary_files_of_a_killed_run_are_removed_by_the_next(tmp_path, calibration, lens):
     script = (
         "import sys, time\n"
         "from sweepdepth import Calibration\n"
@@ -216,7 +216,7 @@ def cut(path: Path) -> None:
         (spoil_by(lambda file: file.attrs.__delitem__("lens_toml")), "has no text lens_toml"),
     ],
 )
-def test_what_is_no_depth_file_or_a_damaged_one_is_refused(written, spoil, message):
+def test_other_and_damaged_files_are_refused(written, spoil, message):
     spoil(written)
     with pytest.raises(RecordingError, match=message):
         read_depth_file(written)
@@ -250,7 +250,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, calibration):
 
 
 def test_a_depth_file_opens_without_any_plugin(tmp_path, calibration):
-    """As in MATLAB, HDFView and plain h5py: shuffle and gzip are part of HDF5 itself."""
+    """MATLAB, HDFView and plain h5py can read it: shuffle and gzip are part of HDF5."""
     with DepthFile(tmp_path / "depth.h5", calibration, "polarity") as file:
         file.append(frame(0))
     script = (

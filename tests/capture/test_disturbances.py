@@ -1,4 +1,4 @@
-"""What spoils depth is noticed: flickering light, motion during a sweep, hot pixels; and taken out where it can be."""
+"""Flickering light, motion during a sweep and hot pixels are detected, and suppressed where possible."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def batches(events: np.ndarray, triggers: np.ndarray, step_us: int = 10_000) -> 
 
 
 def watched(calibration: Calibration, parts: list[Batch], **options) -> tuple[Watch, list[Span], list[Batch]]:
-    """A stream through watch and tracker."""
+    """Process a stream by watch and tracker."""
     watch, tracker = Watch(calibration, **options), make_tracker(calibration)
     spans, cleaned = [], []
     for part in parts:
@@ -70,7 +70,7 @@ def watched(calibration: Calibration, parts: list[Batch], **options) -> tuple[Wa
 
 
 def depth_error(spans: list[Span], number: int) -> float:
-    """Median error of the depth of one closed sweep, of the range; pixels without an answer count as wrong."""
+    """Median depth error of one closed sweep, as a fraction of the range; unknown pixels count as wrong."""
     ends = [i for i, span in enumerate(spans) if span.closed]
     parts = spans[ends[number - 1] + 1 : ends[number] + 1]
     estimate = estimate_depth(join([span.events for span in parts]), parts[-1].sweep)
@@ -92,7 +92,7 @@ def still(lens_here, images):
     return batches(recorded.events, recorded.triggers)
 
 
-def test_flicker_is_told_and_averaged_away(lens_here, flickering, still):
+def test_flicker_is_reported_and_averaged(lens_here, flickering, still):
     undisturbed = depth_error(watched(lens_here, still)[1], 6)
     watch, spans, cleaned = watched(lens_here, flickering)
     assert any("flickers at 100 Hz" in line and "averaged away" in line for line in watch.warnings)
@@ -115,7 +115,7 @@ def test_a_still_scene_in_steady_light_passes_untouched(lens_here, still):
     np.testing.assert_array_equal(join([part.events for part in cleaned]), join([part.events for part in still]))
 
 
-def test_cleaned_batches_keep_the_promises_of_batches(lens_here, flickering):
+def test_cleaned_batches_keep_the_guarantees_of_batches(lens_here, flickering):
     before_us = 0
     triggers = 0
     for part in watched(lens_here, flickering)[2]:
@@ -127,7 +127,7 @@ def test_cleaned_batches_keep_the_promises_of_batches(lens_here, flickering):
     assert triggers == sum(len(part.triggers) for part in flickering)
 
 
-def test_motion_is_told_and_lowers_the_quality(lens_here):
+def test_motion_is_reported_and_lowers_the_quality(lens_here):
     focus, texture = focus_steps(lens_here), make_texture("natural", 1, 0.6)
     passes = []
     for i in range(4):
@@ -145,7 +145,7 @@ def test_motion_is_told_and_lowers_the_quality(lens_here):
     assert watch.quality < 0.5
 
 
-def test_a_hot_pixel_is_found_masked_and_told(lens_here, still):
+def test_a_hot_pixel_is_masked_and_reported(lens_here, still):
     rng = np.random.default_rng(0)
     events, triggers = (join([getattr(part, name) for part in still], kind) for name, kind in KINDS)
     # The recording four times over, with a pixel that fires 100 times a second.
@@ -183,7 +183,7 @@ def test_hot_pixels_of_the_calibration_never_reach_depth(lens_here, still):
     assert len(every) - len(events) == np.isin(every["x"] * 1000 + every["y"], [20_030, 5006]).sum() > 0
 
 
-def test_the_runtime_tells_of_flicker_in_status_and_quality(lens_here, flickering):
+def test_the_runtime_reports_flicker_in_status_and_quality(lens_here, flickering):
     statuses, frames, unsuppressed = [], [], []
     estimator = PolarityReversal()
     pipeline = Pipeline(lens_here, make_tracker(lens_here), estimator, Sinks((frames.append,), (statuses.append,)))
@@ -197,7 +197,7 @@ def test_the_runtime_tells_of_flicker_in_status_and_quality(lens_here, flickerin
 
 
 def lines(hz: float, share: float, *, sweeps_hz: float = 2.5, rng_seed: int = 0):
-    """A window of Poisson events whose signs follow a square wave for a share of them."""
+    """A window of Poisson events; the signs of a fraction of them follow a square wave."""
     rng = np.random.default_rng(rng_seed)
     at = (np.arange(WINDOW_SLOTS) + 0.5) * SLOT_US * 1e-6
     up = np.sin(2 * np.pi * hz * at) > 0
@@ -209,7 +209,7 @@ def lines(hz: float, share: float, *, sweeps_hz: float = 2.5, rng_seed: int = 0)
 
 @pytest.mark.parametrize("hz", [99.2, 100.0, 100.9, 119.0, 120.0, 120.9])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_mains_flicker_is_told_by_frequency_and_share(hz, share):
+def test_mains_flicker_is_recognised_by_frequency_and_fraction(hz, share):
     found = lines(hz, share)
     assert found is not None
     assert found.hz == (100.0 if hz < 110 else 120.0)
@@ -217,11 +217,11 @@ def test_mains_flicker_is_told_by_frequency_and_share(hz, share):
 
 
 @pytest.mark.parametrize("hz", [83.0, 110.0, 143.0])
-def test_other_frequencies_are_not_the_mains(hz):
+def test_other_frequencies_do_not_count_as_mains_flicker(hz):
     assert lines(hz, 0.8) is None
 
 
-def test_noise_does_not_flicker():
+def test_noise_does_not_count_as_flicker():
     assert all(lines(100.0, 0.0, rng_seed=seed) is None for seed in range(200))
 
 
@@ -230,7 +230,7 @@ def test_a_lens_at_50_hz_is_not_taken_for_a_lamp():
 
 
 def flicker_only(cycles: int, rng: np.random.Generator) -> np.ndarray:
-    """Every pixel up by two ON events and down by one OFF event in each cycle of 10 ms: an OFF threshold of two."""
+    """Every pixel fires two ON events and one OFF event per cycle of 10 ms: its OFF threshold is twice as large."""
     count = WIDTH * HEIGHT
     cycle = np.repeat(np.arange(cycles), 3 * count)
     pixel = np.tile(np.tile(np.arange(count), 3), cycles)
@@ -240,7 +240,7 @@ def flicker_only(cycles: int, rng: np.random.Generator) -> np.ndarray:
     return events[np.argsort(events["timestamp"], kind="stable")]
 
 
-def test_pure_flicker_averages_to_nothing_once_thresholds_are_known():
+def test_pure_flicker_averages_to_zero_once_thresholds_are_known():
     rng = np.random.default_rng(0)
     events = flicker_only(40, rng)
     usual = np.full((HEIGHT, WIDTH), 100)
@@ -251,7 +251,7 @@ def test_pure_flicker_averages_to_nothing_once_thresholds_are_known():
 
 @given(step_us=st.integers(700, 70_000), seed=st.integers(0, 100))
 @settings(max_examples=15, deadline=None)
-def test_how_the_stream_is_cut_does_not_matter(step_us, seed):
+def test_the_result_does_not_depend_on_the_batches(step_us, seed):
     rng = np.random.default_rng(seed)
     events = make_events(
         START + np.sort(rng.integers(0, 200_000, 4000)),
@@ -295,7 +295,7 @@ def random_columns(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.nda
 
 @given(many_events)
 @settings(max_examples=60, deadline=None)
-def test_counting_kernels_say_what_their_numpy_twins_say(n_rng):
+def test_counting_kernels_agree_with_numpy(n_rng):
     n, rng = n_rng
     timestamp, x, y, polarity = random_columns(n, rng)
     slots = [np.zeros((2, 6), np.int64) for _ in range(2)]
@@ -321,7 +321,7 @@ def test_counting_kernels_say_what_their_numpy_twins_say(n_rng):
 
 @given(many_events)
 @settings(max_examples=60, deadline=None)
-def test_selecting_and_averaging_kernels_say_what_their_numpy_twins_say(n_rng):
+def test_selecting_and_averaging_kernels_agree_with_numpy(n_rng):
     n, rng = n_rng
     timestamp, x, y, polarity = random_columns(n, rng)
     events = make_events(timestamp, x, y, polarity)
@@ -359,8 +359,9 @@ def test_selecting_and_averaging_kernels_say_what_their_numpy_twins_say(n_rng):
     np.testing.assert_allclose(fast, plain, rtol=1e-5, atol=1e-4)
 
 
-def test_lone_details_of_a_scene_are_not_hot():
-    """A pixel that fires ten times as often as those around it, but up and down in runs, as brightness goes."""
+def test_isolated_details_of_a_scene_do_not_count_as_hot():
+    """A pixel that fires ten times as often as its neighbours, but in runs of one sign, like real brightness
+    changes."""
     tally = np.zeros((30, 30, 4), np.int32)
     kernels.tally_pixels(
         np.full(400, 4, np.int16), np.full(400, 4, np.int16), np.repeat([1, 0] * 20, 10).astype(np.int8), tally
@@ -373,7 +374,7 @@ def test_lone_details_of_a_scene_are_not_hot():
 
 
 def test_a_coarse_clock_is_not_taken_for_flicker(lens_here):
-    """Time stamps in steps of 10 ms make a line at 100 Hz, and no lamp does."""
+    """Timestamps in steps of 10 ms make a spectral line at 100 Hz that no lamp causes."""
     rng = np.random.default_rng(3)
     n = 60_000
     steps = np.sort(rng.integers(0, 300, n)) * 10_000

@@ -44,7 +44,7 @@ def test_atis_events_of_exposure_are_left_out(tmp_path):
         (header(4) + bytes(20), "it holds color data"),
     ],
 )
-def test_what_cannot_be_read_is_refused(tmp_path, content, message):
+def test_unreadable_files_are_refused(tmp_path, content, message):
     (tmp_path / "a.es").write_bytes(content)
     with pytest.raises(RecordingError, match=message):
         read(tmp_path / "a.es")
@@ -72,7 +72,7 @@ def test_files_of_several_blocks_are_read_whole(tmp_path):
     assert read(tmp_path / "a.es") == events.tolist()
 
 
-def test_a_pause_that_would_fill_the_file_is_refused(tmp_path):
+def test_a_pause_too_long_for_the_format_is_refused(tmp_path):
     events = make_events(np.array([0, 5 * 3_600_000_000]), np.zeros(2), np.zeros(2), np.zeros(2))
     sink = es.encode(str(tmp_path / "a.es"), WIDTH, HEIGHT, None)
     with pytest.raises(RecordingError, match=r"a pause of 5 hours between events would fill it; write \.h5"):

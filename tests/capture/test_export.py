@@ -1,4 +1,4 @@
-"""Depth and events in other formats, read again by other programs' libraries."""
+"""Export of depth and events, read again with other programs' libraries."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_numbers_survive_as_exr(depth_file, tmp_path):
     np.testing.assert_array_equal(depth[:, WIDTH // 2 :], np.float32(2.0))
 
 
-def test_an_archive_has_every_frame_and_what_belongs_to_it(depth_file, tmp_path, calibration):
+def test_an_archive_has_every_frame_with_its_metadata(depth_file, tmp_path, calibration):
     convert_depth(depth_file, tmp_path / "all.npz")
     with np.load(tmp_path / "all.npz") as arrays:
         assert arrays["depth"].shape == arrays["std"].shape == (3, HEIGHT, WIDTH)
@@ -78,7 +78,7 @@ def test_an_archive_has_every_frame_and_what_belongs_to_it(depth_file, tmp_path,
         assert arrays["depth"].shape == (1, HEIGHT, WIDTH)
 
 
-def test_all_frames_become_files_that_count_and_none_is_replaced(depth_file, tmp_path):
+def test_all_frames_become_numbered_files_and_none_is_replaced(depth_file, tmp_path):
     names = [path.name for path in convert_depth(depth_file, tmp_path / "d.npy", every=True)]
     assert names == ["d_0000.npy", "d_0001.npy", "d_0002.npy"]
     assert [float(np.nanmax(np.load(tmp_path / name))) for name in names] == [0.5, np.float32(1.2345), 2.0]
@@ -134,7 +134,7 @@ def test_events_become_a_film_that_marks_the_focus(tmp_path):
     assert np.sign(first[0]) == -np.sign(second[0])
 
 
-def test_what_is_possible_is_named(depth_file, tmp_path):
+def test_errors_name_the_possible_formats(depth_file, tmp_path):
     with pytest.raises(
         RecordingError, match=r"x\.jpg: .* is a depth file, which can become \.png, .*\.mp4, \.gif, not"
     ):

@@ -1,11 +1,11 @@
-"""Trying a lens, on the peer that speaks its driver's protocol."""
+"""`lens test` on the simulated lens driver."""
 
 import pytest
 
 from sweepdepth import Calibration
 from sweepdepth.capture.lenses.trial import try_lens
 
-from .test_lenses import CURRENTS, Peer
+from .lens_peer_process import CURRENTS, Peer
 
 pytest.importorskip("serial")
 
@@ -27,7 +27,7 @@ def test_a_lens_moves_reports_and_rests(tmp_path, lens):
     assert done[-1] == 1.0
 
 
-def test_a_lens_on_a_bad_line_is_not_well(tmp_path, lens):
+def test_a_lens_on_a_bad_line_fails_the_test(tmp_path, lens):
     peer = Peer(tmp_path / "lens")
     try:
         peer.ask(corrupt=3)

@@ -1,7 +1,6 @@
-"""Lens drivers: an Optotune Lens Driver 4 sweeps, survives its line, and is always left at rest."""
+"""Lens drivers: an Optotune Lens Driver 4 sweeps, survives a bad connection, and is always left at rest."""
 
 import gc
-import json
 import os
 import signal
 import struct
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,53 +22,13 @@ from sweepdepth.capture.lenses import ExternalLens, OptotuneLens, codec, make_le
 from sweepdepth.capture.lenses.drive import focus_share
 
 from .lens_peer import remainder
+from .lens_peer_process import CURRENTS, DRIVER, POWERS, Peer
 
 pytest.importorskip("serial")
-
-DRIVER = '\n[driver]\nkind = "optotune"\n'
-CURRENTS = DRIVER + "far_ma = 40.0\nnear_ma = 120.0\n"
-POWERS = DRIVER + 'mode = "focal_power"\nfar_power = -1.0\nnear_power = 1.5\n'
 
 
 def raw(milliamperes: float) -> int:
     return round(milliamperes * 4095 / 292.84)
-
-
-class Peer:
-    """The driver's peer process, and what it says of itself."""
-
-    def __init__(self, link: Path, firmware_type: str = "A") -> None:
-        self.port = str(link)
-        script = Path(__file__).with_name("lens_peer.py")
-        self._process = subprocess.Popen(
-            [sys.executable, str(script), self.port, firmware_type],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-
-    def ask(self, **order: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def await_state(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 15.0) -> dict[str, Any]:
-        deadline = time.monotonic() + timeout_s
-        while not holds(state := self.ask(state=True)):
-            assert time.monotonic() < deadline, state
-            time.sleep(0.02)
-        return state
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(5)
-        self._process.stdout.close()
 
 
 @pytest.fixture
@@ -94,11 +52,11 @@ def await_status(lens: OptotuneLens, holds: Callable[[Any], bool], timeout_s: fl
 
 
 def biggest_jump(currents: list[int]) -> float:
-    """Largest step between constant currents that followed each other, in mA."""
+    """Largest step between consecutive constant currents in mA."""
     return max((abs(b - a) for a, b in pairwise(currents)), default=0) * 292.84 / 4095
 
 
-# The language
+# The protocol
 
 
 @given(st.binary(max_size=40))
@@ -113,7 +71,7 @@ def test_the_checksum_is_the_published_one():
 
 @given(st.lists(st.binary(min_size=1, max_size=12), max_size=4), st.binary(max_size=6))
 def test_answers_are_found_whatever_they_hold(payloads, tail):
-    """Line ends and anything else may be inside; what has no whole end yet stays."""
+    """Answers may contain line ends; an incomplete one is kept."""
     buffer = bytearray(b"".join(codec.command(payload) + b"\r\n" for payload in payloads) + tail.replace(b"\n", b""))
     found = []
     while (taken := codec.take_answer(buffer))[0] is not None:
@@ -136,11 +94,11 @@ def test_focal_power_counts_from_minus_five_diopters_on_type_a(firmware_type, va
 @pytest.mark.parametrize(
     "waveform, shares", [("triangle", [0, 0.5, 1, 0.5]), ("sine", [0, 0.5, 1, 0.5]), ("sawtooth", [0, 0.25, 0.5, 0.75])]
 )
-def test_a_led_sweep_begins_at_the_far_end(waveform, shares):
+def test_a_focal_power_sweep_starts_at_the_far_end(waveform, shares):
     assert [focus_share(phase, waveform) for phase in (0, 0.25, 0.5, 0.75)] == pytest.approx(shares)
 
 
-# A lens that is well
+# A working lens
 
 
 def test_a_lens_sweeps_as_its_calibration_says_and_comes_to_rest(peer, calibrated):
@@ -163,8 +121,8 @@ def test_a_lens_sweeps_as_its_calibration_says_and_comes_to_rest(peer, calibrate
         assert peer.ask(state=True)["wrong_crcs"] == 0
 
 
-def test_neither_beginning_nor_stopping_jumps(peer, calibrated):
-    """Constant currents go in small steps, and the sweep has shrunk to its far end before it is switched off."""
+def test_the_current_never_jumps_at_start_or_stop(peer, calibrated):
+    """Constant currents change in small steps, and the sweep shrinks to its far end before it is switched off."""
     with OptotuneLens(peer.port, calibrated) as lens:
         lens.start()
         lens.stop()
@@ -198,7 +156,7 @@ def test_the_time_of_the_last_far_end_is_known(peer, lens, far_ma, near_ma, phas
             far_end_ns = optotune.status().far_end_ns
             assert far_end_ns is not None
             assert now_s - 0.4 - 0.05 <= far_end_ns * 1e-9 <= time.monotonic()
-            # Some whole number of periods after it was switched on, which was just before `start` returned.
+            # A whole number of periods after it was switched on, just before `start` returned.
             late_s = (far_end_ns * 1e-9 - began) % 0.4 / 0.4
             assert abs((late_s - phase + 0.5) % 1 - 0.5) < 0.3
             time.sleep(0.15)
@@ -208,7 +166,7 @@ def test_the_time_of_the_last_far_end_is_known(peer, lens, far_ma, near_ma, phas
 
 
 @pytest.mark.parametrize("firmware_type", ["A", "B"])
-def test_focal_power_is_led_step_by_step(tmp_path, lens, firmware_type):
+def test_focal_power_is_commanded_step_by_step(tmp_path, lens, firmware_type):
     peer = Peer(tmp_path / "ttyLENS", firmware_type)
     try:
         with OptotuneLens(peer.port, Calibration.parse(lens + POWERS)) as optotune:
@@ -223,7 +181,7 @@ def test_focal_power_is_led_step_by_step(tmp_path, lens, firmware_type):
         assert min(powers) == pytest.approx(-1.0, abs=0.2)
         assert max(powers) == pytest.approx(1.5, abs=0.2)
         assert len(powers) > 20
-        # Each is where the triangle is at that time, less what the line and a busy machine take.
+        # Each lies on the triangle at that time, except for delays of the line and a busy machine.
         expected = [-1.0 + 2.5 * focus_share((t - far_end_s) / 0.4 % 1, "triangle") for t in times]
         errors = sorted(abs(a - b) for a, b in zip(powers, expected, strict=True))
         assert errors[len(errors) // 2] < 0.1
@@ -231,7 +189,7 @@ def test_focal_power_is_led_step_by_step(tmp_path, lens, firmware_type):
         peer.close()
 
 
-# A line that is not
+# A bad connection
 
 
 def test_corrupted_answers_are_asked_for_again_and_counted(peer, calibrated):
@@ -257,7 +215,7 @@ def test_garbled_commands_are_sent_again(peer, calibrated):
 
 
 def test_firmware_that_answers_late_is_waited_for(peer, calibrated):
-    """Later than the driver's first patience, so that questions are asked twice, and answered twice."""
+    """Answers arrive after the first timeout, so each question is asked and answered twice."""
     with OptotuneLens(peer.port, calibrated) as lens:
         peer.ask(slow=0.5)
         lens.start()
@@ -271,7 +229,7 @@ def test_firmware_that_answers_late_is_waited_for(peer, calibrated):
         assert peer.ask(state=True)["rests"]
 
 
-def test_a_driver_that_falls_silent_is_taken_up_again(peer, calibrated):
+def test_a_silent_driver_is_reconnected(peer, calibrated):
     with OptotuneLens(peer.port, calibrated) as lens:
         lens.start()
         peer.ask(mute=True)
@@ -297,7 +255,7 @@ def test_a_lens_that_was_unplugged_sweeps_again(peer, calibrated, powered):
     assert peer.ask(state=True)["rests"]
 
 
-def test_a_lens_that_comes_back_when_it_should_rest_is_brought_to_rest(peer, calibrated):
+def test_a_lens_reconnected_after_stopping_is_brought_to_rest(peer, calibrated):
     with OptotuneLens(peer.port, calibrated) as lens:
         lens.start()
         peer.ask(unplug=True)
@@ -312,7 +270,7 @@ def test_a_lens_that_comes_back_when_it_should_rest_is_brought_to_rest(peer, cal
         peer.await_state(lambda s: s["rests"])
 
 
-# The last word
+# At rest whatever happens
 
 
 OWNER = """
@@ -357,7 +315,7 @@ def test_the_lens_comes_to_rest_when_owner_and_line_die_together(peer, owner):
     assert psutil.wait_procs([keeper], timeout=5)[0] == [keeper]
 
 
-def test_a_keeper_that_is_told_to_go_brings_the_lens_to_rest_first(peer, owner):
+def test_a_terminated_keeper_brings_the_lens_to_rest_first(peer, owner):
     os.kill(int(owner.stdout.readline()), signal.SIGTERM)
     peer.await_state(lambda s: s["rests"])
 
@@ -376,7 +334,7 @@ def test_another_keeper_takes_over_from_one_that_was_killed(peer, calibrated):
 
 
 def test_a_sweep_left_by_a_driver_that_crashed_is_stopped_on_opening(peer, owner, calibrated):
-    """Both the owner and its keeper were killed; the next to open the port finds the lens moving."""
+    """Owner and keeper were killed; the next program that opens the port finds the lens moving."""
     os.kill(int(owner.stdout.readline()), signal.SIGKILL)
     owner.kill()
     assert peer.ask(state=True)["mode"] == "T"
@@ -384,7 +342,7 @@ def test_a_sweep_left_by_a_driver_that_crashed_is_stopped_on_opening(peer, owner
         peer.await_state(lambda s: s["rests"])
 
 
-def test_the_lens_comes_to_rest_when_it_is_forgotten(peer, calibrated):
+def test_the_lens_comes_to_rest_when_garbage_collected(peer, calibrated):
     lens = OptotuneLens(peer.port, calibrated)
     lens.start()
     del lens
@@ -392,7 +350,7 @@ def test_the_lens_comes_to_rest_when_it_is_forgotten(peer, calibrated):
     assert peer.ask(state=True)["rests"]
 
 
-# What is refused
+# Errors
 
 
 def test_a_port_that_another_program_uses_is_refused(peer, calibrated, monkeypatch):
@@ -409,7 +367,7 @@ def test_a_port_that_is_not_there_is_refused(tmp_path, calibrated):
         make_lens(f"optotune:{tmp_path / 'ttyX'}", calibrated)
 
 
-def test_a_port_on_which_nobody_answers_is_refused(peer, calibrated):
+def test_a_port_without_answers_is_refused(peer, calibrated):
     peer.ask(mute=True)
     with pytest.raises(LensError, match="cannot be opened: no Lens Driver 4 answers there"):
         OptotuneLens(peer.port, calibrated)

@@ -1,4 +1,4 @@
-"""Recording while streaming: nothing waits for it, and its file can be read whatever becomes of its writers."""
+"""Recording while streaming blocks nothing, and its file stays readable whatever happens to the writing processes."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def nothing_is_left_behind() -> Iterator[None]:
 
 
 def encoders() -> list[psutil.Process]:
-    """The processes of this one that write recordings."""
+    """Child processes of this one that write recordings."""
     return [child for child in psutil.Process().children() if "sweepdepth.capture" in " ".join(child.cmdline())]
 
 
@@ -48,7 +48,7 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("suffix", KINDS)
-def test_what_was_streamed_is_in_the_file(tmp_path, calibration, suffix):
+def test_the_file_contains_the_streamed_events(tmp_path, calibration, suffix):
     events = steady(200_000)
     triggers = make_triggers(START_US + np.array([0, 100_000]), np.array([1, 2]))
     path = tmp_path / f"live{suffix}"
@@ -109,7 +109,7 @@ while True:
 @pytest.mark.parametrize("suffix", KINDS)
 @pytest.mark.parametrize("who", ["both", "owner", "encoder"])
 def test_a_killed_process_loses_a_second_at_most(tmp_path, suffix, who):
-    """Events are stamped with the host's clock, so that the age of the last one is what was lost."""
+    """Events have the host's time, so the age of the last one in the file is the length of the loss."""
     path = tmp_path / f"live{suffix}"
     command = [sys.executable, "-c", RECORDING, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
@@ -143,7 +143,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("suffix", KINDS)
 def test_a_full_disk_stops_the_recording_with_one_warning(small_disk, suffix):
-    """Writing goes on to be harmless, and the file keeps what it has."""
+    """Further writing has no effect, and the file keeps its content."""
     path, warnings = small_disk / f"live{suffix}", []
     with LiveRecorder(path, WIDTH, HEIGHT, on_failure=warnings.append) as recorder:
         rng = np.random.default_rng(0)
@@ -160,8 +160,8 @@ def test_a_full_disk_stops_the_recording_with_one_warning(small_disk, suffix):
         assert len(events) > 100_000
 
 
-def test_an_encoder_that_stops_holds_up_nobody(tmp_path):
-    """What it does not take is dropped and counted, triggers last; what it took is in the file."""
+def test_a_stalled_encoder_blocks_nothing(tmp_path):
+    """Events that it cannot take are dropped and counted, triggers last; all others are in the file."""
     path = tmp_path / "live.h5"
     n, n_batches = 100_000, 60
     with LiveRecorder(path, WIDTH, HEIGHT) as recorder:
@@ -186,7 +186,7 @@ def test_an_encoder_that_stops_holds_up_nobody(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".raw", ".csv", ".es", ".dat"])
-def test_formats_that_cannot_be_cut_off_are_refused(tmp_path, suffix):
+def test_formats_unreadable_when_truncated_are_refused(tmp_path, suffix):
     with pytest.raises(RecordingError, match=r"is lost when it is cut off; use one of \.aedat4, \.h5, \.hdf5"):
         LiveRecorder(tmp_path / f"live{suffix}", WIDTH, HEIGHT)
     assert os.listdir(tmp_path) == []
@@ -205,7 +205,7 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path):
         LiveRecorder(path / "live.h5", WIDTH, HEIGHT)
 
 
-def test_a_closed_recorder_takes_nothing_more(tmp_path):
+def test_a_closed_recorder_refuses_events(tmp_path):
     recorder = LiveRecorder(tmp_path / "live.h5", WIDTH, HEIGHT)
     assert recorder.close().failure is None
     recorder.close()

@@ -26,7 +26,7 @@ def test_every_known_sensor_makes_a_calibration_with_a_comment_for_every_key(nam
         assert "#" in line
 
 
-def test_infinity_a_clock_and_another_waveform():
+def test_options_infinity_clock_and_waveform_are_accepted():
     numbers = {**NUMBERS, "far_m": math.inf}
     text = lens_text(width=640, height=480, pixel_pitch_um=9.0, waveform="sawtooth", sync="clock", **numbers)
     sweep = Calibration.parse(text).sweep

@@ -94,7 +94,7 @@ def test_aedat_2_of_a_dvs128_has_its_axes_and_polarity_turned(tmp_path):
     assert triggers == [(950, RISING, 0)]
 
 
-def test_the_calibrations_size_counts_and_is_said_to(tmp_path):
+def test_the_calibrations_size_is_used_and_reported(tmp_path):
     path = jaer_file(tmp_path / "a.aedat", davis(*EVENTS[0]))
     header, *_ = read(jaer.decode, path, (96, 72))
     assert (header.width, header.height) == (96, 72)
@@ -143,7 +143,7 @@ def special(edges: list[tuple[int, int]]) -> bytes:
 
 
 def test_polarity_and_special_events_of_aedat_3_are_read(tmp_path):
-    """Packets come kind by kind; the triggers of one may follow the events that they precede."""
+    """Packets contain one kind of event; those of triggers may follow events with later times."""
     edges = [(300, 2), (400, 3), (500, 6), (600, 7), (700, 4), (750, 0)]
     frames = packet(2, [(5, 5)])
     content = (

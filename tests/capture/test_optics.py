@@ -44,6 +44,6 @@ def test_undoing_distortion_gives_back_the_ray(distortion):
     np.testing.assert_allclose(back, (x, y), atol=1e-6)
 
 
-def test_a_barrel_shows_the_edge_of_the_image_further_in():
+def test_barrel_distortion_moves_the_edge_inward():
     x, _ = distorted(np.array([0.5]), np.array([0.0]), (-0.2, 0.0, 0.0, 0.0, 0.0))
     assert x[0] == pytest.approx(0.5 * (1 - 0.2 * 0.25))

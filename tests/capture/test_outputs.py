@@ -1,4 +1,4 @@
-"""What may be written where: never over what is read, never over a file of another kind, in folders that are made."""
+"""Outputs never replace an input or a file of another kind, and their folders are created."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ def write_events(path: Path, calibration: Calibration, force: bool = False) -> N
 
 @pytest.fixture
 def folder(tmp_path, calibration, lens) -> Path:
-    """One file of each kind that people keep."""
+    """One file of each kind."""
     write_depth(tmp_path / "depth.h5", calibration)
     write_events(tmp_path / "sweep.h5", calibration)
     (tmp_path / "lens.toml").write_text(lens)
@@ -80,7 +80,7 @@ def test_a_file_of_another_kind_is_kept_even_when_forced(folder, calibration):
     assert len(read_depth_file(depth)) == 1
 
 
-def test_what_is_read_is_not_written_over_under_any_name(folder):
+def test_inputs_are_never_overwritten_under_any_name(folder):
     recording = folder / "sweep.h5"
     (folder / "link.h5").symlink_to(recording)
     os.link(recording, folder / "hard.h5")
@@ -93,7 +93,7 @@ def test_what_is_read_is_not_written_over_under_any_name(folder):
     refuse_inputs(folder / "other.h5", recording, None, folder / "missing.h5")
 
 
-def test_folders_of_outputs_are_made(folder, calibration, tmp_path):
+def test_folders_of_outputs_are_created(folder, calibration, tmp_path):
     write_depth(tmp_path / "a" / "b" / "depth.h5", calibration)
     convert_recording(folder / "sweep.h5", tmp_path / "c" / "d" / "sweep.csv")
     convert_depth(folder / "depth.h5", tmp_path / "e" / "depth.npy")
@@ -105,13 +105,13 @@ def test_folders_of_outputs_are_made(folder, calibration, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.png", "a", "a.aedat4"])
-def test_a_depth_file_of_another_suffix_is_refused_with_what_is_possible(tmp_path, calibration, name):
+def test_a_depth_file_with_another_suffix_is_refused_with_the_valid_ones(tmp_path, calibration, name):
     with pytest.raises(RecordingError, match=r"depth is written as \.h5 or \.hdf5, not as .*`sweepdepth convert`"):
         DepthFile(tmp_path / name, calibration, "polarity")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_figure_is_whole_or_not_there(tmp_path):
+def test_a_figure_is_complete_or_absent(tmp_path):
     from matplotlib.figure import Figure
 
     with pytest.raises(RecordingError, match=r"x\.word: cannot be written: pictures are \.png, \.pdf, \.svg"):

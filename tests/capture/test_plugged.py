@@ -1,4 +1,4 @@
-"""What is plugged in, in a system's folders as Linux lays them out."""
+"""Detection of connected devices in Linux's system folders."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def plug(root: Path, name: str, **attributes: str) -> None:
         (device / key).write_text(value + "\n")
 
 
-def test_an_empty_machine_is_told_what_to_do(tmp_path):
+def test_a_machine_without_devices_gets_instructions(tmp_path):
     found = {finding.what: finding for finding in look(tmp_path)}
     assert {what: finding.verdict for what, finding in found.items()} == {
         "camera": "missing",
@@ -22,7 +22,7 @@ def test_an_empty_machine_is_told_what_to_do(tmp_path):
     assert RULE in found["udev rule"].remedy
 
 
-def test_cameras_ports_and_rules_are_found_and_so_is_what_keeps_them_shut(tmp_path):
+def test_cameras_ports_rules_and_missing_permissions_are_found(tmp_path):
     inivation = {"idVendor": "152a", "manufacturer": "iniVation", "busnum": "2"}
     plug(tmp_path, "2-1", **inivation, idProduct="8419", product="DVXplorer", serial="DXA00012", devnum="7")
     plug(tmp_path, "2-2", **inivation, idProduct="841b", product="DAVIS346", serial="00000336", devnum="8")

@@ -70,7 +70,7 @@ def test_the_clock_of_32_bits_overflows(tmp_path):
 
 
 def test_events_out_of_order_keep_their_times(tmp_path):
-    """Also around an overflow; whoever reads them sorts or drops them."""
+    """Also around an overflow; readers sort or drop them."""
     times = [(1 << 32) + t for t in (-300, -100, -200, 100, -50, 50, 200)]
     events = [(t, 1, 2, 1) for t in times]
     (tmp_path / "a.dat").write_bytes(HEADER + b"\x0c\x08" + packed(events))
@@ -78,7 +78,7 @@ def test_events_out_of_order_keep_their_times(tmp_path):
 
 
 @pytest.mark.parametrize("wild", [0, 5, 0xFFFFFFFF, 0x7FFFFFFF])
-def test_one_wild_time_is_no_overflow(tmp_path, wild):
+def test_an_isolated_wrong_time_is_no_overflow(tmp_path, wild):
     events = [(3_000_000_000 + 100 * i, 1, 2, 1) for i in range(50)]
     spoiled = [*events[:20], (wild, 1, 2, 1), *events[20:]]
     (tmp_path / "a.dat").write_bytes(HEADER + b"\x0c\x08" + packed(spoiled))
@@ -109,7 +109,7 @@ def test_a_file_cut_in_the_middle_of_an_event_is_read_up_to_there(tmp_path):
         (b"% Width wide\n% Height 5\n\x0c\x08" + bytes(80), "width 'wide', which is no whole number"),
     ],
 )
-def test_what_cannot_be_read_is_refused(tmp_path, rest, message):
+def test_unreadable_files_are_refused(tmp_path, rest, message):
     (tmp_path / "a.dat").write_bytes(HEADER + rest)
     if message is None:  # the first of two values counts
         assert len(read(tmp_path / "a.dat")[1]) == 10

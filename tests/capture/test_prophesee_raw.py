@@ -1,4 +1,4 @@
-"""Prophesee RAW files, made word by word: what they hold, and what becomes of clocks that are not perfect."""
+"""Prophesee RAW files, built word by word: their events and triggers, and imperfect clocks."""
 
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def written(path: Path, encoding: str, events: list[tuple[int, int, int, int]], 
 
 
 def read(path: Path) -> tuple[list, list, Repairs]:
-    """Events, triggers and repairs, decoded in this process: it takes less time than to start another."""
+    """Events, triggers and repairs, decoded in this process for speed."""
     source = raw.decode(str(path), None)
     sanitizer = Sanitizer(str(path), source.header.width, source.header.height)
     batches = []
@@ -103,7 +103,7 @@ def steady(n: int, start_us: int, step_us: int = 100) -> list[tuple[int, int, in
 
 @encodings
 @pytest.mark.parametrize("header", [OLD_HEADER, NEW_HEADER], ids=["old header", "new header"])
-def test_events_come_in_as_they_were_written(tmp_path, encoding, header):
+def test_events_are_read_as_written(tmp_path, encoding, header):
     events = [(1000, 5, 7, 1), (1000, 95, 71, 0), (1063, 0, 0, 1), (1_064_000, 31, 32, 0), (1_064_001, 32, 31, 1)]
     events += steady(200, 1_070_000)
     path = written(tmp_path / "a.raw", encoding, events, header=header)
@@ -201,7 +201,7 @@ def test_evt3_pauses_over_an_overflow_are_counted_up_to_half_the_range(tmp_path,
 
 @pytest.mark.parametrize("pause_us", [9_000_000, 12_000_000, 16_000_000])
 def test_longer_evt3_pauses_over_an_overflow_are_no_wrong_times(tmp_path, pause_us):
-    """The clock falls by less than half its range: it may also have been restarted."""
+    """The clock falls by less than half its range, which may also be a restart."""
     events = [*steady(150, EVT3_WRAP_US - 15_000), *steady(150, EVT3_WRAP_US - 100 + pause_us)]
     with pytest.raises(RecordingError, match=r"its clock falls back from \d+ to \d+ µs at byte \d+: .* split the rec"):
         read(written(tmp_path / "a.raw", "EVT3", events))
@@ -249,8 +249,8 @@ def test_a_clock_that_is_started_anew_in_the_middle_is_an_error(tmp_path, encodi
 
 
 @encodings
-def test_a_block_that_is_a_little_late_is_no_new_clock(tmp_path, encoding):
-    """Its events are put in their place or dropped and counted, as far as they are too late for that."""
+def test_a_slightly_late_block_is_no_new_clock(tmp_path, encoding):
+    """Its events are sorted in, or dropped and counted if too late."""
     events = steady(2000, 8_000_000)
     late = events[:1000] + events[1300:1600] + events[1000:1300] + events[1600:]
     read_events, _, repairs = read(written(tmp_path / "a.raw", encoding, late))
@@ -260,7 +260,7 @@ def test_a_block_that_is_a_little_late_is_no_new_clock(tmp_path, encoding):
 
 
 @encodings
-def test_what_came_before_a_clock_fell_is_delivered(tmp_path, encoding):
+def test_events_before_a_clock_reset_are_delivered(tmp_path, encoding):
     path = written(tmp_path / "a.raw", encoding, [*steady(1000, 5_000_000), *steady(1000, 0)])
     chunks = raw.decode(str(path), None).chunks
     assert next(chunks).events.tolist() == steady(1000, 5_000_000)
@@ -270,7 +270,7 @@ def test_what_came_before_a_clock_fell_is_delivered(tmp_path, encoding):
 
 @pytest.mark.parametrize("where", [20, 1000, 1990])
 @pytest.mark.parametrize("reading", [0, 1, 100, 1900, 1940, 2200, 3000, 4095])
-def test_one_time_word_out_of_line_costs_the_events_under_it(tmp_path, where, reading):
+def test_one_wrong_time_word_loses_only_its_events(tmp_path, where, reading):
     """Also one that would count as an overflow, after which all would be 16.8 s late."""
     events = steady(2000, 8_000_000)
     words = evt3_of(events)
@@ -283,7 +283,7 @@ def test_one_time_word_out_of_line_costs_the_events_under_it(tmp_path, where, re
 
 
 def test_a_stale_time_word_is_no_overflow(tmp_path):
-    """In EVT2, where decoders take any fall for one."""
+    """In EVT2, where other decoders take any fall for an overflow."""
     events = steady(2000, 8_000_000)
     words = evt2_of(events)
     words[1000] = evt2_high(7_000_000)
@@ -292,7 +292,7 @@ def test_a_stale_time_word_is_no_overflow(tmp_path):
     assert repairs.events == 1
 
 
-def test_a_time_word_of_before_the_overflow_that_comes_after_it_changes_no_time(tmp_path):
+def test_a_late_time_word_from_before_an_overflow_changes_no_time(tmp_path):
     events = steady(2000, EVT3_WRAP_US - 100_000)
     words = evt3_of(events)
     words[4 * 1003] = 8 << 12 | 4095  # is 0, just after the overflow
@@ -364,7 +364,7 @@ def test_words_of_unknown_kinds_are_skipped_and_counted(tmp_path, encoding, kind
 
 
 @encodings
-def test_a_file_of_another_encoding_than_it_says_is_an_error(tmp_path, encoding):
+def test_a_file_in_another_encoding_than_declared_is_an_error(tmp_path, encoding):
     top = np.dtype(ENCODINGS[encoding][2]).itemsize * 8 - 4
     with pytest.raises(RecordingError, match=r"900 of 1,000 words are of kinds that EVT[\d.]+ does not have"):
         read(write(tmp_path / "a.raw", encoding, [9 << top] * 900 + [14 << top] * 100))
@@ -406,7 +406,7 @@ def test_headers_that_cannot_be_used_are_refused(tmp_path, header, message):
         read(write(tmp_path / "a.raw", "EVT2", evt2_of(steady(10, 0)), header=header))
 
 
-def test_the_oldest_cameras_wrote_evt2_without_saying_so(tmp_path):
+def test_a_file_without_a_declared_encoding_is_evt2(tmp_path):
     header = "% integrator_name Prophesee\n% plugin_name hal_plugin_gen31_fx3\n% geometry 96x72\n"
     assert read(write(tmp_path / "a.raw", "EVT2", evt2_of(steady(10, 0)), header=header))[0] == steady(10, 0)
 
@@ -445,7 +445,7 @@ FIELD = Path(__file__).parents[2].parent / "shared" / "data" / "field"
         ("evt21_new_header.raw", 4_000, 320, 999_803, 0),
     ],
 )
-def test_recordings_that_people_had_trouble_with_are_read_rightly(name, n, first_us, last_us, dropped):
+def test_recordings_from_bug_reports_are_read_correctly(name, n, first_us, last_us, dropped):
     if not FIELD.is_dir():
         pytest.skip("the development recordings are not here")
     events, _, repairs = read(FIELD / name)
@@ -453,7 +453,7 @@ def test_recordings_that_people_had_trouble_with_are_read_rightly(name, n, first
 
 
 def word_of(encoding: str, draw_word: tuple[int, int, int]) -> int:
-    """A word of a kind, with a reading of the clock or other content."""
+    """A word of a kind, with clock bits or other content."""
     kind, reading, content = draw_word
     if encoding == "EVT3":
         return kind << 12 | (reading & 0xFFF if kind == 8 else content & 0xFFF)
@@ -461,7 +461,7 @@ def word_of(encoding: str, draw_word: tuple[int, int, int]) -> int:
     return upper if encoding == "EVT2" else upper << 32 | content & 0xFFFFFFFF
 
 
-# Readings gather around a few places, so that steps, falls, overflows and words out of line all happen.
+# Clock values cluster around a few places, so that steps, falls, overflows and wrong words all occur.
 readings = st.builds(
     lambda place, offset: place + offset,
     st.sampled_from([0, 0, 1000, 2048, 4090, (1 << 27), (1 << 28) - 5, (1 << 28) - 20_000]),
@@ -523,7 +523,7 @@ def test_the_order_of_halves_is_known_from_few_time_words_or_from_the_header():
 
 @pytest.mark.parametrize("pause_us", [0, 50_000_000, EVT2_WRAP_US - 64, EVT2_WRAP_US, 3 * EVT2_WRAP_US + 12_345])
 @pytest.mark.parametrize("start_us", [0, 1_763_000_511_821_624])
-def test_what_is_written_is_read_with_channels_and_after_any_pause(tmp_path, pause_us, start_us):
+def test_written_files_keep_channels_and_times_across_any_pause(tmp_path, pause_us, start_us):
     events = np.array(steady(100, start_us) + steady(100, start_us + 10_000 + pause_us), EVENT_DTYPE)
     edges = [(start_us + 50, RISING, 0), (start_us + 9_000, FALLING, 31), (start_us + 12_000 + pause_us, RISING, 6)]
     triggers = np.array([*edges, (start_us + 90_000_000 + pause_us, FALLING, 6)], TRIGGER_DTYPE)

@@ -41,11 +41,11 @@ def write(path: Path, events: np.ndarray, triggers: np.ndarray, **options) -> Pa
 
 @pytest.fixture(params=[".h5", ".aedat4"])
 def recorded(request, tmp_path) -> Path:
-    """A file of each format that holds everything."""
+    """A file of each format that can store everything."""
     return write(tmp_path / f"sweep{request.param}", some_events(), some_triggers())
 
 
-def test_a_recording_tells_what_it_is_before_it_is_read(recorded):
+def test_properties_of_a_recording_are_known_on_opening(recorded):
     with open_recording(recorded) as recording:
         assert recording.format == {".h5": "HDF5", ".aedat4": "AEDAT4"}[recorded.suffix]
         assert (recording.width, recording.height) == (WIDTH, HEIGHT)
@@ -58,7 +58,7 @@ def test_a_recording_tells_what_it_is_before_it_is_read(recorded):
         assert not recording.repairs
 
 
-def test_everything_comes_back_in_the_houses_own_types(recorded):
+def test_events_have_the_same_types_for_all_formats(recorded):
     with open_recording(recorded) as recording:
         events, triggers = recording.read()
     assert events.dtype == EVENT_DTYPE
@@ -68,7 +68,7 @@ def test_everything_comes_back_in_the_houses_own_types(recorded):
     np.testing.assert_array_equal(triggers, some_triggers())
 
 
-def test_batches_are_merged_in_time_order_and_short(recorded):
+def test_batches_are_short_and_merged_in_time_order(recorded):
     end_us = 0
     with open_recording(recorded) as recording:
         for batch in recording:
@@ -90,7 +90,7 @@ def test_a_recording_can_be_read_again_and_again(recorded):
         assert len(recording.read()[0]) == 5000
 
 
-def test_batches_are_the_users_own_memory(recorded):
+def test_batches_own_their_memory(recorded):
     with open_recording(recorded) as recording:
         batches = list(recording)
     for batch in batches:
@@ -130,7 +130,7 @@ def test_a_file_of_the_dsec_dataset_opens_with_a_calibration(tmp_path, calibrati
     assert len(triggers) == 0
 
 
-def test_more_beside_the_events_does_no_harm(tmp_path):
+def test_additional_content_does_no_harm(tmp_path):
     """A scene of a dataset is a recording with ground truth at its root."""
     path = write(tmp_path / "scene_000042.h5", some_events(), some_triggers())
     with h5py.File(path, "a") as file:
@@ -152,7 +152,7 @@ def test_more_beside_the_events_does_no_harm(tmp_path):
     ],
     ids=["header", "semicolons", "spaces", "columns in another order", "seconds"],
 )
-def test_text_files_are_read_however_they_are_laid_out(tmp_path, calibration, text):
+def test_text_files_are_read_in_any_layout(tmp_path, calibration, text):
     times = {"t0": START_US, "t1": START_US + 17, "s0": "1763000511.821624", "s1": "1763000511.821641"}
     (tmp_path / "events.txt").write_text(text.format(**times))
     with open_recording(tmp_path / "events.txt", calibration) as recording:
@@ -169,8 +169,8 @@ def test_seconds_in_text_are_exact_to_the_microsecond(tmp_path, calibration, sta
         np.testing.assert_array_equal(recording.read()[0]["timestamp"], times)
 
 
-def test_triggers_are_read_ahead_just_far_enough():
-    """The two streams of a file meet in time, and one damaged trigger hides none of those after it."""
+def test_triggers_are_read_slightly_ahead_of_events():
+    """The two streams of a file are merged in time, and a damaged trigger hides none of the later ones."""
     edge_us = START_US + np.arange(200) * 10_000
     edge_us[[5, 15, 16, 37]] = 2**62
     blocks = (events_at(START_US + i * 50_000 + np.arange(50_000)) for i in range(40))
@@ -198,7 +198,7 @@ def events_at(times: np.ndarray) -> np.ndarray:
         ("faery_dvs.es", (320, 240), 473_225, 999_000),
     ],
 )
-def test_real_recordings_come_in_whole(lens, name, size, n_events, span_us):
+def test_real_recordings_are_read_completely(lens, name, size, n_events, span_us):
     if not SHARED.is_dir():
         pytest.skip("the development recordings are not here")
     camera = Calibration.parse(
@@ -214,9 +214,9 @@ def test_real_recordings_come_in_whole(lens, name, size, n_events, span_us):
     assert recording.repairs.coarse_us == (1000 if name == "faery_dvs.es" else None)
 
 
-def test_a_missing_library_is_named_with_the_way_to_get_it(tmp_path):
-    """faery is an extra, which reads what is left of AEDAT4 files; a module of that name that cannot be imported stands
-    for its absence."""
+def test_a_missing_library_is_named_with_its_install_command(tmp_path):
+    """faery is an extra that reads truncated AEDAT4 files; a module of that name that fails on import simulates its
+    absence."""
     (tmp_path / "faery.py").write_text("raise ImportError('no faery here')")
     content = write(tmp_path / "a.aedat4", some_events(), some_triggers()).read_bytes()
     (tmp_path / "a.aedat4").write_bytes(content[: len(content) * 3 // 4])
@@ -235,7 +235,8 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(tmp_path):
 
 
 def test_a_plain_script_without_a_main_guard_reads_from_any_folder(tmp_path, recorded):
-    """A worker that imported the script would run it again; one that looked around would find a false numpy."""
+    """A worker that imported the script would run it again; one that searched the current folder would find a wrong
+    numpy."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "numpy.py").write_text("raise RuntimeError('the wrong numpy')")
     script = tmp_path / "script.py"

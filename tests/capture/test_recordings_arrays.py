@@ -54,7 +54,7 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("kind", ["npy", "npz", "compressed", "mat", "h5"])
-def test_a_table_is_read_in_any_order_that_can_be_seen(tmp_path, calibration, name, kind):
+def test_columns_are_recognised_by_their_values(tmp_path, calibration, name, kind):
     table, path = TABLES[name], tmp_path / f"a.{kind}"
     if kind == "npy":
         np.save(path, table)
@@ -71,7 +71,7 @@ def test_a_table_is_read_in_any_order_that_can_be_seen(tmp_path, calibration, na
     assert recording.format == {"npy": "NPY", "mat": "MATLAB", "h5": "HDF5"}.get(kind, "NPZ")
 
 
-def test_columns_that_cannot_be_seen_are_asked_for(tmp_path, calibration):
+def test_unrecognised_columns_are_asked_for(tmp_path, calibration):
     np.save(tmp_path / "a.npy", np.stack([Y, P, X, T], axis=1))
     with pytest.raises(RecordingError, match="is unclear from their values; say it with --columns"):
         open_recording(tmp_path / "a.npy", calibration)
@@ -122,7 +122,7 @@ def test_npz_files_of_ours_hold_everything_and_open_in_numpy(tmp_path, calibrati
     assert not recording.repairs
 
 
-def test_archives_that_are_no_events_are_refused_by_what_they_hold(tmp_path, calibration):
+def test_archives_without_events_are_refused_with_their_content(tmp_path, calibration):
     np.savez(tmp_path / "a.npz", weights=np.zeros((3, 3)))
     with pytest.raises(RecordingError, match=r"it holds weights float64 \(3, 3\); events are arrays"):
         open_recording(tmp_path / "a.npz", calibration)
@@ -203,7 +203,7 @@ def test_the_size_of_an_event_utils_file_is_rows_and_columns(tmp_path):
     assert read(path, None)[2].width == WIDTH
 
 
-def test_tables_without_events_are_refused_by_what_they_have(tmp_path, calibration):
+def test_tables_without_events_are_refused_with_their_columns(tmp_path, calibration):
     with pytest.raises(RecordingError, match=r"without the group events, or any other.*it has images"):
         open_recording(hdf5_of(tmp_path / "a.h5", {"images": np.zeros((3, 4))}), calibration)
 
@@ -275,7 +275,7 @@ ecf_rows = st.lists(
 
 @given(ecf_rows, st.sampled_from(["whole", "packed", "masked"]), st.integers(0, 10**15))
 @settings(deadline=None, max_examples=150)
-def test_ecf_is_decoded_by_the_kernel_and_by_its_readable_twin(rows, way, start):
+def test_ecf_is_decoded_alike_by_the_kernel_and_its_readable_reference(rows, way, start):
     times = start + np.cumsum([row[3] for row in rows], dtype=np.int64)
     rows = [(x, y, p, t) for (x, y, p, _), t in zip(rows, times.tolist(), strict=True)]
     chunk = ecf(rows, way)
@@ -297,7 +297,7 @@ def test_damaged_ecf_is_refused_or_read_and_never_beyond_its_end(rows, data):
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "ECF"])
 def test_prophesee_hdf5_with_triggers(tmp_path, packed):
-    """Chunks of 1000 events, as the codec writes them: in each of its three ways."""
+    """Chunks of 1000 events in each of the codec's three encodings."""
     dtype = np.dtype({"names": list("xypt"), "formats": ["<u2", "<u2", "<i2", "<i8"], "offsets": [0, 2, 4, 8]})
     rows = np.zeros(N, dtype)
     for name, column in zip("xypt", (X, Y, P, T), strict=True):
@@ -334,11 +334,11 @@ def test_prophesee_hdf5_with_triggers(tmp_path, packed):
         (["x_pos", "y_pos", "ts", "pol"], "xytp"),
     ],
 )
-def test_names_of_columns(names, order):
+def test_columns_are_recognised_by_name(names, order):
     assert named_columns(names) == {name: order.index(name) for name in "txyp"}
 
 
-def test_names_that_say_a_unit():
+def test_column_names_may_contain_a_unit():
     assert [named_unit(n) for n in ("t", "t_us", "time (s)", "timestamp [ns]", "eventTime_ms", "t µs")] == [
         None,
         "us",
@@ -374,7 +374,7 @@ def test_seconds_since_1970_in_floating_point_are_exact(tmp_path, calibration):
     assert events["timestamp"].tolist() == (T + 1_763_000_511_000_000).tolist()
 
 
-def test_times_of_32_bits_are_told_to_be_coarse(tmp_path, calibration):
+def test_times_of_32_bit_floats_are_reported_as_coarse(tmp_path, calibration):
     np.savez(tmp_path / "a.npz", t=(T / 1e6 + 1000).astype(np.float32), x=X, y=Y, p=P)
     assert "its times are float32 numbers, which hold them to 0.061 ms only" in str(
         read(tmp_path / "a.npz", calibration)[2].repairs

@@ -68,7 +68,7 @@ def test_events_off_the_sensor_are_dropped_and_counted(x, y):
     assert str(repairs) == "dropped 1 event off the sensor"
 
 
-def test_any_positive_polarity_is_on():
+def test_any_positive_polarity_means_on():
     events = steady(4)
     events["polarity"] = [0, 1, -1, 7]
     sanitizer = Sanitizer("a.raw", WIDTH, HEIGHT)
@@ -120,14 +120,14 @@ def test_more_than_one_lost_event_in_a_hundred_is_a_warning():
     assert "warning" not in str(passed(events)[1])
 
 
-def test_late_events_of_a_live_source_wait_for_nothing():
+def test_late_events_of_a_live_source_are_not_held_back():
     sanitizer = Sanitizer("camera", WIDTH, HEIGHT, live=True)
     (batch,) = sanitizer.admit(Chunk(events_at(START_US + np.array([*range(100), 50, 200])), NO_TRIGGERS))
     assert batch.events["timestamp"].tolist() == [START_US + t for t in (*range(50), 50, 50, *range(51, 100))]
     assert batch.end_us == START_US + 200
 
 
-def test_times_before_zero_pass_where_the_source_says_so():
+def test_negative_times_pass_if_the_source_allows_them():
     events = steady(1000, start_us=-50_000)
     times, repairs = passed(events)
     assert len(times) == 500
@@ -140,7 +140,7 @@ def test_times_before_zero_pass_where_the_source_says_so():
 
 
 @pytest.mark.parametrize("step_us", [1000, 10_000, 33_333])
-def test_time_stamps_that_advance_in_steps_are_noticed(step_us):
+def test_coarse_timestamps_are_reported(step_us):
     events = events_at(START_US + np.arange(3000) // 30 * step_us)
     times, repairs = passed(events)
     assert len(times) == 3000
@@ -156,7 +156,7 @@ def test_few_events_are_not_taken_for_a_coarse_clock(rate_hz):
 
 @pytest.mark.parametrize("where", [0, 1, 50, 150, 199])
 @pytest.mark.parametrize("ahead_us", [JUMP_US + 1000, 10 * DAY_US, 2**62])
-def test_a_wild_timestamp_costs_only_itself(where, ahead_us):
+def test_an_isolated_wrong_timestamp_loses_only_its_event(where, ahead_us):
     events = steady(200)
     events["timestamp"][where] += ahead_us
     times, repairs = passed(events)
@@ -167,7 +167,7 @@ def test_a_wild_timestamp_costs_only_itself(where, ahead_us):
         assert repairs == Repairs(wild=1)
 
 
-def test_a_damaged_packet_costs_little_more_than_itself():
+def test_a_damaged_packet_loses_few_other_events():
     """64-bit noise in ten thousand events, as a decompressor leaves it behind."""
     rng = np.random.default_rng(0)
     events = steady(60_000, step_us=1)
@@ -182,7 +182,7 @@ def test_a_damaged_packet_costs_little_more_than_itself():
 @pytest.mark.parametrize(
     "pause_us, n", [(JUMP_US + 1, 300), (10_000_000, 300), (DAY_US // 2, 300), (30 * DAY_US, 50_000)]
 )
-def test_a_pause_is_no_damage(pause_us, n):
+def test_a_pause_does_not_count_as_damage(pause_us, n):
     """However long, if enough events tell of it."""
     events = steady(n)
     events["timestamp"][150:] += pause_us
@@ -191,14 +191,14 @@ def test_a_pause_is_no_damage(pause_us, n):
     assert not repairs
 
 
-def test_few_and_far_between_events_are_no_damage():
+def test_sparse_events_do_not_count_as_damage():
     times, repairs = passed(steady(500, start_us=0, step_us=3_600_000_000))
     assert len(times) == 500
     assert not repairs
 
 
 @pytest.mark.parametrize("back_us", [2_000_000, 3_600_000_000, START_US])
-def test_a_clock_set_back_for_good_is_an_error_that_says_when_and_how_far(back_us):
+def test_a_clock_set_back_permanently_is_an_error_with_time_and_amount(back_us):
     events = steady(300_000, step_us=1)
     events["timestamp"][150_000:] -= back_us
     last = START_US + 149_999
@@ -224,7 +224,7 @@ def test_a_tenth_of_the_events_off_the_sensor_means_a_wrong_size():
     assert passed(events)[1] == Repairs(off_sensor=10)
 
 
-def test_exchanged_coordinates_are_named():
+def test_exchanged_coordinates_are_reported():
     rng = np.random.default_rng(0)
     events = steady(1000)
     events["x"], events["y"] = rng.integers(0, HEIGHT, 1000), rng.integers(0, WIDTH, 1000)
@@ -273,7 +273,7 @@ def test_triggers_pass_without_any_events():
     assert not repairs
 
 
-def test_a_live_source_can_say_that_nothing_more_will_come():
+def test_a_live_source_can_declare_a_time_complete():
     sanitizer = Sanitizer("camera", WIDTH, HEIGHT)
     sanitizer.admit(Chunk(steady(100), NO_TRIGGERS))
     edge = make_triggers(np.array([START_US + 30_000]), np.array([RISING]))
@@ -284,7 +284,7 @@ def test_a_live_source_can_say_that_nothing_more_will_come():
     assert (len(empty.events), len(empty.triggers), empty.end_us) == (0, 0, START_US + 50_000)
 
 
-def test_a_live_source_vouches_for_few_events_after_a_pause():
+def test_sparse_events_after_a_pause_pass_if_the_live_source_confirms_the_time():
     """In the dark a camera sends an event now and then; they must not wait for more to confirm them."""
     sanitizer = Sanitizer("camera", WIDTH, HEIGHT)
     sanitizer.admit(Chunk(steady(100), NO_TRIGGERS))
@@ -318,7 +318,7 @@ runs = st.lists(
     st.integers(1, 50),
 )
 @settings(deadline=None, max_examples=300)
-def test_the_kernel_and_its_readable_twin_agree(rows, chunk_length):
+def test_the_kernel_and_its_readable_reference_agree(rows, chunk_length):
     events = np.array(rows, EVENT_DTYPE)
     fast, plain = np.zeros(1, CLOCK_DTYPE), np.zeros(1, CLOCK_DTYPE)
     out = np.empty(len(events), EVENT_DTYPE)
@@ -336,7 +336,7 @@ def test_the_kernel_and_its_readable_twin_agree(rows, chunk_length):
 
 @given(raw_events, st.lists(st.tuples(raw_times, st.integers(0, 3)), max_size=10), st.integers(1, 30))
 @settings(deadline=None)
-def test_whatever_comes_in_what_goes_out_keeps_the_promise(rows, edges, chunk_length):
+def test_output_keeps_its_guarantees_for_any_input(rows, edges, chunk_length):
     """`pass_through` checks the promise; what did not come out was counted."""
     events = np.array(rows, EVENT_DTYPE)
     triggers = make_triggers(np.array([t for t, _ in edges], np.int64), np.array([e for _, e in edges], np.uint8))

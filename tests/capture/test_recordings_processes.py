@@ -1,4 +1,4 @@
-"""The process that a recording is decoded in: it may crash, spin, swell or be killed, and leaves nothing behind."""
+"""The decoder process may crash, loop, use too much memory or be killed, and leaves nothing behind."""
 
 import gc
 import os
@@ -65,7 +65,7 @@ def chunks(how):
 
 @pytest.fixture
 def misbehaving(tmp_path, monkeypatch):
-    """Starts a worker with a decoder that does something bad after its first thousand events."""
+    """Starts a worker whose decoder misbehaves after its first thousand events."""
     (tmp_path / "misbehaving.py").write_text(MISBEHAVING)
     monkeypatch.syspath_prepend(tmp_path)
     workers = []
@@ -85,7 +85,7 @@ def children() -> list[psutil.Process]:
 
 
 def read_all(worker: WorkerProcess) -> tuple[int, WorkerFailure | None]:
-    """How many events came, and what ended them."""
+    """Number of events, and the error that ended them."""
     n = 0
     try:
         assert worker.receive()["header"]["format"] == "test"
@@ -106,15 +106,15 @@ def read_all(worker: WorkerProcess) -> tuple[int, WorkerFailure | None]:
         ("explain", "error", "it has no events"),
     ],
 )
-def test_what_a_decoder_read_before_it_failed_is_not_lost(misbehaving, how, kind, text):
+def test_events_before_a_decoder_failure_are_kept(misbehaving, how, kind, text):
     n, failure = read_all(misbehaving(how))
     assert failure is not None
     assert (failure.kind, str(failure)) == (kind, text)
-    # A process that ends on the spot takes along what it had not sent yet.
+    # A process that exits at once loses what it has not sent yet.
     assert n == (0 if kind == "crashed" else 1000)
 
 
-def test_a_spinning_decoder_is_given_up_in_time(misbehaving):
+def test_a_hanging_decoder_is_ended_in_time(misbehaving):
     start = time.monotonic()
     n, failure = read_all(misbehaving("spin", stall_timeout_s=1.0))
     assert failure is not None
@@ -122,14 +122,14 @@ def test_a_spinning_decoder_is_given_up_in_time(misbehaving):
     assert time.monotonic() - start < 20
 
 
-def test_a_decoder_that_does_nothing_is_given_up_in_time(misbehaving):
+def test_an_idle_decoder_is_ended_in_time(misbehaving):
     _, failure = read_all(misbehaving("sleep", stall_timeout_s=1.0))
     assert failure is not None
     assert (failure.kind, str(failure)) == ("waiting", "has done nothing for 1 s")
 
 
 @pytest.mark.slow
-def test_a_decoder_on_a_busy_processor_is_waited_for(misbehaving):
+def test_a_decoder_on_a_busy_processor_gets_more_time(misbehaving):
     """A second of work beside five others takes six."""
     core = min(os.sched_getaffinity(0))
     script = f"import os; os.sched_setaffinity(0, {{{core}}}); print(flush=True)\nwhile True: pass"
@@ -149,14 +149,14 @@ def test_a_decoder_on_a_busy_processor_is_waited_for(misbehaving):
                 other.kill()
 
 
-def test_a_decoder_that_never_stops_shouting_fills_no_disk(misbehaving):
+def test_endless_error_output_of_a_decoder_fills_no_disk(misbehaving):
     _, failure = read_all(misbehaving("shout"))
     assert failure is not None
     assert "no end of words" in failure.__notes__[0]
     assert len(failure.__notes__[0]) < 5000
 
 
-def test_data_that_ends_early_ends_with_a_note(misbehaving):
+def test_truncated_data_is_reported(misbehaving):
     worker = misbehaving("end early")
     worker.receive()
     chunks = consume(worker)
@@ -168,7 +168,7 @@ def test_data_that_ends_early_ends_with_a_note(misbehaving):
 
 @pytest.fixture(scope="module")
 def long_recording(tmp_path_factory) -> Path:
-    """Three times what the ring holds."""
+    """Three times the capacity of the ring."""
     path = tmp_path_factory.mktemp("long") / "long.h5"
     write_long(path, 3 * RING_EVENTS)
     return path
@@ -184,7 +184,7 @@ def write_long(path: Path, n: int) -> None:
     write_recording(path, batches, WIDTH, HEIGHT)
 
 
-def test_recordings_longer_than_the_ring_come_in_whole(long_recording):
+def test_recordings_longer_than_the_ring_are_read_completely(long_recording):
     with open_recording(long_recording) as recording:
         times = np.concatenate([batch.events["timestamp"] for batch in recording])
     np.testing.assert_array_equal(times, START_US + np.arange(3 * RING_EVENTS))
@@ -209,8 +209,8 @@ def test_memory_does_not_grow_with_the_recording(tmp_path, long_recording):
     assert peak(long_recording) - peak(tmp_path / "short.h5") < events_bytes / 4
 
 
-def test_a_slow_reader_is_no_stalled_decoder(long_recording):
-    """The decoder waits when the ring is full; that is not its fault."""
+def test_a_slow_reader_does_not_count_as_a_stalled_decoder(long_recording):
+    """The decoder waits while the ring is full, which must not count as hanging."""
     with open_recording(long_recording, stall_timeout_s=0.5) as recording:
         n = 0
         for i, batch in enumerate(recording):
@@ -220,7 +220,7 @@ def test_a_slow_reader_is_no_stalled_decoder(long_recording):
     assert n == 3 * RING_EVENTS
 
 
-def test_nothing_is_left_of_an_iteration_that_is_broken_off(long_recording):
+def test_nothing_is_left_of_an_aborted_iteration(long_recording):
     gc.collect()
     files = psutil.Process().num_fds()
     with open_recording(long_recording) as recording:
@@ -253,7 +253,7 @@ def next_batches_until_the_end(batches) -> None:
         pass
 
 
-def test_nothing_is_left_of_a_recording_that_is_forgotten(long_recording):
+def test_nothing_is_left_of_a_garbage_collected_recording(long_recording):
     recording = open_recording(long_recording)
     assert len(children()) == 1
     del recording
@@ -286,7 +286,7 @@ def test_a_decoder_that_is_killed_or_stopped_from_outside_is_an_error(long_recor
 
 @pytest.mark.parametrize("paused", [True, False], ids=["waiting", "spinning"])
 def test_a_decoder_dies_with_its_owner(tmp_path, long_recording, paused):
-    """Even one that spins with the interpreter locked, and even when its owner had no chance to say goodbye."""
+    """Even one that loops while holding the interpreter's lock, and even if its owner was killed."""
     (tmp_path / "misbehaving.py").write_text(MISBEHAVING)
     opening = (
         "owner = Recording(__import__('pathlib').Path(sys.argv[1]), None, 1.0)\n"
@@ -314,7 +314,7 @@ def test_a_decoder_dies_with_its_owner(tmp_path, long_recording, paused):
 
 
 def test_ctrl_c_reaches_the_owner_alone(long_recording):
-    """The terminal signals the whole foreground group; the decoder is not in it."""
+    """A terminal signals the whole foreground process group, which the decoder does not belong to."""
     recording: Recording
     with open_recording(long_recording) as recording:
         (decoder,) = children()
@@ -327,6 +327,6 @@ def test_the_ring_is_small():
 
 
 @pytest.mark.parametrize("stall_timeout_s", [0, -1.0, float("inf"), float("nan")])
-def test_a_timeout_must_be_a_time(long_recording, stall_timeout_s):
+def test_a_timeout_must_be_positive(long_recording, stall_timeout_s):
     with pytest.raises(RecordingError, match="must be above 0 and at most a day"):
         open_recording(long_recording, stall_timeout_s=stall_timeout_s)

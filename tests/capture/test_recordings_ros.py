@@ -176,7 +176,7 @@ def test_a_file_of_a_bag_is_read_without_its_folder(tmp_path):
             np.testing.assert_array_equal(recording.read()[0], some_events())
 
 
-def test_other_encodings_and_other_messages_are_refused_by_name(tmp_path):
+def test_other_encodings_and_messages_are_refused(tmp_path):
     bag = Bag(tmp_path / "a.bag", "ros1")
     bag.write_packet("/camera/events", "libcaer_cmp", START_US, bytes(64))
     bag.close()

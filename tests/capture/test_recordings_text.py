@@ -1,4 +1,4 @@
-"""Text: every way in which people write events down is read rightly, or refused in a sentence that is true."""
+"""Text: all common layouts are read correctly, or refused with the right reason."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -72,7 +72,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_text_is_read_however_it_is_laid_out(tmp_path, calibration, name, newline):
+def test_text_is_read_in_any_layout(tmp_path, calibration, name, newline):
     head, line = LAYOUTS[name]
     words = {
         "c": lambda t, x, y, p: seconds(t).replace(".", ","),
@@ -117,7 +117,7 @@ TIMES = {
 
 
 @pytest.mark.parametrize("name", TIMES)
-def test_the_unit_of_time_is_inferred_from_the_whole_file_and_said(tmp_path, calibration, name):
+def test_the_unit_of_time_is_inferred_from_the_whole_file_and_reported(tmp_path, calibration, name):
     start_us, make, _ = TIMES[name]
     events = some_events(start_us)
     events["timestamp"][0] = start_us
@@ -143,8 +143,8 @@ def test_a_unit_that_stays_unclear_is_asked_for(tmp_path, calibration, unit, mak
 
 
 @pytest.mark.parametrize("header, factor", [("t_ns", 1000), ("time [µs]", 1), ("timestamp (ms)", 0.001)])
-def test_a_unit_in_the_header_is_taken_at_its_word(tmp_path, calibration, header, factor):
-    """Three events say nothing by themselves."""
+def test_a_unit_in_the_header_is_used(tmp_path, calibration, header, factor):
+    """Three events do not determine anything."""
     times = [5000, 6000, 9000]
     text = f"{header},x,y,p\n" + "".join(f"{t * factor:g},1,2,1\n" for t in times)
     events, recording = read(tmp_path / "a.csv", text, calibration)
@@ -152,7 +152,7 @@ def test_a_unit_in_the_header_is_taken_at_its_word(tmp_path, calibration, header
     assert not recording.repairs
 
 
-def test_columns_that_nothing_tells_are_asked_for(tmp_path, calibration):
+def test_undetermined_columns_are_asked_for(tmp_path, calibration):
     text = text_of(some_events(), "{y} {p} {t} {x} 5")
     with pytest.raises(RecordingError, match=r"which of its 5 columns .* --columns"):
         read(tmp_path / "a.txt", text, calibration)
@@ -160,7 +160,7 @@ def test_columns_that_nothing_tells_are_asked_for(tmp_path, calibration):
     np.testing.assert_array_equal(events, some_events())
 
 
-def test_exchanged_columns_are_refused_with_what_to_do(tmp_path, calibration):
+def test_exchanged_columns_are_refused_with_a_remedy(tmp_path, calibration):
     text = text_of(some_events(), "{t} {y} {x} {p}")
     with pytest.raises(RecordingError, match=r"x and y seem to be exchanged: .*--columns"):
         read(tmp_path / "a.txt", text, calibration)
@@ -168,7 +168,7 @@ def test_exchanged_columns_are_refused_with_what_to_do(tmp_path, calibration):
 
 
 @pytest.mark.parametrize("hints", [{"columns": "t,x,y"}, {"columns": "t,x,y,p,q"}, {"time_unit": "min"}])
-def test_hints_that_are_none_are_refused(hints):
+def test_invalid_hints_are_refused(hints):
     with pytest.raises(RecordingError, match=r"--(columns|time-unit) .*: expected"):
         TableHints(**hints)
 
@@ -179,7 +179,7 @@ def test_hints_are_for_files_that_need_them(tmp_path, calibration):
         open_recording(tmp_path / "a.aedat4", hints=TableHints(time_unit="us"))
 
 
-def test_disorder_of_a_millisecond_is_put_in_order(tmp_path, calibration):
+def test_events_out_of_order_by_a_millisecond_are_sorted(tmp_path, calibration):
     events = some_events()
     shuffled = events[np.argsort(events["timestamp"] + np.random.default_rng(0).integers(0, 1000, N), kind="stable")]
     got, recording = read(tmp_path / "a.txt", text_of(shuffled, "{s} {x} {y} {p}"), calibration)
@@ -206,7 +206,7 @@ fields = st.one_of(
 
 @given(st.lists(st.tuples(fields, fields, fields, fields), min_size=1, max_size=4), st.sampled_from(" ,;\t"))
 @settings(deadline=None, max_examples=400)
-def test_the_kernel_and_its_readable_twin_agree(rows, separator):
+def test_the_kernel_and_its_readable_reference_agree(rows, separator):
     code = WHITE if separator == " " else ord(separator)
     lines = [separator.join(row).encode() for row in rows]
     places = [2, 0, 1, 3]

@@ -1,4 +1,4 @@
-"""Writing recordings: what comes back, what cannot be held, and that a file is there whole or not at all."""
+"""Writing recordings: what is read back, what a format cannot store, and that files appear complete or not at all."""
 
 import os
 import resource
@@ -58,7 +58,7 @@ edges = st.lists(st.tuples(st.integers(0, 1_000_000), st.sampled_from(sorted(AED
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(rows=rows, edges=edges)
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_codec_gives_back_what_it_was_given(tmp_path, suffix, rows, edges):
+def test_every_codec_restores_its_input(tmp_path, suffix, rows, edges):
     """To the microsecond, counted from 1970; Event Stream files count from their first event."""
     events = np.array(rows, EVENT_DTYPE)
     events["timestamp"] = START_US + np.cumsum(events["timestamp"])
@@ -104,7 +104,7 @@ def test_every_format_is_written_and_read_through_processes_of_their_own(tmp_pat
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".aedat4"])
-def test_one_recording_is_converted_into_another_with_all_it_holds(tmp_path, suffix, calibration):
+def test_conversion_keeps_the_whole_recording(tmp_path, suffix, calibration):
     source, target = tmp_path / "source.h5", tmp_path / f"target{suffix}"
     write_recording(source, one_batch(steady(300_000), EDGES), WIDTH, HEIGHT, calibration)
     with open_recording(source) as recording:
@@ -117,7 +117,7 @@ def test_one_recording_is_converted_into_another_with_all_it_holds(tmp_path, suf
 
 
 def test_hdf5_follows_the_layout_of_dsec(tmp_path):
-    """Any tool for that dataset finds its way, by its own reading rule for windows of time."""
+    """Tools for the DSEC dataset can read it, by that dataset's rule for time windows."""
     events = steady(200_000)  # more than is written at once
     events["timestamp"] = START_US + np.sort(np.random.default_rng(0).integers(0, 50_500, len(events)))
     events["timestamp"][0] = START_US
@@ -163,7 +163,7 @@ def test_a_pause_too_long_for_the_clock_of_dat_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".dat", ".es", ".csv"])
-def test_triggers_are_not_lost_silently(tmp_path, suffix):
+def test_formats_without_triggers_are_refused(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     with pytest.raises(RecordingError, match=r"cannot store triggers.*write \.h5 or \.aedat4, or give --lossy"):
         write_recording(path, one_batch(steady(10, 0), EDGES), WIDTH, HEIGHT)
@@ -223,7 +223,7 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".aedat4", ".csv"])
-def test_a_failure_leaves_what_was_there_before(tmp_path, suffix):
+def test_a_failure_keeps_the_existing_file(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_text("precious")
 
@@ -254,13 +254,13 @@ def test_paths_that_cannot_be_written_are_refused_at_once(tmp_path, path, messag
 
 
 def encoders() -> list[psutil.Process]:
-    """The processes of this one that write recordings."""
+    """Child processes of this one that write recordings."""
     return [child for child in psutil.Process().children() if "sweepdepth.capture" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_that_may_not_grow_is_an_error_and_leaves_nothing(tmp_path, suffix):
-    """Some encoders crash then: that is their process, not this one."""
+def test_a_size_limit_is_an_error_and_leaves_nothing(tmp_path, suffix):
+    """Some encoders crash then, but in their own process."""
     writer = RecordingWriter(tmp_path / f"a{suffix}", WIDTH, HEIGHT, lossy=True)
     (encoder,) = encoders()
     resource.prlimit(encoder.pid, resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
@@ -270,7 +270,7 @@ def test_a_file_that_may_not_grow_is_an_error_and_leaves_nothing(tmp_path, suffi
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".aedat4"])
-def test_a_full_disk_is_said_to_be_full(tmp_path, suffix):
+def test_a_full_disk_is_reported(tmp_path, suffix):
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root can make a small disk")
@@ -289,8 +289,8 @@ def write_all(writer: RecordingWriter, batches: list[Batch]) -> None:
     writer.close()
 
 
-def test_what_a_killed_run_left_behind_is_removed_by_the_next(tmp_path):
-    """And what another process is still writing is not."""
+def test_temporary_files_of_a_killed_run_are_removed_by_the_next(tmp_path):
+    """But a file that another process is still writing stays."""
     script = (
         "import sys, time\n"
         "from sweepdepth.capture.recordings import RecordingWriter\n"
@@ -328,7 +328,7 @@ def test_a_killed_encoder_is_an_error(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_closed_writer_takes_nothing_more(tmp_path):
+def test_a_closed_writer_refuses_events(tmp_path):
     writer = RecordingWriter(tmp_path / "a.csv", WIDTH, HEIGHT)
     writer.write(Batch(steady(3, 0), NO_TRIGGERS, 0))
     writer.close()

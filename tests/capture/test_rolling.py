@@ -1,4 +1,5 @@
-"""The rolling stack: always whole, each bin from the latest pass that settled it, exact at the end of every sweep."""
+"""The rolling stack: always complete, each bin from the latest pass that finished it, exact at the end of every
+sweep."""
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def passes(calibration: Calibration, lengths: list[int], first: Direction = Dire
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=40, deadline=None)
-def test_right_at_a_sweeps_end_it_is_that_sweeps_stack_to_the_bit(
+def test_at_the_end_of_a_sweep_it_equals_that_sweeps_stack_bit_by_bit(
     lens, lengths, first, kind, bins, waveform, breathing, parts, seed
 ):
     text = lens.replace('"triangle"', f'"{waveform}"')
@@ -66,7 +67,7 @@ def test_right_at_a_sweeps_end_it_is_that_sweeps_stack_to_the_bit(
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_bin_once_settled_never_changes_again(calibration, duration, direction, kind, bins, at, seed):
+def test_a_finished_bin_never_changes(calibration, duration, direction, kind, bins, at, seed):
     sweep = Sweep(START, START + duration, direction, calibration)
     events = random_events(sweep, 400, seed)
     at_us = START + int(at * duration)
@@ -80,7 +81,7 @@ def test_a_bin_once_settled_never_changes_again(calibration, duration, direction
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("first", Direction)
-def test_in_the_middle_of_a_pass_each_half_is_from_the_pass_that_saw_it_last(calibration, kind, first):
+def test_in_mid_sweep_each_half_is_from_the_pass_that_crossed_it_last(calibration, kind, first):
     one, two = passes(calibration, [100_000, 100_000], first)
     rolling = RollingStack()
     old = EventFocalStack.build(random_events(one, 3000, 1), one, 9, kind)
@@ -126,7 +127,7 @@ def test_there_is_no_stack_before_the_first_whole_sweep(calibration):
     assert rolling.view(sweep.end_us - 1) is None
 
 
-def test_a_pass_given_up_leaves_the_stack_before_it(calibration):
+def test_an_aborted_pass_keeps_the_previous_stack(calibration):
     one, lost, three = passes(calibration, [100_000, 100_000, 100_000])
     rolling = RollingStack()
     whole = EventFocalStack.build(random_events(one, 500, 1), one, 5)
@@ -141,7 +142,7 @@ def test_a_pass_given_up_leaves_the_stack_before_it(calibration):
 
 
 def test_a_view_is_a_copy(calibration):
-    """The publisher makes what it sends read-only; the stack goes on being filled."""
+    """The publisher makes sent arrays read-only, while the stack is still being filled."""
     (sweep,) = passes(calibration, [100_000])
     rolling = RollingStack()
     growing = EventFocalStack.empty(sweep, 5)

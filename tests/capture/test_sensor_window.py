@@ -1,4 +1,4 @@
-"""The window of a sensor: events of the part alone, and the calibration of a camera that has no more."""
+"""The window of a sensor: only its events, and the calibration of a camera of that size."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_events_keep_their_place_in_the_scene(lens, roi, downsample, n_hot, seed
     assert window.n_left_out == outside
 
 
-def test_the_windows_camera_sees_the_same_rays_and_blurs_by_the_same_angle(lens):
+def test_the_window_keeps_rays_and_angular_blur(lens):
     text = lens + "[breathing]\nscale_per_diopter = 0.01\ncenter = [50.0, 30.0]\n"
     whole = with_camera(text, roi=[11, 7, 61, 50], distortion=[0.1, -0.02, 0.001, 0.002, 0.0], hot_pixels=[[12, 8]])
     n = 3
@@ -89,7 +89,7 @@ def test_the_windows_camera_sees_the_same_rays_and_blurs_by_the_same_angle(lens)
     assert Calibration.parse(whole.to_toml()) == whole
 
 
-def test_a_hot_pixel_costs_itself_alone_where_pixels_are_taken_together(lens):
+def test_binning_leaves_out_only_the_hot_pixel_itself(lens):
     window = SensorWindow(with_camera(lens, hot_pixels=[[4, 6]]), 2)
     events = window.apply(every_pixel()).events
     counts = np.zeros((HEIGHT // 2, WIDTH // 2), int)
@@ -107,7 +107,7 @@ def test_a_roi_that_is_no_part_of_the_sensor_is_named(lens, roi):
         with_camera(lens, roi=roi)
 
 
-def test_a_window_that_leaves_nothing_to_see_by_is_refused(lens):
+def test_a_window_with_too_little_blur_is_refused(lens):
     for downsample in (0, 17, -2):
         with pytest.raises(CalibrationError, match=rf"--downsample {downsample}: expected a whole number from 1 to 16"):
             SensorWindow(with_camera(lens), downsample)

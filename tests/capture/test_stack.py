@@ -42,7 +42,7 @@ sweeps = st.builds(
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
-def test_the_kernel_says_what_its_numpy_twin_says(lens, sweep_of, waveform, breathing, curve, polarity, bins, seed):
+def test_the_kernel_agrees_with_its_numpy_reference(lens, sweep_of, waveform, breathing, curve, polarity, bins, seed):
     duration, direction = sweep_of
     calibration = with_lens(lens, waveform=waveform, breathing=breathing, curve=curve)
     sweep = Sweep(START, START + duration, direction, calibration)
@@ -110,7 +110,7 @@ def test_batch_after_batch_equals_all_at_once_to_the_bit(lens, sweep, polarity, 
     assert parts.n_events == whole.n_events == 5000
 
 
-def test_an_event_shares_itself_between_the_two_bins_around_its_focus(calibration):
+def test_an_event_is_divided_between_the_two_bins_around_its_focus(calibration):
     sweep = Sweep(0, 1000, Direction.FAR_TO_NEAR, calibration)
     events = make_events(np.array([325]), np.array([7]), np.array([9]), np.array([1]))
     stack = EventFocalStack.build(events, sweep, bins=5)
@@ -185,7 +185,7 @@ def test_fewer_than_two_bins_are_refused(sweep):
 
 
 @pytest.mark.parametrize("polarity", ["signed", "split"])
-def test_a_saved_stack_comes_back_whole(tmp_path, sweep, polarity):
+def test_a_saved_stack_is_restored(tmp_path, sweep, polarity):
     stack = EventFocalStack.build(random_events(sweep, 500, 3), sweep, 6, polarity)
     stack.save(tmp_path / "stack.npz")
     again = EventFocalStack.load(tmp_path / "stack.npz")
@@ -193,7 +193,7 @@ def test_a_saved_stack_comes_back_whole(tmp_path, sweep, polarity):
     assert (again.sweep, again.polarity, again.n_events) == (stack.sweep, polarity, 500)
 
 
-def test_a_file_that_is_no_stack_is_named(tmp_path):
+def test_a_file_that_is_no_stack_is_refused(tmp_path):
     (tmp_path / "picture.npz").write_bytes(b"\x89PNG and more")
     with pytest.raises(RecordingError, match=r"picture\.npz: is not a saved event focal stack"):
         EventFocalStack.load(tmp_path / "picture.npz")

@@ -1,4 +1,4 @@
-"""Packs of focal stacks: what is packed comes back, and what is damaged is refused."""
+"""Packs of focal stacks: unpacking restores the content, and damaged packs are refused."""
 
 import pickle
 import zipfile
@@ -48,7 +48,7 @@ def dataset(tmp_path, lens):
     return open_dataset(folder)
 
 
-def test_stacks_and_depth_come_back(tmp_path, dataset):
+def test_stacks_and_depth_are_restored(tmp_path, dataset):
     seen = []
     assert write_pack(tmp_path / "a.pack", dataset, on_scene=seen.append) == 2
     assert seen == [1, 2, 3]
@@ -71,7 +71,7 @@ def test_stacks_and_depth_come_back(tmp_path, dataset):
     assert (tmp_path / "a.pack").read_bytes() == (tmp_path / "b.pack").read_bytes()
 
 
-def test_what_is_there_stays_and_what_is_damaged_is_refused(tmp_path, dataset):
+def test_existing_packs_are_kept_and_damaged_ones_refused(tmp_path, dataset):
     path = tmp_path / "a.pack"
     write_pack(path, dataset)
     with pytest.raises(RecordingError, match="exists"):

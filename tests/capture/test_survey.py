@@ -70,7 +70,7 @@ def test_a_survey_finds_the_sweeps_and_bins_the_first_of_them():
 
 
 def texts(figure) -> str:
-    """All that is written in a figure."""
+    """All text in a figure."""
     from matplotlib.text import Text
 
     return "\n".join(found.get_text() for found in figure.findobj(Text))

@@ -1,4 +1,4 @@
-"""What holds for every tracker, whatever the stream and however it is cut."""
+"""Properties of all trackers, for any stream cut into any batches."""
 
 from functools import cache
 
@@ -23,7 +23,7 @@ cuts = st.lists(st.integers(-1_000, LENGTH_US + 1_000), max_size=30).map(sorted)
 
 @st.composite
 def trigger_trains(draw: st.DrawFn) -> np.ndarray:
-    """(M,) TRIGGER_DTYPE: a train of edges with every fault, at a frequency that need not be the nominal one."""
+    """(M,) TRIGGER_DTYPE: a train of edges with all kinds of faults, not necessarily at the nominal frequency."""
     sweep_us = SWEEP_US * draw(st.sampled_from([0.5, 0.8, 1.0, 1.0, 1.0, 1.6]))
     share = draw(st.sampled_from([0.3, 0.5, 0.5, 0.6]))
     start = draw(st.integers(-60_000, 200_000))
@@ -54,7 +54,7 @@ def noise() -> np.ndarray:
 
 @cache
 def scene() -> np.ndarray:
-    """Sweeps, then a long still, then sweeps again: the timing is found, lost and found again."""
+    """Sweeps, a long pause, and sweeps again: the timing is found, lost and found again."""
     lens = calibration()
     first = record(Scene(noise_hz=2), lens, EPOCH_US + SWEEP_US * np.arange(7), steps=60)
     again = first.copy()
@@ -65,7 +65,7 @@ def scene() -> np.ndarray:
 def track(
     lens: Calibration, events: np.ndarray, triggers: np.ndarray | None, cuts_us: list[int], first: Direction | None
 ) -> tuple[list[tuple[Sweep, np.ndarray]], Counts]:
-    """The closed sweeps with their events, and the counts; checks on the way what must hold for all spans."""
+    """The closed sweeps with their events, and the counts; checks the guarantees of all spans."""
     tracker = make_tracker(lens, first)
     spans = [span for batch in batches(events, triggers, cuts_us) for span in tracker.feed(batch)]
     try:
@@ -116,7 +116,9 @@ def assert_same(
     delay_us=st.sampled_from([0, 0, -9_000, 9_000, -80_000, 80_000]),
     waveform=st.sampled_from(["triangle", "sawtooth"]),
 )
-def test_edges_with_any_fault_cut_in_any_way(triggers: np.ndarray, cuts_us: list[int], delay_us: int, waveform: str):
+def test_trigger_tracker_with_faulty_edges_in_any_batches(
+    triggers: np.ndarray, cuts_us: list[int], delay_us: int, waveform: str
+):
     frequency_hz = 10.0 if waveform == "triangle" else 20.0
     lens = calibration(sync="trigger", delay_us=delay_us, waveform=waveform, frequency_hz=frequency_hz)
     cuts_us = [EPOCH_US + c for c in cuts_us]
@@ -131,7 +133,7 @@ def test_edges_with_any_fault_cut_in_any_way(triggers: np.ndarray, cuts_us: list
     gap_us=st.integers(0, 400_000),
 )
 @example(cuts_us=[], start_us=0, frequency_hz=200, gap_us=400_000)
-def test_the_clock_cut_in_any_way(cuts_us: list[int], start_us: int, frequency_hz: float, gap_us: int):
+def test_clock_tracker_in_any_batches(cuts_us: list[int], start_us: int, frequency_hz: float, gap_us: int):
     lens = calibration(sync="clock", start_us=start_us, frequency_hz=frequency_hz)
     times = noise()["timestamp"] - EPOCH_US
     events = noise()[(times < 100_000) | (times >= 100_000 + gap_us)]
@@ -141,7 +143,7 @@ def test_the_clock_cut_in_any_way(cuts_us: list[int], start_us: int, frequency_h
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(cuts_us=st.lists(st.integers(0, 23 * SWEEP_US), max_size=30).map(sorted), first=st.sampled_from(Direction))
-def test_the_stream_cut_in_any_way(cuts_us: list[int], first: Direction):
+def test_event_tracker_in_any_batches(cuts_us: list[int], first: Direction):
     lens = calibration()
     cuts_us = [EPOCH_US + c for c in cuts_us]
     whole = track(lens, scene(), None, [], first)
@@ -150,7 +152,7 @@ def test_the_stream_cut_in_any_way(cuts_us: list[int], first: Direction):
 
 
 @pytest.mark.parametrize("sync", ["clock", "trigger"])
-def test_a_recording_of_nothing_has_no_sweeps(sync: str):
+def test_an_empty_recording_has_no_sweeps(sync: str):
     nothing = noise()[:0]
     if sync == "clock":
         assert find_sweeps(batches(nothing), calibration(sync=sync)) == []

@@ -42,7 +42,7 @@ def test_boundaries_never_drift(frequency: float, number: int, start_us: int):
     assert abs(tracker.boundary_us(number) - exact) <= Fraction(1, 2)
 
 
-def test_a_period_that_is_no_whole_number_of_microseconds_adds_up_to_nothing_in_years():
+def test_fractions_of_microseconds_do_not_accumulate():
     lens = calibration(sync="clock", frequency_hz=7.5)  # 66,666.67 µs a sweep
     year_us = 365 * 86_400_000_000
     events = random_events(np.random.default_rng(0), 1000, year_us, year_us + 1_000_000)

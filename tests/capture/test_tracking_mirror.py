@@ -23,7 +23,7 @@ SWEEP_US = 50_000
     longest_us=st.integers(1, 6_000),
     later=st.booleans(),
 )
-def test_the_kernel_counts_the_votes_of_its_readable_twin(
+def test_the_kernel_counts_the_same_votes_as_its_readable_reference(
     times: np.ndarray, pixels: int, seed: int, off: int, longest_us: int, later: bool
 ):
     rng = np.random.default_rng(seed)
@@ -87,13 +87,13 @@ def test_the_latency_of_the_pixels_shifts_the_turning_points_with_the_events():
     assert np.median(errors_us(late)) - np.median(errors_us(prompt)) == pytest.approx(3_000, abs=20)
 
 
-def test_one_plane_in_the_middle_of_the_range_mirrors_as_well_as_the_turning_points_and_quality_says_so():
+def test_a_single_plane_in_mid_range_is_ambiguous_and_lowers_the_quality():
     lattice = lattice_of(Scene(planes=(1.5,)))
     assert lattice is not None
     assert lattice.quality < 0.2
 
 
-def test_a_motion_that_is_undone_once_is_no_sweep():
+def test_a_single_reversal_is_no_sweep():
     lens = calibration()
     events = record(Scene(noise_hz=5), lens, EPOCH_US + SWEEP_US * np.arange(7))
     sweeps = (events["timestamp"] - EPOCH_US) / SWEEP_US

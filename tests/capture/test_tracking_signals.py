@@ -80,7 +80,7 @@ def sweeps_of(tracker: Tracker, triggers: np.ndarray, cuts_us: list[int] | None 
     ids=["stray first", "few strays", "loopback first", "loopback later", "frames", "all of them"],
 )
 @pytest.mark.parametrize("channel", [0, 4])
-def test_of_several_channels_the_one_that_keeps_the_rhythm_is_taken_and_named(others: np.ndarray, channel: int):
+def test_of_several_channels_the_one_with_the_lens_rhythm_is_used_and_reported(others: np.ndarray, channel: int):
     tracker = make_tracker(lens())
     assert sweeps_of(tracker, merged(wave(channel), others), start_us=-49_000)[-10:] == SWEEPS
     (note,) = tracker.notes
@@ -92,19 +92,19 @@ def test_of_several_channels_the_one_that_keeps_the_rhythm_is_taken_and_named(ot
     assert "--trigger-channel" in note
 
 
-def test_a_loopback_alone_for_seconds_before_the_lens_begins_does_not_keep_it_from_being_found():
+def test_the_lens_channel_is_found_after_seconds_of_a_loopback_alone():
     tracker = make_tracker(lens())
     triggers = merged(wave(0), square(1000, -3_000_000, LAST_US, 6))
     assert sweeps_of(tracker, triggers, start_us=-3_000_000)[-10:] == SWEEPS
 
 
-def test_a_single_channel_is_taken_without_a_word():
+def test_a_single_channel_is_used_silently():
     tracker = make_tracker(lens())
     assert sweeps_of(tracker, wave(5)) == SWEEPS
     assert tracker.notes == ()
 
 
-def test_the_channel_that_is_asked_for_is_taken_whatever_the_others_do():
+def test_a_given_channel_is_used_whatever_the_others_do():
     two = merged(wave(2), wave(3, late_us=20_000))
     for channel, late_us in ((2, 0), (3, 20_000)):
         tracker = make_tracker(lens(trigger_channel=channel))
@@ -148,7 +148,7 @@ def test_a_channel_without_triggers_is_an_error_that_names_those_with_some():
         sweeps_of(make_tracker(lens(trigger_channel=3)), wave(0))
 
 
-def test_a_rival_that_begins_after_the_choice_is_told():
+def test_a_second_matching_channel_after_the_choice_is_reported():
     tracker = make_tracker(lens())
     assert sweeps_of(tracker, merged(wave(0), wave(1, late_us=250_000)))[:10] == SWEEPS
     assert any("trigger channel 1 has the lens's rhythm, too" in note for note in tracker.notes)
@@ -205,7 +205,7 @@ def test_pulses_at_the_end_that_the_calibration_says(end: str, low: bool, width_
     assert tracker.notes == ()
 
 
-def test_a_line_that_goes_low_once_a_period_does_not_say_where():
+def test_low_pulses_once_a_period_are_ambiguous():
     with pytest.raises(SyncError, match=r'goes low for a moment once a period \(2 ms\).*trigger_pulses = "far" or "n'):
         sweeps_of(make_tracker(lens()), pulses(TURNS[::2], 2_000, low=True))
 
@@ -246,7 +246,7 @@ def test_pulses_at_each_turning_point_keep_their_direction_when_some_are_missed_
         assert tracker.counts.lost == 1
 
 
-def test_after_a_pause_too_long_to_count_across_there_are_no_sweeps_and_it_is_said():
+def test_no_sweeps_after_a_pause_too_long_to_bridge():
     tracker = make_tracker(lens(trigger_pulses="both"), Direction.FAR_TO_NEAR)
     after = SWEEP_US * (150 + np.arange(11))
     assert max(start for start, _, _ in sweeps_of(tracker, pulses(np.append(TURNS, after), 500))) < 20 * SWEEP_US
@@ -279,7 +279,7 @@ def test_pulses_at_other_turning_points_than_configured_are_an_error(pulse: str,
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.7, 1.5, 2.0])
-def test_a_wave_at_another_frequency_is_followed_and_told(factor: float):
+def test_a_wave_at_another_frequency_is_followed_and_reported(factor: float):
     tracker = make_tracker(lens())
     times = factor * TURNS
     sweeps = sweeps_of(tracker, train(times, np.where(np.arange(11) % 2 == 0, RISING, FALLING)))
@@ -287,14 +287,14 @@ def test_a_wave_at_another_frequency_is_followed_and_told(factor: float):
     assert f"rhythm of {10 / factor:.4g} Hz, but sweep.frequency_hz is 10" in tracker.notes[0]
 
 
-def test_a_pulse_train_slightly_off_the_frequency_is_followed_and_told():
+def test_a_pulse_train_slightly_off_the_frequency_is_followed_and_reported():
     tracker = make_tracker(lens())
     times = 1.25 * TURNS[::2]
     assert len(sweeps_of(tracker, pulses(times, 500))) == 10
     assert "rhythm of 8 Hz, but sweep.frequency_hz is 10" in tracker.notes[-1]
 
 
-def test_halves_that_differ_much_are_told_and_can_be_confirmed():
+def test_very_different_halves_are_reported_and_can_be_confirmed():
     times = np.sort(np.concatenate([TURNS[::2], TURNS[:-1:2] + 0.25 * PERIOD_US]))
     triggers = train(times, np.where(np.arange(11) % 2 == 0, RISING, FALLING))
     tracker = make_tracker(lens())
@@ -309,7 +309,7 @@ def test_short_halves_are_levels_where_the_calibration_says_that_they_are_no_pul
     assert [s for s, _, _ in sweeps_of(make_tracker(lens()), triggers)] == list(TURNS[:-1])
 
 
-def test_the_end_of_a_short_recording_is_enough_for_few_edges():
+def test_few_edges_suffice_at_the_end_of_a_short_recording():
     assert sweeps_of(make_tracker(lens()), pulses(TURNS[:4:2], 500))[:4] == SWEEPS[:4]
     assert sweeps_of(make_tracker(lens()), merged(wave(1)[:2], train(np.array([30_000]), RISING, 0)))[:2] == SWEEPS[:2]
 

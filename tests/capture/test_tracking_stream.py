@@ -1,4 +1,4 @@
-"""Sweeps from the stream alone: period, turning points, and the direction that must come from elsewhere."""
+"""Sweeps from the events alone: period, turning points, and the direction from other sources."""
 
 from functools import cache
 from pathlib import Path
@@ -95,10 +95,10 @@ def test_a_sawtooth_needs_no_direction():
     assert np.abs(turning_errors_us(sweeps, turning)).max() < 500
 
 
-def test_the_first_direction_is_that_of_the_first_sweep_given_out():
+def test_the_first_direction_is_that_of_the_first_returned_sweep():
     for first in Direction:
         assert closed(run(make_tracker(LENS, first), still_scene()))[0].direction == first
-    # Less than nine tenths of the first sweep was recorded: the first given out is the second.
+    # Less than nine tenths of the first sweep was recorded, so the second is the first one returned.
     late = still_scene()[np.searchsorted(still_scene()["timestamp"], EPOCH_US + 8_000) :]
     tracker = make_tracker(LENS, NEAR_TO_FAR)
     sweeps = closed(run(tracker, late))
@@ -109,13 +109,13 @@ def test_the_first_direction_is_that_of_the_first_sweep_given_out():
 
 @pytest.mark.parametrize("sweeps_later", [0, 1, 4, 7])
 @pytest.mark.parametrize("off", [-0.45, 0.45])
-def test_the_time_of_a_drivers_command_tells_the_direction_to_a_quarter_period(sweeps_later: int, off: float):
+def test_a_drivers_command_determines_the_direction_within_a_quarter_period(sweeps_later: int, off: float):
     hint = EPOCH_US + round((sweeps_later + off) * SWEEP_US)
     first = closed(run(make_tracker(LENS, far_end_hint_us=hint), still_scene()))[0]
     assert first.direction == (FAR_TO_NEAR if sweeps_later % 2 == 0 else NEAR_TO_FAR)
 
 
-def test_a_drivers_command_too_long_ago_tells_no_direction():
+def test_an_old_drivers_command_determines_no_direction():
     tracker = make_tracker(LENS, far_end_hint_us=EPOCH_US - 150 * SWEEP_US)
     with pytest.raises(SyncError, match=r"the known far end is 15\d sweeps away, and the limit is 100"):
         run(tracker, still_scene())
@@ -123,7 +123,7 @@ def test_a_drivers_command_too_long_ago_tells_no_direction():
 
 @pytest.mark.parametrize("first", list(Direction))
 @pytest.mark.parametrize("scale", [0.03, -0.03])
-def test_lens_breathing_tells_the_direction(first: Direction, scale: float):
+def test_lens_breathing_determines_the_direction(first: Direction, scale: float):
     lens = calibration(breathing=scale, width=128, height=96)
     turning = EPOCH_US + SWEEP_US * np.arange(7)
     sweeps = closed(run(make_tracker(lens), record(Scene(), lens, turning, first == FAR_TO_NEAR, steps=80)))
@@ -131,7 +131,7 @@ def test_lens_breathing_tells_the_direction(first: Direction, scale: float):
     assert sweeps[0].direction == first
 
 
-def test_breathing_that_does_not_show_is_not_trusted():
+def test_invisible_breathing_determines_no_direction():
     lens = calibration(breathing=1e-5)
     with pytest.raises(SyncError, match=r"breathing shows their direction only by .*: give --first-direction"):
         run(make_tracker(lens), still_scene())
@@ -161,7 +161,7 @@ def test_searching_holds_a_bounded_number_of_events():
     assert len(events) - tracker.counts.events_outside <= 7.1 * len(events) / 100
 
 
-def test_when_the_lens_stops_the_timing_is_given_up_and_found_again_with_its_direction():
+def test_the_timing_is_lost_when_the_lens_stops_and_found_again_with_its_direction():
     pause = 1_000_000  # a whole number of periods, in which there is only noise
     again = still_scene().copy()
     again["timestamp"] += pause
@@ -181,7 +181,7 @@ def test_when_the_lens_stops_the_timing_is_given_up_and_found_again_with_its_dir
 
 @pytest.mark.parametrize("scale", [-0.03, -0.005, 0.005, 0.03])
 @pytest.mark.parametrize("name", ["still_life", "delayed", "noisy"])
-def test_breathing_claimed_for_a_lens_without_it_tells_no_direction(name: str, scale: float):
+def test_wrong_breathing_in_the_calibration_determines_no_direction(name: str, scale: float):
     events, _, lens = development_sweep(name)
     assert lens.breathing is not None
     claimed = lens.model_copy(update={"breathing": lens.breathing.model_copy(update={"scale_per_diopter": scale})})
@@ -230,7 +230,7 @@ def test_independent_recordings_are_timed_up_to_the_lag_of_their_pixels(name: st
     assert tracker.quality > quality
 
 
-def test_independent_breathing_tells_the_direction_of_the_first_whole_sweep():
+def test_breathing_in_independent_recordings_determines_the_direction():
     events, turning_us, lens = development_sweep("breathing")
     assert closed(run(make_tracker(lens), events, 10_000))[0].direction == FAR_TO_NEAR
     later = events[np.searchsorted(events["timestamp"], turning_us[0] + 60_000) :]

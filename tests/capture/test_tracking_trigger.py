@@ -132,7 +132,7 @@ def test_events_wait_until_an_edge_off_its_time_is_known(off_us: int, delay_us: 
 
 @pytest.mark.parametrize("edge", [RISING, FALLING])
 @pytest.mark.parametrize("at", [0.3, 0.5, 0.7, 1.5])
-def test_a_stray_edge_is_ignored(at: float, edge: int):
+def test_an_extra_edge_is_ignored(at: float, edge: int):
     tracker = make_tracker(LENS)
     triggers = with_more(regular(9), round((4 + at) * SWEEP_US), edge)
     sweeps = closed(run(tracker, triggers, 0, 8 * SWEEP_US))
@@ -141,7 +141,7 @@ def test_a_stray_edge_is_ignored(at: float, edge: int):
 
 
 @pytest.mark.parametrize("at", [0.4, 0.5, 1.6])
-def test_a_stray_edge_at_the_very_start_is_ignored(at: float):
+def test_an_extra_edge_at_the_start_is_ignored(at: float):
     sweeps = closed(run(make_tracker(LENS), with_more(regular(9), round(at * SWEEP_US), RISING), 0, 8 * SWEEP_US))
     assert sweeps == closed(run(make_tracker(LENS), regular(9), 0, 8 * SWEEP_US))
 
@@ -224,13 +224,13 @@ def test_a_sweep_at_either_end_counts_when_nine_tenths_of_it_were_recorded():
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_so_few_edges_are_helped_out_by_the_nominal_frequency(count: int):
+def test_few_edges_suffice_at_the_nominal_frequency(count: int):
     tracker = make_tracker(LENS)
     sweeps = closed(run(tracker, regular(count), 0, 2 * SWEEP_US))
     assert sweeps == [(0, SWEEP_US, 1), (SWEEP_US, 2 * SWEEP_US, -1)]
 
 
-def test_when_edges_stop_the_timing_is_given_up_and_found_again_when_they_return():
+def test_the_timing_is_lost_when_edges_stop_and_found_when_they_return():
     slower_us = 60_000
     restart = 1_000_000
     triggers = np.concatenate([regular(7), edges(*(restart + slower_us * np.arange(9)))]).astype(TRIGGER_DTYPE)

@@ -1,4 +1,4 @@
-"""Triggers of every format keep their channels, and a lens's trigger is found among them in the files people have."""
+"""Triggers of every format keep their channels, and the lens's trigger is found among them."""
 
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_hdf5_keeps_the_channel_and_older_files_without_it_have_channel_0(tmp_pa
 
 
 @pytest.mark.parametrize("group", [False, True])
-def test_hdf5_with_triggers_of_another_layout_is_read_without_them_and_it_is_said(tmp_path, group: bool):
+def test_hdf5_with_triggers_of_another_layout_is_read_without_them_with_a_warning(tmp_path, group: bool):
     path = tmp_path / "a.h5"
     write_recording(path, [Batch(some_events(), np.empty(0, TRIGGER_DTYPE), 0)], WIDTH, HEIGHT)
     with h5py.File(path, "r+") as file:
@@ -158,7 +158,7 @@ def test_aedat4_pulses_beside_frames_give_sweeps(tmp_path, calibration):
     assert starts == [0, 200_000, 400_000, 600_000, 800_000, 1_000_000]
 
 
-def test_aedat4_holds_its_own_channels_and_says_which_it_cannot(tmp_path):
+def test_aedat4_stores_its_channels_and_refuses_others(tmp_path):
     triggers = make_triggers(START_US + np.arange(5) * 1_000, np.array([1, 2, 1, 1, 2]), np.array([0, 0, 1, 2, 2]))
     path = tmp_path / "a.aedat4"
     write_recording(path, [Batch(some_events(), triggers, 0)], WIDTH, HEIGHT)
@@ -176,12 +176,12 @@ def test_aedat4_holds_its_own_channels_and_says_which_it_cannot(tmp_path):
         assert recording.read()[1].tolist() == [strange[2].item()]
 
 
-# Triggers in a file of their own
+# Triggers in a separate file
 
 
 @pytest.fixture
 def recorded(tmp_path) -> Path:
-    """A recording of a second, with a trigger of its own that means nothing."""
+    """A recording of one second with a meaningless trigger."""
     path = tmp_path / "events.h5"
     stray = make_triggers(np.array([START_US + 5]), np.array([RISING]), 9)
     write_recording(path, [Batch(some_events(span_us=1_000_000), stray, 0)], WIDTH, HEIGHT)
@@ -216,7 +216,7 @@ def seconds(t: int) -> str:
         "t_us,edge\r\n" + "".join(reversed([f"{START_US + t},{edge}\r\n" for t, edge in RELATIVE])),
     ],
 )
-def test_a_file_of_triggers_is_read_in_any_hand(tmp_path, recorded, calibration, text: str):
+def test_trigger_files_are_read_in_any_layout(tmp_path, recorded, calibration, text: str):
     path = tmp_path / "edges.csv"
     path.write_text(text, encoding="utf-8")
     with open_recording(recorded, calibration, triggers=path) as recording:
@@ -227,7 +227,7 @@ def test_a_file_of_triggers_is_read_in_any_hand(tmp_path, recorded, calibration,
     assert starts == [100_000, 300_000, 500_000, 700_000]
 
 
-def test_what_was_taken_for_granted_of_a_file_of_triggers_is_said(tmp_path, recorded, calibration):
+def test_assumptions_about_a_trigger_file_are_reported(tmp_path, recorded, calibration):
     path = tmp_path / "edges.csv"
     for text, said in (
         (lines(lambda t, edge: f"{seconds(t)},{edge}"), "edges.csv: its times are taken as s, from the lens's 2.5 Hz"),
@@ -264,7 +264,7 @@ def test_what_was_taken_for_granted_of_a_file_of_triggers_is_said(tmp_path, reco
         ("1" * 5_000 + "\n", r"line 1 is too long"),
     ],
 )
-def test_what_is_no_file_of_triggers_is_refused_in_a_sentence(tmp_path, recorded, calibration, text, message):
+def test_other_files_than_trigger_files_are_refused_in_one_line(tmp_path, recorded, calibration, text, message):
     path = tmp_path / "edges.csv"
     path.write_text(text)
     with (
@@ -276,7 +276,7 @@ def test_what_is_no_file_of_triggers_is_refused_in_a_sentence(tmp_path, recorded
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_triggers_that_is_no_text_or_not_there_is_refused(tmp_path, recorded, calibration):
+def test_a_missing_or_binary_trigger_file_is_refused(tmp_path, recorded, calibration):
     (tmp_path / "edges.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(RecordingError, match=r"is not text"):
         open_recording(recorded, calibration, triggers=tmp_path / "edges.csv")
@@ -284,7 +284,7 @@ def test_a_file_of_triggers_that_is_no_text_or_not_there_is_refused(tmp_path, re
         open_recording(recorded, calibration, triggers=tmp_path / "nowhere.csv")
 
 
-def test_triggers_of_a_file_come_before_the_events_that_follow_them(tmp_path, calibration):
+def test_triggers_of_a_file_precede_later_events(tmp_path, calibration):
     """Over many batches and slots, in streaming."""
     events = some_events(400_000, span_us=20_000_000)
     path = tmp_path / "long.h5"
@@ -302,7 +302,7 @@ def test_triggers_of_a_file_come_before_the_events_that_follow_them(tmp_path, ca
     assert [sweep.start_us for sweep in sweeps] == times.tolist()
 
 
-def test_a_recording_is_converted_with_triggers_of_a_file(tmp_path, recorded, calibration):
+def test_a_recording_is_converted_with_a_trigger_file(tmp_path, recorded, calibration):
     (tmp_path / "edges.csv").write_text(lines(lambda t, edge: f"{t},{edge},3", "t_us,edge,channel\n"))
     convert_recording(recorded, tmp_path / "whole.h5", calibration, triggers=tmp_path / "edges.csv")
     with open_recording(tmp_path / "whole.h5") as recording:

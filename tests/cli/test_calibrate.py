@@ -43,7 +43,7 @@ center = [52.0, 34.0]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Three targets, a start that is wrong in everything, and a recording at rest."""
+    """Three targets, an initial calibration that is wrong in every value, and a recording at rest."""
     folder, truth = tmp_path_factory.mktemp("calibrate"), Calibration.parse(TRUTH)
     for i, place in enumerate(PLACES):
         surface = truth.sweep.far_diopters + place * truth.sweep.range_diopters
@@ -76,7 +76,7 @@ def targets(folder: Path) -> list[str]:
     ]
 
 
-def test_a_lens_of_known_truth_is_found(folder):
+def test_a_known_lens_is_calibrated(folder):
     out = folder / "lens.toml"
     run = sweepdepth(
         "calibrate",
@@ -108,7 +108,7 @@ def test_a_lens_of_known_truth_is_found(folder):
     for line in ("residual", "the lens turns", "magnification at the near end certain to", "1 hot pixels"):
         assert line in text
 
-    # What it wrote is what it starts from the next time, and no calibration is written over the one that is read.
+    # Its output is the next initial calibration, and no calibration replaces the one that is read.
     again = sweepdepth("calibrate", *targets(folder), "--lens", out, "--out", out)
     assert again.returncode == 1
     assert again.stderr.startswith("error: ")
@@ -122,7 +122,7 @@ def test_a_lens_of_known_truth_is_found(folder):
         (["target_0.h5@1.1", "nowhere.h5@0.6"], "nowhere.h5"),
     ],
 )
-def test_what_cannot_be_calibrated_is_one_line(folder, tmp_path, arguments, message):
+def test_recordings_that_cannot_be_calibrated_are_one_line_errors(folder, tmp_path, arguments, message):
     run = sweepdepth(
         "calibrate",
         *(folder / text for text in arguments),

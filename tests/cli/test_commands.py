@@ -1,4 +1,4 @@
-"""The command line, run as a person runs it."""
+"""The command line, run like a user runs it."""
 
 import json
 import os
@@ -28,7 +28,7 @@ COMMAND = Path(sys.executable).with_name("sweepdepth")
 
 
 def sweepdepth(*arguments, cwd=None, expect=0, **options):
-    """Run the command; (standard output, standard error)."""
+    """Run the command; returns standard output and standard error."""
     done = subprocess.run(
         [COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **options
     )
@@ -122,7 +122,7 @@ def test_flicker_is_averaged_away_unless_it_is_to_be_kept(tmp_path):
         out = tmp_path / f"{option}.h5"
         line, _ = sweepdepth("replay", tmp_path / "lamp.h5", "--out", out, "--estimator", "polarity", "--json", option)
         told[option] = " ".join(json.loads(line)["warnings"])
-        # The last sweeps: it takes half a second to see that the light flickers. No answer counts as wrong.
+        # The last sweeps, since detecting flicker takes half a second. Unknown pixels count as wrong.
         error[option] = np.median(np.nan_to_num(np.abs(1 / read_depth_file(out).depth[5:7] - 1.4), nan=2.0))
     assert "flickers at 100 Hz" in told["--keep-flicker"]
     assert "averaged away" in told["--suppress-flicker"]
@@ -132,7 +132,7 @@ def test_flicker_is_averaged_away_unless_it_is_to_be_kept(tmp_path):
 
 
 def in_python(code: str, *arguments: object) -> list[str]:
-    """The lines that code prints last, after the command with these arguments ran in the same interpreter."""
+    """The output of code that runs in the same interpreter after the command with these arguments."""
     whole = f"import sys\n{code}\nfrom sweepdepth.cli import main\ntry:\n    main()\nfinally:\n    report()\n"
     words = [sys.executable, "-c", whole, *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stderr.splitlines()
@@ -176,7 +176,7 @@ def test_an_interrupted_replay_keeps_what_it_computed_and_exits_130(tmp_path, de
     out = tmp_path / "depth.h5"
     process = subprocess.Popen([COMMAND, "replay", recording_path(), "--out", out, "--speed", "0.2"])
     deadline = time.monotonic() + 100
-    # With the first frame in it, however long the estimator took to load.
+    # With the first frame in it, regardless of the estimator's loading time.
     while time.monotonic() < deadline and not any(p.stat().st_size > 20_000 for p in tmp_path.glob(".*.partial.h5")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -186,7 +186,7 @@ def test_an_interrupted_replay_keeps_what_it_computed_and_exits_130(tmp_path, de
     np.testing.assert_array_equal(kept.depth, whole.depth[: len(kept)])
 
 
-def test_info_tells_what_is_in_a_recording_and_a_calibration(demo_lens):
+def test_info_describes_a_recording_and_a_calibration(demo_lens):
     facts = json.loads(sweepdepth("info", recording_path(), "--json")[0])
     assert facts["recording"]["events"] > 10_000
     assert 4 <= facts["sweeps"]["found"] == len(facts["sweeps"]["directions"]) <= 8
@@ -206,7 +206,7 @@ def test_info_tells_what_is_in_a_recording_and_a_calibration(demo_lens):
     assert f"{camera.width}×{camera.height} pixels" in text
 
 
-def test_info_takes_the_size_of_a_sensor_that_the_file_does_not_say(tmp_path):
+def test_info_takes_a_sensor_size_missing_in_the_file(tmp_path):
     (tmp_path / "a.csv").write_text("t_us,x,y,p\n" + "".join(f"{k * 10},{k % 96},{k % 72},1\n" for k in range(500)))
     assert "does not say how large" in sweepdepth("info", tmp_path / "a.csv", expect=1)[1]
     facts = json.loads(sweepdepth("info", tmp_path / "a.csv", "--size", "96x72", "--json")[0])
@@ -216,7 +216,7 @@ def test_info_takes_the_size_of_a_sensor_that_the_file_does_not_say(tmp_path):
     assert "leave out --size" in sweepdepth("info", recording_path(), "--size", "96x72", expect=1)[1]
 
 
-def test_info_draws_a_recording_and_says_what_has_no_picture(tmp_path, demo_lens, depth_file):
+def test_info_draws_a_recording_and_refuses_other_pictures(tmp_path, demo_lens, depth_file):
     _, said = sweepdepth("info", recording_path(), "--picture", "recording.png", cwd=tmp_path)
     assert "written recording.png" in said
     assert (tmp_path / "recording.png").read_bytes().startswith(b"\x89PNG")
@@ -244,7 +244,7 @@ def with_loopback(tmp_path_factory):
     return folder
 
 
-def test_the_lens_is_found_beside_a_loopback_and_it_is_said(tmp_path, depth_file, with_loopback):
+def test_the_lens_channel_is_found_beside_a_loopback_and_reported(tmp_path, depth_file, with_loopback):
     out, _ = sweepdepth("replay", with_loopback / "both.h5", "--out", tmp_path / "depth.h5", "--json")
     (note,) = [warning for warning in json.loads(out)["warnings"] if "channel" in warning]
     assert "channel 0 has the lens's rhythm of 2.5 Hz and is used" in note
@@ -271,7 +271,7 @@ def test_the_channel_can_be_chosen_and_info_lists_them(with_loopback):
     assert "no trigger came on the chosen channel 3, only on channel 0 (5 edges, 5 a second) and" in err
 
 
-def test_triggers_in_a_file_of_their_own(tmp_path, depth_file, with_loopback):
+def test_triggers_in_a_separate_file(tmp_path, depth_file, with_loopback):
     edges = "--triggers", with_loopback / "edges.csv"
     sweepdepth("replay", with_loopback / "loopback.h5", "--out", tmp_path / "depth.h5", *edges)
     np.testing.assert_array_equal(read_depth_file(tmp_path / "depth.h5").depth, read_depth_file(depth_file).depth)
@@ -289,7 +289,7 @@ def test_a_whole_recording_is_replayed_without_a_warning(tmp_path):
     assert json.loads(out)["warnings"] == []
 
 
-def test_weights_are_listed_by_names_that_stand_for_them(tmp_path):
+def test_weights_are_listed_by_name(tmp_path):
     out, _ = sweepdepth("weights", cwd=tmp_path)
     assert out.startswith("default")
     assert "validation RMSE" in out
@@ -319,7 +319,7 @@ def test_new_keys_are_written_once(tmp_path):
         (["listen", "ipc://nobody", "--timeout", "0.3"], "no message for 0.3 s"),
     ],
 )
-def test_what_goes_wrong_is_one_readable_line_and_exit_1(tmp_path, arguments, expected):
+def test_errors_are_one_readable_line_and_exit_1(tmp_path, arguments, expected):
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     _, error = sweepdepth(*arguments, cwd=tmp_path, expect=1)
     assert expected in error
@@ -340,7 +340,7 @@ def test_an_existing_output_is_kept_unless_forced(tmp_path):
 
 
 def test_a_recording_without_sweeps_is_an_error_and_leaves_no_file(tmp_path, lens):
-    """Events, but no trigger although the calibration counts on them."""
+    """Events without the triggers that the calibration requires."""
     from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, make_events
     from sweepdepth.capture.recordings import write_recording
 
@@ -382,7 +382,7 @@ def test_wrong_usage_exits_2_and_every_command_has_help_with_an_example():
         assert "--debug" in text
 
 
-def test_no_command_writes_over_what_it_reads_or_over_another_kind(tmp_path, demo_lens, depth_file):
+def test_no_command_overwrites_its_input_or_another_kind_of_file(tmp_path, demo_lens, depth_file):
     recording, lens = tmp_path / "sweep.h5", tmp_path / "lens.toml"
     recording.write_bytes(recording_path().read_bytes())
     lens.write_bytes(demo_lens.read_bytes())
@@ -422,7 +422,7 @@ def test_a_new_calibration_is_written_from_options_or_asked_for(tmp_path):
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a.toml": before}
 
 
-def test_the_doctor_finds_this_installation_well():
+def test_the_doctor_finds_no_fault_here():
     out, _ = sweepdepth("doctor", "--json")
     found = {line["what"]: line for line in map(json.loads, out.splitlines())}
     for part in ("python", "recordings", "compiled loops", "depth", "wire", "keys", "cameras", "disk"):

@@ -1,4 +1,4 @@
-"""`sweepdepth eval` as people run it."""
+"""`sweepdepth eval` on the command line."""
 
 import json
 import signal
@@ -67,7 +67,7 @@ def test_json_goes_to_standard_output_in_one_line(dataset):
     assert values["methods"]["polarity"]["all"]["recordings"] == 1
 
 
-def test_weights_by_name_stand_beside_an_estimator_and_a_method_that_has_nothing_to_work_on(dataset, tmp_path):
+def test_named_weights_are_compared_with_an_estimator_and_an_inapplicable_method(dataset, tmp_path):
     for path in dataset.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with h5py.File(tmp_path / "scene_000000.h5", "r+") as file:
@@ -99,7 +99,7 @@ def test_a_damaged_scene_is_named_and_ends_in_exit_status_3(dataset, tmp_path):
     assert json.loads(out)["skipped"][0]["recording"] == "scene_000001"
 
 
-def test_wrong_use_is_told_in_one_line(dataset, tmp_path):
+def test_wrong_options_of_eval_are_one_line(dataset, tmp_path):
     _, error = run_eval("--data", tmp_path, "--estimator", "polarity", expect=1)
     assert error.startswith(f"error: {tmp_path}")
     assert error.count("\n") == 1
@@ -122,7 +122,7 @@ def test_baselines_are_known_by_name_and_say_what_they_need(dataset, given, mess
 
 
 def test_relative_depth_from_files_is_made_metric_by_two_apertures(dataset, tmp_path):
-    """The strips' own inverse depth, scaled and shifted: the apertures say by how much."""
+    """The inverse depth of the strips, scaled and shifted; the apertures determine scale and shift."""
     (relative := tmp_path / "relative").mkdir()
     for scene in open_dataset(dataset).scenes:
         np.save(relative / f"{scene.stem}_relative.npy", 3 + 0.2 / read_truth(scene).depth)

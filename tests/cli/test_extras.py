@@ -1,4 +1,4 @@
-"""A core installation says in one line which extra a command needs."""
+"""A core installation names in one line the extra that a command needs."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from sweepdepth.stream.demo import recording_path
 
-# What `find_spec` and `import` make of a module that is not installed, they make of these.
+# `find_spec` and `import` treat these modules as not installed.
 WITHOUT = """
 import sys
 sys.modules.update(dict.fromkeys(sys.argv[1].split()))

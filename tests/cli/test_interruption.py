@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command alike: what was written is finished, and said."""
+"""Ctrl-C and SIGTERM end a command in the same way: its file is completed, and its content reported."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def start(*arguments: object, **options: object) -> "subprocess.Popen[str]":
 
 
 @BOTH
-def test_listen_finishes_its_file_and_says_what_is_in_it(tmp_path: Path, make_frame: FrameMaker, lens: str, number):
+def test_interrupted_listen_completes_its_file(tmp_path: Path, make_frame: FrameMaker, lens: str, number):
     (tmp_path / "lens.toml").write_text(lens)
     out, address = tmp_path / "heard.h5", f"ipc://{tmp_path}/depth"
     process = start("listen", address, "--lens", tmp_path / "lens.toml", "--out", out)
@@ -50,7 +50,7 @@ def test_listen_finishes_its_file_and_says_what_is_in_it(tmp_path: Path, make_fr
 
 
 @BOTH
-def test_replay_finishes_its_file_and_says_what_is_in_it(tmp_path: Path, number):
+def test_interrupted_replay_completes_its_file(tmp_path: Path, number):
     out = tmp_path / "depth.h5"
     process = start("replay", recording_path(), "--out", out, "--speed", "0.05", "--estimator", "polarity")
     deadline = time.monotonic() + 120
@@ -105,7 +105,7 @@ def test_live_finishes_recording_and_stream_and_says_what_is_in_it(tmp_path: Pat
 
 
 @BOTH
-def test_a_conversion_leaves_nothing_half_done(tmp_path: Path, number):
+def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, number):
     process = start("convert", recording_path(), tmp_path / "out.csv", "--lossy", start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(tmp_path.iterdir()):
@@ -117,8 +117,8 @@ def test_a_conversion_leaves_nothing_half_done(tmp_path: Path, number):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_workers_sigterm_is_left_to_its_owner(tmp_path: Path):
-    """A service manager tells all processes of a group to end; the one that decodes must not do so before its owner."""
+def test_workers_leave_sigterm_to_their_owner(tmp_path: Path):
+    """A service manager signals all processes of a group; the decoder must not end before its owner."""
     import psutil
 
     out = tmp_path / "depth.h5"
@@ -136,7 +136,7 @@ def test_a_workers_sigterm_is_left_to_its_owner(tmp_path: Path):
 
 @pytest.mark.blender
 @pytest.mark.skipif(find_spec("bpy") is None, reason="Blender's Python module is not installed")
-def test_a_generation_that_is_told_to_end_says_how_far_it_is_and_prints_no_tracebacks(tmp_path: Path):
+def test_a_terminated_generation_reports_its_progress_without_tracebacks(tmp_path: Path):
     """SIGTERM to all its processes, as a service manager sends it."""
     (tmp_path / "small.toml").write_text("sweeps = 2\n[camera]\nwidth = 48\nheight = 36\n")
     arguments = ("synth", "render", "--out", "data", "--scenes", "40", "--workers", "1", "--config", "small.toml")

@@ -1,4 +1,4 @@
-"""From labelled recordings to a network in use, by the command line alone."""
+"""From labelled recordings to depth by a trained network, on the command line."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def sweepdepth(*arguments, expect=0):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory, textured_planes, lens):
-    """A folder of recordings with their calibration and depth beside them, as a laboratory would record them."""
+    """A folder of recordings with calibration and depth files beside them."""
     folder = tmp_path_factory.mktemp("labelled")
     calibration = Calibration.parse(lens)
     for number in range(4):
@@ -80,7 +80,7 @@ def test_trained_weights_turn_recordings_into_dense_depth(labelled, weights, tmp
     assert (frames.depth <= 2.0 + 1e-6).all()
 
 
-def test_trained_weights_are_judged_and_described(labelled, weights):
+def test_trained_weights_are_evaluated_and_described(labelled, weights):
     out, _ = sweepdepth("eval", "--data", labelled, "--weights", weights, "--json")
     assert "weights" in out
     out, _ = sweepdepth("info", weights, "--json")
@@ -90,7 +90,7 @@ def test_trained_weights_are_judged_and_described(labelled, weights):
     assert facts["datasets"] == {labelled.name: "recordings with their depth"}
 
 
-def test_a_run_that_is_there_is_not_trained_over(labelled, weights):
+def test_an_existing_run_is_not_overwritten(labelled, weights):
     _, complaint = sweepdepth("train", "--data", labelled, "--out", weights.parent, "--steps", 3, expect=1)
     assert "continue with --resume, or start again with --force" in complaint
 
@@ -108,8 +108,8 @@ def test_training_ends_when_its_time_is_up(labelled, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_so(labelled, tmp_path, number):
-    """As a terminal or a service manager sends it: to the loader's processes, too."""
+def test_a_signal_to_all_processes_saves_the_run(labelled, tmp_path, number):
+    """Sent like by a terminal or a service manager: to the loader processes, too."""
     line = ["train", "--data", labelled, "--out", tmp_path, "--steps", 100_000, "--batch", 2, "--threads", 1]
     command = [str(COMMAND), *map(str, line)]
     process = subprocess.Popen(
@@ -131,7 +131,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_so(labelled, tmp_p
     assert not any(loader.is_running() for loader in loaders)
 
 
-def test_sweeps_are_simulated_anew_from_ideal_focal_stacks(tmp_path, lens):
+def test_sweeps_are_resimulated_from_ideal_focal_stacks(tmp_path, lens):
     calibration = Calibration.parse(lens)
     camera, sweep = calibration.camera, calibration.sweep
     random = np.random.default_rng(0)
@@ -147,11 +147,11 @@ def test_sweeps_are_simulated_anew_from_ideal_focal_stacks(tmp_path, lens):
     line = ("train", "--data", data, "--data", data, "--steps", 2, "--batch", 2, "--workers", 0, "--json")
     out, error = sweepdepth(*line, "--out", tmp_path / "run")
     assert "3 scenes with resimulated sweeps" in error
-    assert json.loads(out)["facts"]["scenes"] == 2  # one is kept to judge by
+    assert json.loads(out)["facts"]["scenes"] == 2  # one is used for validation
     assert "step 2 of 2" in error
 
 
-def test_training_says_what_it_needs(tmp_path, labelled):
+def test_training_reports_missing_options(tmp_path, labelled):
     _, error = sweepdepth("train", "--out", tmp_path / "run", expect=2)
     assert "--data" in error
     _, error = sweepdepth("train", "--data", labelled, "--keep", 0.5, "--out", tmp_path / "run", expect=2)

@@ -1,4 +1,4 @@
-"""The notebook runs, cell by cell, and shows what it says."""
+"""The notebook runs, cell by cell, and displays what its text says."""
 
 import ast
 import json
@@ -11,7 +11,7 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "first_depth.ipynb"
 
 
 def run_cells(path: Path) -> dict[str, Any]:
-    """Run the code cells of a notebook in one namespace; what each shows, by its id."""
+    """Run the code cells of a notebook in one namespace; returns the displayed value of each by its id."""
     names, shown = dict[str, Any](), dict[str, Any]()
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code":

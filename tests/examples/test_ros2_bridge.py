@@ -1,4 +1,4 @@
-"""The ROS 2 bridge: its messages say what REP 117 and 118 ask for, tested without ROS on what a publisher sends."""
+"""The ROS 2 bridge: its messages follow REP 117 and 118; tested without ROS, on frames of a real publisher."""
 
 import importlib.util
 import subprocess
@@ -40,7 +40,7 @@ def depth() -> np.ndarray:
 
 @pytest.fixture(scope="module", params=ENCODINGS)
 def received(request, bridge, depth):
-    """Header and arrays of a frame that went over a real socket."""
+    """Header and arrays of a frame sent over a real socket."""
     camera = CameraInfo(width=WIDTH, height=HEIGHT, fx=40.0, fy=42.0, cx=16.5, cy=11.5, distortion=DISTORTION)
     info = StreamInfo(camera=camera, far_diopters=0.5, near_diopters=2.5, estimator="polarity")
     frame = DepthFrame(depth.copy(), depth / 10, info, 1000, 2000, Direction.FAR_TO_NEAR, 0.5, {"total": 30.0})
@@ -84,7 +84,7 @@ def test_camera_info_has_pixel_centres_at_whole_numbers(bridge, received):
     assert (info["distortion_model"], info["width"], info["height"]) == ("plumb_bob", WIDTH, HEIGHT)
 
 
-def test_the_cloud_has_the_points_that_the_package_itself_gives(bridge, received, depth):
+def test_the_cloud_has_the_same_points_as_sweepdepth(bridge, received, depth):
     header, arrays = received
     cloud = bridge.point_cloud(header, arrays["depth"], "optical")
     assert [(f["name"], f["offset"], f["datatype"]) for f in cloud["fields"]] == [("x", 0, 7), ("y", 4, 7), ("z", 8, 7)]
@@ -95,8 +95,8 @@ def test_the_cloud_has_the_points_that_the_package_itself_gives(bridge, received
     np.testing.assert_allclose(xyz[np.isfinite(depth)], points(depth, camera), rtol=1e-5, atol=1e-6)
 
 
-def test_fields_land_in_messages(bridge, received):
-    """Messages as ROS generates them: nested ones are there already, lists are of messages of their own."""
+def test_fields_are_set_in_messages(bridge, received):
+    """Message classes like those that ROS generates: nested messages exist, lists contain messages."""
     message = SimpleNamespace(header=SimpleNamespace(stamp=SimpleNamespace(sec=0, nanosec=0), frame_id=""))
     header, arrays = received
     fields = bridge.point_cloud(header, arrays["depth"], "optical")
@@ -108,13 +108,13 @@ def test_fields_land_in_messages(bridge, received):
     assert filled.data == fields["data"]
 
 
-def test_other_messages_are_passed_over(bridge, received):
+def test_other_messages_are_skipped(bridge, received):
     assert bridge.decode([b"status", b"{}"]) is None
     assert bridge.decode([b"depth", b'{"schema": "sweepdepth/9"}']) is None
 
 
 @pytest.mark.skipif(importlib.util.find_spec("rclpy") is not None, reason="ROS is here")
-def test_without_ros_it_says_what_is_missing():
+def test_a_missing_ros_is_reported():
     run = subprocess.run([sys.executable, str(SCRIPT), "tcp://127.0.0.1:1"], capture_output=True, text=True, timeout=60)
     assert run.returncode == 1
     assert "rclpy is not there" in run.stderr

@@ -1,4 +1,4 @@
-"""The table at the end of an opt-in run, and small disks."""
+"""The table at the end of a long run, and small disks."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Makes a disk with room for so many bytes; called again, it changes the room on the same disk."""
+    """Makes a disk of the given number of bytes; called again, it resizes the same disk."""
     folder = tmp_path / "disk"
 
     def disk(n_bytes: int) -> Path:

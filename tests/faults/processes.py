@@ -1,4 +1,4 @@
-"""Running the command and killing what it consists of."""
+"""Running the command and killing its processes."""
 
 import subprocess
 import sys
@@ -11,22 +11,22 @@ import psutil
 
 COMMAND = str(Path(sys.executable).with_name("sweepdepth"))
 LIMIT_S, LONG_S = 240.0, 600.0
-"""For one command on the busiest machine, and for one that starts several processes one after the other."""
+"""Timeouts of one command on a busy machine, and of one that starts several processes in sequence."""
 
 
 def start(*arguments: object, **options: object) -> "subprocess.Popen[str]":
-    """The command, running."""
+    """The running command."""
     command = [COMMAND, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
 
 
 def run(*arguments: object, **options: object) -> tuple[int, str]:
-    """Exit status of the command, and what it said to standard error."""
+    """Exit status of the command, and its standard error."""
     return end(start(*arguments, **options))
 
 
 def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Wait for a command; its exit status, and what it said to standard error."""
+    """Wait for a command; returns its exit status and its standard error."""
     try:
         _, complaint = process.communicate(timeout=LIMIT_S)
     finally:
@@ -41,7 +41,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def family(pid: int, part: str = "") -> list[psutil.Process]:
-    """The living processes below one, those whose command line has `part`."""
+    """The running descendants of a process whose command line contains `part`."""
     found = []
     with suppress(psutil.NoSuchProcess):
         for process in psutil.Process(pid).children(recursive=True):
@@ -52,7 +52,7 @@ def family(pid: int, part: str = "") -> list[psutil.Process]:
 
 
 def wait_for(true: Callable[[], object], timeout_s: float = LIMIT_S) -> bool:
-    """Whether something becomes true in time."""
+    """Whether a condition becomes true in time."""
     deadline = time.monotonic() + timeout_s
     while not true():
         if time.monotonic() > deadline:
@@ -62,7 +62,7 @@ def wait_for(true: Callable[[], object], timeout_s: float = LIMIT_S) -> bool:
 
 
 def one_line_error(complaint: str) -> str:
-    """The error of a command that failed: its last line, which must be the only one that is one."""
+    """The error of a failed command: its last line, and the only error line."""
     assert "Traceback" not in complaint, complaint
     lines = [line for line in complaint.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, complaint

@@ -1,7 +1,5 @@
-"""How often each fault is tried, and the table of what was seen.
-
-By default once or so, always in the same way. `./run faults ROUNDS` tries each many times at random moments, and
-prints the table.
+"""Number of repetitions of each fault, and the table of outcomes. By default each is tried about once, with fixed
+random numbers. `./run faults ROUNDS` tries each many times at random moments, and prints the table.
 """
 
 import os
@@ -12,14 +10,14 @@ from random import Random
 import pytest
 
 ROUNDS = int(os.environ.get("SWEEPDEPTH_FAULT_ROUNDS", "0"))
-"""Rounds of the opt-in run; 0 in the usual one."""
+"""Rounds of a long run; 0 by default."""
 
 SEED = os.environ.get("SWEEPDEPTH_FAULT_SEED", "usual")
 
 
 def rounds(usual: int = 1, share: float = 1.0) -> pytest.MarkDecorator:
-    """Parametrise a test with `chance`, a source of random numbers: so many rounds usually, this share of all in the
-    opt-in run. None usually is for what another test tries in the same way each time."""
+    """Parametrise a test with `chance`, a source of random numbers: the number of rounds by default, and the fraction
+    of the rounds in a long run. 0 by default for faults that another test always covers."""
     n = max(1, round(ROUNDS * share)) if ROUNDS else usual
     return pytest.mark.parametrize("chance", [Random(f"{SEED} {k}") for k in range(n)], ids=map(str, range(n)))
 
@@ -34,7 +32,7 @@ ROWS: dict[str, Row] = {}
 
 
 def saw(fault: str, done: str, seen: str) -> None:
-    """Note what a fault did: a row of the table for each fault, what was seen counted."""
+    """Record the outcome of a fault; the table has a row for each fault, with counts of the outcomes."""
     ROWS.setdefault(fault, Row(done)).seen[seen] += 1
 
 

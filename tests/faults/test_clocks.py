@@ -1,4 +1,4 @@
-"""Clocks that jump: the host's, which nothing depends on, and the sensor's, of which it is told."""
+"""Clocks that jump: the host's, which nothing depends on, and the sensor's, which is reported."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ time_t time(time_t *t) {
 
 
 def test_the_hosts_clock_jumps(tmp_path: Path):
-    """Each time that it is read: waiting, pacing and depth do not depend on it, only what messages say of it."""
+    """It jumps at each reading: waiting, pacing and depth do not depend on it, only the times in messages."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler")
@@ -86,7 +86,7 @@ def test_the_hosts_clock_jumps(tmp_path: Path):
         replay(recording, RunOptions("polarity"), out=tmp_path / "quiet.h5")
     expected = read_depth_file(tmp_path / "quiet.h5")
     got = read_depth_file(tmp_path / "depth.h5")
-    assert len(frames) == len(got) >= 2  # a paced run passes over what a busy machine has no time for
+    assert len(frames) == len(got) >= 2  # a paced run skips frames on a busy machine
     at = [list(expected.t_start_us).index(start_us) for start_us in got.t_start_us]
     assert np.array_equal(got.depth[:], expected.depth[at], equal_nan=True)
     assert np.array_equal(got.t_end_us, expected.t_end_us[at])
@@ -96,7 +96,7 @@ def test_the_hosts_clock_jumps(tmp_path: Path):
 
 
 def jumped(path: Path, share: float, jump_us: int) -> None:
-    """The bundled recording, its clock set by some time in its middle."""
+    """The bundled recording, with its clock shifted from the middle on."""
     shutil.copy(recording_path(), path)
     with h5py.File(path, "r+") as file:
         times, edges = (np.asarray(file[name]) for name in ("events/t", "triggers/t"))
@@ -114,7 +114,7 @@ def jumped(path: Path, share: float, jump_us: int) -> None:
 @rounds(2)
 @pytest.mark.parametrize("way", ["forward", "back"])
 def test_a_sensors_clock_jumps_in_a_recording(tmp_path: Path, chance: Random, way: str):
-    """Depth of what lies before and after a step forward; of two clocks, back in time, no order can be known."""
+    """Depth before and after a step forward; after a step back, the order of the two clocks is unknown."""
     path, out = tmp_path / "recording.h5", tmp_path / "depth.h5"
     by_us = chance.randrange(2_000_000, 20 * HOUR_US)
     jumped(path, chance.uniform(0.3, 0.7), by_us if way == "forward" else -by_us)
@@ -141,7 +141,7 @@ def test_a_sensors_clock_jumps_in_a_recording(tmp_path: Path, chance: Random, wa
 
 @rounds(1)
 def test_a_sensors_clock_jumps_in_a_stream(tmp_path: Path, lens: str, chance: Random):
-    """Forward and back; time goes on for those who use the stream, and the recording has it all."""
+    """Forward and back: time continues for users of the stream, and the recording is complete."""
     camera_pipe = tmp_path / "events"
     os.mkfifo(camera_pipe)
     calibration = Calibration.parse(lens)
@@ -198,7 +198,7 @@ def test_a_sensors_clock_jumps_in_a_stream(tmp_path: Path, lens: str, chance: Ra
 
 
 def test_a_step_of_a_day_costs_a_live_recording_nothing(tmp_path: Path):
-    """Its index by milliseconds once took more memory than there was, and what came before was lost, too."""
+    """The index by milliseconds once exhausted the memory, and earlier events were lost, too."""
     path, times = tmp_path / "live.h5", np.arange(10_000)
     with LiveRecorder(path, 96, 72) as recorder:
         for start_us in (0, 24 * HOUR_US):

@@ -1,4 +1,4 @@
-"""Full disks: a one-line error, nothing half there, what was there before unharmed, and room makes it go on."""
+"""Full disks: a one-line error, no partial files, existing files unharmed, and success once there is room."""
 
 import os
 import shutil
@@ -89,7 +89,7 @@ def test_conversion(small_disk: Disk, tmp_path: Path, chance: Random, suffix: st
 @rounds(1)
 @pytest.mark.parametrize("suffix", [".h5", ".aedat4"])
 def test_live_recording(small_disk: Disk, chance: Random, suffix: str):
-    """The recording stops, with one warning, and keeps what it has; the stream does not notice."""
+    """The recording stops with one warning and keeps its content; the stream continues."""
     path, warnings = small_disk(chance.randrange(1200 * KB, 3 * MB)) / f"live{suffix}", []
     events = noise(4_000_000)
     with LiveRecorder(path, 96, 72, on_failure=warnings.append) as recorder:

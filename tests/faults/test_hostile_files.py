@@ -1,4 +1,4 @@
-"""Files that try to run code or to make us read other files: none succeeds."""
+"""Files that try to execute code or to make a reader open other files; none succeeds."""
 
 import os
 import pickle
@@ -44,8 +44,8 @@ def refused(fault: str, what: str, read: Callable[[], object], mark: Path | None
     saw(fault, done, "a one-line error, nothing run" if fault == CODE else "a one-line error, nothing read")
 
 
-def test_the_bomb_is_one(tmp_path: Path):
-    """Otherwise nothing here would say anything."""
+def test_the_test_pickle_does_execute_code(tmp_path: Path):
+    """Otherwise the tests below would prove nothing."""
     pickle.loads(pickle.dumps(Bomb(tmp_path / "mark")))
     assert (tmp_path / "mark").exists()
 
@@ -113,7 +113,7 @@ def test_blender_files_with_scripts_and_drivers(tmp_path: Path):
     path = tmp_path / "room.blend"
     with blender.quiet():
         bpy.ops.wm.save_as_mainfile(filepath=str(path))
-    for mark in marks:  # the driver may have run while the file was made, when nobody else's code was near
+    for mark in marks:  # the driver may have run while this test made the file
         if mark.exists():
             mark.rmdir()
     opened = blender.open_file(path)
@@ -128,7 +128,7 @@ def test_blender_files_with_scripts_and_drivers(tmp_path: Path):
 
 
 def secret(folder: Path) -> Path:
-    """A file that is none of the reader's business, with numbers in it."""
+    """A private file of numbers that a reader must not open."""
     path = folder / "secret.h5"
     with h5py.File(path, "w") as file:
         file["numbers"] = np.arange(300)
@@ -161,7 +161,7 @@ READERS: dict[str, tuple[str, list[Callable[[Path], object]]]] = {
 
 @pytest.mark.parametrize("how", ["link", "raw content", "virtual"])
 @pytest.mark.parametrize("kind", READERS)
-def test_hdf5_files_that_lead_to_others(tmp_path: Path, calibration, kind: str, how: str):
+def test_hdf5_files_with_external_links(tmp_path: Path, calibration, kind: str, how: str):
     from ..fuzz.originals import write_originals
 
     write_originals(tmp_path)
@@ -174,7 +174,7 @@ def test_hdf5_files_that_lead_to_others(tmp_path: Path, calibration, kind: str, 
 
 
 def test_a_link_to_a_pipe_is_not_waited_for(tmp_path: Path):
-    """Opening it would take for ever."""
+    """Opening it would block forever."""
     from ..fuzz.originals import write_originals
 
     write_originals(tmp_path)

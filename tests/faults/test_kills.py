@@ -1,4 +1,4 @@
-"""SIGKILL of every process at random moments: what is there is whole, what is gone is documented, and all can go on."""
+"""SIGKILL of every process at random times: files are complete, losses are as documented, and work can continue."""
 
 import os
 import signal
@@ -59,10 +59,10 @@ def undisturbed(tmp_path_factory) -> DepthFrames:
 
 @rounds(1)
 def test_a_replay_that_is_killed(tmp_path: Path, undisturbed: DepthFrames, chance: Random):
-    """The command itself, from its first moment to its last."""
+    """The command itself, at any time of its run."""
     path = tmp_path / "depth.h5"
     process = start(*REPLAY, "--out", path, "--speed", "1")
-    if chance.random() < 0.7:  # else somewhere in its start
+    if chance.random() < 0.7:  # else during its start
         wait_for(lambda: any(tmp_path.iterdir()) or process.poll() is not None)
     time.sleep(chance.uniform(0, 2.5))
     helpers = family(process.pid)
@@ -146,7 +146,7 @@ with LiveRecorder(sys.argv[1], 96, 72) as recorder:
 
 @rounds(1)
 def test_a_live_recording_is_killed(tmp_path: Path, chance: Random):
-    """Events are stamped with the host's clock: the age of the last one is what was lost."""
+    """Events have the host's time, so the age of the last one is the length of the loss."""
     path = tmp_path / "live.h5"
     owner = subprocess.Popen([sys.executable, "-c", RECORDING, str(path)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
@@ -178,7 +178,7 @@ def test_a_live_recording_is_killed(tmp_path: Path, chance: Random):
 
 @rounds(1)
 def test_live_or_one_of_its_processes_is_killed(tmp_path: Path, lens: str, chance: Random):
-    """A camera at a socket, recorded and published: the command, the process that reads, or the one that writes."""
+    """Live with recording and publishing: kills the command, the reading or the writing process."""
     (tmp_path / "lens.toml").write_text(lens)
     path, socket = tmp_path / "live.h5", tmp_path / "events"
     sender = subprocess.Popen([sys.executable, str(TESTS.parent / "examples" / "pipe_sender.py"), str(socket)])
@@ -199,7 +199,7 @@ def test_live_or_one_of_its_processes_is_killed(tmp_path: Path, lens: str, chanc
             who = chance.choice(["live", "reader", "writer"])
             end_all({"live": [psutil.Process(live.pid)], "reader": reader, "writer": writer}[who])
             if who != "live":
-                while subscriber.receive(0) is not None:  # what was on its way
+                while subscriber.receive(0) is not None:  # frames in transit
                     pass
                 assert subscriber.receive(60) is not None, "depth ended, too"
                 live.send_signal(signal.SIGINT)
@@ -319,7 +319,7 @@ def whole_training(tmp_path_factory) -> Path:
 
 @rounds(0)
 def test_a_training_run_is_killed(tmp_path: Path, whole_training: Path, chance: Random):
-    """Again and again, and resumed each time; in the end the weights are those of a run that was left alone."""
+    """Repeatedly, and resumed each time; the final weights equal those of an undisturbed run."""
     from safetensors.numpy import load_file
 
     out, kills, steps = tmp_path / "run", 0, set()
@@ -327,8 +327,8 @@ def test_a_training_run_is_killed(tmp_path: Path, whole_training: Path, chance: 
         process = training(tmp_path, out, *(["resume"] if (out / "settings.json").exists() else []))
         assert process.stdout is not None
         if kills < (chance.randint(1, 3) if kills else 1):
-            process.stdout.readline()  # what there is to train on
-            first = process.stdout.readline()  # said at the end of an epoch, about when the checkpoint is written
+            process.stdout.readline()  # the training data
+            first = process.stdout.readline()  # printed at the end of an epoch, about when the checkpoint is written
             time.sleep(chance.uniform(0, 0.5))
             process.kill()
             kills += 1
@@ -433,7 +433,7 @@ time.sleep(120)
 @rounds(0)
 def test_the_lens_keeper_or_its_owner_is_killed(tmp_path: Path, lens: str, chance: Random):
     pytest.importorskip("serial")
-    from ..capture.test_lenses import CURRENTS, Peer
+    from ..capture.lens_peer_process import CURRENTS, Peer
 
     (tmp_path / "lens.toml").write_text(lens + CURRENTS)
     peer = Peer(tmp_path / "ttyLENS")

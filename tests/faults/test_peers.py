@@ -1,4 +1,4 @@
-"""The wire with peers that do not read, that come and go, that have other keys, and that mean harm."""
+"""The wire with peers that do not read, that come and go, that have wrong keys, and that are hostile."""
 
 import os
 import signal
@@ -74,7 +74,7 @@ def test_a_subscriber_that_stops_reading(
 def test_fifty_subscribers_that_come_and_go(
     publisher: Publisher, subscriber: Subscriber, make_frame: FrameMaker, chance: Random
 ):
-    """Each of them stays for a few frames, over and over; half of them leave without a word."""
+    """Each stays for a few frames, repeatedly; half of them exit without closing their sockets."""
     process, leaving = psutil.Process(), threading.Event()
     received = [0] * 50
 
@@ -145,14 +145,14 @@ def test_peers_with_other_keys_or_none(tmp_path: Path, make_frame: FrameMaker, c
 
 @contextmanager
 def posing() -> Iterator[tuple[zmq.Socket[bytes], str]]:
-    """A socket that poses as a publisher, and its address."""
+    """A socket that imitates a publisher, and its address."""
     with zmq.Context() as context, context.socket(zmq.XPUB) as false:
         false.setsockopt(zmq.LINGER, 0)
         yield false, f"tcp://127.0.0.1:{false.bind_to_random_port('tcp://127.0.0.1')}"
 
 
 def test_messages_sent_again(make_frame: FrameMaker):
-    """Old messages of this stream, and a whole stream that another has followed."""
+    """Old messages of this stream, and of an earlier stream."""
     first, second = uuid4(), uuid4()
     with posing() as (false, address), Subscriber(address, timeout=10) as subscriber:
         for _ in range(2):
@@ -171,7 +171,7 @@ def test_messages_sent_again(make_frame: FrameMaker):
     saw("messages are sent again", "one by one, and a whole stream that ended", "skipped and counted, with the reason")
 
 
-def test_messages_of_a_stream_that_another_has_followed_are_named(make_frame: FrameMaker):
+def test_messages_of_an_earlier_stream_are_reported(make_frame: FrameMaker):
     first, second = uuid4(), uuid4()
     with posing() as (false, address), Subscriber(address, timeout=10) as subscriber:
         for _ in range(2):
@@ -197,7 +197,7 @@ with subscriber.Subscriber(sys.argv[1], max_message_bytes=1 << 20) as subscriber
 
 @pytest.mark.parametrize("part_size", [0, 100_000])
 def test_a_message_that_never_ends(part_size: int):
-    """libzmq would take its parts in for ever; they come from a peer that speaks ZMTP 3.0 by hand."""
+    """libzmq would receive its parts endlessly; they come from a hand-written ZMTP 3.0 peer."""
     part = b"\x03" + struct.pack(">Q", part_size) + bytes(part_size)
     parts = part * 10 if part_size else b"\x01\x00" * 100_000
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -257,9 +257,8 @@ def test_garbage_and_floods_at_the_publishers_socket(
     publisher: Publisher, subscriber: Subscriber, make_frame: FrameMaker, chance: Random
 ):
     def throw(data: bytes, shake_hands: bool = True) -> bool:
-        """Send it all, over and over; whether that ended in being hung up on.
-
-        Bytes that can be read as the greeting of ZMTP 1.0, nearly any, make an idle subscriber to nothing.
+        """Send it all repeatedly; returns whether the publisher closed the connection. Most bytes are a valid greeting
+        of ZMTP 1.0, and make a subscriber without subscriptions.
         """
         with call(publisher, shake_hands=shake_hands) as peer:
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The fuzzer for all tests here, and the table at the end of an opt-in run."""
+"""The fuzzer for all tests here, and the table at the end of a long run."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ def fuzz(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def originals(tmp_path_factory):
-    """A folder with one sound file of each kind."""
+    """A folder with one undamaged file of each kind."""
     folder = tmp_path_factory.mktemp("originals")
     write_originals(folder)
     return folder

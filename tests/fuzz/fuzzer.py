@@ -1,6 +1,5 @@
-"""How many cases are tried, and the table of what became of them.
-
-By default a few hundred, always the same. `./run fuzz` tries many more, at random, and prints the table.
+"""Number of cases, and the table of their outcomes. By default a few hundred, always the same. `./run fuzz` tries many
+more, at random, and prints the table.
 """
 
 import os
@@ -15,14 +14,14 @@ from hypothesis import HealthCheck, Phase, settings
 from .readers import Trial
 
 CASES = int(os.environ.get("SWEEPDEPTH_FUZZ_CASES", "0"))
-"""Cases of the opt-in run, shared out among the tests; 0 in the usual one."""
+"""Cases of a long run, divided among the tests; 0 by default."""
 
 LIMIT_S = 60.0
-"""For one case: the busiest machine included, and the 2 s after which a decoder counts as hanging."""
+"""Time limit of one case: for a busy machine, and including the 2 s after which a decoder counts as hanging."""
 
 
 def cases(usual: int, share: float) -> settings:
-    """How Hypothesis tries one test: so many cases usually, and this share of all in the opt-in run."""
+    """Settings of Hypothesis for one test: the number of cases by default, and the fraction of them in a long run."""
     return settings(
         max_examples=max(1, round(CASES * share)) if CASES else usual,
         derandomize=not CASES,
@@ -43,7 +42,7 @@ ROWS: dict[str, Row] = {}
 
 
 class Fuzzer:
-    """Tries contents of files with a reader; any outcome but a result or one of our errors fails the test."""
+    """Tries file contents with a reader; any outcome except a result or one of our errors fails the test."""
 
     def __init__(self, folder: Path, trial: Trial) -> None:
         self._folder, self._trial = folder, trial

@@ -1,4 +1,4 @@
-"""How sound files are spoiled: bytes, TOML lines, JSON values and HDF5 objects, as Hypothesis strategies."""
+"""Damage to valid files as Hypothesis strategies: bytes, TOML lines, JSON values and HDF5 objects."""
 
 import copy
 import json
@@ -54,7 +54,7 @@ def damaged_bytes(draw: st.DrawFn, original: bytes, most: int = 4) -> bytes:
 
 @st.composite
 def damaged_toml(draw: st.DrawFn, original: str) -> bytes:
-    """Lines lost, repeated or moved, values and keys replaced; now and then damaged bytes on top."""
+    """Lines removed, repeated or moved, values and keys replaced; sometimes also damaged bytes."""
     lines = original.splitlines()
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
@@ -82,7 +82,7 @@ def damaged_toml(draw: st.DrawFn, original: str) -> bytes:
 
 @st.composite
 def damaged_json(draw: st.DrawFn, original: bytes) -> bytes:
-    """Values somewhere in it replaced, removed or copied elsewhere; now and then damaged bytes on top."""
+    """Values replaced, removed or copied elsewhere; sometimes also damaged bytes."""
     value = json.loads(original)
     for _ in range(draw(st.integers(1, 3))):
         places = list(_places(value))
@@ -94,7 +94,7 @@ def damaged_json(draw: st.DrawFn, original: bytes) -> bytes:
                 other, from_ = draw(st.sampled_from(places))
                 holder[key] = copy.deepcopy(other[from_])
             case _:
-                # A copy, since what is put in may be spoiled in turn.
+                # A copy, since it may be damaged in turn.
                 odd = draw(st.sampled_from(ODD_VALUES) | st.integers() | st.floats() | st.text(max_size=20))
                 holder[key] = copy.deepcopy(odd)
         if not list(_places(value)):
@@ -104,7 +104,7 @@ def damaged_json(draw: st.DrawFn, original: bytes) -> bytes:
 
 
 def _places(value: Any) -> Any:
-    """Where something could be replaced: containers and keys in them."""
+    """Replaceable places: containers and their keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         yield value, key
@@ -113,7 +113,7 @@ def _places(value: Any) -> Any:
 
 @st.composite
 def spoiled_objects(draw: st.DrawFn, names: list[str], attributes: list[str]) -> list[tuple[str, str, Any]]:
-    """Steps for `spoil`: what becomes of some datasets and attributes of an HDF5 file."""
+    """Steps for `spoil`: changes of some datasets and attributes of an HDF5 file."""
     steps = []
     for _ in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from(["remove", "replace", "group", "link", "reshape", "attribute", "no attribute"]))
@@ -129,7 +129,7 @@ def spoiled_objects(draw: st.DrawFn, names: list[str], attributes: list[str]) ->
 
 
 def spoil(path: Path, steps: list[tuple[str, str, Any]]) -> None:
-    """Do that to a file; a step that those before it have made impossible is left out."""
+    """Apply the steps to a file; those made impossible by earlier ones are skipped."""
     with np.errstate(all="ignore"), h5py.File(path, "r+") as file:
         for step in steps:
             with suppress(KeyError, ValueError, RuntimeError, OSError, TypeError):

@@ -1,4 +1,4 @@
-"""The sound files and messages that fuzzing starts from: small, and with everything in them."""
+"""The valid files and messages that fuzzing starts from: small, with all optional parts."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,7 +71,7 @@ def images(n: int, seed: int = 0) -> np.ndarray:
 
 
 def write_originals(folder: Path) -> None:
-    """One sound file of each kind; weights only where torch is installed."""
+    """One valid file of each kind; weights only if torch is installed."""
     for suffix, content in read_only().items():
         (folder / f"recording{suffix}").write_bytes(content)
     write_arrays(folder)
@@ -161,7 +161,7 @@ def write_bag(path: Path, table: np.ndarray) -> None:
 
 
 def messages() -> dict[str, list[bytes]]:
-    """One sound message of each topic, and compressed ones."""
+    """One valid message of each topic, and compressed ones."""
     depth, std = images(2)
     when = INFO, 5, 205, Direction.FAR_TO_NEAR
     latency = {"bin": Percentiles(p50=1.5, p99=2.0)}

@@ -1,4 +1,4 @@
-"""What is fuzzed: every reader of files and messages from outside, and a process to try it in.
+"""The fuzzed readers: all readers of external files and messages, and a process to run them in.
 
 Run as a program this file is that process: for each line `[reader, path]` on its standard input, in JSON, it answers
 with a line `[outcome, text]`. The outcomes are "result", "error" for one of our own errors, and "bug".
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 MEMORY_BYTES = 12 << 30
-"""Of addresses, not of memory; a damaged file must not ask for more than that."""
+"""Limit of the address space; a damaged file must not need more."""
 
 WIDTH, HEIGHT = 24, 16
 LENS = f"""
@@ -60,7 +60,7 @@ far_ma = 40.0
 
 
 def read_lens(path: Path) -> None:
-    """A calibration, and all that is computed from it before the first event comes."""
+    """A calibration, and everything computed from it before the first event."""
     import numpy as np
 
     from sweepdepth.capture.calibration import Calibration
@@ -100,7 +100,7 @@ def read_recording(path: Path) -> None:
     from sweepdepth.capture.calibration import Calibration
     from sweepdepth.capture.recordings import open_recording
 
-    # Where the file does not say how large the sensor is, this does.
+    # The sensor size, if the file does not contain it.
     sized = path.suffix in (".h5", ".aedat4")
     with open_recording(path, None if sized else Calibration.parse(LENS), stall_timeout_s=2.0) as recording:
         last = -(2**62)
@@ -192,7 +192,7 @@ READERS: dict[str, Callable[[Path], None]] = {
 
 
 class Trial:
-    """The process that readers are tried in; one that crashed or hung is replaced.
+    """The process in which readers run; it is replaced after a crash or a hang.
 
     `run` returns outcome and text: to those above come "crashed" and "hung".
     """
@@ -237,7 +237,7 @@ def main() -> None:
     from sweepdepth.capture.errors import SweepdepthError
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    # Answers go out on a copy, so that nothing that a library prints gets between them.
+    # Answers use a copy of standard output, so that a library's output cannot disturb them.
     answers, sys.stdout = sys.stdout, sys.stderr
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""What fuzzing has found, each as its smallest case: all of these once ended in a stranger's exception, or in none."""
+"""Faults found by fuzzing, each as its smallest case: all once ended in an unexpected exception, or in none."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from .mutations import spoil
         (("attribute", "lens_toml", "\x1b[2J"), "is not valid TOML"),
     ],
 )
-def test_scenes_whose_parts_are_of_another_kind(originals: Path, tmp_path: Path, step, message):
+def test_scenes_with_parts_of_other_types(originals: Path, tmp_path: Path, step, message):
     path = tmp_path / "scene.h5"
     path.write_bytes((originals / "scene.h5").read_bytes())
     spoil(path, [step])
@@ -49,7 +49,7 @@ def test_a_depth_file_with_a_link_to_itself(originals: Path, tmp_path: Path):
 @pytest.mark.parametrize("name, read", [("depth.h5", read_depth_file), ("scene.h5", read_scene)])
 @pytest.mark.parametrize("room", [0, 2**64 - 16, 2**64 - 1])
 def test_hdf5_texts_in_a_heap_without_end(originals: Path, tmp_path: Path, name: str, read, room: int):
-    """HDF5 itself would look through it for ever."""
+    """HDF5 itself would search it endlessly."""
     content = bytearray((originals / name).read_bytes())
     heap = content.index(b"GCOL")
     at, end = heap + 16, heap + int.from_bytes(content[heap + 8 : heap + 16], "little")

@@ -1,7 +1,6 @@
-"""Whatever comes in from outside ends in a result or in one of our errors, within its time limit.
-
-Sound files and messages are spoiled by Hypothesis and read in a process of their own, so that a crash, a hang or an
-appetite for memory is seen as what it is. What was found is kept in `test_found.py`.
+"""External input of any kind ends in a result or in one of our errors, within a time limit. Hypothesis damages valid
+files and messages, which are read in a separate process, so that crashes, hangs and excessive memory are detected.
+Faults found are kept in `test_found.py`.
 """
 
 import json
@@ -154,7 +153,7 @@ def test_weights(fuzz: Fuzzer, originals: Path, data: st.DataObject):
 
 
 def test_sound_originals_are_read(fuzz: Fuzzer, originals: Path, tmp_path: Path):
-    """Otherwise nothing here would say anything."""
+    """Otherwise the tests above would prove nothing."""
     (tmp_path / "lens.toml").write_text(LENS)
     (tmp_path / "a.message").write_bytes(packed(SOUND["depth"]))
     for reader, path in (

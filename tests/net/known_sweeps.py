@@ -1,4 +1,4 @@
-"""Small datasets whose every part is known: strips at their own distances, seen by events and by an ordinary camera."""
+"""Small analytic datasets: strips at known distances, as events and as images of a conventional camera."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import j1
 
 from sweepdepth.capture.calibration import Calibration
-from sweepdepth.capture.events import FALLING, RISING, join, make_triggers
+from sweepdepth.capture.events import EVENT_DTYPE, FALLING, RISING, join, make_triggers
 from sweepdepth.capture.files.dataset import (
     Manifest,
     SceneRecording,
@@ -19,10 +19,11 @@ from sweepdepth.capture.files.dataset import (
 from sweepdepth.capture.files.photographs import PLANS, Photographs
 from sweepdepth.capture.optics import blur_diameter_px, breathing_magnification
 from sweepdepth.capture.sweeps import Direction, Sweep
+from sweepdepth.net.cases import Case
 
 SWEEP_US = 200_000
 POSITIONS = (0.25, 0.6)
-"""Of the two halves of every scene, in the sweep range."""
+"""Positions of the two halves of every scene in the sweep range."""
 
 MEAN_APERTURE = 0.9
 
@@ -35,7 +36,7 @@ def strips(calibration: Calibration, *positions: float) -> np.ndarray:
 
 
 class Texture:
-    """A flat textured surface: the sum of waves, so that every image of it through a disc of blur is exact."""
+    """A flat surface textured with a sum of waves, so that its image through a blur disc is exact."""
 
     def __init__(self, calibration: Calibration, seed: int = 0, waves: int = 40) -> None:
         random = np.random.default_rng(seed)
@@ -126,3 +127,20 @@ def make_scene(
         attributes={"illuminance_lux": illuminance_lux},
     )
     return SceneRecording(join(parts), triggers, truth)
+
+
+def plane_case(calibration: Calibration) -> Case:
+    """A plane at 0.3 of the range, with everything that a baseline may need except events."""
+    texture, diopters = Texture(calibration), strips(calibration, 0.3)
+    frames, focus = texture.stack(diopters, 24)
+    return Case(
+        "plane",
+        0,
+        np.empty(0, EVENT_DTYPE),
+        Sweep(0, SWEEP_US, Direction.FAR_TO_NEAR, calibration),
+        np.broadcast_to(1 / diopters, frames.shape[1:]).astype(np.float32),
+        frames,
+        focus,
+        texture.aperture_pair(diopters),
+        {name: texture.photographs(name, diopters) for name in PLANS},
+    )

@@ -1,4 +1,4 @@
-"""Augmentation in event space keeps what it must and changes what it says."""
+"""Augmentation of events changes what it is asked to change, and nothing else."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def diopters_of(calibration, position):
     return calibration.sweep.far_diopters + position * calibration.sweep.range_diopters
 
 
-def test_nothing_is_changed_when_nothing_is_asked_for(sweep, textured_planes):
+def test_no_augmentation_changes_nothing(sweep, textured_planes):
     position = np.broadcast_to(strips(sweep.calibration, 0.3, 0.6), (72, 96))
     events = textured_planes(sweep, diopters_of(sweep.calibration, position[0]))
     same, same_sweep, same_position = augment(events, sweep, position, NONE, np.random.default_rng(0))
@@ -27,8 +27,8 @@ def test_nothing_is_changed_when_nothing_is_asked_for(sweep, textured_planes):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_flips_are_scenes_that_the_classical_estimator_understands(sweep, textured_planes, seed):
-    """Depth from augmented events is the augmented depth: physics, not bookkeeping, is what is kept."""
+def test_flipped_events_give_the_flipped_depth(sweep, textured_planes, seed):
+    """Depth estimated from augmented events equals the augmented depth."""
     position = strips(sweep.calibration, 0.2, 0.7)
     events = textured_planes(sweep, diopters_of(sweep.calibration, position), threshold=0.1)
     whole = np.broadcast_to(position, (sweep.calibration.camera.height, len(position)))

@@ -16,7 +16,7 @@ from sweepdepth.net.blur import TRUNCATE, gaussian_blur
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_it_says_what_scipy_says(n, height, width, sigma, seed):
+def test_blur_agrees_with_scipy(n, height, width, sigma, seed):
     images = np.random.default_rng(seed).normal(size=(n, height, width)).astype(np.float32)
     expected = [gaussian_filter(image, sigma, truncate=TRUNCATE) for image in images]
     np.testing.assert_allclose(gaussian_blur(images, sigma), np.reshape(expected, images.shape), atol=1e-5)

@@ -82,7 +82,7 @@ def test_depth_of_another_size_or_without_a_recording_is_skipped_too(tmp_path, d
     assert "b.aedat4" in skipped["b"]
 
 
-def test_what_holds_no_truth_is_refused_in_one_line(tmp_path, dataset):
+def test_sources_without_truth_are_refused_in_one_line(tmp_path, dataset):
     (tmp_path / "empty").mkdir()
     (tmp_path / "words.txt").write_text("no recording")
     with h5py.File(dataset / "scene_000000.h5") as file, h5py.File(tmp_path / "blind.h5", "w") as copy:
@@ -108,7 +108,7 @@ def photographed(dataset):
     return case, case.frames, case.frame_diopters
 
 
-def test_fewer_frames_average_even_spans_of_the_many(photographed):
+def test_fewer_frames_are_averages_of_equal_spans(photographed):
     case, frames, focus = photographed
     halves, diopters = as_frames(case, 2)
     np.testing.assert_allclose(halves[0], frames[:6].mean(axis=0), atol=1e-6)
@@ -119,7 +119,7 @@ def test_fewer_frames_average_even_spans_of_the_many(photographed):
     np.testing.assert_allclose(fifths.mean(axis=0), frames.mean(axis=0), atol=1e-6)
 
 
-def test_there_are_never_more_frames_than_were_taken(photographed):
+def test_resampling_never_adds_frames(photographed):
     case, frames, focus = photographed
     same, diopters = as_frames(case, 50)
     np.testing.assert_allclose(same, frames, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Evaluation: scores whose values are known by hand, and the report of them."""
+"""Evaluation: scores compared with values computed by hand, and the report."""
 
 import html
 import json
@@ -26,11 +26,11 @@ from .known_sweeps import make_dataset
 
 @dataclass(frozen=True)
 class Off:
-    """A method that knows the truth, and errs by so many diopters."""
+    """A method that returns the truth plus a given error in diopters."""
 
     error: float = 0.0
     std: float = 0.1
-    columns: int | None = None  # so many from the left; None: all
+    columns: int | None = None  # known columns from the left; None: all
     name: str = "off"
 
     def __call__(self, case: Case) -> Estimate:
@@ -41,7 +41,7 @@ class Off:
 
 
 def plane(calibration, diopters: float, name: str = "plane", index: int = 0, lux: float | None = None) -> Case:
-    """A surface at one inverse depth, with an event in each pixel of its left half."""
+    """A surface at one inverse depth, with one event per pixel of the left half."""
     y, x = np.mgrid[:72, :48]
     events = make_events(np.arange(x.size) * 50, x.ravel(), y.ravel(), np.arange(x.size) % 2)
     sweep = Sweep(0, 200_000, Direction.FAR_TO_NEAR, calibration)
@@ -63,7 +63,7 @@ def test_errors_are_stated_in_diopters_and_of_the_sweep_range(calibration):
     assert summary.everywhere.n_truth == 72 * 96
 
 
-def test_sparse_answers_are_filled_for_the_score_everywhere_and_their_coverage_is_told(calibration):
+def test_sparse_estimates_are_filled_for_scores_and_report_their_coverage(calibration):
     summary = evaluate([plane(calibration, 1.0)], [Off(0.2, columns=24)]).summary("off")
     assert summary.answered.coverage == pytest.approx(0.25)
     assert summary.everywhere.coverage == 1
@@ -78,14 +78,14 @@ def test_a_method_without_any_answer_is_scored_as_the_constant(calibration):
 
 
 def test_the_mean_is_over_sweeps_first_and_recordings_then(calibration):
-    """Three sweeps of one recording weigh as much as the one of another."""
+    """Three sweeps of one recording weigh as much as the single sweep of another."""
     cases = [plane(calibration, 1.0, "a", index) for index in range(3)] + [plane(calibration, 2.0, "b")]
     summary = evaluate(cases, [Constant(position=0.25)]).summary("constant")
     assert (summary.recordings, summary.sweeps) == (2, 4)
     assert summary.everywhere.mae == pytest.approx((0.0 + 1.0) / 2)
 
 
-def test_light_levels_are_told_apart(calibration):
+def test_light_levels_are_scored_separately(calibration):
     assert [light_level(lux) for lux in (50, 150, 151, 600, 601, None)] == [
         *("dim", "dim", "indoor", "indoor", "bright"),
         "unknown",
@@ -98,7 +98,7 @@ def test_light_levels_are_told_apart(calibration):
     assert evaluation.scores_of("constant", "indoor") == []
 
 
-def test_surfaces_outside_the_range_are_judged_apart_against_its_end(calibration):
+def test_surfaces_outside_the_range_are_scored_separately_against_its_end(calibration):
     summary = evaluate([plane(calibration, 0.3)], [Constant()]).summary("constant")
     assert summary.everywhere.n_truth == 0
     assert summary.everywhere.n_outside == 72 * 96
@@ -106,7 +106,7 @@ def test_surfaces_outside_the_range_are_judged_apart_against_its_end(calibration
     assert summary.everywhere.outside_std_range == pytest.approx(12**-0.5)
 
 
-def test_a_method_that_does_not_apply_is_left_out_and_the_reason_told(calibration):
+def test_an_inapplicable_method_is_left_out_with_a_reason(calibration):
     cases = [plane(calibration, 1.0), plane(calibration, 1.0, index=1)]
     evaluation = evaluate(cases, [CoupledDifferentiation(), Off()])
     count, reason = evaluation.not_applicable["coupled"]
@@ -120,7 +120,7 @@ def test_a_method_that_does_not_apply_is_left_out_and_the_reason_told(calibratio
         assert set(table.rows[1][1:]) == {"–"}
 
 
-def test_methods_must_have_names_of_their_own(calibration):
+def test_method_names_must_be_unique(calibration):
     with pytest.raises(ValueError, match="off, off"):
         evaluate([], [Off(), Off(0.1)])
 
@@ -138,7 +138,7 @@ def test_pixels_belong_to_one_class_each(calibration):
     assert (classify(diopters, has_event, 20.0) != 0).all()  # the same step is small in a larger range
 
 
-def test_the_squared_error_is_shared_out_among_the_classes():
+def test_the_squared_error_is_split_by_class():
     classes = np.array([[0, 0, 1, 1, 2, 2]], np.uint8)
     error = np.array([[0.1, -0.1, 0.3, np.nan, 0.0, 0.0]])
     breakdown = breakdown_of(error, classes)
@@ -183,7 +183,7 @@ def test_best_median_and_worst_are_chosen_by_recording(calibration):
     assert chosen == {"best": "right", "median": "off", "worst": "far off"}
 
 
-def test_the_report_is_strict_json_and_a_page_that_needs_nothing_else(tmp_path, dataset):
+def test_the_report_is_strict_json_and_a_self_contained_page(tmp_path, dataset):
     methods = [as_method(make_estimator("polarity")), Off(0.1), Constant()]
     evaluation = replace(evaluate(find_cases(dataset), methods), skipped=(("lost", "<damaged> & gone"),))
     sources = find_sources(dataset)
@@ -225,7 +225,7 @@ def test_unknown_numbers_are_null(calibration):
     json.dumps(values, allow_nan=False)
 
 
-def test_a_report_that_is_given_up_leaves_nothing_and_one_that_is_there_is_kept(tmp_path):
+def test_an_aborted_report_leaves_nothing_and_an_existing_one_is_kept(tmp_path):
     with pytest.raises(KeyboardInterrupt), ReportFolder(tmp_path):
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())

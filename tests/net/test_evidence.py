@@ -84,7 +84,7 @@ def evidence_numpy(stack, templates, motion):
     return np.stack([*ordered(half), rate, combined]), np.stack(ordered(quarter)), np.stack(totals)
 
 
-def test_the_kernels_say_what_numpy_says():
+def test_the_kernels_agree_with_numpy():
     random = np.random.default_rng(0)
     stack = random.normal(size=(BINS, 40, 64)).astype(np.float32) * (random.random((BINS, 40, 64)) < 0.2)
     motion = random.uniform(0, 3, (20, 32)).astype(np.float32)
@@ -96,7 +96,7 @@ def test_the_kernels_say_what_numpy_says():
 
 
 @pytest.mark.parametrize("level", range(LEVELS))
-def test_a_band_passes_its_own_octave_and_as_much_noise_as_it_says(level):
+def test_a_band_passes_its_octave_and_the_stated_noise(level):
     response, noise = band(level)
     assert response.argmax() not in (0, len(response) - 1)
     random = np.random.default_rng(level)
@@ -121,7 +121,7 @@ def test_the_candidate_at_the_surface_explains_most(calibration, textured_planes
     assert evidence.candidate[2, 0] == pytest.approx(-0.125 if direction == Direction.FAR_TO_NEAR else 1.125)
 
 
-def test_motion_counts_by_what_the_lens_breathes(calibration):
+def test_motion_evidence_is_weighted_by_breathing(calibration):
     assert not motion_px(calibration).any()
     still = evidence_of(np.ones((BINS, 72, 96), np.float32), Sweep(0, 100_000, Direction.FAR_TO_NEAR, calibration))
     assert not still.pixel[LEVELS].any()
@@ -135,8 +135,8 @@ def test_motion_counts_by_what_the_lens_breathes(calibration):
     assert corner.pixel[LEVELS, 0, 0] > 0.05
 
 
-def test_the_even_part_grows_beside_the_odd_one_where_blur_is_small():
-    """Over the same bins, what one pixel of motion makes against what the blur makes."""
+def test_the_even_part_dominates_at_small_blur():
+    """Evidence of one pixel of motion relative to that of blur, over the same bins."""
     ratio = [float((t.sizes[0, 1] / t.sizes[0, 0]).mean()) for t in (matched_templates(b, BINS) for b in (3, 10, 30))]
     assert ratio[0] > 4 * ratio[1] > 4 * ratio[2]
 
@@ -148,7 +148,7 @@ def test_a_stack_of_another_kind_is_refused(sweep):
 
 @pytest.fixture
 def network():
-    """A small network whose every parameter counts."""
+    """A small network in which every parameter affects the result."""
     torch.manual_seed(0)
     network = make_network(SMALL).eval()
     for parameter in network.parameters():
@@ -188,7 +188,7 @@ def test_openvino_runs_the_graph_that_torch_runs(network, weights, size: tuple[i
 
 
 @pytest.mark.parametrize("size", [(64, 96), (43, 61)])
-def test_the_graph_computes_what_torch_does_to_the_last_digits_in_single_precision(weights, size: tuple[int, int]):
+def test_the_graph_agrees_with_torch_in_single_precision(weights, size: tuple[int, int]):
     shown = inputs(*size)
     graph = build_graph(weights.config, read_parameters(weights), *size)
     compiled = import_openvino().Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -204,7 +204,7 @@ def test_the_shapes_of_all_parameters_are_known_without_torch(config):
     }
 
 
-def test_a_network_needs_as_many_blocks_and_reaches_as_resolutions():
+def test_blocks_and_reaches_must_match_resolutions():
     with pytest.raises(ValueError, match="widths, blocks and reach"):
         EvidenceConfig(widths=(8, 8), blocks=(1, 1), reach=(3, 3, 3))
     with pytest.raises(ValueError, match="only odd numbers"):
@@ -249,8 +249,8 @@ def test_a_network_on_evidence_is_an_estimator_whose_answer_is_a_distribution(we
     assert estimate.std[20, 10] == pytest.approx(1.5 * spread * settings.range_diopters, rel=1e-3)
 
 
-def test_a_sweep_the_other_way_is_answered_in_the_same_order(weights, calibration, textured_planes):
-    """The network sees both as they happened; what it says of the first candidate is said of the last."""
+def test_the_other_direction_gives_candidates_in_the_same_order(weights, calibration, textured_planes):
+    """The network gets both in the order of time, so its output for the first candidate becomes that of the last."""
     events = textured_planes(Sweep(0, 200_000, Direction.FAR_TO_NEAR, calibration), np.full(96, 1.5))
     estimator = load_network(weights.path)
     assert isinstance(estimator, EventNetwork)
@@ -263,7 +263,7 @@ def test_a_sweep_the_other_way_is_answered_in_the_same_order(weights, calibratio
     assert np.allclose(found.probability, normalised(scores[::-1], 2.0), atol=1e-4)
 
 
-def test_distributions_are_read_alike_in_training_and_use():
+def test_training_and_inference_interpret_distributions_alike():
     scores = np.random.default_rng(1).normal(size=(len(CANDIDATES), 12, 16)).astype(np.float32) * 3
     mean, deviation = read_distribution(torch.from_numpy(scores[None]), (24, 32))
     ours = Distribution(normalised(scores), (24, 32)).read()
@@ -273,12 +273,12 @@ def test_distributions_are_read_alike_in_training_and_use():
     assert np.abs(ours[0] - mean[0].numpy()).max() < 0.06  # between smooth neighbours it interpolates
 
 
-def test_what_little_probability_lies_far_away_does_not_draw_depth_there():
+def test_small_distant_probabilities_do_not_shift_depth():
     probability = np.zeros((len(CANDIDATES), 4, 6), np.float32)
     probability[6], probability[18] = 0.85, 0.15
     position, deviation = Distribution(probability, (8, 12)).read()
     assert position == pytest.approx(CANDIDATES[6], abs=0.01)
-    assert deviation.min() > 0.2  # which it does not hide
+    assert deviation.min() > 0.2  # which the deviation reflects
 
 
 def test_edges_between_surfaces_stay_sharp():
@@ -300,8 +300,8 @@ def test_the_loss_is_least_for_the_distribution_of_the_truth():
     assert distribution_loss(right.roll(1, 1), truth, 0 * weight) == 0
 
 
-def test_depth_from_the_network_takes_no_torch(tmp_path):
-    """Where OpenVINO is there: a robot installs no torch, and a start takes seconds less."""
+def test_depth_from_the_network_loads_no_torch(tmp_path):
+    """With OpenVINO, torch is neither installed nor loaded, which saves seconds at the start."""
     script = (
         "import sys; import numpy as np\n"
         "from conftest import LENS, plane_events\n"

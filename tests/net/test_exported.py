@@ -1,4 +1,4 @@
-"""Exported networks run without torch, and give the depth of the weights that they were made of."""
+"""Exported networks run without torch, and give the same depth as their weights."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ FACTS = {"deviation": {"scale": 1.5, "temperature": 1.7, "knots": [[0.05, 0.3], 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A small network whose every parameter counts, with deviations that were calibrated."""
+    """A small network in which every parameter affects the result, with calibrated deviations."""
     torch.manual_seed(0)
     network = EvidenceNet(EvidenceConfig(widths=(8, 12), blocks=(1, 1), reach=(3, 3), fine=4)).eval()
     for parameter in network.parameters():
@@ -41,7 +41,7 @@ def stack(sweep, textured_planes, calibration):
     return EventFocalStack.build(events, sweep, make_estimator("net").bins, make_estimator("net").polarity)
 
 
-# The same graph gives the same numbers; another one of the same network rounds elsewhere, to 8 bits in bfloat16.
+# The same graph gives the same numbers; another graph of the network rounds differently, to 8 bits in bfloat16.
 @pytest.mark.parametrize("name,tolerance", [("robot_openvino", 1e-6), ("robot.onnx", 0.06)])
 def test_an_exported_network_gives_the_same_depth_and_deviation(weights, stack, tmp_path, name, tolerance):
     if name.endswith("onnx"):
@@ -71,7 +71,7 @@ def test_an_exported_network_gives_the_same_depth_and_deviation(weights, stack, 
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
 
 
-def test_what_is_no_exported_network_is_refused_by_name(weights, tmp_path):
+def test_files_that_are_no_exported_network_are_refused(weights, tmp_path):
     export(weights, tmp_path / "cut_openvino", 48, 36)
     graph = tmp_path / "cut_openvino" / "model.xml"
     text = graph.read_text()
@@ -88,7 +88,7 @@ def test_what_is_no_exported_network_is_refused_by_name(weights, tmp_path):
         export(weights, tmp_path / "network", 48, 36)
 
 
-def test_a_machine_without_torch_replays_with_what_was_exported_and_with_what_ships(tmp_path):
+def test_exported_and_shipped_networks_replay_without_torch(tmp_path):
     def run(*arguments):
         code = "import sys; sys.modules['torch'] = None; from sweepdepth.cli import main; main()"
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Sweeps answered together."""
+"""Fusion of several sweeps."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SIZE = 24, 32
 
 
 def distribution(position, spread, noise=0.0, seed=0):
-    """Normal distributions about a position, each pixel's mean off by noise."""
+    """Normal distributions about a position, with noise on each pixel's mean."""
     mean = position + noise * np.random.default_rng(seed).normal(size=(SIZE[0] // 2, SIZE[1] // 2))
     p = np.exp(-0.5 * ((CANDIDATES[:, None, None] - mean) / spread) ** 2)
     return Distribution((p / p.sum(axis=0)).astype(np.float32), SIZE)
@@ -33,27 +33,27 @@ def fuse(distributions, sweeps, calibration, gap_us=0):
 
 
 @pytest.mark.parametrize("sweeps", [4, "auto"])
-def test_four_sweeps_over_a_still_scene_err_half_as_much(calibration, sweeps):
+def test_fusing_four_sweeps_of_a_still_scene_halves_the_error(calibration, sweeps):
     answers = fuse([distribution(0.5, 0.12, 0.08, seed) for seed in range(4)], sweeps, calibration)
     errors = [np.abs(mean - 0.5).mean() for mean, _ in answers]
     assert errors[3] < 0.65 * errors[0]
     assert answers[3][1].mean() < 0.85 * answers[0][1].mean()
 
 
-def test_only_so_many_sweeps_count(calibration):
-    """After a step all of the old scene is forgotten but what N sweeps leave of it."""
+def test_fusion_is_limited_to_n_sweeps(calibration):
+    """After a step, the weight of the old scene decays as N sweeps allow."""
     answers = fuse([distribution(0.3, 0.1)] * 6 + [distribution(0.6, 0.1)] * 6, 3, calibration)
     assert answers[5][0] == pytest.approx(0.3, abs=0.01)
     assert answers[6][0].mean() < 0.5
     assert answers[11][0] == pytest.approx(0.6, abs=0.04)
 
 
-def test_auto_forgets_at_once_what_a_sweep_contradicts(calibration):
+def test_auto_forgets_contradicted_pixels_at_once(calibration):
     answers = fuse([distribution(0.2, 0.04)] * 5 + [distribution(0.8, 0.04)], "auto", calibration)
     assert answers[5][0] == pytest.approx(0.8, abs=0.02)
 
 
-def test_after_a_gap_everything_begins_anew(calibration):
+def test_fusion_restarts_after_a_gap(calibration):
     near, far = distribution(0.3, 0.1), distribution(0.5, 0.1)
     assert fuse([near, near, far], 8, calibration, gap_us=500_000)[2][0] == pytest.approx(0.5, abs=0.01)
     assert fuse([near, near, far], 8, calibration)[2][0].mean() < 0.4

@@ -1,4 +1,4 @@
-"""How late pixels respond, from the two directions of a sweep."""
+"""The latency of the pixels, from sweeps in both directions."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def sweeps(calibration, count):
 
 
 def follow(follower, all_sweeps, lag, corrected=True, deviation=SURE):
-    """Answers of a scene in the middle of the range, whose pixels are `lag` late."""
+    """Estimates of a scene in the middle of the range whose pixels respond `lag` late."""
     truth = np.random.default_rng(0).uniform(0.2, 0.8, SURE.shape)
     used = []
     for sweep in all_sweeps:
@@ -33,13 +33,13 @@ def follow(follower, all_sweeps, lag, corrected=True, deviation=SURE):
 
 
 @pytest.mark.parametrize("lag", [0.0, 0.015, 0.06, -0.02])
-def test_the_lag_is_half_of_what_the_directions_differ_by(calibration, lag):
+def test_the_lag_is_half_the_difference_of_the_directions(calibration, lag):
     used = follow(LagFollower(), sweeps(calibration, 6), lag)
     assert used[:2] == [0, 0]
     assert used[2:] == pytest.approx([lag] * 4, abs=LAG_STEP)
 
 
-def test_nothing_is_concluded_without_sure_pixels_or_from_sweeps_apart(calibration):
+def test_no_lag_without_sure_pixels_or_consecutive_sweeps(calibration):
     assert not any(follow(LagFollower(), sweeps(calibration, 6), 0.05, deviation=SURE + 0.2))
     apart = [replace(s, start_us=3 * s.start_us, end_us=3 * s.start_us + DURATION) for s in sweeps(calibration, 6)]
     assert not any(follow(LagFollower(), apart, 0.05))
@@ -47,7 +47,7 @@ def test_nothing_is_concluded_without_sure_pixels_or_from_sweeps_apart(calibrati
     assert not any(follow(LagFollower(), alike, 0.05))
 
 
-def test_the_surest_pixels_tell_the_lag(calibration):
+def test_the_surest_pixels_determine_the_lag(calibration):
     """Others, pulled towards the nearer end of the sweep by little evidence, differ by direction for another reason."""
     deviation = np.where(np.random.default_rng(1).random(SURE.shape) < 0.3, 0.02, 0.1)
     truth = np.random.default_rng(0).uniform(0.2, 0.8, SURE.shape)
@@ -58,7 +58,7 @@ def test_the_surest_pixels_tell_the_lag(calibration):
     assert follower.lag(sweeps(calibration, 7)[6]) == pytest.approx(0.02, abs=LAG_STEP)
 
 
-def test_another_camera_or_lens_begins_anew(calibration):
+def test_another_camera_or_lens_resets_the_lag(calibration):
     follower = LagFollower()
     follow(follower, sweeps(calibration, 4), 0.05)
     assert follower.lag(sweeps(calibration, 5)[4]) == pytest.approx(0.05, abs=LAG_STEP)
@@ -66,16 +66,14 @@ def test_another_camera_or_lens_begins_anew(calibration):
     assert follower.lag(sweeps(other, 5)[4]) == 0
 
 
-def test_a_lag_has_its_bounds(calibration):
-    """A scene that moves, or an estimator that is wrong, shifts no sweep by a quarter."""
+def test_the_lag_is_bounded(calibration):
+    """Motion or a wrong estimate shifts no sweep by more than a quarter."""
     used = follow(LagFollower(), sweeps(calibration, 30), 0.12, corrected=False)
     assert max(used) == pytest.approx(LARGEST_LAG, abs=LAG_STEP)
 
 
 @pytest.mark.parametrize("direction", list(Direction))
-def test_evidence_of_late_events_is_that_of_punctual_ones_for_the_same_candidates(
-    calibration, textured_planes, direction
-):
+def test_compensated_late_events_give_the_same_evidence(calibration, textured_planes, direction):
     lag = 0.0625  # as far as candidates are apart
     sweep = Sweep(0, DURATION, direction, calibration)
     events = textured_planes(sweep, np.full(96, 1.5))
@@ -93,8 +91,8 @@ def test_evidence_of_late_events_is_that_of_punctual_ones_for_the_same_candidate
     assert best(late, lag) == pytest.approx(punctual, abs=0.01)
 
 
-def test_the_network_learns_from_its_sweeps_how_late_the_pixels_are(calibration, textured_planes):
-    """What ships, on a surface whose events all come 10 ms later."""
+def test_the_network_estimates_the_lag_from_its_sweeps(calibration, textured_planes):
+    """The shipped network, on a surface whose events are all delayed by 10 ms."""
     network = load_network()
     assert isinstance(network, EventNetwork)
     lag, answers = 0.05, []

@@ -23,7 +23,7 @@ SMALL = UNetConfig(representation=Representation(bins=4), widths=(4, 8, 8))
 
 @pytest.fixture
 def network():
-    """A small network whose every parameter counts."""
+    """A small network in which every parameter affects the result."""
     torch.manual_seed(0)
     network = DepthNet(SMALL).eval()
     for parameter in network.parameters():
@@ -54,7 +54,7 @@ def test_any_frame_size_gives_an_answer_for_every_pixel(name, size):
         assert ((out[:, 1] >= LOG_VARIANCE[0]) & (out[:, 1] <= LOG_VARIANCE[1])).all()
 
 
-def test_weights_come_back_as_they_were_to_half_precision(network, weights):
+def test_weights_are_restored_to_half_precision(network, weights):
     assert weights.config == SMALL
     assert weights.facts["scenes"] == 3
     again = load_module(weights).state_dict()
@@ -64,14 +64,14 @@ def test_weights_come_back_as_they_were_to_half_precision(network, weights):
             assert torch.equal(again[name], kept)
 
 
-def test_weights_are_not_overwritten_unasked(network, weights):
+def test_weights_are_only_overwritten_by_force(network, weights):
     with pytest.raises(RecordingError, match="exists; give --force"):
         save_weights(weights.path, network, {})
     save_weights(weights.path, network, {}, force=True)
 
 
 def rewritten(path, change):
-    """The file with its header changed."""
+    """A weights file with a changed header."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
@@ -103,7 +103,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_and_foreign_weights_are_refused_in_a_sentence(weights, damage, tmp_path, monkeypatch):
+def test_damaged_and_foreign_weights_are_refused_in_one_line(weights, damage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     DAMAGES[damage](weights.path)
     with pytest.raises(WeightsError, match=r"small\.safetensors: \w+"):
@@ -111,7 +111,7 @@ def test_damaged_and_foreign_weights_are_refused_in_a_sentence(weights, damage, 
     assert not (tmp_path / "hacked").exists()
 
 
-def test_weights_that_ship_have_names(tmp_path, monkeypatch):
+def test_shipped_weights_have_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert next(iter(shipped_weights())) == "default"
     for name, path in shipped_weights().items():
@@ -135,7 +135,7 @@ def test_parameters_that_are_not_numbers_are_refused(network, tmp_path):
 
 
 def test_engines_agree(network, weights):
-    """Same channels, same answer; OpenVINO keeps parameters in 16 bits, too, and sums in another order."""
+    """The same channels give the same depth; OpenVINO stores parameters in 16 bits, too, and sums in another order."""
     channels = np.random.default_rng(0).normal(size=(SMALL.representation.channels, 40, 52)).astype(np.float32)
     ours = make_engine(weights, 40, 52, "torch")([channels])
     theirs = make_engine(weights, 40, 52, "openvino")([channels])
@@ -176,7 +176,7 @@ def test_a_network_is_an_estimator(weights, sweep, textured_planes):
     assert estimate.std == pytest.approx(1.5 * np.exp(0.5 * out[1]) * settings.range_diopters, rel=0.02)  # bf16
 
 
-def test_the_likelihood_is_least_at_the_truth_and_its_error():
+def test_the_loss_is_least_at_the_truth_and_its_deviation():
     """Over constant predictions, the mean loss is least at the mean position and the mean squared deviation."""
     truth = torch.tensor([0.3, 0.5, 0.7]).repeat(4, 1)[None]
     variance = float(truth.var(unbiased=False))
@@ -194,7 +194,7 @@ def test_the_likelihood_is_least_at_the_truth_and_its_error():
     assert loss(0.5, float(np.log(2 * variance)))[1] > 0
 
 
-def test_beyond_the_range_its_end_is_right_and_the_deviation_covers_the_rest():
+def test_surfaces_beyond_the_range_are_trained_as_its_end():
     truth = torch.full((1, 4, 4), 1.3)
     out = torch.tensor([1.0, float(np.log(0.3**2))])[None, :, None, None].repeat(1, 1, 4, 4).requires_grad_()
     position_loss(out, truth, torch.ones_like(truth)).backward()

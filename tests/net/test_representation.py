@@ -1,4 +1,4 @@
-"""What networks are shown."""
+"""Inputs of networks."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_times_are_first_and_last_of_each_polarity_whatever_the_direction(calibr
         assert (times[:, 0, 0] == -1).all()
 
 
-def test_the_lens_and_its_sweep_are_told(calibration):
+def test_lens_and_sweep_are_input_channels(calibration):
     told = sweep_conditions(Sweep(0, 100_000, Direction.NEAR_TO_FAR, calibration))
     assert (told[3] == -1).all()
     assert (told[4] == -1).all()
@@ -82,7 +82,7 @@ def test_frames_are_interpolated_to_the_bins_and_relative_to_their_mean(sweep):
 
 
 @pytest.mark.parametrize("source, images", [("defocused", 1), ("sharp", 1), ("focus_pair", 2)])
-def test_photographs_are_shown_as_they_are_and_the_dark_channel_is_their_least_brightness(sweep, source, images):
+def test_photographs_are_unchanged_and_the_dark_channel_is_their_minimum(sweep, source, images):
     camera = sweep.calibration.camera
     given = np.ones((images, camera.height, camera.width), np.float32)
     given[:, 20, 30] = 0.0
@@ -97,7 +97,7 @@ def test_photographs_are_shown_as_they_are_and_the_dark_channel_is_their_least_b
     assert np.array_equal(channels[2 * images :], sweep_conditions(sweep))
 
 
-def test_sparse_answers_are_where_a_window_holds_events_enough(calibration, sweep):
+def test_sparse_estimates_need_enough_events_in_a_window(calibration, sweep):
     x, y = np.array([10, 11, 12, 50]), np.array([20, 20, 20, 60])
     events = make_events(np.arange(4), x, y, np.ones(4, int))
     at = Representation(sparse=True).answered_by_events(events, sweep)

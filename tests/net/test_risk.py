@@ -1,4 +1,4 @@
-"""How large the errors of the surest pixels are."""
+"""Errors of the pixels with the smallest predicted deviations."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from sweepdepth.net.evaluation.risk import PARTS, mean_risk, risk_of
 
 
-def test_a_perfect_judge_has_no_area_between_the_curves():
+def test_perfect_deviations_have_zero_ause():
     error = np.linspace(0, 1, 1000).reshape(20, 50)
     risk = risk_of(error, 3 * error)
     assert risk.curve == risk.oracle

@@ -1,4 +1,4 @@
-"""Logs of a training run that cannot be written: one error, said once."""
+"""Logs of a training run that cannot be written: the error is reported once."""
 
 import shutil
 import threading
@@ -15,13 +15,13 @@ from sweepdepth.net.training.run_logs import LOGS, LogError, make_loggers, repor
 
 @pytest.fixture
 def printed(monkeypatch) -> list[BaseException | None]:
-    """Errors of threads that Python would print a traceback of."""
+    """Exceptions in threads, for which Python would print a traceback."""
     found: list[BaseException | None] = []
     monkeypatch.setattr(threading, "excepthook", lambda failure: found.append(failure.exc_value))
     return found
 
 
-def test_logs_that_cannot_be_written_are_told_once(tmp_path: Path, printed: list[BaseException | None]):
+def test_unwritable_logs_are_reported_once(tmp_path: Path, printed: list[BaseException | None]):
     (logger,) = (logger for logger in make_loggers(tmp_path) if isinstance(logger, TensorBoardLogger))
     logger.log_metrics({"loss": 1.0}, 1)
     logger.experiment.flush()
@@ -38,7 +38,7 @@ def test_logs_that_cannot_be_written_are_told_once(tmp_path: Path, printed: list
     assert not printed
 
 
-def test_what_else_fails_in_a_thread_is_printed(tmp_path: Path, printed: list[BaseException | None]):
+def test_other_exceptions_in_threads_are_printed(tmp_path: Path, printed: list[BaseException | None]):
     with report_log_errors_once(tmp_path):
         thread = threading.Thread(target=lambda: 1 / 0)
         thread.start()

@@ -1,4 +1,4 @@
-"""Training on analytic scenes: it learns, it goes on where it was killed, and it fine-tunes."""
+"""Training on analytic scenes: it learns, resumes after being killed, and fine-tunes."""
 
 import json
 import os
@@ -97,20 +97,20 @@ def said(lines):
 
 
 def estimate_with_shipped(labelled):
-    """What `replay` would answer for a sweep."""
+    """The depth that `replay` computes for a sweep."""
     estimator = load_network()
     assert isinstance(estimator, EventNetwork)
     return estimator(EventFocalStack.build(labelled.events, labelled.sweep, estimator.bins, estimator.polarity))
 
 
-def test_variants_of_a_scene_stay_on_one_side(cases):
+def test_variants_of_a_scene_are_all_training_or_all_validation(cases):
     training, validation = split_scenes(cases, 0.2)
     assert [source.scene for source in validation] == ["scene_000005"]
     assert len(training) == 10
     assert split_scenes(cases[:1], 0.5) == (cases[:1], [])
 
 
-def test_scenes_that_are_no_measure_are_never_kept_for_validation(cases):
+def test_only_representative_scenes_are_used_for_validation(cases):
     drawn = [SweepSource(f"zzz {number}", source.draw, validates=False) for number, source in enumerate(cases)]
     training, validation = split_scenes([*cases, *drawn], 0.5)
     assert {source.scene for source in validation} == {"scene_000003", "scene_000004", "scene_000005"}
@@ -118,14 +118,14 @@ def test_scenes_that_are_no_measure_are_never_kept_for_validation(cases):
 
 
 @pytest.mark.parametrize("scenes,kept", [(1, 0), (2, 1), (7, 1), (8, 2), (60, 3)])
-def test_something_is_kept_to_validate_with_wherever_there_are_two_scenes(cases, scenes, kept):
+def test_two_scenes_suffice_for_validation(cases, scenes, kept):
     for validates in (True, False):
         some = [SweepSource(f"{number:02}", cases[0].draw, validates) for number in range(scenes)]
         training, validation = split_scenes(some, 0.05)
         assert (len(training), len(validation)) == (scenes - kept, kept)
 
 
-def test_patch_scenes_are_held_back_to_calibrate_with_where_there_are_many():
+def test_some_patch_scenes_are_held_back_for_calibration():
     rendered = [SweepSource(f"r{n}", lambda random: None) for n in range(3)]  # pyright: ignore[reportArgumentType]
     patches = [replace(source, scene=f"p{n:03}", validates=False) for n in range(100) for source in rendered[:2]]
     training, held = hold_back(rendered + patches, 0.1)
@@ -135,12 +135,12 @@ def test_patch_scenes_are_held_back_to_calibrate_with_where_there_are_many():
     assert hold_back(rendered + patches, 0.05) == (rendered + patches, [])
 
 
-def test_an_epoch_goes_through_everything_and_is_shared_without_overlap():
+def test_an_epoch_covers_all_samples_and_devices_share_it_without_overlap():
     done = 0
     orders = [EpochOrder(10, 20, 3, lambda: done, rank, 2) for rank in range(2)]
     seen = [list(order) for order in orders]
     assert sorted(seen[0] + seen[1]) == [(r, n) for r in range(2) for n in range(10)]
-    done = 6  # stopped there, and resumed
+    done = 6  # stopped here, and resumed
     assert [list(order) for order in orders] == [items[3:] for items in seen]
     done = 20
     assert {round_ for round_, _ in orders[0]} == {2, 3}
@@ -156,7 +156,7 @@ def test_a_samples_randomness_depends_on_seed_epoch_and_number_alone(cases):
     assert not torch.equal(first[0][0], other[0][0])
 
 
-def test_a_focal_stack_gives_another_sweep_each_round_and_the_same_one_for_the_same():
+def test_a_focal_stack_gives_a_reproducible_new_sweep_each_epoch():
     samples = SweepSamples(make_stacks(2), SMALL.representation, Augmentation(), None, 7)
     first, again, other = samples[3, 1], samples[3, 1], samples[4, 1]
     assert [tuple(part.shape) for part in first[0]] == [(8, 21, 24, 24), (6, 21, 12, 12), (5, 12, 12), (4, 21)]
@@ -164,7 +164,7 @@ def test_a_focal_stack_gives_another_sweep_each_round_and_the_same_one_for_the_s
     assert not torch.equal(first[0][0], other[0][0])
 
 
-def test_positions_of_a_sweep_from_near_to_far_are_counted_in_its_own_order():
+def test_positions_of_a_near_to_far_sweep_follow_its_order():
     (stack,) = make_stacks(1)
     every = [stack.draw(np.random.default_rng(number)) for number in range(12)]
     drawn = next(sweep for sweep in every if sweep.sweep.direction == Direction.NEAR_TO_FAR)
@@ -175,7 +175,7 @@ def test_positions_of_a_sweep_from_near_to_far_are_counted_in_its_own_order():
     assert sample[1] == pytest.approx(1 - place, abs=1e-5)
 
 
-def test_training_learns_and_says_so_in_the_weights(cases, tmp_path):
+def test_training_reduces_the_error_and_records_it_in_the_weights(cases, tmp_path):
     lines = []
     config = settings(steps=120, steps_per_epoch=40, learning_rate=0.01, averaging=0.9)
     path = train(cases, config, tmp_path, threads=1, workers=0, say=lines.append)
@@ -192,9 +192,9 @@ def test_training_learns_and_says_so_in_the_weights(cases, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["recordings", "stacks"])
-def test_a_killed_run_resumes_and_ends_like_one_that_was_not(tmp_path, what):
-    """It goes on with the samples that it would have seen, also where they are simulated anew: the losses of the same
-    steps agree to rounding, and so do the weights."""
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, what):
+    """It continues with the same samples, also if they are resimulated: losses of equal steps and the weights agree to
+    rounding."""
     script = tmp_path / "run.py"
     script.write_text(RUN)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
@@ -225,9 +225,9 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(tmp_path, what):
     assert facts[0]["deviation"]["scale"] == pytest.approx(facts[1]["deviation"]["scale"], rel=1e-2)
 
 
-def test_a_run_that_is_told_to_stop_loses_no_step(tmp_path):
-    """It is saved in the middle of an epoch, and what comes after it is resumed is as if it had not been stopped; with
-    loader processes: tests/cli/test_train.py."""
+def test_a_stopped_run_loses_no_step(tmp_path):
+    """It is saved in the middle of an epoch, and the resumed run equals one that was not stopped. With loader
+    processes: tests/cli/test_train.py."""
     sources, lines = make_stacks(), {"whole": [], "stopped": []}
     config = settings(network=SMALL, steps=9)
     train(sources, config, tmp_path / "whole", threads=1, workers=0, say=lines["whole"].append)
@@ -253,7 +253,7 @@ def test_a_run_that_is_told_to_stop_loses_no_step(tmp_path):
         torch.testing.assert_close(stopped.state_dict()[name], value, atol=2e-3, rtol=2e-2)
 
 
-def test_every_line_stands_beside_a_constant_and_the_shipped_weights_and_curves_are_drawn(tmp_path):
+def test_progress_lines_compare_with_constant_and_shipped_weights_and_curves_are_drawn(tmp_path):
     lines = []
     torch.manual_seed(0)
     guessing = make_network(SMALL)
@@ -280,7 +280,7 @@ def test_every_line_stands_beside_a_constant_and_the_shipped_weights_and_curves_
     assert open_weights(weights).facts["validation"]["val_constant"] > 0
 
 
-def test_a_run_that_learns_nothing_ends_when_patience_does(cases, tmp_path):
+def test_a_run_without_improvement_ends_after_patience(cases, tmp_path):
     config = settings(steps=400, learning_rate=1e-9, averaging=0.0, patience=2)
     lines = []
     train(cases, config, tmp_path, threads=1, workers=0, say=lines.append)
@@ -302,7 +302,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(cases, tmp_path):
         train(cases, config, tmp_path / "nothing", resume=True)
 
 
-def test_a_run_that_was_at_its_end_when_it_was_killed_gives_its_weights_when_resumed(cases, tmp_path):
+def test_resuming_a_finished_run_writes_its_weights(cases, tmp_path):
     weights = train(cases, settings(learning_rate=0.01), tmp_path, threads=1, workers=0)
     before = open_weights(weights)
     expected = load_module(before).state_dict()
@@ -313,7 +313,7 @@ def test_a_run_that_was_at_its_end_when_it_was_killed_gives_its_weights_when_res
     assert all(torch.equal(value, expected[name]) for name, value in load_module(after).state_dict().items())
 
 
-def test_fine_tuning_starts_where_the_weights_are(cases, tmp_path):
+def test_fine_tuning_starts_from_the_given_weights(cases, tmp_path):
     first = train(
         cases, settings(steps=80, steps_per_epoch=40, learning_rate=0.01), tmp_path / "a", threads=1, workers=0
     )
@@ -328,7 +328,7 @@ def test_fine_tuning_starts_where_the_weights_are(cases, tmp_path):
     assert said(lines)[0] < said(fresh)[0] - 0.03
 
 
-def test_what_is_kept_of_the_first_weights_is_averaged_in(cases, tmp_path):
+def test_keep_averages_with_the_initial_weights(cases, tmp_path):
     first = train(cases, settings(seed=3), tmp_path / "first", threads=1, workers=0)
     results = {}
     for keep in (0.0, 0.25):
@@ -344,7 +344,7 @@ def test_what_is_kept_of_the_first_weights_is_averaged_in(cases, tmp_path):
 
 
 def with_photographs(cases):
-    """Cases whose photographs show the depth: as bright as it is near."""
+    """Cases whose photographs show the depth as brightness."""
     shown = []
     for case in cases:
         position = (1 / case.truth - 0.5) / 2
@@ -369,8 +369,8 @@ def test_a_network_on_photographs_learns_with_and_without_an_adversary(tmp_path)
         settings(network=SMALL, adversarial=0.1)
 
 
-def test_an_adversary_learns_to_tell_and_what_it_judges_learns_not_to_be_told():
-    """True maps are 0.7 everywhere. Found ones begin at 0.3, and are drawn towards the truth by the adversary alone."""
+def test_an_adversary_learns_to_discriminate_and_the_network_to_deceive_it():
+    """True maps are 0.7 everywhere. Estimates start at 0.3, and only the adversary draws them towards the truth."""
     torch.manual_seed(0)
     found = torch.full((4, 32, 32), 0.3, requires_grad=True)
     true, image = torch.full((4, 32, 32), 0.7), torch.zeros(4, 32, 32)
@@ -402,7 +402,7 @@ def test_sparse_networks_learn_and_answer_only_where_there_is_evidence(tmp_path)
         assert (0 < answered.mean() < 1) == (name == "events")  # those photographs have no boundary
 
 
-def test_deviations_are_calibrated_where_they_are_too_small_and_too_large():
+def test_too_small_and_too_large_deviations_are_calibrated():
     random = np.random.default_rng(0)
     stated = random.uniform(0.01, 0.3, 60_000)
     error = np.abs(random.normal(size=len(stated))) * (0.05 + 0.5 * stated)

@@ -1,4 +1,4 @@
-"""How the last layer of a U-Net is read."""
+"""Interpretation of a U-Net's last layer."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ LEARNED = ("default", "frames", "paper", "edff", "edfv", "edges", "single", "pri
 
 
 def answer(config, raw, calibration):
-    """What a network says whose last layer gives the same numbers everywhere, through a lens."""
+    """Estimate of a network whose last layer is constant over the image."""
     network = make_network(config).eval()
     network.get_parameter("head.bias").data = torch.tensor(raw, dtype=torch.float32).repeat_interleave(config.stem**2)
     channels = torch.zeros(1, config.representation.channels, 32, 32)
@@ -60,6 +60,6 @@ def test_the_networks_that_are_compared_are_of_one_size():
         ({"answer": "distribution", "probabilistic": False}, "state no deviation"),
     ],
 )
-def test_answers_that_a_network_cannot_give_are_refused(values, message):
+def test_unsupported_network_outputs_are_refused(values, message):
     with pytest.raises(ValidationError, match=message):
         UNetConfig(**values)

@@ -1,4 +1,4 @@
-"""Frames to send, for the tests of the wire."""
+"""Frames to send in tests of the wire."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ FrameMaker = Callable[..., DepthFrame]
 
 @pytest.fixture
 def make_frame() -> FrameMaker:
-    """Makes depth frames that differ: `make_frame(k)`, or `make_frame(k, width, height)`."""
+    """Makes different depth frames: `make_frame(k)`, or `make_frame(k, width, height)`."""
 
     def make(k: int, width: int = 34, height: int = 26) -> DepthFrame:
         info = StreamInfo(

@@ -1,4 +1,4 @@
-"""Frames for clients that look at the newest one only, and what they must have seen."""
+"""Frames for clients that use only the newest one, and a check of what they received."""
 
 import re
 import time
@@ -13,14 +13,14 @@ WIRE = Path(__file__).parents[2] / "docs" / "wire.md"
 
 
 def publish_slowly(publisher: Publisher, make_frame: Callable[..., DepthFrame]) -> None:
-    """Many frames in a second, more than a client takes that works on each for 0.4 s, and than its queues hold."""
+    """Send many frames in a second: more than a client with 0.4 s of work per frame takes, and than its queues hold."""
     for number in range(FRAMES):
         publisher.publish(make_frame(number))
         time.sleep(0.03)
 
 
 def assert_newest(lines: list[str]) -> None:
-    """From the beginnings of lines: some frames, in order, most passed over, and the last one was the newest."""
+    """Check a client's output: few frames, in order, most skipped, and the newest one last."""
     seen = [int(line.split()[1]) for line in lines if line.startswith("depth")]
     assert seen == sorted(set(seen))
     assert seen[-1] == FRAMES - 1
@@ -28,7 +28,7 @@ def assert_newest(lines: list[str]) -> None:
 
 
 def block_of_wire(kind: str, holding: str) -> str:
-    """The fenced block of docs/wire.md with a word in it."""
+    """The code block of docs/wire.md that contains a word."""
     blocks = re.findall(rf"^```{kind}\n(.*?)^```", WIRE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     (block,) = [block for block in blocks if holding in block]
     return block

@@ -1,4 +1,4 @@
-"""From spans to stacks: each sweep's own events, and the true end of each sweep."""
+"""From spans to stacks: each sweep gets its events and its true end."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def test_spans_of_a_sweep_make_the_stack_of_its_events(calibration):
     assert binner.rebinned == 0
 
 
-def test_a_wrong_prediction_is_mended_when_the_sweep_closes(calibration):
+def test_a_wrong_prediction_is_corrected_when_the_sweep_closes(calibration):
     predicted = Sweep(0, 190_000, Direction.FAR_TO_NEAR, calibration)
     actual = replace(predicted, end_us=200_000)
     events = some_events(calibration, 0, 200_000)
@@ -47,7 +47,7 @@ def test_a_wrong_prediction_is_mended_when_the_sweep_closes(calibration):
     assert binner.rebinned == 1
 
 
-def test_a_sweep_that_was_given_up_leaves_nothing_in_the_next(calibration):
+def test_a_discarded_sweep_leaves_nothing_in_the_next(calibration):
     first = Sweep(0, 200_000, Direction.FAR_TO_NEAR, calibration)
     second = Sweep(500_000, 700_000, Direction.NEAR_TO_FAR, calibration)
     binner = Binner(10, "signed")
@@ -60,7 +60,7 @@ def test_a_sweep_that_was_given_up_leaves_nothing_in_the_next(calibration):
 
 
 def rolled(calibration, kind, cut):
-    """What a rolling binner shows of three sweeps whose events come in batches of `cut`, and the events."""
+    """The stacks of a rolling binner over three sweeps in batches of `cut` events, and the events."""
     sweeps = [
         Sweep(
             200_000 * k, 200_000 * (k + 1), Direction.FAR_TO_NEAR if k % 2 == 0 else Direction.NEAR_TO_FAR, calibration
@@ -92,7 +92,7 @@ def test_a_rolling_binner_shows_a_whole_stack_at_each_bin_however_events_are_cut
             np.testing.assert_array_equal(one.spans_us, other.spans_us)
 
 
-def test_a_rolling_stack_is_mended_when_its_sweep_ends_unexpectedly(calibration):
+def test_a_rolling_stack_is_corrected_when_its_sweep_ends_unexpectedly(calibration):
     predicted = Sweep(0, 190_000, Direction.FAR_TO_NEAR, calibration)
     actual = replace(predicted, end_us=200_000)
     events = some_events(calibration, 0, 200_000)

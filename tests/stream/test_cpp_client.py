@@ -1,4 +1,4 @@
-"""The C++ client, compiled here, saves the very bits that were published."""
+"""The C++ client, compiled here, saves exactly the published bits."""
 
 import shutil
 import subprocess
@@ -88,7 +88,7 @@ def test_cpp_stops_at_the_end_of_the_stream(client, make_frame: FrameMaker):
     assert status == "status 0"
 
 
-def test_cpp_looks_at_the_newest_frame_when_it_is_slow(client, make_frame: FrameMaker):
+def test_a_slow_cpp_client_reads_the_newest_frame(client, make_frame: FrameMaker):
     with Publisher("tcp://127.0.0.1:*") as publisher, running(client, publisher.address, "--newest", 400) as process:
         assert publisher.wait_for_subscribers(1, timeout=60)
         publish_slowly(publisher, make_frame)
@@ -119,7 +119,7 @@ def test_cpp_receives_with_keys(client, tmp_path, make_frame: FrameMaker):
     np.testing.assert_array_equal(np.load(tmp_path / "depth_0.npy"), make_frame(0).depth)
 
 
-def test_cpp_counts_gaps_and_skips_what_is_malformed(client, tmp_path, make_frame: FrameMaker):
+def test_cpp_counts_gaps_and_skips_malformed_messages(client, tmp_path, make_frame: FrameMaker):
     stream = uuid4()
     with zmq.Context() as context, context.socket(zmq.XPUB) as wire:
         wire.bind("tcp://127.0.0.1:*")
@@ -164,7 +164,7 @@ def test_cpp_counts_gaps_and_skips_what_is_malformed(client, tmp_path, make_fram
     assert sorted(path.name for path in tmp_path.iterdir()) == ["depth_0.npy", "depth_5.npy", "std_0.npy", "std_5.npy"]
 
 
-def test_cpp_says_what_is_wrong_with_its_words(client):
+def test_cpp_reports_wrong_arguments(client):
     for words, message in (
         (["nowhere"], "error: nowhere: Invalid argument"),
         (["nowhere", "--newest", "5"], "error: nowhere: Invalid argument"),

@@ -1,4 +1,4 @@
-"""Keys: who has the right ones gets frames, who has not gets nothing and harms nothing."""
+"""Keys: clients with the right ones get frames; others get nothing and do no harm."""
 
 import stat
 import time
@@ -100,7 +100,7 @@ def test_other_keys_or_none_receive_nothing_and_harm_nothing(
         assert publisher.subscribers == 1
 
 
-def test_a_client_is_let_in_once_it_is_on_the_list(keyring: Keyring, make_frame: FrameMaker) -> None:
+def test_a_client_can_connect_once_it_is_on_the_list(keyring: Keyring, make_frame: FrameMaker) -> None:
     first = Publisher("tcp://127.0.0.1:*", keyring.secret("server"), keyring.clients)
     with Subscriber(first.address, keys=keyring.secret("mallory"), server_key=keyring.public("server")) as subscriber:
         assert subscriber.receive(0.2) is None
@@ -114,7 +114,7 @@ def test_a_client_is_let_in_once_it_is_on_the_list(keyring: Keyring, make_frame:
             assert isinstance(subscriber.receive(10), DepthFrame)
 
 
-def test_keys_on_one_side_only_do_not_talk(keyring: Keyring, make_frame: FrameMaker) -> None:
+def test_keys_on_one_side_only_do_not_connect(keyring: Keyring, make_frame: FrameMaker) -> None:
     with (
         Publisher("tcp://127.0.0.1:*") as publisher,
         Subscriber(publisher.address, keys=keyring.secret("alice"), server_key=keyring.public("server")) as subscriber,
@@ -181,7 +181,7 @@ def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path) -> No
         new_keys(name, tmp_path)
 
 
-def test_where_keys_cannot_be_written_it_says_so(tmp_path: Path) -> None:
+def test_an_unwritable_key_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WireError, match="cannot be written"):
         new_keys("bob", tmp_path / "file")

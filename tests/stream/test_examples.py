@@ -1,4 +1,4 @@
-"""The examples that come with the package: complete, readable, and fit for each other."""
+"""The packaged examples: complete, readable and consistent."""
 
 import subprocess
 import sys
@@ -49,14 +49,14 @@ def test_photographs_are_a_focal_stack(folder):
         assert image.size == (2 * camera.width, 2 * camera.height)
 
 
-def test_configurations_can_be_read(folder):
+def test_example_configurations_are_valid(folder):
     for name in ("train", "heldout"):
         GenerationConfig.load(folder / "examples" / "weights" / f"{name}.toml")
     assert (folder / "examples" / "node" / "subscriber.mjs").exists()
     assert not (folder / "examples" / "node" / "node_modules").exists()
 
 
-def test_nothing_is_written_over(folder):
+def test_examples_overwrite_nothing(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises(RecordingError, match=r"lens\.toml: exists; choose an empty folder"):
         lay_out(folder)

@@ -1,4 +1,4 @@
-"""Sweeps of a live source: what is known of them ends in a gap, and with the movement of the lens."""
+"""Sweeps of a live source: their timing is lost in a gap or when the lens stops."""
 
 from dataclasses import dataclass, replace
 
@@ -19,14 +19,14 @@ EMPTY = analytic.random_events(np.random.default_rng(0), 0, 0, 1)
 
 
 def edges(start_us: int, count: int, first: int = RISING) -> list[Batch]:
-    """A batch for each edge, which it ends just after."""
+    """One batch per edge, ending just after it."""
     kinds = [first, FALLING + RISING - first]
     times = [start_us + k * SWEEP_US for k in range(count)]
     return [Batch(EMPTY, make_triggers(np.array([t]), np.array([kinds[k % 2]])), t + 1) for k, t in enumerate(times)]
 
 
 def feed(follower: Follower, batches: list[Batch]) -> list[Sweep]:
-    """The sweeps that batches close."""
+    """The sweeps closed by each batch."""
     return [span.sweep for batch in batches for span in follower.feed(batch) if span.closed]
 
 
@@ -44,8 +44,8 @@ class Wire:
         return self.status
 
 
-def test_no_sweep_lasts_through_a_gap():
-    """The lens was elsewhere meanwhile; what comes after is timed by itself."""
+def test_no_sweep_spans_a_gap():
+    """The lens moved meanwhile; later sweeps are timed independently."""
     follower = Follower(analytic.calibration(sync="trigger"))
     before = feed(follower, edges(0, 6))
     follower.cross(gap(250_001, 931_000))
@@ -69,7 +69,7 @@ def test_a_lens_that_does_not_move_makes_no_sweeps_whatever_the_edges_say():
     assert [s.start_us for s in feed(follower, edges(620_000, 6))] == [620_000 + k * SWEEP_US for k in range(5)]
 
 
-def test_a_lens_that_was_away_unseen_is_noticed_by_its_reconnection():
+def test_a_short_loss_of_the_lens_is_detected_by_its_reconnection():
     lens = Wire(LensStatus(connected=True, moving=True))
     follower = Follower(analytic.calibration(sync="trigger"), lens=lens)
     feed(follower, edges(0, 6))
@@ -78,7 +78,7 @@ def test_a_lens_that_was_away_unseen_is_noticed_by_its_reconnection():
     assert [s.start_us for s in after] == [277_000 + k * SWEEP_US for k in range(5)]
 
 
-def test_a_new_clock_ends_the_clock_and_it_is_said():
+def test_a_new_clock_ends_clock_synchronisation_with_a_reason():
     follower = Follower(analytic.calibration(sync="clock"))
     silent = [Batch(EMPTY, b.triggers, b.end_us) for b in edges(0, 6)]
     assert len(feed(follower, silent)) == 5
@@ -89,7 +89,7 @@ def test_a_new_clock_ends_the_clock_and_it_is_said():
     assert follower.why_not().startswith("the camera's clock was reset")
 
 
-def test_why_there_are_no_sweeps_is_said_after_a_while():
+def test_the_reason_for_missing_sweeps_is_reported_after_a_while():
     follower = Follower(analytic.calibration(sync="trigger"))
     silence = [Batch(EMPTY, make_triggers(np.array([]), np.array([])), k * SWEEP_US) for k in range(1, 30)]
     feed(follower, silence[:PATIENCE_SWEEPS])
@@ -98,7 +98,7 @@ def test_why_there_are_no_sweeps_is_said_after_a_while():
     assert "no trigger edge came" in follower.why_not()
 
 
-def test_what_cannot_work_is_said_before_anything_comes():
+def test_impossible_synchronisation_is_reported_at_the_start():
     with pytest.raises(SyncError, match="do not distinguish far→near from near→far"):
         Follower(analytic.calibration(sync="events"))
     with pytest.raises(SyncError, match="leave out --first-direction"):
@@ -113,7 +113,7 @@ def period() -> np.ndarray:
 
 
 def repeated(period: np.ndarray, start_us: int, periods: int, period_us: int) -> list[Batch]:
-    """It again and again, stretched to another length of the period."""
+    """The period repeated, stretched to another length."""
     batches = []
     for k in range(periods):
         events = period[period["timestamp"] < 2 * SWEEP_US].copy()
@@ -124,8 +124,8 @@ def repeated(period: np.ndarray, start_us: int, periods: int, period_us: int) ->
 
 
 @pytest.mark.parametrize("drift_us", [0, 1000, -1000])
-def test_the_driver_tells_the_direction_also_when_its_clock_has_drifted(period, drift_us):
-    """By one part in a hundred, so that soon it is off by more than the quarter period that tells."""
+def test_the_driver_determines_the_direction_despite_clock_drift(period, drift_us):
+    """By one percent, so that it is soon off by more than the quarter period that determines the direction."""
     period_us = 2 * SWEEP_US + drift_us
     calibration = analytic.calibration(sync="events")
     lens = Wire(LensStatus(connected=True, moving=True))
@@ -134,7 +134,7 @@ def test_the_driver_tells_the_direction_also_when_its_clock_has_drifted(period, 
     def run(batches: list[Batch]) -> list[Sweep]:
         found = []
         for batch in batches:
-            # The driver counts periods of the length that it was told.
+            # The driver counts periods of the commanded length.
             lens.status = replace(lens.status, far_end_ns=batch.end_us // (2 * SWEEP_US) * 2 * SWEEP_US * 1000)
             found += feed(follower, [batch])
         return found
@@ -153,7 +153,7 @@ def test_the_driver_tells_the_direction_also_when_its_clock_has_drifted(period, 
 
 def test_without_a_driver_the_direction_lasts_through_a_short_gap(period):
     follower = Follower(analytic.calibration(sync="events"), Direction.NEAR_TO_FAR)
-    # The first sweep closed is the first that is seen, and said to run from near to far.
+    # The first closed sweep is the first one recorded, with the direction near→far.
     before = feed(follower, repeated(period, 0, 12, 2 * SWEEP_US))
     follower.cross(gap(24 * SWEEP_US, 27 * SWEEP_US))
     after = feed(follower, repeated(period, 27 * SWEEP_US, 12, 2 * SWEEP_US))
@@ -161,5 +161,5 @@ def test_without_a_driver_the_direction_lasts_through_a_short_gap(period):
     assert after
     for sweep in before + after:
         k = round(sweep.start_us / SWEEP_US)
-        # The recording goes on with its first half at an odd number, so what it shows there is the mirrored scene.
+        # The recording continues with its first half after an odd number of sweeps, so the scene there is mirrored.
         assert sweep.direction == (Direction.NEAR_TO_FAR if k % 2 == 0 else Direction.FAR_TO_NEAR)

@@ -1,4 +1,4 @@
-"""Depth of a recording as an iterator, and what notebooks show."""
+"""Depth of a recording as an iterator, and images in notebooks."""
 
 import re
 import threading
@@ -29,7 +29,7 @@ def test_frames_are_those_of_a_replay_into_a_file(tmp_path):
     assert frames[0]._repr_png_().startswith(b"\x89PNG")
 
 
-def test_leaving_the_loop_ends_the_run_and_errors_arrive():
+def test_leaving_the_loop_ends_the_run_and_errors_are_raised():
     for frame in replay(recording_path(), estimator="polarity"):
         assert frame.depth.ndim == 2
         break

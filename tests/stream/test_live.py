@@ -1,4 +1,4 @@
-"""A camera and a lens become depth at subscribers, and either may go and come back."""
+"""Live depth from camera and lens at subscribers, while either disconnects and reconnects."""
 
 import json
 import os
@@ -48,19 +48,19 @@ POLARITY = RunOptions("polarity")
 EPOCH_US = 1_763_000_511_821_624
 PERIOD_US = 400_000
 WIDTH, HEIGHT = 100, 80
-LEFT, TOP = 60, 40  # of the part of the bundled recording that is seen here
+LEFT, TOP = 60, 40  # corner of the part of the bundled recording used here
 PATIENCE_S = 90.0
 PATIENT = (
     "\n[camera_settings]\ntrigger_hold_s = 0.3\nstall_timeout_s = 60.0\nmax_lag_s = 60.0\nconnect_timeout_s = 30.0\n"
 )
-"""Of a machine on which whatever sends and reads may stand still for long."""
+"""Timeouts for a busy machine, on which any process may stall for long."""
 
 DRIVER = '\n[driver]\nkind = "optotune"\nfar_ma = 40.0\nnear_ma = 120.0\n'
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """Neither a process that reads, writes or keeps a lens, nor a thread."""
+    """Check that no child process and no thread is left."""
     threads = threading.active_count()
     yield
     ours = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
@@ -108,7 +108,7 @@ class Source:
         return self.calibration.model_copy(update={"sweep": self.calibration.sweep.model_copy(update={"sync": sync})})
 
     def error(self, frame: DepthFrame) -> float:
-        """Median error of the depth, in parts of the range."""
+        """Median depth error as a fraction of the range."""
         return metrics.score(frame.depth, self.truth, self.calibration, frame.std).median_range
 
 
@@ -118,7 +118,7 @@ def source(tmp_path_factory) -> Source:
 
 
 class NetworkPeer:
-    """A real `NetworkWriter` in a process of its own, that sends the sweeps for ever."""
+    """A real `NetworkWriter` in a separate process that sends the sweeps endlessly."""
 
     def __init__(self, ports: tuple[int, int], recording: Path, shift_us: int) -> None:
         line = [sys.executable, PEERS / "network_peer.py", *ports, recording, shift_us, "loop"]
@@ -137,7 +137,7 @@ class NetworkPeer:
 
 
 class LensPeer:
-    """A Lens Driver 4 on a pty, in a process of its own."""
+    """A simulated Lens Driver 4 on a pseudo-terminal, in a separate process."""
 
     def __init__(self, link: Path) -> None:
         self.driver = f"optotune:{link}"
@@ -181,7 +181,7 @@ def lens(tmp_path) -> Iterator[LensPeer]:
 
 
 class Listener:
-    """A subscriber of ours in a thread, and one in Node.js."""
+    """A Python subscriber in a thread, and one in Node.js."""
 
     def __init__(self, address: str) -> None:
         self.depth: list[DepthFrame] = []
@@ -197,11 +197,11 @@ class Listener:
 
     @property
     def warnings(self) -> str:
-        """What the last status warns of."""
+        """Warnings of the last status."""
         return "\n".join(self.status[-1].warnings) if self.status else ""
 
     def finish(self) -> None:
-        """Wait for the end of the stream, at both."""
+        """Wait until both subscribers received the end of the stream."""
         for thread in self._threads:
             thread.join(30)
         assert not any(thread.is_alive() for thread in self._threads)
@@ -234,8 +234,8 @@ def finite(array: np.ndarray) -> int:
     return int(np.isfinite(array).sum())
 
 
-def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, source, lens):
-    """The whole of it: processes of their own for camera, lens, runtime and a Node.js subscriber."""
+def test_live_depth_survives_the_loss_of_camera_and_lens(tmp_path, source, lens):
+    """The whole system: separate processes for camera, lens, runtime and a Node.js subscriber."""
     ports, address, recording = free_ports(), f"ipc://{tmp_path}/depth", tmp_path / "live.h5"
     heard = Listener(address)
     line = [COMMAND, "live", "--camera", f"tcp://127.0.0.1:{ports[0]},{ports[1]}", "--lens", source.lens]
@@ -250,20 +250,20 @@ def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, s
             print(runtime.communicate())
             raise
 
-    # The camera is gone, and comes back with another clock.
+    # The camera disconnects, and reconnects with another clock.
     wait_until(lambda: "camera: disconnected" in heard.warnings)
     before_gap = len(heard.depth)
     with NetworkPeer(ports, source.recording, EPOCH_US - 3_600_000_000):
         wait_until(lambda: len(heard.depth) >= before_gap + 5)
         assert "camera: reconnected once" in heard.warnings
 
-        # The lens is unplugged: without it there is no depth, whatever the camera sees.
+        # The lens is unplugged: without it there is no depth.
         lens.ask(unplug=True)
         wait_until(lambda: "lens disconnected" in heard.warnings)
         without_lens = len(heard.depth)
         n_status = len(heard.status)
         wait_until(lambda: len(heard.status) >= n_status + 2)
-        assert len(heard.depth) <= without_lens + 2  # one that waited, and one under way
+        assert len(heard.depth) <= without_lens + 2  # one waiting, and one in progress
         lens.ask(plug=True, powered=False)
         wait_until(lambda: len(heard.depth) >= without_lens + 5)
         assert lens.sweeps
@@ -283,14 +283,14 @@ def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, s
     assert summary["recording"]["failure"] is None
     assert heard.status[-1].end
 
-    # Depth is right, before and after, and time goes on.
+    # Depth is right before and after, and times continue.
     assert np.median([source.error(frame) for frame in heard.depth[:before_gap]]) < 0.08
     assert np.median([source.error(frame) for frame in heard.depth[-5:]]) < 0.08
     starts = [frame.t_start_us for frame in heard.depth]
     assert starts == sorted(starts)
     assert all(frame.latency_ms["age"] > 0 for frame in heard.depth)
 
-    # Both subscribers heard the same.
+    # Both subscribers received the same.
     ours = {frame.seq: frame for frame in heard.depth}
     theirs = {line["header"]["seq"]: line for line in heard.lines if line["topic"] == "depth"}
     both = ours.keys() & theirs.keys()
@@ -299,14 +299,14 @@ def test_depth_from_a_network_camera_and_a_serial_lens_outlives_both(tmp_path, s
         assert theirs[seq]["checks"]["depth"]["finite"] == finite(ours[seq].depth)
         assert theirs[seq]["header"]["t_start_us"] == ours[seq].t_start_us
 
-    # What was recorded gives the same depth again.
+    # The recording gives the same depth.
     assert summary["recording"]["dropped_events"] == 0
-    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # as live has; more add up in another order
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # as in live; with more, sums differ by their order
     replaying = [COMMAND, "replay", recording, "--estimator", "polarity", "--out", tmp_path / "depth.h5"]
     subprocess.run(replaying, env=one_thread, check=True, capture_output=True, timeout=120)
     again = read_depth_file(tmp_path / "depth.h5")
     depth_at = {(int(a), int(b)): d for a, b, d in zip(again.t_start_us, again.t_end_us, again.depth, strict=True)}
-    # Of the first sweep after a pause a tenth may have passed unseen; the recording has it as a whole.
+    # Up to a tenth of the first sweep after a pause may be missing live, but not in the recording.
     followed = [f for before, f in pairwise(heard.depth) if f.t_start_us == before.t_end_us]
     same = [f for f in followed if (f.t_start_us, f.t_end_us) in depth_at]
     assert len(same) >= 5
@@ -359,7 +359,7 @@ class Feeder:
 
     def __exit__(self, *_: object) -> None:
         self._leaving.set()
-        # It may still wait for somebody to read.
+        # It may still wait for a reader.
         os.close(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK))
         self._thread.join(30)
         assert not self._thread.is_alive()
@@ -407,8 +407,8 @@ class LiveRun:
 
 
 @pytest.mark.parametrize("far_ma, near_ma", [(40.0, 120.0), (120.0, 40.0)])
-def test_the_command_to_the_lens_tells_which_way_it_sweeps(tmp_path, source, lens, far_ma, near_ma):
-    """Nothing but events from the camera; the generator begins at the lower current, which may be either end."""
+def test_the_lens_command_determines_the_direction(tmp_path, source, lens, far_ma, near_ma):
+    """Only events from the camera; the generator starts at the lower current, which may be either end."""
     calibration = source.with_sync("events")
     assert calibration.driver is not None
     driver = calibration.driver.model_copy(update={"far_ma": far_ma, "near_ma": near_ma})
@@ -460,8 +460,8 @@ def test_a_full_disk_ends_the_recording_and_not_the_depth(tmp_path, source):
     assert np.median([source.error(frame) for frame in run.frames]) < 0.08
 
 
-def test_a_killed_run_leaves_the_lens_at_rest_and_showed_how_it_went(tmp_path, source, lens):
-    """On a terminal, a line at its foot tells how it is going."""
+def test_a_killed_run_leaves_the_lens_at_rest(tmp_path, source, lens):
+    """On a terminal, the last line shows the state of the run."""
     terminal, theirs = pty.openpty()
     shown = bytearray()
 
@@ -498,7 +498,7 @@ def test_a_killed_run_leaves_the_lens_at_rest_and_showed_how_it_went(tmp_path, s
 
 
 def processes_here(name: str) -> list[psutil.Process]:
-    """Processes in whose command line a name occurs."""
+    """Processes whose command line contains a name."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -509,11 +509,11 @@ def processes_here(name: str) -> list[psutil.Process]:
     return found
 
 
-# What cannot begin
+# Errors at the start
 
 
-def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path, source, lens):
-    """And the lens is at rest afterwards, and no empty recording there."""
+def test_unusable_arguments_are_one_line_errors(tmp_path, source, lens):
+    """Afterwards the lens is at rest, and there is no empty recording."""
     nobody = f"tcp://127.0.0.1:{free_ports()[0]}"
     quick: dict[str, Any] = {"options": POLARITY, "settings": CameraSettings(connect_timeout_s=0.3)}
     calibration, blind = source.calibration, source.with_sync("events")
@@ -541,7 +541,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path, source, lens):
     assert lens.state()["commands"] == n_commands
 
 
-def test_a_camera_that_sends_no_triggers_is_said_to(tmp_path, source):
+def test_a_camera_without_triggers_is_reported(tmp_path, source):
     with (
         Feeder(tmp_path / "events", source, time.monotonic) as feeder,
         LiveRun(feeder.address, source.calibration) as run,

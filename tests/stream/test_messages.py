@@ -1,4 +1,4 @@
-"""The wire format: what goes over it, and that nothing malformed gets through."""
+"""The wire format: messages arrive as sent, and malformed ones are refused."""
 
 import contextlib
 import json
@@ -104,7 +104,7 @@ def test_a_depth_frame_arrives_as_it_was_sent(frame: DepthFrame, seq: int) -> No
     assert (got.stream, got.seq, got.t_publish_ns, got.lost) == (STREAM, seq, 5, 0)
 
 
-def test_a_stack_arrives_signed_or_with_on_and_off_apart(make_frame: FrameMaker) -> None:
+def test_stacks_arrive_signed_or_split_by_polarity(make_frame: FrameMaker) -> None:
     info = make_frame(0).info
     for shape in [(10, 26, 34), (2, 10, 26, 34)]:
         stack = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
@@ -164,7 +164,7 @@ def test_a_buffer_at_an_odd_address_becomes_an_aligned_array(make_frame: FrameMa
     assert not got.depth.flags.writeable
 
 
-def test_the_header_says_all_that_a_receiver_needs(make_frame: FrameMaker) -> None:
+def test_the_header_has_everything_that_a_receiver_needs(make_frame: FrameMaker) -> None:
     header = header_of(send(replace(make_frame(0), quality=math.nan)))
     assert header == {
         "schema": "sweepdepth/1",
@@ -188,7 +188,7 @@ def test_the_header_says_all_that_a_receiver_needs(make_frame: FrameMaker) -> No
     }
 
 
-def test_the_published_schema_is_the_one_of_the_code() -> None:
+def test_the_published_schema_equals_the_code() -> None:
     assert json.loads(SCHEMA_FILE.read_text(encoding="utf-8")) == messages.json_schema(), (
         "run: .venv/bin/python -m sweepdepth.stream.wire.messages > stream/wire/schema.json"
     )
@@ -291,7 +291,7 @@ HOSTILE: dict[str, tuple[Callable[[list[Buffer]], list[Buffer]], str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_is_refused(name: str, make_frame: FrameMaker) -> None:
+def test_malformed_headers_are_refused(name: str, make_frame: FrameMaker) -> None:
     alter, complaint = HOSTILE[name]
     with pytest.raises(WireError, match=complaint) as caught:
         decode(alter(send(make_frame(0))))
@@ -346,8 +346,8 @@ def test_compression_keeps_every_bit(array, dtype):
     np.testing.assert_array_equal(again.view("u4"), array.view("u4"))
 
 
-def test_a_compressed_number_is_what_the_page_says():
-    """Step by step, number by number."""
+def test_compressed_numbers_follow_the_page():
+    """Decoded by hand, as the page describes."""
     numbers = np.array([[1.5, 1.25, np.nan], [0.5, -2.0, 3.0]], np.float32)
     bits = [[int(b) for b in row] for row in numbers.view("u4")]
     made = []
@@ -364,9 +364,7 @@ def test_a_compressed_number_is_what_the_page_says():
 
 
 @pytest.mark.parametrize("topic,dtype", [("depth", SMOOTH), ("stack", SPARSE)])
-def test_a_compressed_frame_is_the_frame_and_says_so_to_those_who_know_plain_ones_only(
-    make_frame: FrameMaker, topic, dtype
-):
+def test_a_compressed_frame_has_a_version_that_older_receivers_refuse(make_frame: FrameMaker, topic, dtype):
     sent: AnyFrame = make_frame(0)
     if topic == "stack":
         stack = np.zeros((3, 26, 34), np.float32)
@@ -388,7 +386,7 @@ def test_a_compressed_frame_is_the_frame_and_says_so_to_those_who_know_plain_one
     assert sum(map(len, parts[2:])) < sum(map(len, plain[2:]))
 
 
-def test_what_is_compressed_wrongly_is_refused_without_taking_more_memory_than_is_announced(make_frame: FrameMaker):
+def test_wrongly_compressed_data_is_refused_within_the_announced_memory(make_frame: FrameMaker):
     topic, header, depth, std = send(make_frame(0), encoding="zstd")
     huge = bytes(header).replace(b"[26,34]", b"[16384,16384]")
     huge = huge.replace(b'"width":34,"height":26', b'"width":16384,"height":16384')

@@ -1,4 +1,4 @@
-"""The status as Prometheus metrics: scraped over HTTP while depth is made, and read by Prometheus's own parser."""
+"""The status as Prometheus metrics, scraped over HTTP during a run and read with Prometheus's parser."""
 
 import socket
 import subprocess
@@ -35,7 +35,7 @@ def value(families: dict[str, Any], name: str, **labels: str) -> float:
     return found
 
 
-def test_a_run_is_scraped_while_it_goes():
+def test_metrics_are_scraped_during_a_run():
     words = [COMMAND, "replay", recording_path(), "--publish", "tcp://127.0.0.1:*", "--wait-subscribers", "1"]
     words += ["--speed", "0.1", "--estimator", "polarity", "--metrics", "0"]
     with subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -103,7 +103,7 @@ def test_every_count_is_a_counter_and_every_name_has_its_unit():
     assert "dusty" not in str(families)
 
 
-def test_it_is_on_loopback_unless_it_is_told_otherwise_and_gone_afterwards():
+def test_metrics_are_on_loopback_by_default_and_gone_afterwards():
     with MetricsServer("0") as server:
         assert server.url.startswith("http://127.0.0.1:")
         port = int(server.url.split(":")[-1].split("/")[0])
@@ -116,12 +116,12 @@ def test_it_is_on_loopback_unless_it_is_told_otherwise_and_gone_afterwards():
 
 
 @pytest.mark.parametrize("address", ["", "metrics", "127.0.0.1", "70000", "host:port", "[1.2.3.4]:9100", "a b:1", ":1"])
-def test_what_is_no_address_is_refused(address):
+def test_invalid_addresses_are_refused(address):
     with pytest.raises(SweepdepthError, match="--metrics"):
         MetricsServer(address)
 
 
-def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch):
+def test_a_silent_client_is_disconnected(monkeypatch):
     monkeypatch.setattr("sweepdepth.stream.metrics.REQUEST_TIMEOUT_S", 0.3)
     with MetricsServer("0") as server, socket.create_connection(("127.0.0.1", int(server.url.split(":")[2][:-8]))) as s:
         s.settimeout(30)

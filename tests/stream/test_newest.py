@@ -1,4 +1,4 @@
-"""The page about the wire says how to get only the newest frame, in code that is that of the clients."""
+"""The code in docs/wire.md that gets only the newest frame is the same as in the clients."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from .newest import assert_newest, block_of_wire, publish_slowly
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def test_the_python_of_the_page_looks_at_the_newest_frame_when_it_is_slow(make_frame: Callable[..., DepthFrame]):
+def test_the_python_code_of_the_page_reads_the_newest_frame(make_frame: Callable[..., DepthFrame]):
     code = block_of_wire("python", "maxlen=1")
     assert "time.sleep(0.3)" in code
     with Publisher("tcp://127.0.0.1:*") as publisher:
@@ -33,6 +33,6 @@ def test_the_python_of_the_page_looks_at_the_newest_frame_when_it_is_slow(make_f
 
 
 @pytest.mark.parametrize("kind,client", [("js", "node/subscriber.mjs"), ("cpp", "cpp/subscriber.cpp")])
-def test_the_code_of_the_page_is_that_of_the_clients(kind: str, client: str):
+def test_the_code_of_the_page_equals_that_of_the_clients(kind: str, client: str):
     page = block_of_wire(kind, "newest")
     assert page.rstrip() in (EXAMPLES / client).read_text(encoding="utf-8")

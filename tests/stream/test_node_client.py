@@ -1,4 +1,4 @@
-"""A client in another language reads the very numbers that were published: the wire format is what it says it is."""
+"""The Node.js client reads exactly the published numbers."""
 
 import json
 import subprocess
@@ -108,7 +108,7 @@ def test_node_receives_with_keys(tmp_path: Path, make_frame: FrameMaker) -> None
     assert json.loads(line)["checks"]["depth"] == statistics(make_frame(0).depth)
 
 
-def test_node_counts_gaps_and_skips_what_is_malformed(make_frame: FrameMaker) -> None:
+def test_node_counts_gaps_and_skips_malformed_messages(make_frame: FrameMaker) -> None:
     stream = uuid4()
     with zmq.Context() as context, context.socket(zmq.XPUB) as wire:
         wire.bind("tcp://127.0.0.1:*")
@@ -141,7 +141,7 @@ def test_node_counts_gaps_and_skips_what_is_malformed(make_frame: FrameMaker) ->
     assert err.count("skipped a bad message") == 12
 
 
-def test_node_looks_at_the_newest_frame_when_it_is_slow(make_frame: FrameMaker) -> None:
+def test_a_slow_node_client_reads_the_newest_frame(make_frame: FrameMaker) -> None:
     with Publisher("tcp://127.0.0.1:*") as publisher, node_client(publisher.address, "--newest", "400") as node:
         assert publisher.wait_for_subscribers(1, timeout=60)
         publish_slowly(publisher, make_frame)

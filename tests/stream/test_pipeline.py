@@ -1,4 +1,4 @@
-"""The runtime: every whole sweep becomes one frame, in order, and nothing hangs or grows."""
+"""The runtime: each complete sweep becomes one frame, in order, without hanging or growing."""
 
 import threading
 import time
@@ -72,8 +72,8 @@ def test_each_sweep_becomes_the_frame_that_its_events_give_at_once(calibration, 
     assert statuses[-1].latency_ms.keys() == {"bin", "queue", "estimate", "total"}
 
 
-def test_a_sweep_that_ends_other_than_predicted_is_binned_again(lens, scene):
-    """The file says 2.6 Hz, the lens does 2.5: without mending, the first frame would be 4 % of the range off."""
+def test_a_sweep_with_another_end_than_predicted_is_binned_again(lens, scene):
+    """The calibration has 2.6 Hz, the lens 2.5 Hz: uncorrected, the first frame would be off by 4 % of the range."""
     from sweepdepth import Calibration
 
     wrong = Calibration.parse(lens.replace("frequency_hz = 2.5", "frequency_hz = 2.6"))
@@ -109,7 +109,7 @@ class SlowEstimator(PolarityReversal):
         return super().__call__(stack)
 
 
-def test_under_overload_the_latest_sweep_wins_and_drops_are_counted(calibration, scene):
+def test_under_overload_the_newest_sweep_is_estimated_and_drops_are_counted(calibration, scene):
     summary, frames, statuses = run(calibration, scene.batches, speed=8.0, estimator=SlowEstimator())
     assert summary.drops["estimator_busy"] == 4 - len(frames) > 0
     assert statuses[-1].drops["estimator_busy"] == summary.drops["estimator_busy"]
@@ -118,7 +118,7 @@ def test_under_overload_the_latest_sweep_wins_and_drops_are_counted(calibration,
 
 
 def losing(scene, lost_us):
-    """A live source that loses the events of some spans of time, and says so between the batches around them."""
+    """A live source that loses the events of some time spans, and reports it between the batches around them."""
 
     def source(pipeline):
         end_us = START
@@ -141,7 +141,7 @@ def run_live(calibration, source, **options):
     return pipeline.run(source(pipeline)), frames
 
 
-def test_a_sweep_that_events_are_missing_from_is_given_up_and_the_others_are_whole(calibration, scene):
+def test_a_sweep_with_missing_events_is_discarded(calibration, scene):
     _, whole, _ = run(calibration, scene.batches)
     middle = scene.sweeps[1].start_us + SWEEP_US // 2
     summary, frames = run_live(calibration, losing(scene, [(middle, middle + 30_000)]))
@@ -154,7 +154,7 @@ def test_a_sweep_that_events_are_missing_from_is_given_up_and_the_others_are_who
         assert frame.quality == pytest.approx(same.quality, rel=0.02)
 
 
-def test_under_lasting_overload_there_is_depth_of_what_there_is_and_its_quality_says_so(calibration, scene):
+def test_under_lasting_overload_incomplete_sweeps_give_depth_of_lower_quality(calibration, scene):
     _, whole, _ = run(calibration, scene.batches)
     lost = [(sweep.start_us + SWEEP_US // 2, sweep.start_us + SWEEP_US * 3 // 4) for sweep in scene.sweeps]
     summary, frames = run_live(calibration, losing(scene, lost))
@@ -164,15 +164,15 @@ def test_under_lasting_overload_there_is_depth_of_what_there_is_and_its_quality_
     assert frame.quality < 0.9 * whole[MOST_GIVEN_UP].quality
 
 
-def test_at_the_bin_rate_an_incomplete_sweep_ends_what_rolls(calibration, scene):
-    """The next depth is of the sweep after it, as a whole: none has bins from before."""
+def test_at_the_bin_rate_an_incomplete_sweep_resets_the_rolling_stack(calibration, scene):
+    """The next depth is of the complete sweep after it, without earlier bins."""
     middle = scene.sweeps[1].start_us + SWEEP_US // 2
     summary, frames = run_live(calibration, losing(scene, [(middle, middle + 30_000)]), rate="bin")
     assert summary.drops["sweeps_incomplete"] == 1
     after = [frame for frame in frames if frame.t_end_us > middle + 30_000]
     assert after
     assert min(frame.t_start_us for frame in after) >= scene.sweeps[2].start_us
-    assert after[0].t_end_us >= scene.sweeps[2].end_us  # a busy estimator passes the first over
+    assert after[0].t_end_us >= scene.sweeps[2].end_us  # a busy estimator skips the first
 
 
 def test_offline_nothing_is_dropped_and_the_source_waits(calibration, scene):
@@ -192,7 +192,7 @@ def test_offline_nothing_is_dropped_and_the_source_waits(calibration, scene):
 
 @pytest.mark.parametrize("rate", ["sweep", "bin"])
 def test_a_lossless_run_falls_behind_its_pace_and_drops_nothing(calibration, scene, rate):
-    """An estimator that needs longer than the recording lasts in all, at ten times its pace."""
+    """A slow estimator, at ten times the recording's pace: it needs longer than the whole recording."""
 
     class Slow(PolarityReversal):
         def __call__(self, stack):
@@ -221,7 +221,7 @@ def test_stopping_sends_what_was_finished_and_ends_soon(calibration, scene):
     assert statuses[-1].end
 
 
-def test_a_source_that_breaks_ends_the_run_after_the_frames_before_it(calibration, scene):
+def test_a_failing_source_ends_the_run_after_earlier_frames(calibration, scene):
     frames = []
 
     def source():
@@ -233,7 +233,7 @@ def test_a_source_that_breaks_ends_the_run_after_the_frames_before_it(calibratio
     assert len(frames) == 2
 
 
-def test_a_sink_that_breaks_ends_the_run_with_its_error(calibration, scene):
+def test_a_failing_sink_ends_the_run_with_its_error(calibration, scene):
     def full(frame):
         raise OSError("no space left")
 
@@ -254,7 +254,7 @@ def test_at_the_bin_rate_each_sweep_gives_a_frame_a_bin_and_ends_in_its_own(cali
     _, once, _ = run(calibration, scene.batches)
     summary, frames, _ = run(calibration, scene.batches, rate="bin")
     bins = PolarityReversal().bins
-    assert summary.n_frames == len(frames) == 1 + 3 * (bins - 2)  # interpolated events settle a bin late
+    assert summary.n_frames == len(frames) == 1 + 3 * (bins - 2)  # interpolated events finish a bin later
     ends = [f for f in frames if f.t_end_us in [s.end_us for s in scene.sweeps]]
     assert len(ends) == 4
     for whole, sweep in zip(ends, once, strict=True):
@@ -268,7 +268,7 @@ def test_at_the_bin_rate_each_sweep_gives_a_frame_a_bin_and_ends_in_its_own(cali
     assert not once[0].bin_spans_us
 
 
-def test_at_the_bin_rate_a_busy_estimator_passes_bins_over_but_not_the_last(calibration, scene):
+def test_at_the_bin_rate_a_busy_estimator_skips_bins_except_the_last(calibration, scene):
     summary, frames, statuses = run(calibration, scene.batches, rate="bin", speed=4.0, estimator=SlowEstimator())
     assert 1 <= len(frames) < 5
     assert summary.drops["bins_passed_over"] > 50

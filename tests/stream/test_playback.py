@@ -1,4 +1,4 @@
-"""Files on the live page: every frame at its time, with its events, and a slider that leads and follows."""
+"""Files on the live page: frames at their times with their events, and a slider that controls and follows."""
 
 import signal
 import subprocess
@@ -61,7 +61,7 @@ def test_a_depth_file_has_its_frames_and_no_events(depth_file):
         assert opened.stack(1) is None
 
 
-def test_frames_follow_each_other_as_recorded_in_a_round(moments):
+def test_frames_play_in_a_loop_at_recorded_intervals(moments):
     clock, shown = Clock(moments), []
     for tick in range(1000):  # ten seconds in steps of 10 ms
         if clock.tick(0.01 * tick, speed=1.0):
@@ -72,7 +72,7 @@ def test_frames_follow_each_other_as_recorded_in_a_round(moments):
     assert sum(fast.tick(0.01 * tick, speed=2.0) for tick in range(1000)) == pytest.approx(100, abs=5)
 
 
-def test_the_slider_leads_and_follows_and_steps_stop_the_playing(moments):
+def test_the_slider_seeks_and_follows_and_stepping_pauses(moments):
     server = PageServer("127.0.0.1", 18095, "sweepdepth")
     try:
         page = Page(server)

@@ -1,4 +1,4 @@
-"""The publisher: who gets what, and that slow, dead and hostile subscribers cost it nothing."""
+"""The publisher: what subscribers receive, and that slow, dead and hostile ones do no harm."""
 
 import os
 import signal
@@ -43,13 +43,13 @@ def publisher() -> Iterator[Publisher]:
 
 @pytest.fixture
 def subscriber(publisher: Publisher) -> Iterator[Subscriber]:
-    """A healthy one, already subscribed."""
+    """A normal subscriber, already subscribed."""
     with Subscriber(publisher.address, timeout=10) as subscriber:
         assert publisher.wait_for_subscribers(1, timeout=10)
         yield subscriber
 
 
-def test_what_is_published_arrives(publisher: Publisher, subscriber: Subscriber, make_frame: FrameMaker) -> None:
+def test_published_messages_arrive(publisher: Publisher, subscriber: Subscriber, make_frame: FrameMaker) -> None:
     sent = make_frame(3)
     publisher.publish(sent)
     got = subscriber.receive(10)
@@ -61,7 +61,7 @@ def test_what_is_published_arrives(publisher: Publisher, subscriber: Subscriber,
 
 
 @pytest.mark.parametrize("scheme", ["tcp://localhost:*", "tcp://127.0.0.9:*", "tcp://[::1]:*", "ipc://{}/socket"])
-def test_what_no_other_machine_can_reach_needs_no_keys(scheme: str, tmp_path: Path, make_frame: FrameMaker) -> None:
+def test_local_addresses_need_no_keys(scheme: str, tmp_path: Path, make_frame: FrameMaker) -> None:
     if "::1" in scheme and not _has_ipv6():
         pytest.skip("this machine has no IPv6")
     with Publisher(scheme.format(tmp_path)) as publisher, Subscriber(publisher.address) as subscriber:
@@ -80,7 +80,7 @@ def _has_ipv6() -> bool:
 @pytest.mark.parametrize(
     "address", ["tcp://0.0.0.0:*", "tcp://*:*", "tcp://[::]:*", "tcp://192.0.2.1:5560", "tcp://eth0:*"]
 )
-def test_what_other_machines_can_reach_is_refused_without_keys(address: str) -> None:
+def test_public_addresses_require_keys(address: str) -> None:
     with pytest.raises(WireError, match=r"needs keys .*use 127\.0\.0\.1"):
         Publisher(address)
 
@@ -98,7 +98,7 @@ def test_what_other_machines_can_reach_is_refused_without_keys(address: str) -> 
         "ipc://*",
     ],
 )
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_invalid_addresses_are_refused(address: str) -> None:
     with pytest.raises(WireError, match=r"is not an address; expected tcp://HOST:PORT or ipc://PATH"):
         Publisher(address)
 
@@ -130,7 +130,7 @@ def test_a_path_that_cannot_be_bound_is_refused(tmp_path: Path) -> None:
         Publisher(f"ipc://{tmp_path}/{'x' * 200}")
 
 
-def test_it_knows_which_topics_are_wanted(publisher: Publisher, make_frame: FrameMaker) -> None:
+def test_the_publisher_knows_the_subscribed_topics(publisher: Publisher, make_frame: FrameMaker) -> None:
     assert not publisher.has_subscribers("stack")
     with Subscriber(publisher.address, topics=("stack",)) as subscriber:
         assert eventually(lambda: publisher.has_subscribers("stack"))
@@ -163,7 +163,7 @@ def test_subscribers_are_counted_not_subscriptions(publisher: Publisher) -> None
         assert eventually(lambda: publisher.subscribers == 1)
 
 
-def test_the_last_status_says_that_it_is_the_end(make_frame: FrameMaker) -> None:
+def test_the_last_status_marks_the_end(make_frame: FrameMaker) -> None:
     with Publisher(ANY_PORT) as publisher:
         subscriber = Subscriber(publisher.address, timeout=10)
         publisher.wait_for_subscribers(1, timeout=10)
@@ -179,7 +179,7 @@ def test_the_last_status_says_that_it_is_the_end(make_frame: FrameMaker) -> None
         assert (last.events_per_s, last.drops["estimator_busy"], last.seq) == (5e6, 2, 1)
 
 
-def test_the_end_is_said_after_an_error_too_and_only_once() -> None:
+def test_the_end_is_published_once_also_after_an_error() -> None:
     def fail() -> None:
         with Publisher(ANY_PORT) as publisher:
             subscribers.append(Subscriber(publisher.address, timeout=10, follow=True))
@@ -203,7 +203,7 @@ def test_nothing_can_be_published_after_the_end(publisher: Publisher) -> None:
         publisher.publish(StatusFrame())
 
 
-def test_from_many_threads_every_message_arrives_in_order_or_is_counted(publisher: Publisher) -> None:
+def test_messages_from_many_threads_arrive_in_order_or_are_counted(publisher: Publisher) -> None:
     def publish() -> None:
         for _ in range(100):
             publisher.publish(StatusFrame())
@@ -226,7 +226,7 @@ def test_from_many_threads_every_message_arrives_in_order_or_is_counted(publishe
         assert len(frames) + subscriber.lost == 401 - numbers[0]
 
 
-# Peers that are no subscribers of ours: they speak ZMTP 3.0 (rfc.zeromq.org/spec/23) by hand, and badly.
+# Malformed peers with hand-written ZMTP 3.0 (rfc.zeromq.org/spec/23).
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x04\x19\x05READY\x0bSocket-Type" + struct.pack(">I", 3) + b"SUB"
@@ -264,7 +264,7 @@ def was_hung_up_on(peer: socket.socket) -> bool:
 
 @contextmanager
 def unharmed(publisher: Publisher, subscriber: Subscriber, make_frame: FrameMaker) -> Iterator[None]:
-    """Meanwhile a healthy subscriber loses nothing, and the publisher's memory does not grow."""
+    """Meanwhile a normal subscriber loses nothing, and the publisher's memory does not grow."""
     process = psutil.Process()
     done = threading.Event()
     got: list[int] = []
@@ -298,7 +298,7 @@ def unharmed(publisher: Publisher, subscriber: Subscriber, make_frame: FrameMake
     assert publisher.drops["outbox"] == 0
 
 
-def test_a_subscriber_that_never_reads_costs_a_few_frames(
+def test_a_subscriber_that_never_reads_holds_few_frames(
     publisher: Publisher, subscriber: Subscriber, make_frame: FrameMaker
 ) -> None:
     with call(publisher) as stuck:
@@ -326,7 +326,9 @@ def test_a_subscriber_that_never_reads_costs_a_few_frames(
         assert time.monotonic() - started < 4
 
 
-def test_one_that_stopped_reading_is_given_up(monkeypatch: pytest.MonkeyPatch, make_frame: FrameMaker) -> None:
+def test_a_subscriber_that_stopped_reading_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch, make_frame: FrameMaker
+) -> None:
     monkeypatch.setitem(publisher_module._BOUNDS, zmq.TCP_MAXRT, 1000)
     with Publisher(ANY_PORT) as publisher, call(publisher) as stuck:
         stuck.sendall(subscription(b"depth"))
@@ -396,7 +398,7 @@ def test_a_flood_of_subscriptions_is_cut_off(
     assert publisher.subscribers == 1
 
 
-def test_so_is_one_that_comes_slowly(publisher: Publisher) -> None:
+def test_a_slow_flood_of_subscriptions_is_cut_off(publisher: Publisher) -> None:
     with call(publisher) as peer:
         for k in range(MAX_WORDS):
             peer.sendall(subscription(b"%d" % k))

@@ -82,7 +82,7 @@ def test_python_and_node_receive_what_the_depth_file_holds(tmp_path, request, na
 
 
 def test_the_stream_alone_gives_the_depth_that_its_triggers_gave(tmp_path):
-    """Triggers taken away, sync = "events" and the first direction told: the same sweeps within a few milliseconds."""
+    """Without triggers, with sync = "events" and a given first direction, sweeps agree within a few milliseconds."""
     path, calibration, truth = bundled(tmp_path)
     blind = calibration.model_copy(update={"sweep": calibration.sweep.model_copy(update={"sync": "events"})})
     with open_recording(path) as recording:
@@ -104,7 +104,7 @@ def test_the_stream_alone_gives_the_depth_that_its_triggers_gave(tmp_path):
     assert metrics.mean(scores).median_range < 0.06
 
 
-def test_the_network_that_ships_answers_by_default_everywhere_and_better_than_a_guess(tmp_path):
+def test_the_shipped_network_is_the_default_and_beats_a_constant(tmp_path):
     path, calibration, truth = bundled(tmp_path)
     with open_recording(path) as recording:
         replay(recording, out=tmp_path / "depth.h5")

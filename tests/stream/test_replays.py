@@ -11,7 +11,7 @@ from sweepdepth.stream.replays import find_recordings, is_many, replay_all
 from sweepdepth.stream.run_options import RunOptions
 
 
-def test_a_folder_is_replayed_and_what_fails_is_noted(tmp_path):
+def test_a_folder_is_replayed_and_failures_are_listed(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for name in ("a.h5", "b.h5"):
@@ -38,7 +38,7 @@ def test_a_folder_is_replayed_and_what_fails_is_noted(tmp_path):
     assert not is_many([str(folder / "a.h5")])
 
 
-def test_recordings_of_one_name_get_files_of_their_own(tmp_path):
+def test_recordings_with_equal_names_get_different_files(tmp_path):
     paths = [tmp_path / "x" / "a.h5", tmp_path / "a.raw"]
     outcomes = replay_all(paths, tmp_path / "out")
     assert [outcome.out.name for outcome in outcomes] == ["a.h5.h5", "a.raw.h5"]

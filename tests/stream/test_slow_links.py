@@ -1,4 +1,4 @@
-"""Twenty subscribers, one of them over a slow link, in a network namespace of their own with shaped traffic."""
+"""Twenty subscribers, one of them over a slow link, in a network namespace with shaped traffic."""
 
 import json
 import os
@@ -16,7 +16,7 @@ LINK_BITS_PER_S = 10e6
 
 @pytest.fixture(scope="module")
 def phases() -> list[dict]:
-    """What was heard without the slow subscriber, with it, and after it had left."""
+    """What was received without the slow subscriber, with it, and after it had left."""
     from bench.subscribers import why_not
 
     why = why_not()
@@ -38,7 +38,7 @@ def phases() -> list[dict]:
     return found
 
 
-def test_nobody_else_misses_a_frame(phases):
+def test_other_subscribers_miss_no_frame(phases):
     for phase in phases:
         assert len(phase["fast"]) == 19
         assert phase["published"] == SECONDS * RATE
@@ -47,14 +47,14 @@ def test_nobody_else_misses_a_frame(phases):
             assert len(heard["ages_ms"]) >= phase["published"] - 1  # the last may still be on its way
 
 
-def test_the_slow_one_gets_fewer_frames_and_fresh_ones_and_what_it_misses_is_counted(phases):
+def test_the_slow_subscriber_gets_fewer_but_recent_frames_and_misses_are_counted(phases):
     _, phase, _ = phases
     slow = phase["slow"]
     transit_s = 8 * phase["frame_bytes"] / LINK_BITS_PER_S
     could_get = SECONDS / transit_s
     assert could_get < SECONDS * RATE, "the link is not slow"
     assert 0.5 * could_get < len(slow["ages_ms"]) < 1.5 * could_get + 2
-    # One on the way, those that wait for it, and what the sending socket holds.
+    # One in transit, the waiting ones, and those in the sending socket.
     assert np.max(slow["ages_ms"]) < 1e3 * (5 * transit_s + 2)
     assert slow["lost"] > 0
     assert phase["drops"]["slow_subscriber"] > 0

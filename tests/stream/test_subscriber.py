@@ -1,4 +1,4 @@
-"""The subscriber: what it yields, what it skips, and how it notices what it missed."""
+"""The subscriber: what it yields and skips, and how it detects missed messages."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ STREAM = uuid4()
 
 
 class Wire:
-    """A bare PUB socket: it sends whatever it is given."""
+    """A plain PUB socket that sends any messages."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.socket = context.socket(zmq.XPUB)
@@ -99,7 +99,7 @@ def test_a_new_stream_starts_counting_anew(wire: Wire, subscriber: Subscriber, m
     assert subscriber.streams == 2
 
 
-def test_what_is_malformed_is_counted_and_skipped(wire: Wire, subscriber: Subscriber, make_frame: FrameMaker) -> None:
+def test_malformed_messages_are_counted_and_skipped(wire: Wire, subscriber: Subscriber, make_frame: FrameMaker) -> None:
     good = encode(make_frame(0), stream=STREAM, seq=0, t_publish_ns=0)
     wire.send_parts(good)
     wire.send_parts([b"depth"])
@@ -114,12 +114,12 @@ def test_what_is_malformed_is_counted_and_skipped(wire: Wire, subscriber: Subscr
     assert "seq 0 came after 0" in subscriber.last_rejection
 
 
-def test_a_message_that_is_too_large_is_never_taken_in(wire: Wire, make_frame: FrameMaker) -> None:
+def test_a_too_large_message_is_never_received(wire: Wire, make_frame: FrameMaker) -> None:
     with Subscriber(wire.address, timeout=10, max_message_bytes=100_000) as subscriber:
         wire.wait_for_subscriptions(2)
         wire.send(make_frame(0, 640, 480), 0)
         assert subscriber.receive(2) is None
-        wire.wait_for_subscriptions(2)  # it has hung up and is back
+        wire.wait_for_subscriptions(2)  # it has disconnected and reconnected
         wire.send(make_frame(1), 1)
         got = next(iter(subscriber))
         assert got.seq == 1
@@ -135,7 +135,7 @@ def test_silence_is_an_error_after_the_timeout(wire: Wire) -> None:
         assert 0.15 < time.monotonic() - started < 5
 
 
-def test_malformed_messages_do_not_put_the_timeout_off(wire: Wire) -> None:
+def test_malformed_messages_do_not_extend_the_timeout(wire: Wire) -> None:
     with Subscriber(wire.address, timeout=0.5) as subscriber:
         wire.wait_for_subscriptions(2)
         done = threading.Event()
@@ -164,20 +164,20 @@ def test_malformed_messages_do_not_put_the_timeout_off(wire: Wire) -> None:
         ({"server_key": "server.key"}, "keys and server_key go together"),
     ],
 )
-def test_what_cannot_work_is_refused(arguments: dict[str, str], complaint: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, str], complaint: str) -> None:
     with pytest.raises(WireError, match=complaint):
         Subscriber(**({"address": "tcp://127.0.0.1:5560"} | arguments))  # pyright: ignore[reportArgumentType]
 
 
 def await_return(subscriber: Subscriber, publisher: Publisher) -> None:
-    """Until the subscriber has reconnected; libzmq subscribes anew only while somebody waits for frames."""
+    """Send until the subscriber has reconnected; libzmq resubscribes only while the subscriber waits for frames."""
     deadline = time.monotonic() + 20
     while not publisher.wait_for_subscribers(1, timeout=0.05) and time.monotonic() < deadline:
         assert subscriber.receive(0.05) is None
     assert publisher.subscribers == 1
 
 
-def test_it_survives_a_restart_of_the_publisher(make_frame: FrameMaker) -> None:
+def test_a_subscriber_survives_a_restart_of_the_publisher(make_frame: FrameMaker) -> None:
     first = Publisher(ANY_PORT)
     with Subscriber(first.address, topics=("depth",), timeout=20, follow=True) as subscriber:
         assert first.wait_for_subscribers(1, timeout=10)
@@ -194,7 +194,7 @@ def test_it_survives_a_restart_of_the_publisher(make_frame: FrameMaker) -> None:
         assert (subscriber.streams, subscriber.lost) == (2, 0)
 
 
-def test_it_may_be_there_before_the_publisher(make_frame: FrameMaker) -> None:
+def test_a_subscriber_may_start_before_the_publisher(make_frame: FrameMaker) -> None:
     with Publisher(ANY_PORT) as publisher:
         address = publisher.address
     with Subscriber(address, timeout=20) as subscriber:
@@ -205,7 +205,7 @@ def test_it_may_be_there_before_the_publisher(make_frame: FrameMaker) -> None:
             assert isinstance(next(iter(subscriber)), DepthFrame)
 
 
-def test_a_slow_one_misses_frames_but_knows_and_hears_the_end(make_frame: FrameMaker) -> None:
+def test_a_slow_subscriber_counts_missed_frames_and_receives_the_end(make_frame: FrameMaker) -> None:
     publisher = Publisher(ANY_PORT)
     with Subscriber(publisher.address, receive_hwm=1, timeout=10) as subscriber:
         assert publisher.wait_for_subscribers(1, timeout=10)
@@ -226,8 +226,8 @@ def test_a_slow_one_misses_frames_but_knows_and_hears_the_end(make_frame: FrameM
         assert frames[-1].drops["slow_subscriber"] > 0
 
 
-def test_a_slow_one_survives_the_publisher(make_frame: FrameMaker) -> None:
-    """With its queue full when the connection breaks; then it takes what it has, reconnects and goes on."""
+def test_a_slow_subscriber_outlives_the_publisher(make_frame: FrameMaker) -> None:
+    """Its queue is full when the connection breaks; it then yields the queued messages, reconnects and continues."""
     publisher = Publisher(ANY_PORT)
     with Subscriber(publisher.address, receive_hwm=1, timeout=20, follow=True) as subscriber:
         assert publisher.wait_for_subscribers(1, timeout=10)

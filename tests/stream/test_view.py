@@ -1,4 +1,4 @@
-"""The live page, in a real browser."""
+"""The live page in a real browser."""
 
 import importlib.util
 import os
@@ -58,7 +58,7 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A command that shows the page, and where that is."""
+    """A command that serves the page, and the page's address."""
     with subprocess.Popen([str(COMMAND), *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
         try:
             assert app.stderr is not None
@@ -71,7 +71,7 @@ def running(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
 
 @contextmanager
 def opened(browser: Any, url: str) -> Iterator[Any]:
-    """The page in a browser tab; what it says on its console as an error fails the test."""
+    """The page in a browser tab; errors in its console fail the test."""
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
     page.set_default_timeout(PATIENCE_MS)
     errors: list[str] = []
@@ -88,7 +88,7 @@ def opened(browser: Any, url: str) -> Iterator[Any]:
 
 
 class Sender(threading.Thread):
-    """Publishes frames that differ, a stack and a status with each, until it is stopped."""
+    """Publishes different frames with a stack and a status each, until stopped."""
 
     def __init__(self, make_frame: FrameMaker, address: str = "tcp://127.0.0.1:*", rate: float = 10.0) -> None:
         super().__init__(name="sender")
@@ -126,7 +126,7 @@ def wait_for(page: Any, text: str) -> None:
 
 
 def control(page: Any, label: str) -> Any:
-    """The element that a label belongs to."""
+    """The element with a label."""
     name = page.locator("label", has_text=re.compile(f"^{re.escape(label)}$")).get_attribute("for")
     return page.locator(f'[id="{name}"]')
 
@@ -159,13 +159,13 @@ def save(page: Any, kind: str) -> tuple[str, bytes]:
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
-def test_the_page_shows_a_stream_and_goes_on_when_the_publisher_restarts(browser, make_frame):
+def test_the_page_shows_a_stream_and_survives_a_restart_of_the_publisher(browser, make_frame):
     with Sender(make_frame, rate=30) as sender, running("view", sender.address, "--port", "18080") as (app, url):
         with opened(browser, url) as page:
             wait_for(page, f"Live from {sender.address}.")
             wait_for(page, f"{WIDTH}×{HEIGHT} pixels, 0.40 m to 2.00 m, polarity")
             wait_for(page, f"of {BINS}: events as the focus passed")
-            wait_for(page, "<b>dusty lens</b>")  # told, not obeyed
+            wait_for(page, "<b>dusty lens</b>")  # shown as text, not interpreted
             wait_for(page, "depth (m), spaced evenly in 1/m")
             wait_for(page, "2.00")
 
@@ -217,7 +217,7 @@ def test_controls_act_and_snapshots_hold_the_right_numbers(browser, make_frame):
         expected = matplotlib.colormaps["viridis"]((1 / frame.depth - 0.5) / 2)
         np.testing.assert_allclose(picture[np.isfinite(frame.depth)], expected[np.isfinite(frame.depth)], atol=0.01)
 
-        # The same colours are on the page, where a pixel is larger than JPEG's blocks are coarse.
+        # The page shows the same colours; its pixels are larger than JPEG blocks.
         control(page, "Colour map").click()
         page.get_by_role("option", name="gray", exact=True).click()
         page.wait_for_function("held => document.querySelector('img[src^=blob]').src != held", arg=held[0])
@@ -245,7 +245,7 @@ def test_controls_act_and_snapshots_hold_the_right_numbers(browser, make_frame):
 
 
 def check_ply(content: bytes, frame: DepthFrame) -> None:
-    """The points of a PLY file lie where the camera of the header saw them."""
+    """The points of a PLY file project to their pixels by the camera of the header."""
     header, _, body = content.partition(b"end_header\n")
     known = np.isfinite(frame.depth)
     assert f"element vertex {known.sum()}".encode() in header
@@ -257,7 +257,7 @@ def check_ply(content: bytes, frame: DepthFrame) -> None:
     np.testing.assert_allclose(vertices["xyz"], expected, rtol=1e-6)
 
 
-def test_the_demo_opens_on_the_page_and_goes_round_without_an_end(browser):
+def test_the_demo_plays_endlessly_on_the_page(browser):
     with running("demo", "--view", "--port", "18080") as (app, url), opened(browser, url) as page:
         wait_for(page, "Live from")
         # Four sweeps make a round.
@@ -269,7 +269,7 @@ def test_the_demo_opens_on_the_page_and_goes_round_without_an_end(browser):
 
 
 @pytest.mark.parametrize("kind", ["recording", "depth"])
-def test_a_file_is_played_stepped_and_slid_through(browser, tmp_path, kind):
+def test_a_file_is_played_stepped_and_scrubbed(browser, tmp_path, kind):
     path = recording_path()
     if kind == "depth":
         path = tmp_path / "depth.h5"
@@ -303,7 +303,7 @@ def test_a_file_is_played_stepped_and_slid_through(browser, tmp_path, kind):
             assert of_streams not in said
 
 
-def test_the_page_says_so_when_nothing_comes(browser, tmp_path):
+def test_the_page_reports_a_missing_stream(browser, tmp_path):
     with running("view", f"ipc://{tmp_path}/nobody", "--port", "18080") as (_, url), opened(browser, url) as page:
         wait_for(page, f"Nothing has come from ipc://{tmp_path}/nobody for ")
         wait_for(page, "s; waiting for a publisher there.")
@@ -311,7 +311,7 @@ def test_the_page_says_so_when_nothing_comes(browser, tmp_path):
         wait_for(page, "Nothing to save yet")
 
 
-def test_a_publisher_that_was_killed_is_missed(make_frame, tmp_path):
+def test_a_killed_publisher_is_reported(make_frame, tmp_path):
     address = f"ipc://{tmp_path}/depth"
     code = f"""
 import time
@@ -344,7 +344,7 @@ def wait_until(condition: Callable[[], bool], patience_s: float = 60.0) -> None:
 
 
 def test_a_publisher_without_depth_is_not_live(make_frame):
-    """Its camera is gone, or its sweeps are not found: it says so once a second, and the page must not look well."""
+    """Its camera is lost, or its sweeps are not found: it reports that every second, and the page must show it."""
     gone = "camera: disconnected for 2.0 s (it was unplugged); trying again"
     with Publisher("tcp://127.0.0.1:*") as publisher, Feed(publisher.address, ("depth", "status")) as feed:
         assert publisher.wait_for_subscribers(1, timeout=60)
@@ -362,7 +362,7 @@ def test_a_publisher_without_depth_is_not_live(make_frame):
         wait_until(lambda: feed.state().live)
 
 
-def test_a_feed_keeps_the_latest_and_nothing_else(make_frame):
+def test_a_feed_keeps_only_the_newest_frame(make_frame):
     with Sender(make_frame, rate=200) as sender, Feed(sender.address, ("depth",)) as feed:
         wait_until(lambda: feed.state().n_depth >= 100)
         sender.stop()
@@ -375,7 +375,7 @@ def test_a_feed_keeps_the_latest_and_nothing_else(make_frame):
     assert 0 < state.wire_ms < 1000
 
 
-def test_the_plots_look_back_two_minutes_and_bridge_what_is_unknown(make_frame):
+def test_the_plots_cover_two_minutes_and_bridge_unknown_values(make_frame):
     history = History()
     latency = {"bin": Percentiles(p50=1.5, p99=2.0)}
     for second in range(500):
@@ -389,13 +389,13 @@ def test_the_plots_look_back_two_minutes_and_bridge_what_is_unknown(make_frame):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "example.org"])
-def test_the_page_stays_on_this_machine(host):
+def test_the_page_is_served_on_this_machine_only(host):
     with pytest.raises(SweepdepthError, match=r"no login; use 127\.0\.0\.1 here.*SSH tunnel: ssh -L"):
         PageServer(host, 8080, "sweepdepth")
 
 
 def test_other_web_pages_cannot_listen_in():
-    """A browser lets any site connect to this machine; the site's name is all that tells it from our own page."""
+    """A browser lets any site connect to this machine; only the origin distinguishes it from our page."""
     import viser
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
@@ -432,7 +432,7 @@ def test_the_origin_must_be_the_page_itself(origin, host, admitted):
     assert is_same_origin(origin, host) == admitted
 
 
-def test_a_recording_goes_round_with_its_clock_running_on():
+def test_a_looped_recording_has_a_continuing_clock():
     with open_recording(recording_path()) as recording:
         events, triggers = recording.read()
         (whole,) = (replace(batch, events=events, triggers=triggers) for batch in islice(recording, 1))

@@ -1,4 +1,4 @@
-"""Depth of a part of the sensor, and of pixels taken together: in the geometry that its header says."""
+"""Depth of a part of the sensor, or of binned pixels, in the geometry of its header."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ def with_roi(calibration: Calibration, roi: tuple[int, int, int, int] = ROI) -> 
 
 
 def depth_of(path: Path, calibration: Calibration, **options) -> tuple[list[DepthFrame], int, int]:
-    """Frames, and how many events were binned and left out."""
+    """The frames, and the numbers of events binned and left out."""
     frames: list[DepthFrame] = []
     with open_recording(path, calibration) as recording:
         summary = replay(recording, RunOptions("polarity", **options), callbacks=Callbacks(on_frame=frames.append))
@@ -95,7 +95,7 @@ def test_pixels_taken_together_have_the_depth_that_each_has(whole, truth):
 
 
 def test_the_points_of_a_window_are_where_those_of_the_sensor_are(whole):
-    """Through the header's camera alone: the same scene stands in the same place."""
+    """By the header's camera, the same scene is in the same place."""
     (full, *_), *_ = depth_of(recording_path(), whole)
     (part, *_), *_ = depth_of(recording_path(), with_roi(whole))
     x, y, width, height = ROI
@@ -105,7 +105,7 @@ def test_the_points_of_a_window_are_where_those_of_the_sensor_are(whole):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_the_header_the_status_and_the_file_of_a_listener_speak_of_the_window(tmp_path, whole):
+def test_header_status_and_received_file_describe_the_window(tmp_path, whole):
     address, calibration = f"ipc://{tmp_path}/depth", with_roi(whole)
     heard = []
 
@@ -138,7 +138,7 @@ def test_the_header_the_status_and_the_file_of_a_listener_speak_of_the_window(tm
             assert frames.calibration.camera.roi is None
 
 
-def test_a_listener_with_another_window_is_told(tmp_path, whole):
+def test_a_listener_with_another_window_gets_an_error(tmp_path, whole):
     address = f"ipc://{tmp_path}/depth"
     failures = []
 
@@ -170,11 +170,11 @@ def test_the_page_of_a_windowed_recording_has_the_events_of_the_window(whole):
 
 
 def test_an_axis_far_outside_the_window_is_no_doubt(whole):
-    frames, *_ = depth_of(recording_path(), with_roi(whole, (0, 0, 64, 48)))  # whose warnings are none
+    frames, *_ = depth_of(recording_path(), with_roi(whole, (0, 0, 64, 48)))  # without warnings
     assert frames[0].info.camera.cx > 64
 
 
-def test_the_command_counts_what_was_left_out_and_refuses_what_cannot_be(tmp_path, whole):
+def test_the_command_counts_left_out_events_and_refuses_invalid_windows(tmp_path, whole):
     (tmp_path / "lens.toml").write_text(with_roi(whole).to_toml())
     words = [COMMAND, "replay", recording_path(), "--lens", tmp_path / "lens.toml", "--estimator", "polarity"]
     words = [*map(str, words), "--out", str(tmp_path / "depth.h5"), "--downsample", "2"]
@@ -191,7 +191,7 @@ def test_the_command_counts_what_was_left_out_and_refuses_what_cannot_be(tmp_pat
     assert "lens.toml: camera: roi: [200, 40, 101, 80] (x, y, width, height) is no part of the 240×180" in done.stderr
 
 
-def test_too_much_taken_together_is_said(whole):
+def test_excessive_binning_is_reported(whole):
     with (
         open_recording(recording_path(), with_roi(whole, (0, 0, 10, 10))) as recording,
         pytest.raises(CalibrationError, match="leaves no pixel of 10×10"),

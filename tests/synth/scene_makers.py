@@ -1,4 +1,4 @@
-"""Makers of small scenes without Blender, some of them ill-behaved, and how to run a job with them.
+"""Scene makers without Blender, some of them faulty, and how to run a job with them.
 
 They run in the job's own processes, which import this module by name.
 """
@@ -33,7 +33,7 @@ def run(folder, scenes, *, maker="make", workers: int | None = 2, seed=0, config
 
 
 def notes(folder):
-    """What the makers say that happened so far, a line for each scene begun and made."""
+    """The log of the makers so far: a line for each scene begun or completed."""
     path = Path(folder).with_suffix(".notes")
     return path.read_text().splitlines() if path.exists() else []
 
@@ -71,7 +71,7 @@ def tilted_plane(calibration, seed):
 
 
 def make(order, index):
-    """What `generation.make_scene` does, with an analytic scene in place of Blender's."""
+    """Like `generation.make_scene`, with an analytic scene instead of Blender's."""
     config = GenerationConfig.model_validate(order["config"])
     calibration = sample_calibration(order["seed"], index, config)
     light_field = tilted_plane(calibration, [order["seed"], index])
@@ -112,7 +112,7 @@ def make_unless_ill(order, index):
 
 
 def make_until_full(order, index):
-    """From scene 2 on the system takes no file of any size, as on a full disk."""
+    """From scene 2 on, no file can be written, as on a full disk."""
     if index >= 2:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))

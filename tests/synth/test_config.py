@@ -1,4 +1,4 @@
-"""The generation configuration: what a file may say, and what chance makes of it."""
+"""The generation configuration: valid files, and the random draws from them."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_a_window_keeps_the_optics_and_lies_anywhere_on_the_sensor():
     assert sample_window(0, 3, DEFAULT, everything) is everything
 
 
-def test_a_preset_stands_but_for_the_keys_that_are_given():
+def test_given_keys_override_a_preset():
     fixed = GenerationConfig.parse({"sensor": {"preset": "davis346", "on_threshold": [0.1, 0.3]}})
     thresholds = set()
     for index in range(20):
@@ -103,7 +103,7 @@ def test_a_preset_stands_but_for_the_keys_that_are_given():
     assert len(thresholds) == 20
 
 
-def test_two_configurations_are_the_same_when_the_users_files_are(tmp_path):
+def test_configurations_with_equal_user_files_are_equal(tmp_path):
     (blend := tmp_path / "scene.blend").write_bytes(b"one")
     config = GenerationConfig.parse({"scene": {"blend": blend}})
     before = config.fingerprint()

@@ -15,7 +15,7 @@ from sweepdepth.synth.optics.conventional import (
 )
 
 
-def test_light_fills_the_wells_and_the_exposure_ends_when_they_are_full(calibration):
+def test_exposure_ends_when_the_pixels_saturate(calibration):
     bright, short = white_electrons(calibration, 1000.0, 20_000.0)
     dim, long = white_electrons(calibration, 0.1, 20_000.0)
     assert bright == FULL_WELL_ELECTRONS
@@ -26,7 +26,7 @@ def test_light_fills_the_wells_and_the_exposure_ends_when_they_are_full(calibrat
     np.testing.assert_allclose(half, dim / 2)
 
 
-def test_noise_is_that_of_photons_and_of_reading():
+def test_noise_is_shot_and_read_noise():
     random = np.random.default_rng(0)
     for level in (0.0, 0.01, 0.5):
         image = photograph(np.full((200, 200), level), 2000.0, random)

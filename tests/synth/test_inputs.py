@@ -1,4 +1,4 @@
-"""What a job is given is looked at before anything is made."""
+"""Inputs of a job are checked before it starts."""
 
 import json
 
@@ -27,14 +27,14 @@ def test_a_file_that_cannot_be_used_stops_a_job_before_it_makes_a_folder(tmp_pat
     assert not (tmp_path / "data").exists()
 
 
-def test_a_lens_that_cannot_be_drawn_stops_it_too(tmp_path):
+def test_a_lens_that_cannot_be_drawn_stops_the_job(tmp_path):
     config = GenerationConfig.parse({"lens": {"blur_px": [500, 600]}})
     with pytest.raises(ConfigError, match=r"lens\.blur_px \[500\.0, 600\.0\]: no lens"):
         generate(tmp_path / "data", 3, 0, config)
     assert not (tmp_path / "data").exists()
 
 
-def test_files_that_can_be_used_pass(tmp_path):
+def test_valid_files_pass(tmp_path):
     (tmp_path / "a.blend").write_bytes(b"BLENDER-v405")
     (tmp_path / "cube.obj").write_bytes(b"v 0 0 0\nf 1 1 1\n")
     (tmp_path / "cube.gltf").write_text(json.dumps({"buffers": [{"uri": "data:application/octet-stream;base64,"}]}))

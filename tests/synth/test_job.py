@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 
 RUN_VARIABLE = "SWEEPDEPTH_TEST_RUN"
 RUN = uuid.uuid4().hex
-"""Inherited by all processes of these tests, to tell them from those of other runs on the same machine."""
+"""Environment variable of all processes of these tests, to distinguish them from other runs on the same machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def alive(process):
 
 
 def scene_processes(owner=None):
-    """The processes below an owner, this one unless given, that make scenes."""
+    """The scene processes below an owner, by default this process."""
     found = []
     for process in psutil.Process(owner).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -68,7 +68,7 @@ def scene_processes(owner=None):
 
 @contextmanager
 def separate_job(folder, scenes, maker):
-    """A job in a process of its own; whatever of it is left at the end is killed."""
+    """A job in a separate process; its remaining processes are killed at the end."""
     script = folder / "script.py"
     script.write_text(f"""
 import signal
@@ -167,7 +167,7 @@ def test_a_second_run_makes_what_is_missing_and_nothing_else(tmp_path):
     assert run(tmp_path, 3).made == 0
 
 
-def test_ill_scenes_are_tried_twice_then_skipped_and_listed(tmp_path):
+def test_failing_scenes_are_tried_twice_then_skipped_and_listed(tmp_path):
     report = run(tmp_path, 6, maker="make_unless_ill", time_limit_s=8.0)
     assert report.made == 3
     assert scene_files(tmp_path) == ["scene_000000.h5", "scene_000001.h5", "scene_000005.h5"]
@@ -207,7 +207,7 @@ def test_killed_scene_processes_and_killed_workers_cost_no_scene(tmp_path):
     assert scene_files(data) == [f"scene_00000{i}.h5" for i in range(6)]
 
 
-def test_a_job_that_is_killed_outright_takes_its_processes_along_and_is_continued(tmp_path):
+def test_processes_end_with_a_killed_job_which_can_be_continued(tmp_path):
     data = tmp_path / "data"
     with separate_job(tmp_path, 50, "make_two_and_hang") as owner:
         wait_for(lambda: len(scene_files(data)) == 2)
@@ -245,7 +245,7 @@ def test_the_scene_itself_is_written_after_its_variants(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder with room for a scene or two, and a maker for it; without root, the maker plays the disk's part."""
+    """A folder with room for a scene or two, and its scene maker, which simulates the full disk if not run as root."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(tmp_path)]
     if os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0:
         yield tmp_path / "data", "make"
@@ -254,7 +254,7 @@ def small_disk(tmp_path):
         yield tmp_path / "data", "make_until_full"
 
 
-def test_a_full_disk_says_so_and_stops_the_job(small_disk):
+def test_a_full_disk_stops_the_job_with_an_error(small_disk):
     folder, maker = small_disk
     with pytest.raises(DiskFullError, match="the disk is full; make room and run the same line again"):
         run(folder, 100, maker=maker)
@@ -263,7 +263,7 @@ def test_a_full_disk_says_so_and_stops_the_job(small_disk):
     assert not list(folder.glob(".scene*"))
 
 
-def test_a_running_scheduler_serves_as_well(tmp_path):
+def test_a_running_scheduler_can_be_used(tmp_path):
     from distributed import LocalCluster
 
     cluster: Any
@@ -273,7 +273,7 @@ def test_a_running_scheduler_serves_as_well(tmp_path):
         assert scene_processes() == []  # the workers live on, the processes do not
 
 
-def test_what_cannot_work_says_why_at_once(tmp_path, monkeypatch):
+def test_impossible_jobs_are_refused_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "_CONNECT_TIMEOUT_S", 1)
     with pytest.raises(SweepdepthError, match="no dask scheduler answers"):
         run(tmp_path / "a", 1, scheduler="tcp://127.0.0.1:9")

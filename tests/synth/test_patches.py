@@ -1,4 +1,4 @@
-"""Patch scenes: rays, depth and refocusing on surfaces that are known, and what chance makes of scenes."""
+"""Patch scenes: rays, depth and refocusing on known surfaces, and the distributions of random scenes."""
 
 import json
 from itertools import pairwise
@@ -65,7 +65,7 @@ def lens(width: int = 120, height: int = 90, blur_px: float = 10.0, breathing: f
 
 
 def scene_of(*patches: Patch, shapes: list[np.ndarray] | None = None) -> PatchScene:
-    """A scene of given patches, through the sweep of `lens`; texture 0 is a random one, texture 1 a mask."""
+    """A scene of given patches over the sweep of `lens`; texture 0 is random, texture 1 a mask."""
     shapes = shapes or [outlines.full() for _ in patches]
     infinity = -FAR / (NEAR - FAR)
     return PatchScene("planes", 0.2, patches, np.array(shapes), (1, 2), 1, -0.1, 1.1, infinity)
@@ -79,7 +79,7 @@ def of_kind(kind: str, calibration: Calibration, start: int = 0) -> PatchScene:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_compiled_rays_see_what_those_in_numpy_see(kind):
+def test_the_compiled_rays_agree_with_numpy(kind):
     calibration = lens(64, 48)
     caster = Caster(of_kind(kind, lens(200, 150)), calibration)
     scene = caster.scene
@@ -95,7 +95,7 @@ def test_the_compiled_rays_see_what_those_in_numpy_see(kind):
             scene.patches, scene.outlines, scene.textures, scene.limits, left, top, reach_x, reach_y, shape
         )
         same = np.isclose(position, expected[0], atol=1e-5) & np.isclose(radiance, expected[1], atol=1e-5, rtol=1e-4)
-        assert same.mean() > 0.999  # where outlines pass exactly through a ray, rounding decides
+        assert same.mean() > 0.999  # rounding decides where an outline passes exactly through a ray
         assert np.ptp(radiance) > 0
 
 
@@ -108,7 +108,7 @@ def test_the_depth_of_a_slanted_plane_is_its_formula_whatever_the_window():
     np.testing.assert_allclose(1 / depth, FAR + (NEAR - FAR) * expected, rtol=1e-5)
 
 
-def test_depth_ends_at_the_scene_s_ends_and_the_nearest_surface_is_seen():
+def test_depth_is_that_of_the_nearest_surface_within_the_scene():
     calibration = lens()
     wall = Patch(position=0.3, slope_x=0.02)
     disc = Patch(x=-10.0, length=20.0, width=10.0, position=0.8, bulge=0.1)
@@ -133,7 +133,7 @@ def test_depth_ends_at_the_scene_s_ends_and_the_nearest_surface_is_seen():
     ],
     ids=["plane", "waves", "bulge"],
 )
-def test_every_view_sees_each_point_where_the_lens_puts_it(patch):
+def test_every_view_shows_each_point_where_the_lens_projects_it(patch):
     calibration = lens(blur_px=10.0)
     caster = Caster(scene_of(Patch(position=-0.1), patch), calibration)
     middle, _ = caster.view((0.0, 0.0), (0.0, 0.0), margin=8)
@@ -143,7 +143,7 @@ def test_every_view_sees_each_point_where_the_lens_puts_it(patch):
     shift = 400 * offset[:, None, None] * (NEAR - FAR) * (seen[rows, columns] - 0.5)
     at = map_coordinates(middle, [rows + shift[1], columns + shift[0]], order=1)
     whole = map_coordinates(minimum_filter(middle, 5), [rows + shift[1], columns + shift[0]], order=0)
-    inside = (whole > 0) & (minimum_filter(seen, 5)[rows, columns] > 0)  # not at an outline, before the wall
+    inside = (whole > 0) & (minimum_filter(seen, 5)[rows, columns] > 0)  # not at an outline in front of the wall
     assert inside.mean() > 0.5
     assert np.abs(at - seen[rows, columns])[inside].max() < 0.004
     assert np.abs(shift).max() > 1
@@ -219,7 +219,7 @@ def test_scenes_are_exposed_to_their_key_and_lie_within_a_tenth_of_the_range():
     assert (seen > 1).mean() > 0.002
 
 
-def test_a_quarter_of_the_surfaces_is_plain_and_layers_are_not():
+def test_a_quarter_of_the_surfaces_is_untextured():
     calibration = lens(346, 260)
     scenes = [sample_patches(0, index, GenerationConfig().scene, calibration) for index in range(300)]
     assert {scene.kind for scene in scenes} == set(KINDS)

@@ -38,7 +38,7 @@ def test_photographs_are_taken_in_the_order_of_the_numbers_in_their_names(folder
     assert [path.name for path in find_photographs(folder)] == [f"plane_{i}.png" for i in (8, 9, 10, 11, 12)]
 
 
-def test_planes_lie_evenly_over_the_sweep_unless_a_file_says_where(folder, calibration):
+def test_planes_are_evenly_spaced_unless_a_file_gives_them(folder, calibration):
     photographs = find_photographs(folder)
     np.testing.assert_allclose(plane_diopters(photographs, calibration), [0.5, 1.0, 1.5, 2.0, 2.5])
     (folder / "focus.toml").write_text('[diopters]\n"plane_12.png" = 0.4\n"plane_9.png" = 1.2\n"plane_8.png" = 2.5\n')
@@ -130,7 +130,7 @@ def test_a_tilted_board_turns_polarity_row_by_row(calibration):
     assert np.abs(np.array(planes) - [1, 2, 2, 3, 3, 4]).max() < 0.7
 
 
-def test_what_cannot_be_used_is_named(tmp_path, folder, calibration):
+def test_unusable_photographs_are_named(tmp_path, folder, calibration):
     with pytest.raises(RecordingError, match="cannot be read as a folder"):
         find_photographs(tmp_path / "nowhere")
     (empty := tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Refocusing light fields, on fields whose every point is known."""
+"""Refocusing of light fields with known points."""
 
 import numpy as np
 import pytest
@@ -106,7 +106,7 @@ def test_the_blur_is_an_even_disc():
     assert image[radius > 7.0].max() < 1e-3 * inside.mean()
 
 
-def test_light_is_neither_lost_nor_made():
+def test_refocusing_conserves_light():
     field = points(lens(), [(60.0, 45.0, 0.5), (30.0, 50.0, 2.0)])
     for image in refocus_sweep(field, [0.5, 1.3, 2.5], lens()):
         assert image.sum() == pytest.approx(2.0, rel=1e-4)
@@ -131,7 +131,7 @@ def test_pixels_that_are_not_square_blur_by_their_own_focal_lengths():
 
 
 def test_images_change_smoothly_with_the_focus():
-    """No pixel jumps as views cross pixel borders, nor flickers where all views coincide."""
+    """No pixel jumps when views cross pixel borders, or flickers where all views coincide."""
     field = points(lens(), [(60.0, 45.0, 0.5)])
     foci = np.linspace(1.3, 1.7, 401)
     values = refocus_sweep(field, foci, lens())[:, 40:50, 55:65].astype(np.float64)
@@ -171,7 +171,7 @@ def test_a_focus_beyond_the_rendered_range_is_an_error():
     magnification=st.sampled_from([1.0, 1.0, 0.97, 1.04]),
     n_images=st.integers(1, 3),
 )
-def test_the_kernel_computes_what_its_twin_says(seed, n_views, magnification, n_images):
+def test_the_kernel_agrees_with_its_reference(seed, n_views, magnification, n_images):
     rng = np.random.default_rng(seed)
     height, width, margin = 9, 13, 4
     views = rng.uniform(0, 5, (n_views, height + 2 * margin, width + 2 * margin)).astype(np.float32)
@@ -185,7 +185,7 @@ def test_the_kernel_computes_what_its_twin_says(seed, n_views, magnification, n_
 
 
 @pytest.mark.parametrize("blur_px", [3.0, 12.0, 30.0])
-def test_neighbouring_views_are_as_close_as_asked_in_the_largest_blur(blur_px):
+def test_view_spacing_limits_the_shift_between_views(blur_px):
     offsets = aperture_offsets(views_for_blur(blur_px, 1.5), aperture_m=blur_px)
     gaps = KDTree(offsets).query(offsets, k=2)[0][:, 1]
     assert gaps.max() <= 1.5

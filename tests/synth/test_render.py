@@ -1,4 +1,4 @@
-"""Rendering with Blender: exact depth, light fields that agree with its own depth of field, the same every time."""
+"""Rendering with Blender: exact depth, light fields that agree with Blender's depth of field, reproducibility."""
 
 import hashlib
 import json
@@ -258,7 +258,7 @@ def test_the_same_scene_has_the_same_bytes_in_any_process_with_any_number_of_thr
         )
         digests.append(run.stdout.strip())
     settings = RenderSettings(min_views=8, max_views=8, intensity_samples=2)
-    render_lightfield(STILL_LIFE, calibration, FAST)  # what was drawn before leaves nothing behind
+    render_lightfield(STILL_LIFE, calibration, FAST)  # earlier renderings have no effect
     digests.append(digest(render_lightfield(scene, calibration, settings)))
     assert len(set(digests)) == 1
 

@@ -1,4 +1,4 @@
-"""Rendering what users bring: Blender files and models."""
+"""Rendering users' Blender files and models."""
 
 import math
 from pathlib import Path
@@ -54,7 +54,7 @@ def of_file(path: Path, index: int = 0, **config: str) -> Scene:
     return sample_scene(0, index, SceneConfig.model_validate({"blend": path, **config}), LENS)
 
 
-def test_a_blender_file_is_seen_by_its_own_camera_through_our_lens(tmp_path):
+def test_a_blender_file_is_rendered_from_its_camera_with_the_configured_lens(tmp_path):
     field = render_lightfield(of_file(save_room(tmp_path / "room.blend")), LENS, FAST)
     assert field.depth[0, 0] == pytest.approx(1.0)  # the table, 1 m below
     assert field.depth[24, 40] == pytest.approx(0.8)  # the box on it, 0.2 m high
@@ -82,7 +82,7 @@ def test_scripts_in_a_blender_file_do_not_run(tmp_path):
     assert not mark.exists()
 
 
-def test_cameras_take_turns_by_name(tmp_path):
+def test_cameras_are_used_in_turn_by_name(tmp_path):
     path = save_room(tmp_path / "room.blend")
     bpy = empty_file()
     with quiet():
@@ -96,7 +96,7 @@ def test_cameras_take_turns_by_name(tmp_path):
     assert corners == pytest.approx([1.0, 1.5, 1.0])
 
 
-def test_sampled_viewpoints_differ_and_see_things_within_the_sweep(tmp_path):
+def test_sampled_viewpoints_differ_and_show_objects_within_the_sweep(tmp_path):
     path = save_room(tmp_path / "room.blend", camera=False)
     depths = []
     for index in range(3):

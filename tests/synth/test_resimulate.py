@@ -58,7 +58,7 @@ def drawn(scene, seed, config=GOOD, **options):
     return resimulate(scene, np.random.default_rng(seed), config, **options)
 
 
-def test_the_same_number_gives_the_same_sweep_and_another_another(scene):
+def test_a_sweep_depends_on_its_number_alone(scene):
     first, again, other = drawn(scene, 1), drawn(scene, 1), drawn(scene, 2)
     assert np.array_equal(first.events, again.events)
     assert first.sweep == again.sweep
@@ -82,7 +82,7 @@ def test_whatever_is_drawn_the_plane_is_where_the_truth_says(scene):
     assert len({settings_differ for *_, settings_differ in seen}) <= 2
 
 
-def test_of_scenes_that_hardly_change_one_in_five_is_kept(scene):
+def test_one_in_five_scenes_with_little_change_is_kept(scene):
     flat = replace(scene, stack=np.full_like(scene.stack, 0.3))
     assert flat.change == pytest.approx(0, abs=1e-3)
     assert scene.change > 0.1
@@ -91,7 +91,7 @@ def test_of_scenes_that_hardly_change_one_in_five_is_kept(scene):
 
 
 def test_a_sweep_without_events_is_drawn_again_in_other_conditions(scene):
-    """Half of the sweeps are through a sensor that sees nothing; with a second try a quarter stays so."""
+    """Half of the sweeps have an insensitive sensor; after a second draw a quarter remains."""
     blind = Conditions(sensor=SensorRange(on_threshold=(3.0, 3.0), off_threshold=(3.0, 3.0), shot_noise_hz=(0.0, 0.0)))
     config = GOOD.model_copy(update={"anything": blind, "ordinary_share": 0.5})
     once = config.model_copy(update={"least_events": 0.0})
@@ -104,7 +104,7 @@ def test_a_sweep_without_events_is_drawn_again_in_other_conditions(scene):
 
 
 def test_a_part_of_the_range_blurs_less_and_breathes_from_its_own_far_end(scene, calibration):
-    """What is at p at the new far end is where the old lens showed it there."""
+    """A point at p at the new far end is where the original lens shows it there."""
     breathing = Breathing(scale_per_diopter=0.02, center=(48.0, 36.0))
     depth = np.tile(np.linspace(0.5, 1.5, 96, dtype=np.float32), (72, 1))
     lens = calibration.model_copy(update={"breathing": breathing})
@@ -139,8 +139,8 @@ def test_a_conventional_camera_sees_the_same_sweep(scene):
     assert len(at_30_fps) == 6  # of 0.2 s
 
 
-def test_photographs_come_in_the_same_light_and_where_they_are_missing_that_is_said(scene, calibration):
-    """The noise of an image of a plane is that of the light, and the range is whole, since they are focused in it."""
+def test_photographs_have_the_same_light_and_missing_ones_are_reported(scene, calibration):
+    """Image noise follows the light, and the range is complete, since photographs are focused within it."""
     height, width = scene.depth.shape
     ideal = Photographs(np.full((1, height, width), 0.4, np.float32), np.array([0.5]), np.ones(1))
     held = replace(scene, photographs={"defocused": ideal})
@@ -150,7 +150,7 @@ def test_photographs_come_in_the_same_light_and_where_they_are_missing_that_is_s
         assert sweep.calibration.sweep.range_diopters == calibration.sweep.range_diopters
         images = sweep.photographs["defocused"].images
         assert images.mean() == pytest.approx(0.4, abs=1e-3)
-        assert images.std() == pytest.approx(np.sqrt(0.4 / FULL_WELL_ELECTRONS), rel=0.05)  # 1000 lux fill the wells
+        assert images.std() == pytest.approx(np.sqrt(0.4 / FULL_WELL_ELECTRONS), rel=0.05)  # saturated
     assert not drawn(held, 0).photographs
     with pytest.raises(RecordingError, match="plane: holds no photographs 'sharp'; render with"):
         drawn(held, 0, photographs=["sharp"])

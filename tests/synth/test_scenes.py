@@ -1,4 +1,4 @@
-"""Scene descriptions: what chance makes of a seed, before anything is drawn."""
+"""Scene descriptions drawn from a seed, before rendering."""
 
 import math
 from collections import Counter
@@ -69,7 +69,7 @@ def test_a_few_percent_of_scenes_are_adversarial(scenes):
     assert set(adversities) == {None, "repetition", "transparency", "mirror"}
 
 
-def test_every_adversity_shows_in_its_scene(scenes):
+def test_every_adversity_changes_its_scene(scenes):
     for scene in scenes:
         materials = [thing.material for thing in scene.things if thing.material is not None and not thing.scenery]
         if scene.adversity == "transparency":
@@ -102,7 +102,7 @@ def test_detail_spans_two_to_a_hundred_and_sixty_pixels_at_its_depth(scenes):
     assert np.percentile(pixels, 90) > 80
 
 
-def test_something_closes_every_scene_within_a_hundred_metres(scenes):
+def test_every_scene_has_a_background_within_a_hundred_metres(scenes):
     for scene in scenes:
         shells = [t.body for t in scene.things if isinstance(t.body, Shape) and t.body.kind == "shell"]
         assert len(shells) == 1
@@ -133,21 +133,21 @@ def test_a_folder_without_models_is_an_error(tmp_path):
         find_assets(tmp_path)
 
 
-def test_a_blender_file_takes_the_place_of_procedural_things(calibration):
+def test_a_blender_file_replaces_procedural_objects(calibration):
     scene = sample_scene(0, 3, SceneConfig(blend=Path("kitchen.blend"), viewpoint="sampled"), calibration)
     assert scene.blend is not None
     assert scene.blend.viewpoint == "sampled"
     assert not scene.things
 
 
-def test_a_scene_without_things_or_light_is_refused(scenes):
+def test_a_scene_without_objects_or_light_is_refused(scenes):
     with pytest.raises(ValidationError, match="needs things and light"):
         Scene(seed=0, index=0, key=0.2)
     with pytest.raises(ValidationError, match="brings its own"):
         Scene.model_validate({**scenes[0].model_dump(), "blend": {"path": "x.blend"}})
 
 
-def test_ranges_that_fall_are_refused():
+def test_descending_ranges_are_refused():
     with pytest.raises(ValidationError, match=r"key: the range \[0.3, 0.1\]"):
         SceneConfig(key=(0.3, 0.1))
 
@@ -195,6 +195,6 @@ def test_a_twist_turns_one_end_against_the_other():
     assert np.abs(top[:, [0, 2]]).max() == pytest.approx(math.sqrt(0.5), rel=1e-6)
 
 
-def test_things_keep_their_place():
+def test_objects_keep_their_place():
     thing = Thing(body=Shape(kind="box", size=(1, 1, 1)), position=(1.0, 2.0, -3.0))
     assert thing.rotation == (0.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""The event sensor: what each constant does, measured on signals whose answer is known."""
+"""The event sensor: the effect of each parameter, measured on signals with a known response."""
 
 import math
 from functools import partial
@@ -72,7 +72,7 @@ def test_contrast_is_measured_over_dark_current_and_stray_light():
     assert len(dim) == math.floor(math.log((0.1 * 1.04 + 0.01) / (0.1 * 0.04 + 0.01)) / 0.2)
 
 
-def test_a_sequence_of_blocks_shows_the_image_at_which_the_lens_turns_once():
+def test_the_image_at_a_turning_point_occurs_once():
     frames = np.exp(np.random.default_rng(3).uniform(-1, 1, (9, 4, 5))).astype(np.float32)
     times = np.arange(9) * 1000.0
     blocks = [(frames[:1], times[:1]), (frames[:5], times[:5]), (frames[4:], times[4:])]
@@ -135,7 +135,7 @@ def test_a_coarse_step_filters_as_many_fine_ones_do():
     assert abs(responses[0] - responses[1]) < 0.002
 
 
-def test_a_pixel_in_reset_sees_nothing_and_then_starts_from_what_it_sees():
+def test_a_pixel_in_reset_is_blind_and_then_starts_from_the_current_level():
     sensor = IDEAL.model_copy(update={"refractory_us": 3000.0})
     times = np.linspace(0, 100_000, 201)
     frames = np.exp(np.linspace(0, 10, 201)).reshape(-1, 1, 1)  # a level every 2 ms, 5 in all during each reset
@@ -195,7 +195,7 @@ def test_events_are_delayed_by_a_half_normal_time():
     assert abs(np.sqrt(np.mean(late.astype(float) ** 2)) - 100) < 3
 
 
-def test_a_pixel_that_waits_to_be_read_sees_nothing():
+def test_a_pixel_waiting_for_readout_is_blind():
     frames = np.ones((3, 20, 20), np.float32)
     frames[1:] = 5.0  # eight levels within one µs
     assert len(record(IDEAL, frames, [0, 1, 10_000])) == 8 * 400
@@ -213,7 +213,7 @@ def test_timestamps_wait_for_the_next_scan():
     assert np.array_equal(np.sort(scanned["timestamp"]), np.sort(-(-exact["timestamp"] // 200) * 200))
 
 
-def test_a_busy_readout_delays_events_and_loses_none():
+def test_a_busy_readout_delays_events_without_loss():
     frames = np.ones((2, 50, 100), np.float32)
     frames[1] = 1.3  # every pixel crosses at the same time
     sensor = IDEAL.model_copy(update={"rate_limit_meps": 2.0})
@@ -279,14 +279,14 @@ def _movie(seed, steps, shape=(7, 11)):
 
 @given(sensor=SENSORS, seed=st.integers(0, 2**32), steps=st.integers(1, 30), light=st.sampled_from([0.05, 1.0]))
 @settings(max_examples=150, deadline=None)
-def test_the_kernel_and_its_numpy_twin_agree_to_the_bit(sensor, seed, steps, light):
+def test_the_kernel_agrees_with_its_numpy_reference_bit_by_bit(sensor, seed, steps, light):
     frames, times = _movie(seed, steps)
     fast = record(sensor, frames, times, light=light)
     slow = record(sensor, frames, times, light=light, kernel=advance_numpy)
     assert np.array_equal(fast, slow)
 
 
-def test_the_twins_agree_on_arrays_that_end_within_a_tile():
+def test_kernel_and_reference_agree_on_incomplete_tiles():
     frames, times = _movie(3, 4, shape=(50, 83))  # two tiles of 2048 pixels, and a part of one
     sensor = PRESETS["clean"]
     assert np.array_equal(record(sensor, frames, times), record(sensor, frames, times, kernel=advance_numpy))
@@ -329,7 +329,7 @@ def test_keys_are_sorted(keys, few):
     free_us=st.sampled_from([-np.inf, 1e3, 2.0**34]),
 )
 @settings(deadline=None)
-def test_keys_are_read_out_as_they_were_packed_and_in_their_turn(width, seed, slot_us, free_us):
+def test_packed_keys_are_unpacked_in_order(width, seed, slot_us, free_us):
     random = np.random.default_rng(seed)
     time, polarity = random.integers(0, 2**35, 50).astype(np.uint64), random.integers(0, 2, 50).astype(np.uint64)
     pixel = random.integers(0, min(16384 * width, MAX_PIXELS), 50).astype(np.uint64)
@@ -350,7 +350,7 @@ def test_keys_are_read_out_as_they_were_packed_and_in_their_turn(width, seed, sl
 
 @given(sensor=NOISY_SENSORS, seed=st.integers(0, 2**32), steps=st.integers(1, 30))
 @settings(max_examples=100, deadline=None)
-def test_with_noise_the_twins_differ_by_rounding_at_most(sensor, seed, steps):
+def test_with_noise_kernel_and_reference_differ_by_rounding_only(sensor, seed, steps):
     frames, times = _movie(seed, steps)
     fast = record(sensor, frames, times)
     slow = record(sensor, frames, times, kernel=advance_numpy)
@@ -368,7 +368,7 @@ def test_events_do_not_depend_on_how_the_frames_are_cut_into_calls(sensor, seed,
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_answers_a_rising_scene_with_on_events(name):
+def test_every_preset_gives_on_events_for_rising_brightness(name):
     times = np.linspace(0, 200_000, 401)
     scene = np.random.default_rng(3).uniform(0.05, 0.3, (30, 40))
     rising = np.exp(np.linspace(0, 1, 401))[:, None, None] * scene

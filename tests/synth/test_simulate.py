@@ -1,4 +1,4 @@
-"""Focal sweeps in front of the sensor: times, triggers and signs, on scenes whose blur is an exact formula."""
+"""Simulated focal sweeps: times, triggers and signs, on scenes whose blur is an exact formula."""
 
 import math
 
@@ -24,7 +24,7 @@ def changed(calibration, **sections):
 
 
 def textured_stack(calibration, focus, surface: float | np.ndarray = 1.5, seed=0, finest=0.25):
-    """(S + 1, H, W) images of a plane, or of columns at (W,) diopters: waves, each dimmed as a disc of blur does."""
+    """(S + 1, H, W) images of a plane, or of columns at (W,) diopters: waves, each attenuated by the blur disc."""
     random = np.random.default_rng(seed)
     frequency = np.exp(random.uniform(math.log(0.02), math.log(finest), 16))[:, None, None]
     angle, shift = random.uniform(0, 2 * np.pi, (2, 16, 1, 1))
@@ -39,7 +39,7 @@ def textured_stack(calibration, focus, surface: float | np.ndarray = 1.5, seed=0
     return np.array(images, np.float32)
 
 
-def test_steps_are_as_many_as_the_blur_demands(calibration):
+def test_the_blur_determines_the_number_of_steps(calibration):
     focus = focus_steps(calibration, 0.25)
     blur = calibration.camera.fx * calibration.lens.aperture_m * np.abs(focus - 1.3)
     assert (focus[0], focus[-1]) == (0.5, 2.5)
@@ -47,7 +47,7 @@ def test_steps_are_as_many_as_the_blur_demands(calibration):
     assert len(focus_steps(calibration, 0.125)) == 2 * len(focus) - 1
 
 
-def test_a_wave_that_hurries_gets_steps_even_in_time_and_never_too_wide(calibration):
+def test_fast_waves_get_steps_of_bounded_width_and_equal_duration(calibration):
     sine = changed(calibration, sweep={"waveform": "sine"})
     focus = focus_steps(sine, 0.25)
     np.testing.assert_allclose(focus, sine.focus_at(np.linspace(0, 1, len(focus))))
@@ -86,7 +86,7 @@ def test_as_the_focus_reaches_a_bright_spot_it_brightens_and_the_ring_beside_it_
     stack = (0.1 + 5 * np.exp(-(radius**2) / (2 * sigma**2)) / (2 * np.pi * sigma**2)).astype(np.float32)
     events = simulate_sweeps(stack, calibration, IDEAL, sweeps=2, seed=0).events
     distance = radius[events["y"], events["x"]]
-    for sweep in (0, 1):  # blur is the same on both sides of focus, so a reversed sweep looks alike
+    for sweep in (0, 1):  # blur is symmetric about the focus, so a reversed sweep looks the same
         time = events["timestamp"] - 200_000 * sweep
         for where, before in ((distance == 0, 1), ((distance > 3) & (distance < 4), 0)):
             approach, parting = where & (time > 0) & (time < 100_000), where & (time > 100_000) & (time < 200_000)
@@ -98,13 +98,13 @@ def test_as_the_focus_reaches_a_bright_spot_it_brightens_and_the_ring_beside_it_
 
 def test_polarity_turns_when_the_focus_passes_each_column(calibration):
     surface = np.linspace(0.9, 2.1, 96)
-    # Waves so long that no blur of the sweep turns their contrast round.
+    # Waves so long that no blur of the sweep inverts their contrast.
     stack = textured_stack(calibration, focus_steps(calibration), surface, finest=0.12)
     sensitive = Sensor(on_threshold=0.03, off_threshold=0.03, dark_level=1e-3)
     events = simulate_sweeps(stack, calibration, sensitive, sweeps=2, seed=0).events
 
     def turning_points(column, sweep):
-        """Focus at which polarity turns: between the last event before and the first after, median over the rows."""
+        """Focus at which polarity changes: between the last event before and the first after, median over the rows."""
         here = events[(events["x"] == column) & (events["timestamp"] // 200_000 == sweep)]
         order = np.lexsort((here["timestamp"], here["y"]))
         y, t, p = (here[name][order] for name in ("y", "timestamp", "polarity"))
@@ -114,7 +114,7 @@ def test_polarity_turns_when_the_focus_passes_each_column(calibration):
 
     found = np.array([[turning_points(column, sweep) for column in range(96)] for sweep in (0, 1)])
     assert np.mean(np.isfinite(found)) > 0.5
-    # A threshold has to be crossed first, so polarity turns late, on either way by as much.
+    # A threshold has to be crossed first, so polarity changes late, equally in both directions.
     late = found - surface
     assert 0 < np.nanmedian(late[0]) < 0.2
     assert -0.2 < np.nanmedian(late[1]) < 0
@@ -175,7 +175,7 @@ def test_finer_steps_move_events_by_a_thousandth_of_the_sweep_at_most(calibratio
 
 
 @pytest.mark.parametrize("name", ["davis346", "noisy"])
-def test_real_sensors_see_the_sweep_too(calibration, name):
+def test_the_sweep_works_with_presets_of_real_sensors(calibration, name):
     stack = textured_stack(calibration, focus_steps(calibration))
     recording = simulate_sweeps(stack, calibration, PRESETS[name], sweeps=2, seed=3)
     time, polarity = recording.events["timestamp"], recording.events["polarity"]

@@ -1,8 +1,8 @@
-"""The images of docker/, built and run where there is no Docker: each line of a Dockerfile in a bare environment.
+"""The images of docker/, built and run without Docker: each line of a Dockerfile in a bare environment.
 
-A stage is a folder with a fresh Python of its own; absolute paths lie in it, and nothing of the caller's environment is
-there. `apt-get install` is simulated, accounts are not made, and what pip would download are links to what is installed
-here, no more than the extras need. The compose file's commands then run where nothing can be written but home and data.
+A stage is a folder with a fresh Python environment; absolute paths refer to it, and the caller's environment is empty.
+`apt-get install` is simulated, accounts are not made, and packages that pip would download are links to those installed
+here, limited to the extras. The compose file's commands then run with only home and data writable.
 """
 
 import json
@@ -26,7 +26,7 @@ from ..pages import ROOT
 
 DOCKER = ROOT / "docker"
 POWERLESS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
-"""Root without what lets it write where it may not."""
+"""Root without the capability to override file permissions."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,17 +61,17 @@ def instructions(path: Path) -> list[tuple[str, str]]:
 
 @dataclass
 class Stage:
-    """A folder that stands for the root of an image."""
+    """A folder that represents the root of an image."""
 
     root: Path
-    others: Path  # packages that pip finds there already
+    others: Path  # packages that pip finds installed
     directory: str = "/"
     user: str = "root"
     entrypoint: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
 
     def prepare(self) -> None:
-        """What `FROM python:3.11-slim-bookworm` gives: Python, pip, and a shell."""
+        """The content of `FROM python:3.11-slim-bookworm`: Python, pip, and a shell."""
         subprocess.run([os.path.realpath(sys.executable), "-m", "venv", self.root / "python"], check=True)
         packages = self.root / "python" / "lib" / "python3.11" / "site-packages"
         (packages / "others.pth").write_text(f"{self.others}\n")
@@ -88,7 +88,7 @@ class Stage:
             (shims / name).chmod(0o755)
 
     def inside(self, text: str) -> str:
-        """A text whose absolute paths are those of this stage."""
+        """A text with its absolute paths mapped into this stage."""
         return re.sub(r"(?<![\w.$/}-])/(source|wheels|data|var/lib/apt/lists)\b", rf"{self.root}/\1", text)
 
     @property
@@ -102,7 +102,7 @@ class Stage:
         return Path(self.inside(self.directory)) if self.directory != "/" else self.root
 
     def start(self, words: list[str]) -> "subprocess.Popen[str]":
-        """A process in this stage, with no more rights than its user has."""
+        """A process in this stage, with the rights of its user."""
         words = words if self.user == "root" else [*POWERLESS, *words]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(words, cwd=self.here, env=self.environment, **streams)  # type: ignore[call-overload]
@@ -201,7 +201,7 @@ def test_the_composed_services_run_together(runtime):
     runtime.here.chmod(0o555)
     with runtime.start(["sweepdepth", "examples", "here"]) as process:
         assert "cannot be made" in process.communicate(timeout=100)[1]
-    runtime.here.chmod(0o755)  # as a folder that is mounted
+    runtime.here.chmod(0o755)  # like a mounted folder
     with runtime.start(["sweepdepth", "examples", "."]) as process:
         assert process.wait(timeout=200) == 0
     ports = {}

@@ -1,8 +1,8 @@
-"""Three newcomers, each in an empty folder with the wheel alone: what they run is what the pages say.
+"""Three simulated newcomers, each in an empty folder with only the wheel, run the commands of the pages.
 
-A walk names pages and headings; the blocks under these are run in order. Sizes of datasets and training are small. What
-pip would download are links to what is installed here, no more than the extras that the pages name; sweepdepth itself
-is what pip makes of the wheel.
+A walk names pages and headings; the blocks under these are run in order. Sizes of datasets and training are small.
+Packages that pip would download are links to those installed here, limited to the extras that the pages name;
+sweepdepth itself is installed from the wheel.
 """
 
 import json
@@ -77,10 +77,10 @@ pytestmark = [
 
 @dataclass
 class Newcomer(Reader):
-    """A reader who begins with a Python, a wheel and an empty folder."""
+    """A reader who starts with Python, a wheel and an empty folder."""
 
     wheels: Path = Path()
-    others: Path = Path()  # packages that pip finds there already
+    others: Path = Path()  # packages that pip finds installed
     start_folder: Path = Path()
     page: str = ""
 
@@ -90,7 +90,7 @@ class Newcomer(Reader):
         return kept | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
     def turn_to(self, page: str) -> None:
-        """Begin a page in a folder of its own, as the install page says."""
+        """Start a page in a new folder, as the install page says."""
         if page != self.page:
             self.folder = self.start_folder / Path(page).stem
             self.folder.mkdir()
@@ -115,7 +115,7 @@ class Newcomer(Reader):
                 self.finish(self.start(command), command)
             case ["cd", folder]:
                 self.folder /= folder
-                modules = ROOT / "examples" / "node" / "node_modules"  # what `npm ci` would bring
+                modules = ROOT / "examples" / "node" / "node_modules"  # the packages that `npm ci` would install
                 if modules.is_dir():
                     (self.folder / "examples" / "node" / "node_modules").symlink_to(modules)
             case _:
@@ -127,7 +127,7 @@ class Newcomer(Reader):
 
 
 def steps_under(page: str, heading: str) -> list[tuple[str, str]]:
-    """(kind, command or code) of what stands under a heading, or in a notebook."""
+    """(kind, command or code) of the blocks under a heading, or in a notebook."""
     if page.endswith(".ipynb"):
         cells = json.loads((ROOT / page).read_text(encoding="utf-8"))["cells"]
         return [("python", "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))]
@@ -168,7 +168,7 @@ def wheels(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory, wheels) -> Newcomer:
-    """Where the commands are after what the install page says; all walks begin there."""
+    """The folder of the commands after following the install page; all walks start there."""
     folder = tmp_path_factory.mktemp("installed")
     newcomer = Newcomer(folder, 0, Path(), patience_s=500, wheels=wheels, others=folder / "others")
     for _, command in steps_under(*INSTALL):
@@ -178,7 +178,7 @@ def installed(tmp_path_factory, wheels) -> Newcomer:
 
 @pytest.fixture(scope="module")
 def newcomers(tmp_path_factory, installed) -> Iterator[Callable[[str], Newcomer]]:
-    """Who takes each walk, and remembers what was done on it before."""
+    """The reader of each walk, with the results of its earlier commands."""
     known: dict[str, Newcomer] = {}
 
     def newcomer(walk: str) -> Newcomer:
@@ -196,7 +196,7 @@ def newcomers(tmp_path_factory, installed) -> Iterator[Callable[[str], Newcomer]
 
 
 @pytest.mark.parametrize("walk,page,kind,text", steps_of_walks())
-def test_a_newcomer_gets_along_with_the_wheel_and_the_pages(walk, page, kind, text, newcomers):
+def test_a_newcomer_succeeds_with_the_wheel_and_the_pages(walk, page, kind, text, newcomers):
     newcomer = newcomers(walk)
     newcomer.turn_to(page)
     if kind == "python":
@@ -206,7 +206,7 @@ def test_a_newcomer_gets_along_with_the_wheel_and_the_pages(walk, page, kind, te
 
 
 def made_by(newcomers: Callable[[str], Newcomer], walk: str, page: str) -> Path:
-    """The folder in which a walk did what a page says."""
+    """The folder in which a walk followed a page."""
     folder = newcomers(walk).start_folder / page / "here"
     if not folder.is_dir():
         pytest.skip("the walk before this was left out")
@@ -225,13 +225,13 @@ def test_the_student_has_depth_that_is_right_and_no_torch(newcomers):
     assert not (newcomers("student").others / "torch").exists()
 
 
-def test_the_engineer_heard_all_of_it(newcomers):
+def test_the_engineer_received_all_frames(newcomers):
     heard = read_depth_file(made_by(newcomers, "engineer", "replay") / "heard.h5").depth
     assert len(heard) == 4
     assert np.isfinite(heard).mean() > 0.3
 
 
-def test_the_researcher_has_weights_that_were_judged_and_run_without_torch(newcomers):
+def test_the_researcher_has_evaluated_weights_that_run_without_torch(newcomers):
     folder = made_by(newcomers, "researcher", "training")
     assert (folder / "run" / "curves.png").exists()
     report = json.loads((folder / "report" / "evaluation.json").read_text())
