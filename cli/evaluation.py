@@ -106,10 +106,9 @@ def evaluate(
 
 
 def _baselines(asked: list[str]) -> dict[str, Path | None]:
-    """The baselines asked for, by name, with the path that was given for each.
+    """The requested baselines by name, each with its path.
 
-    Raises:
-        BadParameter: there is none of the name, or it needs a path and has none, or the other way round.
+    Raises: BadParameter: a name is unknown, or a path is missing or superfluous.
     """
     from ..net.evaluation.baselines import BASELINES, READY
 
@@ -152,7 +151,7 @@ def _made(name: str, path: Path | None) -> "list[Method]":
 
 
 def _sources(named: dict[str, Path | None]) -> "list[Table]":
-    """Whose ideas the baselines are."""
+    """Citations of the baselines."""
     from ..net.evaluation.baselines import BASELINES
     from ..net.evaluation.tables import Table
 

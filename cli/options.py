@@ -293,7 +293,7 @@ def run_options(
     trigger_channel: TriggerChannelOption = None,
     downsample: DownsampleOption = 1,
 ) -> "RunOptions":
-    """Name of an estimator."""
+    """Options of a run from the options of the command line."""
     from ..stream.run_options import RunOptions
 
     return RunOptions(

@@ -21,11 +21,11 @@ _NEVER = -1.0
 """Value for missing events, where the sweep's time is [0, 1]."""
 
 DARK_WINDOW_PX = 15
-"""Of the dark channel, as He et al. have it."""
+"""Window of the dark channel in pixels, as in He et al."""
 
 BOUNDARY_PX, BOUNDARY_SIGMAS, BOUNDARY_SLOPE = 1.5, 4.0, 0.01
-"""Slopes are measured under a Gaussian of this width; those of boundaries are so many deviations of their noise, and
-this share of the mean brightness a pixel."""
+"""Width of the Gaussian for measuring slopes; least slope at a boundary, in standard deviations of its noise, and as a
+fraction of the mean brightness per pixel."""
 
 
 class EvidenceRepresentation(BaseModel):
@@ -48,7 +48,7 @@ class EvidenceRepresentation(BaseModel):
         return "interpolated"
 
     def of_stack(self, stack: EventFocalStack, lag: float = 0.0) -> tuple[np.ndarray, ...]:
-        """The evidence of a stack; `lag` is how late its pixels respond, as a share of the sweep."""
+        """The evidence of a stack; `lag` is the latency of its pixels as a fraction of the sweep."""
         return _parts(make_evidence(stack, lag))
 
     def of_events(self, events: np.ndarray, sweep: Sweep) -> tuple[np.ndarray, ...]:
@@ -124,8 +124,8 @@ class Representation(BaseModel):
     dark_channel: bool = False
     """Whether to include the dark channel of each image: the minimum in a window (He et al., CVPR 2009)."""
     sparse: bool = False
-    """Whether to train and answer only at pixels with evidence: with `least_events` in a window of `window_px`, or for
-    images at boundaries."""
+    """Whether to train and estimate only at pixels with evidence: with `least_events` in a window of `window_px`, or
+    for images at boundaries."""
     least_events: Annotated[int, Field(ge=1)] = 1
     window_px: Annotated[int, Field(ge=1, le=99)] = 1
 
@@ -177,17 +177,17 @@ class Representation(BaseModel):
         return (self._assembled([shown, *dark], sweep),)
 
     def answered_by_events(self, events: np.ndarray, sweep: Sweep) -> np.ndarray | None:
-        """(H, W) bool: the pixels that are answered, by the events (N,) of a sweep; None: all."""
+        """(H, W) bool: pixels with an estimate, by the events (N,) of a sweep; None: all."""
         if not self.sparse:
             return None
         camera = sweep.calibration.camera
         count = np.zeros((camera.height, camera.width), np.float32)
         np.add.at(count, (events["y"], events["x"]), 1)
         around = uniform_filter(count, self.window_px, mode="constant") * self.window_px**2
-        return around >= self.least_events - 0.01  # what is summed is rounded
+        return around >= self.least_events - 0.01  # sums are rounded
 
     def answered_by_images(self, images: np.ndarray) -> np.ndarray | None:
-        """(H, W) bool: the pixels that are answered, by images (S, H, W) of linear radiance; None: all."""
+        """(H, W) bool: pixels with an estimate, by images (S, H, W) of linear radiance; None: all."""
         return boundaries(images) if self.sparse else None
 
     def _counts(self, stack: EventFocalStack) -> np.ndarray:
@@ -225,10 +225,9 @@ def sweep_conditions(sweep: Sweep) -> np.ndarray:
 
 
 def boundaries(images: np.ndarray) -> np.ndarray:
-    """Where brightness changes by more than noise does, in the mean of images (S, H, W): (H, W) bool.
-
-    The square root makes the noise of photons even (Anscombe 1948). Its size is the median of the diagonal second
-    differences, which see little of a scene (after Immerkær, "Fast noise variance estimation", 1996).
+    """Pixels where brightness changes by more than noise in the mean of images (S, H, W): (H, W) bool. The square root
+    makes photon noise uniform (Anscombe 1948). Its size is the median of the diagonal second differences, which contain
+    little of the scene (after Immerkær, "Fast noise variance estimation", 1996).
     """
     mean = np.sqrt(np.maximum(images.mean(axis=0, dtype=np.float32), 0))
     difference = np.diff(np.diff(mean, axis=0), axis=1)

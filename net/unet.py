@@ -15,7 +15,7 @@ LOG_VARIANCE = (-9.0, 1.0)
 """Bounds on the predicted log variance: deviations from 1 % to 165 % of the range."""
 
 _WIDTH_UNIT_PX = 4.0
-"""Of the widths of blur that a network is asked for: numbers near 1."""
+"""Scale of the predicted blur widths, so that outputs are near 1."""
 
 
 class DepthNet(nn.Module):
@@ -72,8 +72,8 @@ def _bounded(raw: Tensor) -> Tensor:
 
 
 def _moments(weights: Tensor) -> Tensor:  # (N, K, H, W), positive
-    """Mean position and log variance of distributions over positions even in the range (EDFV, NeurIPS 2025, has them
-    even in depth)."""
+    """Mean position and log variance of distributions over positions evenly spaced in the range (in EDFV, NeurIPS 2025,
+    in depth)."""
     probable = weights / weights.sum(1, keepdim=True)
     at = torch.linspace(0, 1, weights.shape[1], device=weights.device, dtype=weights.dtype)[:, None, None]
     mean = (probable * at).sum(1, keepdim=True)
@@ -83,7 +83,7 @@ def _moments(weights: Tensor) -> Tensor:  # (N, K, H, W), positive
 
 
 def _from_blur(raw: Tensor, range_px: Tensor) -> Tensor:  # (N, 2, H, W), (N, 1, H, W)
-    """Position from the widths of blur in a pair of images, px.
+    """Position from the blur widths of a pair of images in pixels.
 
     A surface at x is blurred by sᵢ = B·|pᵢ − x|, pᵢ being the focus of image i and B the blur over the whole range; so
     s₁² − s₂² = B²·(p₁ − p₂)·(p₁ + p₂ − 2x), whatever the signs.

@@ -89,7 +89,7 @@ def facts_of(frame: AnyFrame) -> dict[str, Any]:
 
 
 def _window_of(frame: DepthFrame, calibration: Calibration, address: str) -> Calibration:
-    """The calibration of what is sent: of the publisher's part of the sensor, with pixels binned as the sizes say."""
+    """The calibration of a publisher's sensor window; the frame's size determines the number of binned pixels."""
     sent, fitting = frame.info.camera, SensorWindow(calibration).calibration
     width, height = fitting.camera.width, fitting.camera.height
     downsample = width // sent.width

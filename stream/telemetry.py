@@ -27,7 +27,7 @@ class Summary:
     """Summary of a run."""
 
     n_frames: int
-    n_events: int  # in the window of the sensor that is looked at
+    n_events: int  # in the sensor window
     n_left_out: int  # events outside it
     seconds: float
     stopped: bool  # on request, before the end of the source

@@ -96,7 +96,7 @@ class SimulatedSweep:
     truth: np.ndarray  # (H, W) float32, metres, in the geometry of the sweep's far end
     frames: np.ndarray | None  # (F, H, W) float32, frames of a conventional camera, far to near
     frame_diopters: np.ndarray | None  # (F,)
-    photographs: Mapping[str, Photographs] = field(default_factory=dict)  # what it saw without a sweep
+    photographs: Mapping[str, Photographs] = field(default_factory=dict)  # images without a sweep
 
     @property
     def calibration(self) -> Calibration:
@@ -195,7 +195,7 @@ def resimulate(
 def _simulated(
     scene: IdealScene, rng: RandomSource, config: ResimulationConfig, random: np.random.Generator, frames: int | None
 ) -> tuple[SimulatedSweep, float]:
-    """A sweep, and the light that it was made in, in lux."""
+    """A sweep, and its light level in lux."""
     conditions = config.ordinary if rng.chance(config.ordinary_share) else config.anything
     sensor, lux = draw_sensor(rng, conditions.sensor, conditions.light)
     stack, calibration, truth = _part(scene, rng, config)

@@ -99,7 +99,7 @@ def simulate_sweeps(
         light: light on the chip, relative to full light.
         start_us: sensor time in µs at which the first sweep begins.
         flicker: of the light, if any.
-        threads: which share the pixels; they do not change the events.
+        threads: number of threads, which does not affect the events.
 
     Returns:
         The events and triggers of the recording.

@@ -4,12 +4,15 @@ import doctest
 import inspect
 import re
 import shutil
+from collections.abc import Iterable
+from enum import Enum
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from sweepdepth import Calibration, open_recording, write_recording
+from sweepdepth.capture.recordings import Recording
 from sweepdepth.stream.demo import recording_path
 
 ROOT = Path(__file__).parents[1]
@@ -55,16 +58,45 @@ def functions() -> list[tuple[str, object]]:
     return found
 
 
+def classes() -> list[tuple[str, type]]:
+    """The documented classes that users construct, or whose attributes they read."""
+    return [
+        (name, value)
+        for name, value in REFERENCE.items()
+        if inspect.isclass(value)
+        and not issubclass(value, Enum | Exception)
+        and value is not Recording  # `open_recording` makes them
+    ]
+
+
+def undocumented(names: Iterable[str], text: str, section: str) -> list[str]:
+    """Names without an entry in a section of a docstring."""
+    listed = text.partition(f"{section}:\n")[2].partition("\n\n")[0]
+    return [name for name in names if not re.search(rf"^ +(\w+, )*{name}(, \w+)*:", listed, re.MULTILINE)]
+
+
 @pytest.mark.parametrize("name, function", functions(), ids=[name for name, _ in functions()])
-def test_functions_of_the_reference_document_their_parameters(name, function):
+def test_functions_of_the_reference_document_parameters_and_results(name, function):
     text = inspect.getdoc(function) or ""
-    taken = [p for p in inspect.signature(function).parameters if p not in ("self", "cls")]
+    signature = inspect.signature(function)
+    parameters = [p for p in signature.parameters if p not in ("self", "cls")]
     assert text, f"{name} has no docstring"
-    if taken:
-        assert "Args:" in text, f"{name} does not say what it takes"
-        listed = text.partition("Args:")[2].partition("\n\n")[0]
-        missing = [p for p in taken if not re.search(rf"^ +(\w+, )*{p}(, \w+)*:", listed, re.MULTILINE)]
-        assert not missing, f"{name} does not say what {', '.join(missing)} is"
+    assert not undocumented(parameters, text, "Args")
+    if signature.return_annotation not in (None, "None"):
+        assert re.search("^(Returns|Yields):", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name, kind", classes(), ids=[name for name, _ in classes()])
+def test_classes_of_the_reference_document_their_parameters(name, kind):
+    text = f"{inspect.getdoc(kind)}\n\n{inspect.getdoc(kind.__init__)}"
+    described = {name for name, value in getattr(kind, "model_fields", {}).items() if value.description}  # pydantic's
+    parameters = [name for name in inspect.signature(kind).parameters if name not in described]
+    assert not undocumented(undocumented(parameters, text, "Args"), text, "Attributes")
+
+
+def test_a_missing_parameter_is_detected():
+    text = "Sum.\n\nArgs:\n    a, b: numbers.\n    c: another one.\n\nReturns:\n    d: nothing."
+    assert undocumented(["a", "b", "c", "d"], text, "Args") == ["d"]
 
 
 @pytest.fixture(scope="module")

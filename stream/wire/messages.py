@@ -35,7 +35,7 @@ SCHEMA = "sweepdepth/1"
 MAX_HEADER_BYTES = 65_536
 MAX_ARRAYS = 8
 MAX_ARRAY_BYTES = 128 << 20
-"""Largest array that a receiver takes unless it is told otherwise: a stack of 24 bins at 1280×720 is 88 MB."""
+"""Largest array that a receiver accepts by default: a stack of 24 bins at 1280×720 is 88 MB."""
 
 _MAX_WARNINGS, _MAX_WARNING_LENGTH = 16, 500
 
@@ -66,25 +66,32 @@ class CameraInfo(_Model):
     """The pinhole geometry of the depth map; pixel centres lie at +0.5."""
 
     width: Pixels
+    """Width of the depth map in pixels."""
     height: Pixels
+    """Height of the depth map in pixels."""
     fx: Positive
+    """Horizontal focal length in pixels, at the far end of the sweep."""
     fy: Positive
+    """Vertical focal length in pixels, at the far end of the sweep."""
     cx: float
+    """Horizontal coordinate of the principal point in pixels."""
     cy: float
+    """Vertical coordinate of the principal point in pixels."""
     distortion: Annotated[tuple[float, ...], Field(min_length=5, max_length=5)] | None = None
-    """k1, k2, p1, p2, k3 of OpenCV's model, where the lens's distortion is known."""
+    """k1, k2, p1, p2, k3 of OpenCV's model, if the lens's distortion is known."""
 
 
 class StreamInfo(_Model):
-    """What the frames of one stream share: the camera, the range of the sweep, and who estimates."""
+    """Properties that all frames of a stream share: the camera, the range of the sweep, and the estimator."""
 
     camera: CameraInfo
+    """Geometry of the depth map."""
     far_diopters: Annotated[float, Field(ge=0)]
     """Focus at the far end of the sweep, 1/m."""
     near_diopters: Positive
     """Focus at the near end of the sweep, 1/m."""
     estimator: Name
-    """What made depth from events, for example "polarity"."""
+    """Name of the estimator, for example "polarity"."""
 
     @model_validator(mode="after")
     def _range_not_empty(self) -> Self:
@@ -98,10 +105,10 @@ class StreamInfo(_Model):
 
         Args:
             calibration: of the camera and lens.
-            estimator: name of what makes depth from events.
+            estimator: name of the estimator.
 
         Returns:
-            What the frames of that stream share.
+            Properties that all frames of the stream share.
         """
         camera, sweep = calibration.camera, calibration.sweep
         return cls(
@@ -211,22 +218,21 @@ class StatusHeader(_Header):
     latency_ms: Annotated[dict[Name, Percentiles], Field(max_length=32)]
     """Latency of each stage."""
     queues: Annotated[dict[Name, Count], Field(max_length=32)]
-    """How many items wait in each queue."""
+    """Number of items waiting in each queue."""
     drops: Annotated[dict[Name, Count], Field(max_length=32)]
-    """How much was dropped since the start, for each reason."""
+    """Number of items dropped since the start, by reason."""
     warnings: Annotated[tuple[Line, ...], Field(max_length=_MAX_WARNINGS)]
     """One line each, newest last."""
     end: bool
     """True in the last message of the stream, which may come more than once."""
     sync_quality: Number = Field(default_factory=lambda: math.nan)
-    """0 to 1: how sure it is when the lens turns; missing in streams of older versions."""
+    """0 to 1: certainty of the lens's turning points; missing in streams of older versions."""
     n_events: Count = 0
-    """Events since the start, in the part of the sensor that is looked at; this and the next two are missing in streams
-    of older versions."""
+    """Events since the start in the sensor window; this and the next two are missing in older streams."""
     n_frames: Count = 0
     """Depth frames since the start."""
     n_left_out: Count = 0
-    """Events since the start outside the part of the sensor that is looked at."""
+    """Events since the start outside the sensor window."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -262,6 +268,7 @@ class DepthFrame(Frame):
         latency_ms: milliseconds by stage.
         bin_spans_us: (B, 2) sensor times in µs from and up to which each bin has events, far→near, at the bin rate;
             else empty.
+        stream, seq, t_publish_ns, lost: metadata of a received message (`Frame`).
     """
 
     topic: ClassVar[str] = "depth"
@@ -303,6 +310,7 @@ class StackFrame(Frame):
         t_start_us: sensor time in µs where the events begin.
         t_end_us: sensor time in µs where they end.
         direction: which way the focus moved.
+        stream, seq, t_publish_ns, lost: metadata of a received message (`Frame`).
     """
 
     topic: ClassVar[str] = "stack"
@@ -318,17 +326,18 @@ class StatusFrame(Frame):
     """The state of the runtime, about once a second. Unknown numbers are NaN.
 
     Attributes:
-        events_per_s: events received a second.
-        frames_per_s: depth frames a second.
+        events_per_s: events received per second.
+        frames_per_s: depth frames per second.
         latency_ms: percentiles in ms by stage.
         queues: number of items waiting by queue.
         drops: number of items dropped since the start by reason.
         warnings: one line each; the newest 16 are sent.
         end: True in the last status of a stream.
         sync_quality: 0 to 1, how certain the turning points of the lens are.
-        n_events: events since the start, in the part of the sensor that is looked at.
+        n_events: events since the start within the sensor window.
         n_frames: depth frames since the start.
-        n_left_out: events since the start outside that part.
+        n_left_out: events since the start outside the sensor window.
+        stream, seq, t_publish_ns, lost: metadata of a received message (`Frame`).
     """
 
     topic: ClassVar[str] = "status"
@@ -339,10 +348,10 @@ class StatusFrame(Frame):
     drops: Mapping[str, int] = field(default_factory=dict)  # reason → how many since the start
     warnings: Sequence[str] = ()  # the newest 16 are sent
     end: bool = False
-    sync_quality: float = math.nan  # 0 to 1: how sure it is when the lens turns
-    n_events: int = 0  # since the start, in the part of the sensor that is looked at
+    sync_quality: float = math.nan  # 0 to 1: certainty of the lens's turning points
+    n_events: int = 0  # since the start, within the sensor window
     n_frames: int = 0  # since the start
-    n_left_out: int = 0  # events outside that part
+    n_left_out: int = 0  # outside the sensor window
 
 
 AnyFrame = DepthFrame | StackFrame | StatusFrame

@@ -3,7 +3,7 @@
 The pixel grid is the event camera's. Pixels are those of a Sony IMX250, a common machine vision sensor: full well of 10
 500 electrons, read noise of 2.3 electrons, quantum efficiency 0.6 (published EMVA 1288 measurements, rounded). A
 Lambertian white surface under E lux gives E / (4 N²) lux on the chip, and one lux at 555 nm is 4.09·10¹⁵ photons/(s m²)
-(683 lm/W). The exposure lasts until white fills the wells, or as long as there is time.
+(683 lm/W). The exposure lasts until white saturates, or for the available time.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,5 @@
-"""Events of the few pixels of a tile that a step may make fire: one a pixel in each turn, as in `reference`.
-
-They are laid side by side, so that most of the work is done on many at once, without branches.
+"""Events of those pixels of a tile that may fire in a step: one per pixel and iteration, as in `reference`. The pixels
+are stored contiguously, so that most work is vectorised, without branches.
 """
 
 from typing import Any, NamedTuple
@@ -16,11 +15,11 @@ _SQRT_HALF_BITS = np.sqrt(0.5).view(np.int64)
 
 
 class Firing(NamedTuple):
-    """Pixels of a tile that may fire now, side by side; the first ones of each array are in use."""
+    """Candidate pixels of a tile, stored contiguously; only the first elements of each array are in use."""
 
     place: np.ndarray  # int32, in the tile
     y0: np.ndarray  # float32, response with drift at the start of the step
-    y1: np.ndarray  # float32, at its end; straight in between
+    y1: np.ndarray  # float32, at its end; linear in between
     gain_on: np.ndarray  # float32, as in `Pixels`
     gain_off: np.ndarray
     memory: np.ndarray  # float32, as in `State`
@@ -37,7 +36,7 @@ class Firing(NamedTuple):
 
 
 def room_for(pixels: int) -> Firing:
-    """Arrays for so many pixels."""
+    """Allocate arrays for a number of pixels."""
     kinds = {"place": np.int32, "draws": np.uint32, "release": np.float64, "crossing": np.float64, "read": np.float64}
     kinds |= dict.fromkeys(("on", "fires", "again"), np.uint8)
     return Firing(*(np.empty(pixels, kinds.get(name, np.float32)) for name in Firing._fields))
@@ -45,9 +44,9 @@ def room_for(pixels: int) -> Firing:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def list_due(due: Any, place: Any) -> int:
-    """Write the places of marked pixels (n,) uint8 one after the other; how many they are."""
+    """Write the indices of marked pixels (n,) uint8 contiguously; returns their number."""
     listed = 0
-    words = due.view(np.uint64)  # eight quiet pixels are passed over at once
+    words = due.view(np.uint64)  # eight unmarked pixels are skipped at once
     for word in range(words.size):
         if words[word] != 0:
             for i in range(8 * word, 8 * word + 8):  # without a branch, which could not be predicted
@@ -62,7 +61,7 @@ def fire(
     listed: int,
     response: Any,  # (tile,) float32 at t0
     response1: Any,  # and at t1
-    since0: Any,  # float32, µs for which drift has counted at t0
+    since0: Any,  # float32, duration of the drift up to t0 in µs
     since1: Any,  # and at t1
     t0: float,
     t1: float,
@@ -73,7 +72,8 @@ def fire(
     firing: Any,
     keys: Any,  # pointer to at least `listed` free keys
 ) -> Any:
-    """One turn: the next event of each listed pixel. How many events there were, and pixels to be looked at again."""
+    """One iteration: the next event of each listed pixel. Returns the numbers of events, and of pixels that may fire
+    again."""
     _gather(start, listed, response, response1, since0, since1, pixels, state, firing)
     _cross(listed, t0, t1, firing)
     if noisy:
@@ -112,7 +112,7 @@ def _gather(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _cross(listed: int, t0: float, t1: float, firing: Any) -> None:
-    """Let go of pixels whose reset ends, and find where each reaches a level."""
+    """Release pixels whose reset ends, and find the time when each reaches a level."""
     for j in range(listed):
         y0, y1 = np.float64(firing.y0[j]), firing.y1[j]
         slope = (np.float64(y1) - y0) / (t1 - t0)
@@ -136,7 +136,7 @@ def _cross(listed: int, t0: float, t1: float, firing: Any) -> None:
 def _disturb(
     start: int, listed: int, t0: float, t1: float, pixels: Any, state: Any, settings: Any, firing: Any
 ) -> None:
-    """Put noise that comes before the crossing in its place."""
+    """Replace a crossing by an earlier noise event."""
     for j in range(listed):
         pixel = start + firing.place[j]
         if firing.high[j] == HELD:
@@ -166,7 +166,7 @@ def _disturb(
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def _delay(start: int, listed: int, delay_us: float, seed: Any, firing: Any) -> None:
-    """When events are read: a half-normal delay after the crossing (Box and Muller 1958)."""
+    """Readout times of events: a half-normal delay after the crossing (Box and Muller 1958)."""
     for j in range(listed):
         pixel, draw = start + firing.place[j], firing.draws[j]
         radius = np.sqrt(-2.0 * _log(_uniform(seed, pixel, draw)))
@@ -176,7 +176,7 @@ def _delay(start: int, listed: int, delay_us: float, seed: Any, firing: Any) -> 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _reset(listed: int, t0: float, t1: float, refractory_us: float, firing: Any) -> None:
-    """Where a pixel is after its event."""
+    """Update the state of pixels after their events."""
     for j in range(listed):
         y0, y1, crossing = np.float64(firing.y0[j]), firing.y1[j], firing.crossing[j]
         slope = (np.float64(y1) - y0) / (t1 - t0)
@@ -245,7 +245,7 @@ def _log(x: float) -> Any:
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _abs_cos(turns: float) -> Any:
-    """|cos(2π · turns)| for 0 to 1 turn, to 1e-15: the sine of what is left to a quarter turn, as a series."""
+    """|cos(2π · turns)| for 0 to 1 turn, to 1e-15: the sine of the complement to a quarter turn, as a series."""
     x = np.pi * (0.5 - abs(2.0 * turns - np.rint(2.0 * turns)))
     w, series = x * x, 1.0
     for k in range(9, 0, -1):

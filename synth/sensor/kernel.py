@@ -32,7 +32,7 @@ def expose(
     threads: int = 1,
 ) -> np.ndarray:  # (N,) uint64, unsorted
     """Keys of the events of K steps. Threads share the pixels; their number does not change the events."""
-    backwards = frames.strides[0] < 0  # as when the lens returns; not copied
+    backwards = frames.strides[0] < 0  # for the return sweep of the lens; not copied
     frames = np.ascontiguousarray(frames[::-1] if backwards else frames)
     edges = np.minimum(np.linspace(0, -(-frames.shape[1] // _TILE), threads + 1).astype(int) * _TILE, frames.shape[1])
 

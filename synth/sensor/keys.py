@@ -1,4 +1,4 @@
-"""Events on their way out of the array: one sortable integer each, put in order of time and made into records."""
+"""Events as sortable integers: sorting in time order, and conversion to records."""
 
 from typing import Any
 
@@ -52,10 +52,10 @@ def read_out(
     width: int,
     origin_us: int,
     slot_us: float,  # time that the bus takes for an event; 0: none
-    free_us: float,  # since when the bus is free, µs since the origin
+    free_us: float,  # time from which the bus is free, µs since the origin
     events: np.ndarray,  # (N,) EVENT_DTYPE, filled
 ) -> float:
-    """Keys as events, each in its turn on the readout bus; from when on the bus is free after them."""
+    """Convert keys to events in the order of the readout bus; returns the time from which the bus is free."""
     columns = np.uint32(width)
     delay = -np.inf
     for i in range(len(keys)):

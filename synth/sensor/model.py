@@ -230,7 +230,7 @@ def expose_sequence(
         blocks: (K, H, W) linear radiance and (K,) sensor times in µs of each block; may be a generator.
         light: illumination relative to full light.
         seed: of all mismatch and noise.
-        threads: which share the pixels; they do not change the events.
+        threads: number of threads, which does not affect the events.
 
     Returns:
         (N,) EVENT_DTYPE, in time order.

@@ -1,4 +1,4 @@
-"""Bare pointers for kernels: indexed like the arrays they point into, which must outlive them.
+"""Raw pointers for kernels: indexed like the arrays they point into, which must outlive them.
 
 Numba counts references to every array that is passed on, which would cost more than the work on a few pixels.
 """
@@ -23,7 +23,7 @@ def _address(typingctx: Any, array: Any) -> Any:
 
 
 def _addresses(typingctx: Any, arrays: Any) -> Any:
-    """A named tuple of arrays as one of pointers."""
+    """Convert a named tuple of arrays to one of pointers."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         values = zip(arrays.types, cgutils.unpack_tuple(builder, args[0]), strict=True)
@@ -35,7 +35,7 @@ def _addresses(typingctx: Any, arrays: Any) -> Any:
 
 
 def _prefetch(typingctx: Any, pointer: Any, index: Any) -> Any:
-    """Begin to bring an element, and its line of the cache, from memory."""
+    """Prefetch an element's cache line."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> None:
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)

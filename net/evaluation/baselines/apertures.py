@@ -1,10 +1,10 @@
 """Metric depth from relative depth and two apertures, fitted by gradients through a model of defocus.
 
 Talegaonkar et al., "Repurposing Marigold for Zero-Shot Metric Depth Estimation via Defocus Blur Cues", arXiv
-2505.17358. An image through a small aperture, nearly all in focus, is blurred as a thin lens would blur it if depth
-were such and such; what differs from the image through the large aperture says how wrong that depth is. Two numbers
-make relative depth metric: where its nearest and its farthest part lie. Then the map itself is corrected. The paper
-corrects the noise that a diffusion model makes its map of; here it is the map, by a smooth addition.
+2505.17358. The nearly all-in-focus image through a small aperture is blurred like by a thin lens for an assumed depth;
+its difference from the image through the large aperture measures the error of that depth. Relative depth becomes metric
+by two numbers, the positions of its nearest and farthest parts. Then the map itself is corrected: in the paper by
+changing the noise from which a diffusion model makes the map, here by adding a smooth map.
 """
 
 from collections.abc import Callable
@@ -25,27 +25,28 @@ from .constant import UNIFORM_STD
 from .relative import RelativeDepth
 
 LEVELS = 24
-"""Widths of blur that are computed; between them images are interpolated."""
+"""Blur widths that are computed; images for other widths are interpolated."""
 
 BEYOND = 0.2
-"""Surfaces may lie so far beyond either end of the sweep range, of the range."""
+"""Largest distance of surfaces beyond the ends of the sweep range, as a fraction of the range."""
 
 STEPS, RATE = 80, 0.02
-"""Of the gradient descent for scale and shift, and again for the map."""
+"""Steps of the gradient descent, for scale and shift and again for the map."""
 
 CELL_PX, SMOOTHNESS = 8, 0.5
-"""What is added to the map is interpolated between cells of this size; weight of its differences between cells against
-errors of the image in deviations of its noise."""
+"""Cell size in pixels of the map that is added, and weight of its differences between cells relative to image errors in
+standard deviations of noise."""
 
 WINDOW_PX, LEAST_STD = 4.0, 0.01
-"""The stated deviation is of errors pooled over a Gaussian of this width; its least is of the sweep range."""
+"""Width of the Gaussian over which errors are pooled for the predicted deviation, and its lower bound as a fraction of
+the sweep range."""
 
 _GRID = np.linspace(0.0, 1.0, 9)
 
 
 @dataclass(frozen=True)
 class TwoApertures:
-    """Relative depth made metric; `whole` says whether the map is corrected after scale and shift."""
+    """Makes relative depth metric; `whole`: whether the map is corrected after scale and shift."""
 
     relative: RelativeDepth
     whole: bool = True
@@ -66,7 +67,7 @@ def metric_depth(
     of_depth: bool = False,
     whole: bool = True,
 ) -> Estimate:
-    """Depth of every pixel.
+    """Estimate the depth of every pixel.
 
     Args:
         pair: images through a small and then a large aperture, at one focus.
@@ -84,7 +85,7 @@ def metric_depth(
     part = torch.from_numpy(np.nan_to_num((nearness - low) / max(high - low, 1e-9)).clip(-0.5, 1.5).astype(np.float32))
     model = Defocus(pair, calibration)
     settings = calibration.sweep
-    zero = settings.far_diopters / settings.range_diopters  # positions from 0 diopters on: what depth is the inverse of
+    zero = settings.far_diopters / settings.range_diopters  # positions measured from 0 diopters, the inverse of depth
 
     def between(far: Tensor, near: Tensor) -> Tensor:
         if not of_depth:
@@ -101,7 +102,7 @@ def metric_depth(
 
 
 class Defocus:
-    """What the large aperture shows of what the small one does, if surfaces are where they are said to be."""
+    """Model of the image through the large aperture, from the one through the small aperture and given positions."""
 
     def __init__(self, pair: Photographs, calibration: Calibration) -> None:
         settings, (small, large) = calibration.sweep, pair.aperture_scale.tolist()
@@ -127,7 +128,7 @@ class Defocus:
         return _stabilised(below + share * (above - below))
 
     def error(self, position: Tensor) -> Tensor:
-        """Differences from the image, in deviations of its noise, large ones counting less (pseudo-Huber)."""
+        """Differences from the image in standard deviations of its noise, with a pseudo-Huber loss."""
         return (1 + ((self.predicted(position) - self.seen) / self.noise / 2).square()).sqrt() - 1
 
 
@@ -136,7 +137,7 @@ def _stabilised(light: Tensor) -> Tensor:
 
 
 def _disc_blur(image: Tensor, diameter_px: float) -> Tensor:
-    """Blur by a disc whose rim is soft over a pixel."""
+    """Blur by a disc with a soft rim of one pixel."""
     reach = int(np.ceil(diameter_px / 2))
     y, x = torch.meshgrid(*(torch.arange(-reach, reach + 1.0),) * 2, indexing="ij")
     disc = (diameter_px / 2 + 0.5 - torch.hypot(x, y)).clamp(0, 1)
@@ -145,7 +146,7 @@ def _disc_blur(image: Tensor, diameter_px: float) -> Tensor:
 
 
 def _fitted(model: Defocus, between: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The map between two ends, farthest and nearest: from the best of a grid along the gradient."""
+    """Fit the positions of the farthest and the nearest part: grid search, then gradient descent."""
     pairs = torch.tensor([(far, near) for far in _GRID for near in _GRID if far <= near], dtype=torch.float32)
     with torch.no_grad():
         errors = torch.stack([model.error(between(far, near)).mean() for far, near in pairs])
@@ -155,7 +156,7 @@ def _fitted(model: Defocus, between: Callable[[Tensor, Tensor], Tensor]) -> Tens
 
 
 def _corrected(model: Defocus, position: Tensor) -> Tensor:
-    """The map with a smooth addition that makes its image more like the one that was seen."""
+    """Add a smooth map that reduces the difference between modelled and observed image."""
     height, width = position.shape
     cells = torch.zeros(1, 1, -(-height // CELL_PX) + 1, -(-width // CELL_PX) + 1, requires_grad=True)
 
@@ -180,7 +181,8 @@ def _descend(values: Tensor, loss: Callable[[], Tensor]) -> Tensor:
 
 
 def _deviation(model: Defocus, position: Tensor) -> np.ndarray:
-    """(H, W) of the sweep range: errors of the image over what it changes with depth, both pooled."""
+    """(H, W) predicted deviation as a fraction of the sweep range: image error over its derivative by depth, both
+    pooled."""
     position = position.clone().requires_grad_()
     predicted = model.predicted(position)
     (change,) = torch.autograd.grad(predicted.sum(), position)

@@ -1,4 +1,4 @@
-"""The baselines by name: what each sees, whose idea it is, and what it is made of."""
+"""The baselines by name: their inputs, sources and constructors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from .coupled import CoupledDifferentiation
 from .focus import DepthFromFocus
 
 FRAMES = 24
-"""Intensity frames a sweep of the camera that depth from focus is given besides one of 30 frames a second."""
+"""Frames per sweep of the second camera for depth from focus; the first has 30 frames per second."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Baseline:
 
     sees: str
     source: str  # citation
-    methods: Callable[[], Sequence[Method]] | None = None  # that need nothing else
-    preset: str | None = None  # of the network whose weights must be given
-    relative: bool = False  # whether relative depth must be given
+    methods: Callable[[], Sequence[Method]] | None = None  # made without further inputs
+    preset: str | None = None  # preset of the network whose weights are required
+    relative: bool = False  # whether relative depth is required
 
 
 def _polarity() -> list[Method]:
@@ -74,4 +74,4 @@ BASELINES: dict[str, Baseline] = {
 metric, are given as NAME=PATH."""
 
 READY = tuple(name for name, baseline in BASELINES.items() if baseline.methods is not None)
-"""Those that need nothing else."""
+"""Baselines that need no further inputs."""

@@ -1,4 +1,4 @@
-"""Relative depth from one image: what a method of ours says, a user's files, or a diffusion model on disk."""
+"""Relative depth from one image: by one of our methods, from files, or by a diffusion model on disk."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,15 +16,15 @@ SUFFIX = "_relative.npy"
 
 
 class RelativeDepth(Protocol):
-    """What is nearer and what is farther in a case's image through the small aperture, without a scale."""
+    """Relative depth of a case's image through the small aperture."""
 
     @property
     def of_depth(self) -> bool:
-        """Whether the numbers are linear in depth; otherwise in inverse depth."""
+        """Whether values are linear in depth; otherwise in inverse depth."""
         ...
 
     def __call__(self, case: Case) -> np.ndarray:
-        """(H, W), greater where it is nearer; of depth that means, of its negative.
+        """(H, W), increasing with nearness; if linear in depth, the negative depth.
 
         Raises:
             SweepdepthError: there is none for the case.
@@ -34,7 +34,7 @@ class RelativeDepth(Protocol):
 
 @dataclass(frozen=True)
 class FromMethod:
-    """What a method answers that sees one image in focus everywhere, such as a network of the preset `prior`."""
+    """Relative depth by a method that uses one all-in-focus image, such as a network of the preset `prior`."""
 
     method: Method
     of_depth: bool = False
