@@ -83,6 +83,14 @@ def training_config(
     augment: Annotated[
         bool, typer.Option(rich_help_panel=DATA, help="Augment events: loss, noise, flips, motion, lag, …")
     ] = True,
+    crop: Annotated[
+        int,
+        typer.Option(
+            min=32,
+            rich_help_panel=DATA,
+            help="Longest side of a sample in pixels; larger frames are cropped at random.",
+        ),
+    ] = 192,
     adversarial: Annotated[
         float,
         typer.Option(min=0.0, rich_help_panel=DATA, help="Weight of an adversarial loss on depth maps; for U-Nets."),
@@ -130,6 +138,7 @@ def training_config(
         batch=batch,
         learning_rate=learning_rate or (2e-3 if init is None else 1e-4),
         seed=seed,
+        crop_px=crop,
         adversarial=adversarial,
         augmented=augment,
         minutes=minutes,
