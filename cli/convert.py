@@ -11,6 +11,7 @@ from .options import (
     ForceOption,
     JsonOption,
     LensOption,
+    SizeOption,
     TimeUnitOption,
     TriggersOption,
     hints_of,
@@ -44,6 +45,7 @@ def convert(
     check: Annotated[bool, typer.Option("--check", help="Compare both files afterwards, event by event.")] = False,
     columns: ColumnsOption = None,
     time_unit: TimeUnitOption = None,
+    size: SizeOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -63,13 +65,13 @@ def convert(
     from ..capture.formats.kinds import is_depth_file
 
     refuse_inputs(target, source, lens, triggers)
-    calibration, hints = None if lens is None else Calibration.load(lens), hints_of(columns, time_unit)
+    calibration, hints = None if lens is None else Calibration.load(lens), hints_of(columns, time_unit, size)
     written: list[Path] = [target]
     result: dict[str, Any] = {"out": str(target)}
     if is_depth_file(source):
         if triggers is not None or check or hints:
             raise RecordingError(
-                f"{source}: is a depth file; --triggers, --check, --columns and --time-unit are for recordings"
+                f"{source}: is a depth file; --triggers, --check, --columns, --time-unit and --size are for recordings"
             )
         with progress_bar(source.name, None, "frames") as advance:
             written = convert_depth(
@@ -83,6 +85,8 @@ def convert(
                 on_progress=advance,
             )
         result = {"out": [str(path) for path in written] if every else str(target), "frame": frame}
+    elif frame is not None or every or millimetres:
+        raise RecordingError(f"{source}: is a recording; --frame, --all and --millimetres are for depth files")
     elif target.suffix.lower() in FILM_SUFFIXES:
         if check:
             raise RecordingError(f"{target}: a film has no events to compare; omit --check")
@@ -98,6 +102,8 @@ def convert(
                 hints=hints,
             )
         result["pictures"] = pictures
+    elif fps is not None:
+        raise RecordingError(f"{target}: --fps is for films, .mp4 and .gif")
     else:
         with progress_bar(source.name, None, "events") as advance:
             n_events, notes = convert_recording(

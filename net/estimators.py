@@ -40,7 +40,7 @@ def make_estimator(
 
     Raises:
         ValueError: the name is unknown.
-        SweepdepthError: the estimator cannot fuse sweeps, or not this many.
+        SweepdepthError: the estimator has no weights, or cannot fuse sweeps, or not this many.
         WeightsError: the weights are missing, damaged, or not for event focal stacks.
         EngineError: the engine is unknown or not installed.
 
@@ -51,6 +51,8 @@ def make_estimator(
     """
     name = name or ("net" if weights is not None else default_estimator())
     if name == "polarity":
+        if weights is not None:
+            raise SweepdepthError("--weights: the classical estimator has none; use the estimator net")
         if fuse is not None:
             raise SweepdepthError("--fuse: the classical estimator has no distributions to fuse; use the estimator net")
         return PolarityReversal()

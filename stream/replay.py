@@ -99,7 +99,9 @@ def calibration_of(recording: Recording) -> Calibration:
         CalibrationError: there is none.
     """
     if recording.calibration is None:
-        raise CalibrationError(f"{recording.path}: has no calibration; give one with --lens lens.toml")
+        beside = recording.path.with_suffix(".toml")
+        lens = beside if beside.exists() else "lens.toml"
+        raise CalibrationError(f"{recording.path}: has no calibration; give one with --lens {lens}")
     return recording.calibration
 
 

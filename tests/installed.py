@@ -1,5 +1,8 @@
 """Installed packages: the requirements of sweepdepth, and links to them for another environment."""
 
+import os
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -28,6 +31,14 @@ def needed(extras: set[str]) -> dict[str, str]:
                 waiting.append((need.name, frozenset(need.extras) | frozenset({""})))
     found.pop("sweepdepth")
     return found
+
+
+def make_python(folder: Path) -> None:
+    """A Python with pip alone. The setuptools that `venv` adds before 3.12 are too old for torch, and where pip has no
+    index it cannot bring newer ones; they come with what needs them."""
+    subprocess.run([os.path.realpath(sys.executable), "-m", "venv", folder], check=True)
+    remove = ["-m", "pip", "uninstall", "--quiet", "--disable-pip-version-check", "--yes", "setuptools"]
+    subprocess.run([folder / "bin" / "python", *remove], check=True, stderr=subprocess.DEVNULL)
 
 
 def link_needed(folder: Path, extras: set[str]) -> None:

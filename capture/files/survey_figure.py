@@ -56,8 +56,11 @@ def recording_figure(survey: Survey) -> Figure:
     scale = axis.inset_axes((0, -0.14, 1, 0.06))
     scale.set_in_layout(False)  # otherwise it would push the second row down
     bar = figure.colorbar(image, cax=scale, orientation="horizontal")
-    powers = np.arange(int(np.log10(max(int(survey.activity.max(initial=1)), 1))) + 1)
+    largest = np.log10(max(int(survey.activity.max(initial=1)), 1))
+    powers = np.arange(int(largest) + 1)
     bar.set_ticks(powers.tolist(), labels=[f"{10**power:,}" for power in powers])
+    if powers[-1] > 0.9 * largest > 0:
+        bar.ax.get_xticklabels()[-1].set_horizontalalignment("right")  # the figure ends here
     bar.set_label("events a pixel", fontsize=8)
     return figure
 

@@ -13,6 +13,7 @@ from ..errors import RecordingError
 from ..events import make_events, make_triggers
 from ..formats.recordings import AEDAT4_TRIGGERS
 from ..sources.chunks import CutShort, Header, LiveSink, Sink, Source, interleave
+from .hints import NO_SIZE
 
 _EDGE_OF, _CHANNEL_OF = (np.array([0, *(pair[i] for pair in AEDAT4_TRIGGERS.values())], np.uint8) for i in (0, 1))
 _LENS_KEY = "lens_toml"
@@ -33,7 +34,7 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
         raise RecordingError(f"it has no events, only {', '.join(names) or 'no streams at all'}")
     resolution = reader.getEventResolution(event_stream) or size
     if resolution is None:
-        raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
+        raise RecordingError(NO_SIZE)
     first_us, last_us = reader.getTimeRange()
     header = Header(
         "AEDAT4",

@@ -11,10 +11,9 @@ from ..events import make_events
 from ..formats.columns import infer_columns, named_columns, named_unit
 from ..sources.chunks import Header, Source, interleave
 from ..sources.ring import SLOT_EVENTS
-from .hints import TableHints
+from .hints import NO_SIZE, TableHints
 from .times import TimeEvidence, earliest_us, infer_unit, to_us
 
-NO_SIZE = "it does not say how large its sensor is; give the camera's lens.toml with --lens"
 _SAMPLE_ROWS = 2000
 _MOST_COLUMNS = 16
 _PIECES, _PIECE_ROWS = 64, 1 << 14

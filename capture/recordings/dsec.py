@@ -15,6 +15,7 @@ from ..events import make_events, make_triggers
 from ..sources.chunks import Header, LiveSink, Sink, Source, interleave
 from ..sources.ring import SLOT_EVENTS
 from .hdf5 import COMPRESSION, Output, refuse_references
+from .hints import NO_SIZE
 from .times import earliest_us
 
 _CHUNK_CACHE_BYTES = 64 << 20
@@ -92,7 +93,7 @@ def _size(file: h5py.File, fallback: tuple[int, int] | None) -> tuple[int, int]:
     width, height = file.attrs.get("width"), file.attrs.get("height")
     if width is None or height is None:
         if fallback is None:
-            raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
+            raise RecordingError(NO_SIZE)
         return fallback
     try:
         return int(width), int(height)

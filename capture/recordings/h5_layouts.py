@@ -40,9 +40,10 @@ def decode(path: str, size: tuple[int, int] | None, columns: str | None = None, 
         return _prophesee(file, size)
     found = _find(file, columns)
     if found is None:
-        what = "a depth file" if "depth" in file and "t_start_us" in file else "an HDF5 file"
+        if "depth" in file and "t_start_us" in file:
+            raise RecordingError("is a depth file, not a recording; `info`, `convert` and `view` take it")
         raise RecordingError(
-            f"it is {what} without the group events, or any other with x, y, t and p; it has {_listed(file)}"
+            f"it is an HDF5 file without the group events, or any other with x, y, t and p; it has {_listed(file)}"
         )
     name = "MATLAB" if _is_matlab(path) else "HDF5"
     return open_events(name, found, _size(file) or size, time_unit)

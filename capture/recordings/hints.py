@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 from ..errors import RecordingError
 
+NO_SIZE = (
+    "it does not say how large its sensor is; give the camera's lens.toml with --lens, or to `info` and `convert` "
+    "--size WIDTHxHEIGHT"
+)
+
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 """Units of time and how many nanoseconds each has."""
 

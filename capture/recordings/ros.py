@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import RecordingError, one_line
 from ..events import FALLING, RISING, make_events, make_triggers
 from ..sources.chunks import NO_EVENTS, NO_TRIGGERS, Chunk, Header, Losses, Source
+from .hints import NO_SIZE
 from .prophesee.raw import decode_packets
 from .times import earliest_us
 
@@ -100,7 +101,7 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
     if width and height:
         size = width, height
     if size is None:
-        raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
+        raise RecordingError(NO_SIZE)
     msgtype = next(connection.msgtype for connection in bag.connections if connection.topic == topic)
     rest = ", ".join(name for name in topics if name != topic)
     notes = (f"events of {topic} are read, not those of {rest[:100]}",) if rest else ()

@@ -19,7 +19,7 @@ from ..errors import RecordingError
 from ..events import make_events
 from ..formats.columns import Places, infer_columns, named_columns, named_unit
 from ..sources.chunks import CutShort, Header, Sink, Source, interleave
-from .hints import UNITS, TableHints
+from .hints import NO_SIZE, UNITS, TableHints
 from .numbers import WHITE, finest_power, read_lines, scale
 from .times import TimeEvidence, earliest_us, infer_unit
 
@@ -77,7 +77,7 @@ def decode(path: str, size: tuple[int, int] | None, columns: str | None = None, 
     layout = _layout(head, columns)
     size = layout.size or size
     if size is None:
-        raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
+        raise RecordingError(NO_SIZE)
     notes = tuple(layout.why[1:])
     unit = time_unit or layout.unit
     if unit is None:

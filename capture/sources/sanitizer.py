@@ -470,7 +470,7 @@ class Sanitizer:
                     "width and height in lens.toml"
                 )
             else:
-                hint = "is this its size? give the lens.toml of the camera that recorded it"
+                hint = "is this its size? give that of the camera that recorded it, with --lens or --size"
             raise RecordingError(f"{self._name}: {where}; {hint}")
         if (final or seen >= _JUDGED_AFTER_EVENTS) and dropped > admitted + held:
             raise RecordingError(

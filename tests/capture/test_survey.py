@@ -49,6 +49,19 @@ def test_rates_with_a_limit_leave_out_what_comes_later():
     assert rates.counts[0].tolist() == [1, 0, 0, 0, 1]
 
 
+@pytest.mark.parametrize("most", [100, 101, 150, 9_999, 10_000])
+def test_no_number_below_the_picture_of_all_events_is_cut_off(most):
+    seen = survey(recording_path())
+    activity = np.minimum(seen.activity, 10)
+    activity[0, 0] = most
+    figure = recording_figure(replace(seen, activity=activity))
+    figure.canvas.draw()
+    (scale,) = [child for axis in figure.get_axes() for child in axis.child_axes]
+    last = scale.get_xticklabels()[-1]
+    assert last.get_text() == f"{10 ** int(np.log10(most)):,}"
+    assert last.get_window_extent().x1 <= scale.get_window_extent().x1 + 5  # the margin of the figure
+
+
 def test_a_survey_finds_the_sweeps_and_bins_the_first_of_them():
     path = recording_path()
     seen = survey(path)

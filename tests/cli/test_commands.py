@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,34 @@ def test_info_takes_a_sensor_size_missing_in_the_file(tmp_path):
     assert facts["recording"]["events"] == 500
     assert "expected width and height" in sweepdepth("info", tmp_path / "a.csv", "--size", "96", expect=2)[1]
     assert "leave out --size" in sweepdepth("info", recording_path(), "--size", "96x72", expect=1)[1]
+    said = sweepdepth("info", tmp_path / "a.csv", "--size", "48x36", expect=1)[1]
+    assert "lie off the sensor of 48×36 pixels; is this its size?" in said
+    assert "--size" in sweepdepth("convert", tmp_path / "a.csv", tmp_path / "a.h5", expect=1)[1]
+    said = sweepdepth("convert", tmp_path / "a.csv", tmp_path / "a.h5", "--size", "96x72", "--check")[1]
+    assert "500 events are identical" in said
+
+
+def test_options_for_depth_files_are_not_ignored_for_recordings(tmp_path):
+    for options in (["--frame", "3"], ["--all"], ["--millimetres"]):
+        said = sweepdepth("convert", recording_path(), tmp_path / "a.raw", "--lossy", *options, expect=1)[1]
+        assert "--frame, --all and --millimetres are for depth files" in said
+    assert (
+        "--fps is for films" in sweepdepth("convert", recording_path(), tmp_path / "a.h5", "--fps", "30", expect=1)[1]
+    )
+    said = sweepdepth(
+        "replay",
+        recording_path(),
+        "--out",
+        "d.h5",
+        "--estimator",
+        "polarity",
+        "--weights",
+        "default",
+        cwd=tmp_path,
+        expect=1,
+    )[1]
+    assert "--weights: the classical estimator has none" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_info_draws_a_recording_and_refuses_other_pictures(tmp_path, demo_lens, depth_file):
@@ -315,16 +344,18 @@ def test_new_keys_are_written_once(tmp_path):
         (["info", "missing.toml"], "missing.toml: cannot be read: No such file"),
         (["convert", "picture.png", "picture.h5"], "picture.png: "),
         (["convert", "picture.png", "depth.npy"], "picture.png: "),
+        (["replay", "depth.h5", "--out", "d.h5"], "depth.h5: is a depth file, not a recording; `info`, `convert` and"),
         (["listen", "nowhere"], "nowhere: is not an address"),
         (["listen", "ipc://nobody", "--timeout", "0.3"], "no message for 0.3 s"),
     ],
 )
-def test_errors_are_one_readable_line_and_exit_1(tmp_path, arguments, expected):
+def test_errors_are_one_readable_line_and_exit_1(tmp_path, depth_file, arguments, expected):
+    shutil.copy(depth_file, tmp_path / "depth.h5")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     _, error = sweepdepth(*arguments, cwd=tmp_path, expect=1)
     assert expected in error
     assert len(error.strip().splitlines()) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["picture.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["depth.h5", "picture.png"]
     _, error = sweepdepth(*arguments, "--debug", cwd=tmp_path, expect=1)
     assert "Traceback" in error
 
@@ -357,7 +388,10 @@ def test_a_recording_without_sweeps_is_an_error_and_leaves_no_file(tmp_path, len
 def test_a_recording_without_a_calibration_asks_for_one(tmp_path, demo_lens):
     sweepdepth("convert", recording_path(), tmp_path / "bare.csv", "--lossy")
     _, error = sweepdepth("replay", tmp_path / "bare.csv", "--out", tmp_path / "depth.h5", expect=1)
-    assert "--lens" in error
+    assert "--lens lens.toml" in error
+    (tmp_path / "bare.toml").write_text(demo_lens.read_text())
+    _, error = sweepdepth("replay", tmp_path / "bare.csv", "--out", tmp_path / "depth.h5", expect=1)
+    assert f"give one with --lens {tmp_path / 'bare.toml'}" in error
     assert "events" in sweepdepth("info", tmp_path / "bare.csv", "--lens", demo_lens)[0]
 
 

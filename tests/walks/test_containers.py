@@ -18,10 +18,11 @@ import urllib.request
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ..installed import link_needed
+from ..installed import link_needed, make_python
 from ..pages import ROOT
 
 DOCKER = ROOT / "docker"
@@ -72,7 +73,7 @@ class Stage:
 
     def prepare(self) -> None:
         """The content of `FROM python:3.11-slim-bookworm`: Python, pip, and a shell."""
-        subprocess.run([os.path.realpath(sys.executable), "-m", "venv", self.root / "python"], check=True)
+        make_python(self.root / "python")
         packages = self.root / "python" / "lib" / "python3.11" / "site-packages"
         (packages / "others.pth").write_text(f"{self.others}\n")
         self.others.mkdir(exist_ok=True)
@@ -194,6 +195,17 @@ def test_the_image_with_everything_is_made(folder):
     assert not re.search(r"^(missing|failed)", out, re.MULTILINE), out
 
 
+def lines_until_the_end(process: "subprocess.Popen[str]") -> list[dict[str, Any]]:
+    """The lines of JSON that a `listen --follow` prints, up to the end of the first stream."""
+    assert process.stdout is not None
+    lines = []
+    for text in process.stdout:
+        lines.append(json.loads(text))
+        if lines[-1].get("end"):
+            return lines
+    raise AssertionError(f"it ended before the stream\n{process.communicate()[1]}")
+
+
 def test_the_composed_services_run_together(runtime):
     yaml = pytest.importorskip("yaml")
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
@@ -215,6 +227,7 @@ def test_the_composed_services_run_together(runtime):
             assert service["image"] == "sweepdepth"
             words = shlex.split(re.sub("5560|8080", lambda match: ports[match[0]], service["command"]))
             started[name] = runtime.start([*runtime.entrypoint, *words])
+        lines = lines_until_the_end(started["metrics"])
         status = started["depth"].wait(timeout=300)
         assert status == 0, started["depth"].communicate()[1]
         deadline = time.monotonic() + 60
@@ -230,7 +243,6 @@ def test_the_composed_services_run_together(runtime):
         for process in started.values():
             process.terminate()
         said = {name: process.communicate(timeout=60) for name, process in started.items()}
-    lines = [json.loads(line) for line in said["metrics"][0].splitlines()]
     assert sum(line["topic"] == "depth" for line in lines) == 4
     assert all(line["events_per_s"] >= 0 for line in lines if line["topic"] == "status")
     assert "the live page is at" in said["page"][1]

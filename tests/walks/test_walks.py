@@ -6,7 +6,6 @@ sweepdepth itself is installed from the wheel.
 """
 
 import json
-import os
 import shlex
 import shutil
 import socket
@@ -25,7 +24,7 @@ from PIL import Image
 from sweepdepth.capture.files.dataset import read_truth
 from sweepdepth.capture.files.depth_file import read_depth_file
 
-from ..installed import link_needed
+from ..installed import link_needed, make_python
 from ..pages import ROOT, blocks_of
 from ..reader import Reader
 
@@ -104,7 +103,7 @@ class Newcomer(Reader):
     def run(self, command: str) -> None:
         match shlex.split(command, comments=True):
             case ["python3", "-m", "venv", folder]:
-                subprocess.run([os.path.realpath(sys.executable), "-m", "venv", folder], cwd=self.folder, check=True)
+                make_python(self.folder / folder)
                 (packages,) = (self.folder / folder).glob("lib/python*/site-packages")
                 (packages / "others.pth").write_text(f"{self.others}\n")
                 (self.folder / folder / "bin" / "node").symlink_to(shutil.which("node") or "/nonexistent")

@@ -11,6 +11,7 @@ from numba import njit, types
 from ...errors import RecordingError
 from ...events import EVENT_DTYPE, make_events
 from ...sources.chunks import NO_TRIGGERS, Chunk, CutShort, Header, Losses, Sink, Source
+from ..hints import NO_SIZE
 from .clock import CLOCK_32, new_state
 from .clock32 import extend_times
 from .header import TextHeader, read_header
@@ -40,7 +41,7 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
     sides = header.whole_number("width"), header.whole_number("height")
     found = size if None in sides else sides
     if found is None:
-        raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
+        raise RecordingError(NO_SIZE)
     losses = Losses()
     return Source(Header("DAT", *found), _chunks(path, header, losses), losses=losses)  # pyright: ignore[reportArgumentType]
 

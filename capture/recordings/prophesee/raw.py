@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import RecordingError, one_line
 from ...events import EVENT_DTYPE, TRIGGER_DTYPE
 from ...sources.chunks import Chunk, CutShort, Header, Losses, Source
+from ..hints import NO_SIZE
 from . import evt2, evt3, evt21
 from .clock import EVT2_CLOCK, EVT3_CLOCK, LOOKAHEAD_WORDS, Clock, accept_fall, new_state
 from .header import TextHeader, read_header
@@ -49,7 +50,7 @@ def decode(path: str, size: tuple[int, int] | None) -> Source:
     encoding = _encoding(path, header)
     found = _size(header) or size
     if found is None:
-        raise RecordingError("it does not say how large its sensor is; give the camera's lens.toml with --lens")
+        raise RecordingError(NO_SIZE)
     losses = Losses()
     start_us = header.whole_number("t0") or 0  # start time, stored by writers of absolute times
     n_bytes = max(os.path.getsize(path) - header.data_at, 0)
