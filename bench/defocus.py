@@ -89,8 +89,8 @@ def conditions() -> list[tuple[float, float]]:
     return [*((light, seconds) for light in LIGHTS_LUX), *((lux, s) for s in SWEEPS_S if s != seconds)]
 
 
-def run(sizes: Sizes, out: Path, rows: Sequence[Row] = ROWS) -> dict:
-    """Make all missing parts, and return all results.
+def run(sizes: Sizes, out: Path, rows: Sequence[Row] = ROWS, workers: int = 1) -> dict:
+    """Make all missing parts, and return all results; training uses `workers` loader processes.
 
     Raises:
         SystemExit: the folder holds a run of other sizes.
@@ -104,7 +104,7 @@ def run(sizes: Sizes, out: Path, rows: Sequence[Row] = ROWS) -> dict:
     judged = _scenes(out / "judged", sizes.judged, seed=1)
     trained = [row for row in rows if row.network is not None]
     for row in trained:
-        _train(row, training, sizes, out, len(trained))
+        _train(row, training, sizes, out, len(trained), workers)
     found = [_judge(condition, judged, rows, out) for condition in conditions()]
     steps = {row.name: _facts(row, out) for row in trained}
     results = {
@@ -131,7 +131,7 @@ def weights_of(row: Row, out: Path) -> Path:
     return folder_of(row, out) / WEIGHTS
 
 
-def _train(row: Row, scenes: Sequence[IdealScene], sizes: Sizes, out: Path, rows: int) -> None:
+def _train(row: Row, scenes: Sequence[IdealScene], sizes: Sizes, out: Path, rows: int, workers: int) -> None:
     """Train a row or resume its training; all rows get the same sweeps in the same order."""
     assert row.network is not None
     folder = folder_of(row, out)
@@ -158,7 +158,7 @@ def _train(row: Row, scenes: Sequence[IdealScene], sizes: Sizes, out: Path, rows
     )
     _say(f"{row.name}: {sizes.steps} steps")
     begun = time.monotonic()
-    train(sources, config, folder, resume=(folder / SETTINGS).exists(), say=_say)
+    train(sources, config, folder, resume=(folder / SETTINGS).exists(), workers=workers, say=_say)
     _say(f"{row.name}: {(time.monotonic() - begun) / 60:.1f} min")
 
 

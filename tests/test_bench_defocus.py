@@ -25,7 +25,7 @@ def small():
 
 
 def test_a_stopped_benchmark_resumes_and_its_page_has_all_rows(tmp_path, small, monkeypatch):
-    results = defocus.run(SIZES, tmp_path, small)
+    results = defocus.run(SIZES, tmp_path, small, workers=0)
     assert [(c["lux"], c["seconds"]) for c in results["conditions"]] == [(1.0, 0.2), (100.0, 0.2)]
     scores = results["conditions"][1]["rows"]
     assert list(scores) == [row.name for row in small]
