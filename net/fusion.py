@@ -2,10 +2,11 @@
 
 Each sweep gives a distribution over candidate distances for every pixel. Their logarithms are averaged over the fused
 sweeps, and the result is scaled as if the square root of their number were independent, since successive sweeps share
-the scene, the lens calibration and the network's systematic errors. Where a new distribution contradicts the fused one,
-something has moved, and the earlier sweeps are discarded.
+the scene, the lens calibration and the network's systematic errors. With "auto", the earlier ones follow the motion of
+the image and are discarded where a new distribution contradicts them.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +16,7 @@ from scipy.ndimage import uniform_filter
 from ..capture.stack import EventFocalStack, Polarity
 from .distribution import Distribution, normalised
 from .estimate import Estimate
+from .motion import activity, image_motion, moved
 from .network import EventNetwork
 
 MOST_SWEEPS = 64
@@ -26,6 +28,7 @@ INDEPENDENCE = 0.5
 
 _LEAST = 1e-6  # lower bound on probability, so that no candidate is excluded forever
 _AGREE = 0.75  # overlap above which distributions agree
+_FAST = 1.0  # block of 2×2 pixels per sweep, at which two thirds are forgotten
 _REACH = 5  # window of averaging agreement, in blocks of 2×2 pixels
 
 
@@ -35,13 +38,15 @@ class FusedNetwork:
 
     Args:
         estimator: the network, which must predict distributions.
-        sweeps: most sweeps to fuse; "auto" discards, for each pixel, earlier sweeps that a new one contradicts.
+        sweeps: most sweeps to fuse; "auto" moves earlier sweeps with the image, and discards, for each pixel, those
+            that a new one contradicts.
     """
 
     estimator: EventNetwork
     sweeps: int | Literal["auto"]
     _mean: np.ndarray | None = field(default=None, init=False)  # (C, h, w) mean logarithm of the probability
     _count: np.ndarray = field(default_factory=lambda: np.zeros((1, 1), np.float32), init=False)  # (h, w)
+    _active: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=2), init=False)  # of the latest sweeps
     _last_us: int = field(default=0, init=False)
 
     @property
@@ -72,18 +77,28 @@ class FusedNetwork:
         sweep = stack.sweep
         duration_us = sweep.end_us - sweep.start_us
         logarithm = np.log(np.maximum(new.probability, _LEAST))
+        active = activity(stack.data)
         missed = not 0 <= sweep.start_us - self._last_us + duration_us // 2 <= 2 * duration_us
         if self._mean is None or self._mean.shape != logarithm.shape or missed:
             self._mean, self._count = logarithm, np.ones(logarithm.shape[1:], np.float32)
+            self._active.clear()
         else:
-            before = self._count
             if self.sweeps == "auto":
+                self._follow(active)
                 overlap = np.sqrt(new.probability * normalised(self._mean)).sum(axis=0)
                 agreement = np.clip(uniform_filter(overlap, _REACH) / _AGREE, 0, 1)
-                before = np.minimum(before, AUTO_SWEEPS - 1) * agreement**4
+                before = np.minimum(self._count, AUTO_SWEEPS - 1) * agreement**4
             else:
-                before = np.minimum(before, self.sweeps - 1)
+                before = np.minimum(self._count, self.sweeps - 1)
             self._count = before + 1
             self._mean = self._mean + (logarithm - self._mean) / self._count
+        self._active.append(active)
         self._last_us = sweep.end_us
         return Distribution(normalised(self._mean * self._count**INDEPENDENCE), new.size)
+
+    def _follow(self, active: np.ndarray) -> None:
+        """Move the memory with the image since the previous sweep, and forget the more of it the faster that is."""
+        assert self._mean is not None
+        motion = image_motion(self._active[0], active) / len(self._active)
+        self._mean, self._count = moved(self._mean, motion), moved(self._count[None], motion)[0]
+        self._count *= np.exp(-np.square(motion / _FAST).sum(axis=0))

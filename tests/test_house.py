@@ -33,7 +33,7 @@ LAYERS = {
     "net": (
         "blur breathing evidence_kernel exported_graph lag metrics",
         "evidence",
-        "distribution representation",
+        "distribution motion representation",
         "architecture estimate",
         "cases evidence_net fill polarity unet",
         "evaluation weights",

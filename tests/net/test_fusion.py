@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from sweepdepth.capture.errors import SweepdepthError
 from sweepdepth.capture.stack import EventFocalStack
@@ -11,7 +12,7 @@ from sweepdepth.net.estimators import make_estimator
 from sweepdepth.net.evidence import CANDIDATES
 from sweepdepth.net.fusion import FusedNetwork
 
-SIZE = 24, 32
+SIZE = 72, 96  # of the calibration's camera
 
 
 def distribution(position, spread, noise=0.0, seed=0):
@@ -51,6 +52,24 @@ def test_fusion_is_limited_to_n_sweeps(calibration):
 def test_auto_forgets_contradicted_pixels_at_once(calibration):
     answers = fuse([distribution(0.2, 0.04)] * 5 + [distribution(0.8, 0.04)], "auto", calibration)
     assert answers[5][0] == pytest.approx(0.8, abs=0.02)
+
+
+def test_auto_follows_the_image(calibration):
+    """A step in depth that moves a pixel per sweep, half a block, with the texture that it is seen by."""
+    texture = gaussian_filter(np.random.default_rng(0).uniform(size=(72, 130)), 1.5)
+    texture = np.clip((texture - texture.min()) / np.ptp(texture), 0, 1) ** 2
+    fusion = FusedNetwork(None, "auto")  # pyright: ignore[reportArgumentType]
+    for k in range(8):
+        direction = Direction.FAR_TO_NEAR if k % 2 == 0 else Direction.NEAR_TO_FAR
+        stack = EventFocalStack.empty(Sweep(k * 200_000, (k + 1) * 200_000, direction, calibration), 24, "interpolated")
+        stack.data[0] = 20 * texture[:, 30 - k :][:, :96]
+        edge = 20 + k // 2
+        given = distribution(np.where(np.arange(48) < edge, 0.4, 0.55), 0.12, 0.08, seed=k)
+        fused, _ = fusion._fuse(given, stack).read()
+    error = np.abs(fused - np.where(np.arange(96) < 2 * edge, 0.4, 0.55))
+    alone = np.abs(given.read()[0] - np.where(np.arange(96) < 2 * edge, 0.4, 0.55))
+    beside = slice(2 * edge - 8, 2 * edge)  # what the step has passed over
+    assert error[8:-8, beside].mean() < 0.7 * alone[8:-8, beside].mean()
 
 
 def test_fusion_restarts_after_a_gap(calibration):
