@@ -39,6 +39,8 @@ def print_tables(sections: dict[str, dict[str, Any]]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     for title, rows in sections.items():
         table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+        table.add_column()
+        table.add_column(overflow="fold")  # a path that is too long goes on in the next line
         for name, value in rows.items():
             table.add_row(name, _text(value))
         console.print(table)

@@ -97,6 +97,12 @@ def replay(
     if out is not None:
         refuse_inputs(out, path, lens, triggers)
     stop = until_interrupted()
+
+    def begin(address: str) -> None:
+        say(f"publishing on {address}")
+        if wait_subscribers:
+            say(f"waiting for {wait_subscribers} subscriber{'s' if wait_subscribers > 1 else ''}")
+
     with open_recording(path, calibration, triggers=triggers, hints=hints) as recording:
         first_us, last_us = recording.first_us, recording.last_us
         seconds = None if first_us is None or last_us is None else (last_us - first_us) * 1e-6
@@ -112,7 +118,7 @@ def replay(
                 callbacks=Callbacks(
                     on_status=serve,
                     on_progress=advance,
-                    on_address=lambda address: say(f"publishing on {address}"),
+                    on_address=begin,
                 ),
             )
     _print(path.name, out, summary, as_json)

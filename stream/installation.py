@@ -14,9 +14,10 @@ import numpy as np
 from ..capture.errors import SweepdepthError, one_line
 from ..capture.findings import Finding
 
-_EXTRAS = {
-    "formats": (("faery",), "Prophesee RAW and DAT, ES"),
-    "blender": (("bpy",), "`synth render`"),
+EXTRAS = {
+    "formats": (("faery",), "what is left of AEDAT4 files that were cut short"),
+    "ros": (("rosbags",), "bags of ROS 1 and 2"),
+    "blender": (("bpy",), "`synth render` with Blender"),
     "train": (("torch", "lightning", "safetensors"), "`train`, and the network in torch"),
     "openvino": (("openvino", "safetensors"), "the network, fast on CPUs and without torch"),
     "onnx": (("onnx", "onnxscript"), "`export` to ONNX"),
@@ -42,7 +43,7 @@ def examine() -> Iterator[Finding]:
         (_disk, "disk"),
     ):
         yield _try(name, check)
-    for extra, (modules, purpose) in _EXTRAS.items():
+    for extra, (modules, purpose) in EXTRAS.items():
         yield _extra(extra, modules, purpose)
 
 

@@ -113,7 +113,7 @@ def timing_warnings(tracker: Tracker, n_events: int) -> list[str]:
     if outside > OUTSIDE_SHARE * n_events:
         lines.append(f"{100 * outside / n_events:.0f} % of the events are outside all sweeps")
     quality = tracker.quality
-    if math.isfinite(quality) and quality < 0.5:
+    if n_events and math.isfinite(quality) and quality < 0.5:
         lines.append(f"sweep timing is uncertain (quality {quality:.2f})")
     return lines
 

@@ -29,6 +29,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ...capture.calibration import Waveform
 from ...capture.errors import SweepdepthError
+from ...capture.validation import explain_invalid
 from ..optics.render_settings import RenderSettings
 from ..scenes.layouts import SceneConfig
 from ..sensor.presets import PRESETS
@@ -209,11 +210,7 @@ class GenerationConfig(_Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
-            key = ".".join(map(str, fault["loc"])) or "configuration"
-            message = fault["msg"].removeprefix("Value error, ")
-            what = f"{key}: {message}" if fault["type"] == "value_error" else f"{key} ({fault['input']!r}): {message}"
-            raise ConfigError(f"{name}: {what}") from error
+            raise ConfigError(f"{name}: {explain_invalid(error, cls)}") from error
 
     def fingerprint(self) -> dict[str, Any]:
         """All values that scenes depend on, as JSON values, with digests of the user's files."""

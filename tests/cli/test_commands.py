@@ -322,6 +322,7 @@ def test_weights_are_listed_by_name(tmp_path):
     out, _ = sweepdepth("weights", cwd=tmp_path)
     assert out.startswith("default")
     assert "validation RMSE" in out
+    assert "default.safetensors" in "".join(out.split())  # a long path is not cut off
     out, _ = sweepdepth("weights", "--json", cwd=tmp_path)
     listed = json.loads(out.splitlines()[0])
     assert listed["facts"]["validation"]["val_rmse"] > 0

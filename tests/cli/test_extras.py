@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from shutil import copy
 
 import pytest
 
 from sweepdepth.stream.demo import recording_path
+from sweepdepth.stream.installation import EXTRAS
 
 # `find_spec` and `import` treat these modules as not installed.
 WITHOUT = """
@@ -16,6 +19,11 @@ sys.argv = ["sweepdepth", *sys.argv[2:]]
 from sweepdepth.cli import main
 main()
 """
+
+
+def test_the_doctor_knows_every_extra():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert EXTRAS.keys() == project["optional-dependencies"].keys() - {"test", "docs", "all"}
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,19 @@ def test_interrupted_replay_completes_its_file(tmp_path: Path, number):
     assert f"{len(read_depth_file(out))} frames in {out}" in said
 
 
+def test_a_replay_without_subscribers_says_so_and_ends_at_ctrl_c(tmp_path: Path):
+    arguments = ("--publish", f"ipc://{tmp_path}/depth", "--wait-subscribers", "2", "--estimator", "polarity")
+    process = start("replay", recording_path(), *arguments)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("publishing on ipc://")
+    assert process.stderr.readline() == "waiting for 2 subscribers\n"
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped: 0 frames" in said
+    assert "uncertain" not in out + said
+
+
 @pytest.mark.slow
 @BOTH
 def test_live_finishes_recording_and_stream_and_says_what_is_in_it(tmp_path: Path, number):

@@ -24,8 +24,10 @@ def test_an_empty_file_is_a_configuration_and_a_number_is_a_narrow_range(tmp_pat
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("sweeps = 0", r"sweeps \(0\): Input should be greater than or equal to 1"),
-        ("focus = 3", r"focus \(3\): Extra inputs"),
+        ("sweeps = 0", r"sweeps \(0\): must be at least 1"),
+        ("focus = 3", r"focus \(3\) is not a known key"),
+        ("[camera]\nwidht = 346", r"camera\.widht \(346\) is not a known key; did you mean width\?"),
+        ("[sensors]\nleak = 1", r"sensors is not a known section; did you mean sensor\?"),
         ("[lens]\nf_number = [2.8, 1.4]", r"f_number: the range \[2\.8, 1\.4\] must go from the lowest"),
         ('[sensor]\npreset = "davis240"', r"there is no sensor 'davis240'; there are davis346"),
         ('render = "dof"\n[intensity]\naperture_pair = true', "intensity.aperture_pair: other apertures come from"),

@@ -243,6 +243,8 @@ def test_the_composed_services_run_together(runtime):
         for process in started.values():
             process.terminate()
         said = {name: process.communicate(timeout=60) for name, process in started.items()}
-    assert sum(line["topic"] == "depth" for line in lines) == 4
+    n_depth = sum(line["topic"] == "depth" for line in lines)
+    assert n_depth > 0
+    assert n_depth + lines[-1]["drops"] == 4  # as live: sweeps that find the estimator busy are left out
     assert all(line["events_per_s"] >= 0 for line in lines if line["topic"] == "status")
     assert "the live page is at" in said["page"][1]
