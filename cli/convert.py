@@ -1,7 +1,7 @@
 """`sweepdepth convert`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,10 @@ from .options import (
     hints_of,
 )
 from .output import print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from ..capture.calibration import Calibration
+    from ..capture.recordings import TableHints
 
 
 def convert(
@@ -60,75 +64,81 @@ def convert(
     from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
     from ..capture.errors import RecordingError
-    from ..capture.files.conversion import compare_recordings, convert_depth, convert_events, convert_recording
     from ..capture.files.films import FILM_SUFFIXES
     from ..capture.formats.kinds import is_depth_file
 
     refuse_inputs(target, source, lens, triggers)
     calibration, hints = None if lens is None else Calibration.load(lens), hints_of(columns, time_unit, size)
-    written: list[Path] = [target]
     result: dict[str, Any] = {"out": str(target)}
+    written = [target]
     if is_depth_file(source):
         if triggers is not None or check or hints:
             raise RecordingError(
                 f"{source}: is a depth file; --triggers, --check, --columns, --time-unit and --size are for recordings"
             )
-        with progress_bar(source.name, None, "frames") as advance:
-            written = convert_depth(
-                source,
-                target,
-                frame,
-                every=every,
-                millimetres=millimetres,
-                fps=fps,
-                force=force,
-                on_progress=advance,
-            )
+        written = _convert_depth(source, target, frame, every=every, millimetres=millimetres, fps=fps, force=force)
         result = {"out": [str(path) for path in written] if every else str(target), "frame": frame}
     elif frame is not None or every or millimetres:
         raise RecordingError(f"{source}: is a recording; --frame, --all and --millimetres are for depth files")
     elif target.suffix.lower() in FILM_SUFFIXES:
         if check:
             raise RecordingError(f"{target}: a film has no events to compare; omit --check")
-        with progress_bar(source.name, None, "pictures") as advance:
-            pictures = convert_events(
-                source,
-                target,
-                calibration,
-                triggers=triggers,
-                fps=fps,
-                force=force,
-                on_progress=advance,
-                hints=hints,
-            )
-        result["pictures"] = pictures
+        result |= _film_events(source, target, calibration, triggers=triggers, fps=fps, force=force, hints=hints)
     elif fps is not None:
         raise RecordingError(f"{target}: --fps is for films, .mp4 and .gif")
     else:
-        with progress_bar(source.name, None, "events") as advance:
-            n_events, notes = convert_recording(
-                source,
-                target,
-                calibration,
-                triggers=triggers,
-                force=force,
-                lossy=lossy,
-                on_progress=advance,
-                hints=hints,
-            )
-        for note in notes:
-            say(note)
-        result |= {"events": n_events, "notes": list(notes)}
+        result |= _convert_recording(
+            source, target, calibration, triggers=triggers, force=force, lossy=lossy, hints=hints
+        )
         if check:
-            with progress_bar(f"{target.name}, comparing", None, "events") as advance:
-                same, differences = compare_recordings(source, target, calibration, hints=hints, on_progress=advance)
-            if differences:
-                raise RecordingError(f"{target}: differs from {source}: {'; '.join(differences)}")
-            result["compared"] = same
-            say(f"compared: {same:,} events are identical")
+            result |= _compare(source, target, calibration, hints)
     if as_json:
         print_json(result)
     elif len(written) > 1:
         say(f"written {written[0]} to {written[-1].name}, {len(written)} files")
     else:
         say(f"written {target}")
+
+
+def _convert_depth(source: Path, target: Path, frame: int | None, **options: Any) -> list[Path]:
+    """Export frames of a depth file; returns the files written. `options` are those of `convert_depth`."""
+    from ..capture.files.conversion import convert_depth
+
+    with progress_bar(source.name, None, "frames") as advance:
+        return convert_depth(source, target, frame, on_progress=advance, **options)
+
+
+def _film_events(source: Path, target: Path, calibration: "Calibration | None", **options: Any) -> dict[str, Any]:
+    """Render a film of events; returns what to report. `options` are those of `convert_events`."""
+    from ..capture.files.conversion import convert_events
+
+    with progress_bar(source.name, None, "pictures") as advance:
+        return {"pictures": convert_events(source, target, calibration, on_progress=advance, **options)}
+
+
+def _convert_recording(source: Path, target: Path, calibration: "Calibration | None", **options: Any) -> dict[str, Any]:
+    """Convert a recording; returns what to report. `options` are those of `convert_recording`."""
+    from ..capture.files.conversion import convert_recording
+
+    with progress_bar(source.name, None, "events") as advance:
+        n_events, notes = convert_recording(source, target, calibration, on_progress=advance, **options)
+    for note in notes:
+        say(note)
+    return {"events": n_events, "notes": list(notes)}
+
+
+def _compare(source: Path, target: Path, calibration: "Calibration | None", hints: "TableHints") -> dict[str, Any]:
+    """Compare two recordings; returns what to report.
+
+    Raises:
+        RecordingError: they differ.
+    """
+    from ..capture.errors import RecordingError
+    from ..capture.files.conversion import compare_recordings
+
+    with progress_bar(f"{target.name}, comparing", None, "events") as advance:
+        same, differences = compare_recordings(source, target, calibration, hints=hints, on_progress=advance)
+    if differences:
+        raise RecordingError(f"{target}: differs from {source}: {'; '.join(differences)}")
+    say(f"compared: {same:,} events are identical")
+    return {"compared": same}

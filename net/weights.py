@@ -16,7 +16,7 @@ from ..capture.atomic import PartialFile
 from ..capture.errors import one_line
 from ..capture.files.facts import Facts, Measured
 from ..capture.files.photographs import PLANS
-from .architecture import EvidenceConfig, NetworkConfig, parameter_shapes
+from .architecture import EvidenceConfig, NetworkConfig, UNetConfig, parameter_shapes
 from .evidence import CANDIDATES
 from .exported_graph import LARGEST_BYTES, WeightsError, is_exported, parts_of, read_about
 
@@ -167,7 +167,7 @@ def parse_weights(
             raise WeightsError(
                 f"{path}: holds no weights of sweepdepth (format {metadata.get('format')!r:.80}, expected {FORMAT!r})"
             )
-        config = _CONFIG.validate_json(metadata["network"])
+        config = _read_config(path, metadata["network"])
         facts = json.loads(metadata["facts"])
         if not isinstance(facts, dict):
             raise ValueError("its facts are no JSON object")
@@ -189,6 +189,24 @@ def parse_weights(
     ) as error:
         raise WeightsError(f"{path}: is damaged, or no weights file: {one_line(error)}") from error
     return file
+
+
+def _read_config(path: Path, text: str) -> NetworkConfig:
+    """Read a network's configuration.
+
+    Raises:
+        WeightsError: it has other settings than the networks of this version.
+        ValueError: it is damaged.
+    """
+    values = json.loads(text)
+    kinds = {kind.model_fields["kind"].default: kind for kind in (UNetConfig, EvidenceConfig)}
+    known = kinds[values["kind"]].model_fields if values.get("kind") in kinds else values
+    if unknown := sorted(values.keys() - known.keys()):
+        raise WeightsError(
+            f"{path}: holds a network of another version of sweepdepth, with settings {one_line(', '.join(unknown))}; "
+            "use that version, or train the network again"
+        )
+    return _CONFIG.validate_json(text)
 
 
 def make_network(config: NetworkConfig) -> "nn.Module":

@@ -81,15 +81,10 @@ def live(
     whole = calibration.with_trigger_channel(options.trigger_channel)
     window = SensorWindow(whole, options.downsample)
     calibration = window.calibration
-    notify = callbacks.on_notice or (lambda _: None)
-    if settings is None and calibration.camera_settings is not None:
-        settings = CameraSettings.check(calibration.camera_settings.model_dump(), "lens.toml: camera_settings")
-    settings = settings or CameraSettings()
-    if settings.max_lag_s is None:
-        settings = settings.model_copy(update={"max_lag_s": MAX_LAG_S})
+    settings = _camera_settings(settings, calibration)
     parse_address(address)  # validate before the lens moves
     with ExitStack() as resources:
-        run = _Run(calibration, notify)
+        run = _Run(callbacks.on_notice or (lambda _: None))
         driven = None if driver == "external" else run.lens_status
         follower = Follower(calibration, options.first_direction, driven, run.sensor_us)
         estimator = options.make_estimator()
@@ -122,21 +117,9 @@ def live(
         lens.start()
         if driven is not None:
             resources.enter_context(_LensWatch(lens, run))
-
-        def cross(gap: Gap) -> None:
-            follower.cross(gap)
-            notify(_gap_sentence(gap))
-
-        def lose(loss: Loss) -> None:
-            pipeline.lose(loss.start_us, loss.end_us, loss.n_events)
-
-        try:
-            run.camera = resources.enter_context(
-                open_camera(address, whole, settings, on_gap=cross, on_loss=lose, stop=stop)
-            )
-        except SweepdepthError:
-            if not stop.is_set():
-                raise
+        camera = _connect(address, whole, settings, stop, run=run, follower=follower, pipeline=pipeline)
+        if camera is not None:
+            run.camera = resources.enter_context(camera)
         if callbacks.on_start:
             callbacks.on_start()
         summary = pipeline.run(window.through(run.batches()))
@@ -151,7 +134,7 @@ def live(
 class _Run:
     """Shared state of one run: status of camera, lens and recording."""
 
-    def __init__(self, calibration: Calibration, notify: Notice) -> None:
+    def __init__(self, notify: Notice) -> None:
         self.camera: Camera | None = None
         self.recorder: LiveRecorder | None = None
         self.notify = notify
@@ -250,6 +233,41 @@ class _LensWatch:
                 self._lens.stop()
             except SweepdepthError as problem:
                 self._run.notify(f"{problem}; its keeper continues to try")
+
+
+def _camera_settings(settings: CameraSettings | None, calibration: Calibration) -> CameraSettings:
+    """The given settings or else the calibration's, with a limit on the lag of events."""
+    if settings is None and calibration.camera_settings is not None:
+        settings = CameraSettings.check(calibration.camera_settings.model_dump(), "lens.toml: camera_settings")
+    settings = settings or CameraSettings()
+    return settings if settings.max_lag_s is not None else settings.model_copy(update={"max_lag_s": MAX_LAG_S})
+
+
+def _connect(
+    address: str,
+    calibration: Calibration,
+    settings: CameraSettings,
+    stop: threading.Event,
+    *,
+    run: _Run,
+    follower: Follower,
+    pipeline: Pipeline,
+) -> Camera | None:
+    """Open the camera, whose gaps and losses are passed on; None if `stop` was set meanwhile."""
+
+    def cross(gap: Gap) -> None:
+        follower.cross(gap)
+        run.notify(_gap_sentence(gap))
+
+    def lose(loss: Loss) -> None:
+        pipeline.lose(loss.start_us, loss.end_us, loss.n_events)
+
+    try:
+        return open_camera(address, calibration, settings, on_gap=cross, on_loss=lose, stop=stop)
+    except SweepdepthError:
+        if stop.is_set():
+            return None
+        raise
 
 
 def _discard_unused(recorder: LiveRecorder) -> None:

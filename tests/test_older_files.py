@@ -15,6 +15,7 @@ from sweepdepth import (
     read_depth_file,
     read_scene,
 )
+from sweepdepth.capture.files.stack_pack import StackPack
 from sweepdepth.capture.sweeps import Direction
 
 FOLDER = Path(__file__).parent / "data" / "older"
@@ -37,6 +38,28 @@ def test_a_recording_opens_with_its_calibration_inside(name):
     assert len(events) == 477
     assert triggers["timestamp"].tolist() == [START_US, START_US + 200_000, START_US + 400_000]
     assert triggers["edge"].tolist() == [1, 2, 1]
+
+
+def test_a_numpy_recording_opens_with_its_calibration_inside():
+    with open_recording(FOLDER / "recording.npz") as recording, open_recording(FOLDER / "recording.h5") as same:
+        assert recording.calibration == same.calibration
+        for ours, theirs in zip(recording.read(), same.read(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_prophesee_recording_opens():
+    with open_recording(FOLDER / "recording.raw") as recording, open_recording(FOLDER / "recording.h5") as same:
+        for ours, theirs in zip(recording.read(), same.read(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_pack_opens():
+    (scene,) = StackPack(FOLDER / "scenes.pack")
+    assert scene.stack.shape == (9, 36, 48)
+    assert scene.stack.mean() == pytest.approx(0.1608, abs=1e-4)
+    assert scene.stack[4, 17, 20] == pytest.approx(0.21296, abs=1e-5)
+    assert scene.focus_diopters[[0, -1]].tolist() == [0.5, 2.5]
+    assert scene.calibration == Calibration.load(FOLDER / "lens.toml")
 
 
 def test_a_depth_file_opens():

@@ -1,7 +1,7 @@
 """Describes the content of a file as named facts, for `sweepdepth info` and notebooks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -9,14 +9,14 @@ import numpy as np
 
 from ..calibration import Calibration, SweepSettings
 from ..errors import RecordingError, SyncError
-from ..events import RISING
+from ..events import RISING, Batch
 from ..formats.kinds import is_depth_file
 from ..formats.recordings import is_bag
 from ..optics import blur_diameter_px, to_diopters
-from ..recordings import open_recording
+from ..recordings import Recording, open_recording
 from ..recordings.hints import NO_HINTS, TableHints
 from ..sweeps import Sweep
-from ..tracking import make_tracker
+from ..tracking import Span, make_tracker
 from .dataset import open_dataset, read_truth
 from .depth_file import open_depth_file
 from .facts import Facts, Measured
@@ -220,6 +220,38 @@ class _Channel:
         return text if self.edges_per_s is None else f"{text}, {self.edges_per_s:.4g} edges a second"
 
 
+@dataclass
+class _Contents:
+    """Counts of a recording's content, collected batch by batch."""
+
+    n_events: int = 0
+    n_on: int = 0
+    first_us: int | None = None
+    last_us: int | None = None
+    channels: dict[int, _Channel] = field(default_factory=dict)
+    sweeps: list[Sweep] = field(default_factory=list)
+    per_sweep: list[int] = field(default_factory=list)
+    _inside: int = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count the events and triggers of a batch."""
+        self.n_events += len(batch.events)
+        self.n_on += int(np.count_nonzero(batch.events["polarity"]))
+        for channel in np.unique(batch.triggers["channel"]).tolist():
+            self.channels.setdefault(channel, _Channel()).add(batch.triggers[batch.triggers["channel"] == channel])
+        if len(batch.events):
+            first_us, self.last_us = (int(batch.events["timestamp"][k]) for k in (0, -1))
+            self.first_us = first_us if self.first_us is None else self.first_us
+
+    def add_span(self, span: Span) -> None:
+        """Count the events of a sweep."""
+        self._inside += len(span.events)
+        if span.closed:
+            self.sweeps.append(span.sweep)
+            self.per_sweep.append(self._inside)
+            self._inside = 0
+
+
 def _describe_recording(
     path: Path,
     calibration: Calibration | None,
@@ -228,83 +260,72 @@ def _describe_recording(
     triggers: str | Path | None,
     hints: TableHints,
 ) -> Facts:
-    n_events = n_on = 0
-    channels: dict[int, _Channel] = {}
-    first = last = None
-    sweeps: list[Sweep] = []
-    per_sweep: list[int] = []
-    trouble = ""
+    found = _Contents()
+    tracker, trouble = None, ""
     with open_recording(path, calibration, triggers=triggers, hints=hints) as recording:
-        tracker = None
         if recording.calibration is not None:
             try:
                 tracker = make_tracker(recording.calibration.with_trigger_channel(trigger_channel))
             except SyncError as error:
                 trouble = str(error)
-        inside = 0
         for batch in recording:
-            n_events += len(batch.events)
-            n_on += int(np.count_nonzero(batch.events["polarity"]))
-            for channel in np.unique(batch.triggers["channel"]).tolist():
-                channels.setdefault(channel, _Channel()).add(batch.triggers[batch.triggers["channel"] == channel])
-            if len(batch.events):
-                first = int(batch.events["timestamp"][0]) if first is None else first
-                last = int(batch.events["timestamp"][-1])
+            found.add(batch)
             for span in tracker.feed(batch) if tracker else ():
-                inside += len(span.events)
-                if span.closed:
-                    sweeps.append(span.sweep)
-                    per_sweep.append(inside)
-                    inside = 0
+                found.add_span(span)
             if on_progress:
-                on_progress(n_events)
-        if tracker:
-            try:
-                for span in tracker.finish():
-                    inside += len(span.events)
-                    if span.closed:
-                        sweeps.append(span.sweep)
-                        per_sweep.append(inside)
-                        inside = 0
-            except SyncError as error:
-                trouble = str(error)
-        repairs, stored = recording.repairs, recording.calibration
-        facts: Facts = {
-            "recording": {
-                "file": _file(path),
-                "format": recording.format,
-                **({"recognised": recording.why} if recording.why else {}),
-                "sensor": Measured(
-                    f"{recording.width}×{recording.height} pixels", width=recording.width, height=recording.height
-                ),
-                "events": n_events,
-                "ON share": n_on / n_events if n_events else float("nan"),
-                "triggers": sum(c.rising + c.falling for c in channels.values()),
-                **({"trigger channels": _trigger_channels(channels)} if channels else {}),
-                "repairs": str(repairs),
-            }
-        }
-    if first is not None and last is not None:
-        seconds = max(last - first, 1) * 1e-6
-        facts["recording"] |= {
-            "first event": Measured(f"{first} µs", first_us=first),
+                on_progress(found.n_events)
+        try:
+            for span in tracker.finish() if tracker else ():
+                found.add_span(span)
+        except SyncError as error:
+            trouble = str(error)
+        facts: Facts = {"recording": _recording_facts(recording, found)}
+    if recording.calibration is not None:
+        facts["sweeps"] = _sweep_facts(found, tracker.notes if tracker else (), trouble)
+        facts |= describe_calibration(recording.calibration)
+    return facts
+
+
+def _recording_facts(recording: Recording, found: _Contents) -> dict[str, object]:
+    """Facts of a recording that was read to its end."""
+    n_events, channels = found.n_events, found.channels
+    facts: dict[str, object] = {
+        "file": _file(recording.path),
+        "format": recording.format,
+        **({"recognised": recording.why} if recording.why else {}),
+        "sensor": Measured(
+            f"{recording.width}×{recording.height} pixels", width=recording.width, height=recording.height
+        ),
+        "events": n_events,
+        "ON share": found.n_on / n_events if n_events else float("nan"),
+        "triggers": sum(c.rising + c.falling for c in channels.values()),
+        **({"trigger channels": _trigger_channels(channels)} if channels else {}),
+        "repairs": str(recording.repairs),
+    }
+    if found.first_us is not None and found.last_us is not None:
+        seconds = max(found.last_us - found.first_us, 1) * 1e-6
+        facts |= {
+            "first event": Measured(f"{found.first_us} µs", first_us=found.first_us),
             "duration": Measured(f"{seconds:.6g} s", duration_s=seconds),
             "event rate": Measured(f"{n_events / seconds / 1e6:.3g} million a second", events_per_s=n_events / seconds),
         }
-    if stored is not None:
-        directions = ", ".join(s.direction.name.lower().replace("_to_", "→") for s in sweeps[:6])
-        facts["sweeps"] = {
-            "found": Measured(
-                f"{len(sweeps)}" + (f" ({directions}{', …' if len(sweeps) > 6 else ''})" if sweeps else ""),
-                found=len(sweeps),
-                directions=[s.direction.name.lower() for s in sweeps],
-            ),
-            **({"events a sweep": _events_a_sweep(per_sweep)} if per_sweep else {}),
-            **({"notes": list(tracker.notes)} if tracker and tracker.notes else {}),
-            **({"trouble": trouble} if trouble else {}),
-        }
-        facts |= describe_calibration(stored)
     return facts
+
+
+def _sweep_facts(found: _Contents, notes: Sequence[str], trouble: str) -> dict[str, object]:
+    """Facts of the sweeps of a recording; `trouble` is why some were not found."""
+    sweeps = found.sweeps
+    directions = ", ".join(s.direction.name.lower().replace("_to_", "→") for s in sweeps[:6])
+    return {
+        "found": Measured(
+            f"{len(sweeps)}" + (f" ({directions}{', …' if len(sweeps) > 6 else ''})" if sweeps else ""),
+            found=len(sweeps),
+            directions=[s.direction.name.lower() for s in sweeps],
+        ),
+        **({"events a sweep": _events_a_sweep(found.per_sweep)} if found.per_sweep else {}),
+        **({"notes": list(notes)} if notes else {}),
+        **({"trouble": trouble} if trouble else {}),
+    }
 
 
 def _trigger_channels(channels: dict[int, _Channel]) -> Measured:

@@ -82,13 +82,7 @@ def calibrate(
     calibration = start.model_copy(update={"breathing": None})
     recorded: list[TargetSweeps] = []
     for i, target in enumerate(targets):
-        sweeps = read_target(target, calibration, first_direction)
-        if sweeps.events_per_pixel < MIN_EVENTS:
-            raise CalibrationError(
-                f"{target}: a pixel makes {sweeps.events_per_pixel:.2g} events a sweep: there is too little texture "
-                "or light; use a printed pattern of fine, strong contrast that fills the image"
-            )
-        recorded.append(sweeps)
+        recorded.append(_read_textured(target, calibration, first_direction))
         report(0.2 * (i + 1) / len(targets))
 
     notes: list[str] = []
@@ -102,15 +96,7 @@ def calibrate(
     later_us = 0 if lateness is None else round(lateness.mean_us)
     recorded = [sweeps.with_calibration(calibration, later_us) for sweeps in recorded]
 
-    for _ in range(3):
-        rough = [_seen(sweeps, corrected=False) for sweeps in recorded]
-        position = np.array([s.position for s in rough])
-        fit = fit_curve(targets, position, np.array([s.spread for s in rough]))
-        moved = float(np.abs(fit.at(position) - _known(calibration, position)).max())
-        calibration = recalibrated(calibration, fit)
-        recorded = [sweeps.with_calibration(calibration) for sweeps in recorded]
-        if moved < SETTLED * calibration.sweep.range_diopters:
-            break
+    calibration, recorded = _settle(targets, recorded, calibration)
     report(0.4)
     sightings: list[Sighting] = []
     for i, sweeps in enumerate(recorded):
@@ -145,6 +131,37 @@ def calibrate(
         resting,
         tuple(notes),
     )
+
+
+def _read_textured(target: Target, calibration: Calibration, first_direction: Direction | None) -> TargetSweeps:
+    """Read the recording of a target.
+
+    Raises:
+        CalibrationError: the target has too few events.
+    """
+    sweeps = read_target(target, calibration, first_direction)
+    if sweeps.events_per_pixel < MIN_EVENTS:
+        raise CalibrationError(
+            f"{target}: a pixel makes {sweeps.events_per_pixel:.2g} events a sweep: there is too little texture "
+            "or light; use a printed pattern of fine, strong contrast that fills the image"
+        )
+    return sweeps
+
+
+def _settle(
+    targets: Sequence[Target], recorded: list[TargetSweeps], calibration: Calibration
+) -> tuple[Calibration, list[TargetSweeps]]:
+    """Improve the ends of the sweep until they settle; returns the calibration, and the sweeps with it."""
+    for _ in range(3):
+        rough = [_seen(sweeps, corrected=False) for sweeps in recorded]
+        position = np.array([s.position for s in rough])
+        fit = fit_curve(targets, position, np.array([s.spread for s in rough]))
+        moved = float(np.abs(fit.at(position) - _known(calibration, position)).max())
+        calibration = recalibrated(calibration, fit)
+        recorded = [sweeps.with_calibration(calibration) for sweeps in recorded]
+        if moved < SETTLED * calibration.sweep.range_diopters:
+            break
+    return calibration, recorded
 
 
 def _delayed(calibration: Calibration, later_us: int) -> Calibration:

@@ -309,7 +309,7 @@ def test_the_lens_comes_to_rest_when_owner_and_line_die_together(peer, owner):
     keeper = psutil.Process(int(owner.stdout.readline()))
     peer.ask(unplug=True)
     owner.kill()
-    time.sleep(0.5)
+    owner.wait()
     assert not peer.ask(plug=True, powered=True)["rests"]
     peer.await_state(lambda s: s["rests"])
     assert psutil.wait_procs([keeper], timeout=5)[0] == [keeper]

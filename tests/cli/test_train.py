@@ -141,7 +141,7 @@ def test_sweeps_are_resimulated_from_ideal_focal_stacks(tmp_path, lens):
     create_dataset(data, Manifest(3, {"intensity": {"frames": 12, "noise": False}}))
     events, edges = np.empty(0, EVENT_DTYPE), make_triggers(np.empty(0), np.empty(0))
     for index in range(3):
-        stack = random.uniform(0.1, 0.9, (12, camera.height, camera.width)).astype(np.float32)
+        stack = random.uniform(0.35, 0.5, (12, camera.height, camera.width)).astype(np.float32)
         truth = SceneTruth(calibration, depth, depth, stack, focus)
         write_scene(scene_path(data, index), SceneRecording(events, edges, truth))
     line = ("train", "--data", data, "--data", data, "--steps", 2, "--batch", 2, "--workers", 0, "--json")

@@ -225,9 +225,9 @@ def test_the_student_has_depth_that_is_right_and_no_torch(newcomers):
 
 
 def test_the_engineer_received_all_frames(newcomers):
-    heard = read_depth_file(made_by(newcomers, "engineer", "replay") / "heard.h5").depth
-    assert len(heard) == 4
-    assert np.isfinite(heard).mean() > 0.3
+    received = read_depth_file(made_by(newcomers, "engineer", "replay") / "received.h5").depth
+    assert len(received) == 4
+    assert np.isfinite(received).mean() > 0.3
 
 
 def test_the_researcher_has_evaluated_weights_that_run_without_torch(newcomers):
