@@ -1,7 +1,6 @@
 """Twenty subscribers, one of them over a slow link, in a network namespace with shaped traffic."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +26,6 @@ def phases() -> list[dict]:
     done = subprocess.run(
         [sys.executable, "-m", "bench", "subscribers", *words],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
