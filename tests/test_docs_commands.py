@@ -122,7 +122,7 @@ def steps_of_pages() -> list[Any]:
 @pytest.mark.blender
 @pytest.mark.skipif(find_spec("bpy") is None or find_spec("torch") is None, reason="the extras are not all installed")
 @pytest.mark.parametrize("page,kind,text,last", steps_of_pages())
-def test_a_reader_can_do_what_a_page_says(page, kind, text, last, readers):
+def test_commands_of_the_pages_work(page, kind, text, last, readers):
     reader = readers(page)
     if kind == "python":
         reader.run_python(text)
@@ -153,7 +153,7 @@ def test_commands_in_the_text_have_existing_options(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_toml_blocks_are_what_the_commands_accept(page, tmp_path):
+def test_toml_blocks_are_accepted_by_the_commands(page, tmp_path):
     from sweepdepth.synth.generation.config import GenerationConfig
 
     for block in blocks_of(page):

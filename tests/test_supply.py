@@ -53,7 +53,7 @@ def test_every_direct_dependency_has_a_reason():
         assert all(re.search(r"#\s*\w+.{4,}$", line) for line in found), f"{requirement} has no reason beside it"
 
 
-def test_the_audit_asks_about_exactly_what_is_pinned():
+def test_the_audit_examines_exactly_the_pinned_packages():
     assert pinned("constraints-audit.txt")["pip-audit"]
     words = audit.command("constraints.txt")
     assert words[0].endswith(".venv/audit/bin/pip-audit")
@@ -74,7 +74,7 @@ def test_the_audit_reports_vulnerabilities_and_unexamined_packages():
     assert audit.judge({"dependencies": [sound]})[0] == 0
 
 
-def test_an_audit_without_a_database_says_so_in_one_line():
+def test_an_audit_without_a_database_is_a_one_line_error():
     skipped = [{"name": name, "skip_reason": "Dependency not found on PyPI"} for name in ("numpy", "torch")]
     for dependencies in ([], skipped):
         status, (line,) = audit.judge({"dependencies": dependencies})

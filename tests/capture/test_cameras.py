@@ -51,7 +51,7 @@ def test_invalid_addresses_are_errors(text, message):
 # Settings
 
 
-def test_settings_come_from_a_table_of_their_own(tmp_path):
+def test_settings_come_from_their_own_table(tmp_path):
     (tmp_path / "lens.toml").write_text("[lens]\nf_number = 2\n[camera_settings]\nroi = [0, 0, 64, 48]\n")
     assert CameraSettings.load(tmp_path / "lens.toml").roi == (0, 0, 64, 48)
     (tmp_path / "lens.toml").write_text("[camera_settings]\nthreshold = 3\n")

@@ -70,7 +70,7 @@ def test_the_checksum_is_the_published_one():
 
 
 @given(st.lists(st.binary(min_size=1, max_size=12), max_size=4), st.binary(max_size=6))
-def test_answers_are_found_whatever_they_hold(payloads, tail):
+def test_answers_are_found_with_any_content(payloads, tail):
     """Answers may contain line ends; an incomplete one is kept."""
     buffer = bytearray(b"".join(codec.command(payload) + b"\r\n" for payload in payloads) + tail.replace(b"\n", b""))
     found = []
@@ -400,7 +400,7 @@ def test_a_driver_table_that_is_wrong_is_an_error(lens, driver, message):
         OptotuneLens("/dev/null", Calibration.parse(lens + driver))
 
 
-def test_a_sawtooth_is_not_what_the_generator_makes(lens):
+def test_the_generator_makes_no_sawtooth(lens):
     text = lens.replace('"triangle"', '"sawtooth"') + CURRENTS
     with pytest.raises(CalibrationError, match=r'sweep\.waveform \("sawtooth"\) is none that the signal generator'):
         OptotuneLens("/dev/null", Calibration.parse(text))

@@ -242,7 +242,7 @@ def test_leftovers_from_just_after_an_earlier_start_are_dropped_too(tmp_path):
 
 
 @encodings
-def test_a_clock_that_is_started_anew_in_the_middle_is_an_error(tmp_path, encoding):
+def test_a_clock_restarted_in_the_middle_is_an_error(tmp_path, encoding):
     events = [*steady(1000, 5_000_000), *steady(1000, 0)]
     with pytest.raises(RecordingError, match=r"its clock falls back from 50\d+ to 0 µs at byte \d+.*split"):
         read(written(tmp_path / "a.raw", encoding, events))

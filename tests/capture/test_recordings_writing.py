@@ -91,7 +91,7 @@ def codec(path: Path) -> tuple[Callable[..., Sink], Callable[..., Source]]:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_format_is_written_and_read_through_processes_of_their_own(tmp_path, suffix):
+def test_every_format_is_written_and_read_through_its_processes(tmp_path, suffix):
     path = tmp_path / f"recording{suffix}"
     n = 300_000  # several slots of the ring
     batches = [Batch(steady(n)[at : at + 70_000], NO_TRIGGERS, 0) for at in range(0, n, 70_000)]

@@ -105,7 +105,7 @@ def test_in_mid_sweep_each_half_is_from_the_pass_that_crossed_it_last(calibratio
     assert view.end_us <= middle_us
 
 
-def test_spans_say_when_the_lens_was_near_each_bin(calibration):
+def test_spans_are_the_times_when_the_lens_was_near_each_bin(calibration):
     far_to_near, near_to_far = passes(calibration, [80_000, 80_000])
     forward = bin_spans(EventFocalStack.empty(far_to_near, 5)) - START
     assert forward.tolist() == [[0, 20_000], [0, 40_000], [20_000, 60_000], [40_000, 80_000], [60_000, 80_000]]

@@ -42,7 +42,7 @@ def test_rates_of_any_length_hold_every_event_in_its_cell(times, cuts):
     assert rates.per_second.sum() * rates.cell_us * 1e-6 == pytest.approx(len(events))
 
 
-def test_rates_with_a_limit_leave_out_what_comes_later():
+def test_rates_with_a_limit_leave_out_later_events():
     rates = Rates(START, limit_us=START + 5000)
     rates.add(at([START, START + 4999, START + 5000, START + 9_000_000], polarity=0))
     assert rates.counts.sum() == 2
@@ -149,7 +149,7 @@ def test_a_long_recording_is_shown_whole_and_from_its_beginning(tmp_path, lens):
     assert texts(figure).count("events/s") == 2
 
 
-def test_a_recording_without_events_or_calibration_has_a_picture_that_says_so(tmp_path):
+def test_the_picture_of_a_recording_without_events_or_calibration_states_that(tmp_path):
     write_recording(tmp_path / "nothing.h5", [Batch(at([]), np.empty(0, TRIGGER_DTYPE), START)], 96, 72, None)
     seen = survey(tmp_path / "nothing.h5")
     assert (seen.n_events, seen.whole, seen.stack) == (0, None, None)

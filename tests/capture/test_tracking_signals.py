@@ -162,7 +162,7 @@ def test_a_trigger_channel_is_refused_where_no_trigger_is_used():
 # Meaning
 
 
-def test_an_inverted_wave_is_read_where_the_calibration_says_so():
+def test_an_inverted_wave_is_read_with_trigger_inverted():
     assert sweeps_of(make_tracker(lens(trigger_inverted=True)), wave(inverted=True)) == SWEEPS
     assert [d for _, _, d in sweeps_of(make_tracker(lens()), wave(inverted=True))] == [-d for _, _, d in SWEEPS]
 
@@ -198,7 +198,7 @@ def test_pulses_once_a_period_are_recognised_and_taken_for_the_far_end(width_us:
 @pytest.mark.parametrize("low", [False, True])
 @pytest.mark.parametrize("end", ["far", "near"])
 @pytest.mark.parametrize("width_us", [200, 9_000, 25_000])
-def test_pulses_at_the_end_that_the_calibration_says(end: str, low: bool, width_us: int):
+def test_pulses_mark_the_end_given_in_the_calibration(end: str, low: bool, width_us: int):
     tracker = make_tracker(lens(trigger_pulses=end))
     turns = TURNS[0 if end == "far" else 1 :: 2]
     assert sweeps_of(tracker, pulses(turns, width_us, low=low))[-9:] == SWEEPS[1:]
@@ -253,7 +253,7 @@ def test_no_sweeps_after_a_pause_too_long_to_bridge():
     assert any("the far and the near end cannot be distinguished any more" in note for note in tracker.notes)
 
 
-def test_pulses_at_each_turning_point_without_a_direction_are_refused_by_name():
+def test_pulses_at_each_turning_point_without_a_direction_are_refused():
     for width_us in (200, 3_000, 14_000):
         with pytest.raises(SyncError, match=r'20 times a second for a lens of 10 Hz.*trigger_pulses = "both".*--first'):
             sweeps_of(make_tracker(lens()), pulses(TURNS, width_us))
@@ -302,7 +302,7 @@ def test_very_different_halves_are_reported_and_can_be_confirmed():
     assert "the near end comes 25 % of the period after the far end" in tracker.notes[0]
 
 
-def test_short_halves_are_levels_where_the_calibration_says_that_they_are_no_pulses():
+def test_short_halves_are_levels_with_trigger_pulses_none():
     times = np.sort(np.concatenate([TURNS[::2], TURNS[:-1:2] + 0.12 * PERIOD_US]))
     triggers = train(times, np.where(np.arange(11) % 2 == 0, RISING, FALLING))
     assert [s for s, _, _ in sweeps_of(make_tracker(lens(trigger_pulses="none")), triggers)] == list(times[:-1])
@@ -327,7 +327,7 @@ def test_keys_that_contradict_each_other_are_refused(keys: dict[str, Any], expec
         calibration(sync="trigger", **keys)
 
 
-def test_a_sawtooth_takes_the_edges_that_the_calibration_says():
+def test_a_sawtooth_uses_the_edges_given_in_the_calibration():
     period = PERIOD_US * np.arange(6)
     expected = [(i * PERIOD_US, (i + 1) * PERIOD_US, 1) for i in range(5)]
     cases: tuple[tuple[dict[str, Any], np.ndarray], ...] = (

@@ -112,7 +112,7 @@ sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_di
 """
 
 
-def test_flicker_is_averaged_away_unless_it_is_to_be_kept(tmp_path):
+def test_flicker_is_averaged_unless_kept_by_option(tmp_path):
     lens = Calibration.parse(FLICKERING_LENS)
     images = plane_images(make_texture("natural", 1, 0.6), lens, focus_steps(lens), 1.4)
     seen = simulate_sweeps(images, lens, PRESETS["davis346"], sweeps=8, seed=1, flicker=Flicker(100.0, 0.4))

@@ -116,7 +116,7 @@ def test_wrong_options_of_eval_are_one_line(dataset, tmp_path):
         ("focus=weights.safetensors", "focus needs no file"),
     ],
 )
-def test_baselines_are_known_by_name_and_say_what_they_need(dataset, given, message):
+def test_baselines_are_selected_by_name_and_report_missing_inputs(dataset, given, message):
     _, error = run_eval("--data", dataset, "--estimator", "polarity", "--baselines", given, expect=2)
     assert message in " ".join(error.replace("│", " ").split())
 

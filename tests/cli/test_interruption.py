@@ -81,7 +81,7 @@ def test_a_replay_without_subscribers_says_so_and_ends_at_ctrl_c(tmp_path: Path)
 
 @pytest.mark.slow
 @BOTH
-def test_live_finishes_recording_and_stream_and_says_what_is_in_it(tmp_path: Path, number):
+def test_interrupted_live_completes_recording_and_stream(tmp_path: Path, number):
     """Camera, runtime and subscriber are processes of their own; the signal goes to the runtime alone."""
     examples = ROOT / "examples"
     record, address = tmp_path / "run.h5", f"ipc://{tmp_path}/depth"

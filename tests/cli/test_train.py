@@ -95,7 +95,7 @@ def test_an_existing_run_is_not_overwritten(labelled, weights):
     assert "continue with --resume, or start again with --force" in complaint
 
 
-def test_a_folder_without_truth_is_refused_by_name(tmp_path):
+def test_a_folder_without_truth_is_refused(tmp_path):
     _, complaint = sweepdepth("train", "--data", tmp_path, "--out", tmp_path / "run", expect=1)
     assert str(tmp_path) in complaint
     assert complaint.startswith("error: ")

@@ -114,9 +114,7 @@ def test_damaged_and_foreign_weights_are_refused_in_one_line(weights, damage, tm
 def test_networks_of_another_version_are_named(weights):
     network = json.dumps(UNetConfig(widths=(8, 16)).model_dump() | {"thin": 2, "fine": 2})
     rewritten(weights.path, lambda header: header["__metadata__"].update(network=network))
-    with pytest.raises(
-        WeightsError, match="of another version of sweepdepth, with settings fine, thin;"
-    ):
+    with pytest.raises(WeightsError, match="of another version of sweepdepth, with settings fine, thin;"):
         open_weights(weights.path)
 
 

@@ -43,7 +43,7 @@ def test_a_stack_of_another_kind_is_refused(events, sweep):
         Representation(times=True).of_stack(EventFocalStack.build(events, sweep, 10, "split"))
 
 
-def test_times_are_first_and_last_of_each_polarity_whatever_the_direction(calibration):
+def test_times_are_first_and_last_of_each_polarity_in_both_directions(calibration):
     """One pixel turns ON at 20 % and 60 % of a far→near sweep, OFF at 80 %; another never does anything."""
     x, y = np.full(3, 3), np.full(3, 2)
     events = make_events(np.array([40_000, 120_000, 160_000]), x, y, np.array([1, 1, 0]))

@@ -58,7 +58,7 @@ def test_no_sweep_spans_a_gap():
     assert follower.why_not() == ""
 
 
-def test_a_lens_that_does_not_move_makes_no_sweeps_whatever_the_edges_say():
+def test_a_resting_lens_makes_no_sweeps_despite_edges():
     lens = Wire(LensStatus(connected=True, moving=True))
     follower = Follower(analytic.calibration(sync="trigger"), lens=lens)
     assert len(feed(follower, edges(0, 6))) == 5

@@ -249,7 +249,7 @@ def test_the_stack_preview_is_made_only_while_wanted(calibration, scene):
     assert [s.t_start_us for s in stacks] == [scene.sweeps[0].start_us, scene.sweeps[3].start_us]
 
 
-def test_at_the_bin_rate_each_sweep_gives_a_frame_a_bin_and_ends_in_its_own(calibration, scene):
+def test_at_the_bin_rate_each_sweep_gives_a_frame_per_bin_and_ends_with_the_sweeps_frame(calibration, scene):
     """The last frame of each sweep is the one that the sweep rate gives."""
     _, once, _ = run(calibration, scene.batches)
     summary, frames, _ = run(calibration, scene.batches, rate="bin")

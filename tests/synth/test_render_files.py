@@ -109,13 +109,13 @@ def test_sampled_viewpoints_differ_and_show_objects_within_the_sweep(tmp_path):
         assert np.array_equal(stage.depth(), depths[0])
 
 
-def test_a_blender_file_without_a_camera_is_an_error_that_says_what_to_do(tmp_path):
+def test_a_blender_file_without_a_camera_is_an_error_with_a_remedy(tmp_path):
     path = save_room(tmp_path / "room.blend", camera=False)
     with pytest.raises(RenderError, match='no camera; give it one, or set viewpoint = "sampled"'):
         render_lightfield(of_file(path), LENS, FAST)
 
 
-def test_what_is_not_a_blender_file_is_an_error(tmp_path):
+def test_other_files_than_blender_files_are_errors(tmp_path):
     (tmp_path / "not.blend").write_bytes(b"nonsense")
     with pytest.raises(RenderError, match=r"not\.blend: cannot be opened"):
         render_lightfield(of_file(tmp_path / "not.blend"), LENS, FAST)

@@ -65,7 +65,7 @@ def test_a_sweep_depends_on_its_number_alone(scene):
     assert not np.array_equal(first.events["timestamp"], other.events["timestamp"])
 
 
-def test_whatever_is_drawn_the_plane_is_where_the_truth_says(scene):
+def test_the_plane_is_found_at_its_true_depth_for_all_draws(scene):
     """Both directions, the whole range and parts of it: the classical estimator finds it in each."""
     seen = set()
     for seed in range(16):

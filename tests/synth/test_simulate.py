@@ -69,7 +69,7 @@ def test_triggers_mark_the_far_end_by_rising_and_the_near_end_by_falling_edges(c
     assert recording.triggers["edge"].tolist() == [RISING, FALLING, RISING, FALLING]
 
 
-def test_without_trigger_lines_there_are_no_edges_and_a_clock_starts_where_it_says(calibration):
+def test_without_triggers_there_are_no_edges_and_a_clock_starts_at_its_time(calibration):
     stack = textured_stack(calibration, focus_steps(calibration))
     clock = changed(calibration, sweep={"sync": "clock", "start_us": 5_000_000})
     recording = simulate_sweeps(stack, clock, IDEAL, sweeps=1, seed=0)

@@ -172,7 +172,7 @@ def runtime(folder) -> Stage:
     return build("Dockerfile", folder / "runtime")
 
 
-def test_the_runtimes_image_has_what_it_needs_and_no_more(runtime):
+def test_the_runtime_image_is_complete_and_minimal(runtime):
     assert runtime.user != "root"
     assert runtime.entrypoint == ["sweepdepth"]
     with runtime.start([*runtime.entrypoint, *runtime.command]) as process:
