@@ -353,10 +353,10 @@ def test_events_not_consumed_in_time_are_dropped_and_counted(sender):
     assert got + status.dropped_events == 1000 + n_batches * n
     assert not status.repairs
     # Everything missing lies in the reported spans.
-    told = np.zeros_like(seen)
+    reported = np.zeros_like(seen)
     for loss in losses:
-        told[loss.start_us - EPOCH_US : loss.end_us - EPOCH_US] = True
-    assert np.all(seen | told)
+        reported[loss.start_us - EPOCH_US : loss.end_us - EPOCH_US] = True
+    assert np.all(seen | reported)
     assert sum(loss.n_events for loss in losses) == status.dropped_events
     assert [loss.start_us for loss in losses] == sorted(loss.start_us for loss in losses)
     assert "too slow: dropped" in " ".join(status.sentences)

@@ -438,7 +438,7 @@ FIELD = Path(__file__).parents[2].parent / "shared" / "data" / "field"
     [
         ("evt3_pause_over_wrap.raw", 20_000, 16_277_219, 19_747_157, 0),
         ("evt3_no_gap_over_wrap.raw", 24_000, 16_277_219, 17_277_170, 0),
-        ("evt3_leftover_start.raw", 20_040, 9_000_009, 17_777_202, 0),  # an overflow by Prophesee's rule, and told
+        ("evt3_leftover_start.raw", 20_040, 9_000_009, 17_777_202, 0),  # an overflow by Prophesee's rule, and reported
         ("evt3_starts_mid.raw", 19_939, 1_003_710, 1_999_855, 61),
         ("evt2_leftover_start.raw", 20_000, 165, 999_997, 40),
         ("evt2_one_event_off_sensor.raw", 20_000, 1_000_033, 1_999_855, 1),

@@ -90,7 +90,7 @@ def test_a_known_lens_is_calibrated(folder):
         "--json",
     )
     assert run.returncode == 0, run.stderr
-    told = json.loads(run.stdout)
+    summary = json.loads(run.stdout)
     found, truth = Calibration.load(out), Calibration.parse(TRUTH)
     phase = np.linspace(0, 1, 51)
     assert np.abs(found.focus_at(phase) - truth.focus_at(phase)).max() < 0.01 * truth.sweep.range_diopters
@@ -100,9 +100,9 @@ def test_a_known_lens_is_calibrated(folder):
     magnification = breathing_magnification(near, far, found.breathing.scale_per_diopter)
     assert abs(magnification - breathing_magnification(near, far, 0.008)) < 0.001
     assert found.camera.hot_pixels == ((12, 7),)
-    assert (told["grade"], told["hot_pixels"], told["out"]) == ("good", 1, str(out))
-    assert told["worst_residual"] < 0.01
-    assert Path(told["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert (summary["grade"], summary["hot_pixels"], summary["out"]) == ("good", 1, str(out))
+    assert summary["worst_residual"] < 0.01
+    assert Path(summary["picture"]).read_bytes().startswith(b"\x89PNG")
     text = out.read_text()
     assert text.startswith("# verdict: good")
     for line in ("residual", "the lens turns", "magnification at the near end certain to", "1 hot pixels"):

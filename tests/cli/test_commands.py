@@ -118,16 +118,16 @@ def test_flicker_is_averaged_unless_kept_by_option(tmp_path):
     seen = simulate_sweeps(images, lens, PRESETS["davis346"], sweeps=8, seed=1, flicker=Flicker(100.0, 0.4))
     end_us = 1 + max(int(part["timestamp"][-1]) for part in (seen.events, seen.triggers))
     write_recording(tmp_path / "lamp.h5", [Batch(seen.events, seen.triggers, end_us)], 64, 48, lens)
-    error, told = {}, {}
+    error, warnings = {}, {}
     for option in ("--suppress-flicker", "--keep-flicker"):
         out = tmp_path / f"{option}.h5"
         line, _ = sweepdepth("replay", tmp_path / "lamp.h5", "--out", out, "--estimator", "polarity", "--json", option)
-        told[option] = " ".join(json.loads(line)["warnings"])
+        warnings[option] = " ".join(json.loads(line)["warnings"])
         # The last sweeps, since detecting flicker takes half a second. Unknown pixels count as wrong.
         error[option] = np.median(np.nan_to_num(np.abs(1 / read_depth_file(out).depth[5:7] - 1.4), nan=2.0))
-    assert "flickers at 100 Hz" in told["--keep-flicker"]
-    assert "averaged away" in told["--suppress-flicker"]
-    assert "averaged away" not in told["--keep-flicker"]
+    assert "flickers at 100 Hz" in warnings["--keep-flicker"]
+    assert "averaged away" in warnings["--suppress-flicker"]
+    assert "averaged away" not in warnings["--keep-flicker"]
     assert error["--suppress-flicker"] < 0.15
     assert error["--keep-flicker"] > 2 * error["--suppress-flicker"]
 

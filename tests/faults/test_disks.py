@@ -37,7 +37,7 @@ def noise(n: int = 400_000) -> np.ndarray:
     return make_events(times, random.integers(0, 96, n), random.integers(0, 72, n), random.integers(0, 2, n))
 
 
-def told(fault: str, done: str, seen: str) -> None:
+def full_disk(fault: str, done: str, seen: str) -> None:
     saw(f"the disk is full: {fault}", done, seen)
 
 
@@ -53,7 +53,7 @@ def test_replay(small_disk: Disk, chance: Random, before: bool):
     except SweepdepthError as error:
         message = str(error)
     else:
-        told("`replay --out`", "a disk of 8 to 250 kB", "there was room")
+        full_disk("`replay --out`", "a disk of 8 to 250 kB", "there was room")
         return
     assert message == f"{path}: cannot be written: No space left on device"
     assert not before or path.read_bytes() == b"precious"
@@ -62,7 +62,7 @@ def test_replay(small_disk: Disk, chance: Random, before: bool):
     with open_recording(recording_path()) as recording:
         replay(recording, RunOptions("polarity"), out=path, force=before)
     assert len(read_depth_file(path)) > 3
-    told(
+    full_disk(
         "`replay --out`",
         "a disk of 8 to 250 kB",
         "a one-line error, no file, the old one unharmed; succeeds with space",
@@ -83,7 +83,9 @@ def test_conversion(small_disk: Disk, tmp_path: Path, chance: Random, suffix: st
     with open_recording(path) as recording:
         if suffix != ".csv":
             assert recording.width == 96
-    told("`convert`", "disks of 4 to 900 kB; HDF5, AEDAT4, CSV, RAW", "a one-line error, no file; succeeds with space")
+    full_disk(
+        "`convert`", "disks of 4 to 900 kB; HDF5, AEDAT4, CSV, RAW", "a one-line error, no file; succeeds with space"
+    )
 
 
 @rounds(1)
@@ -102,7 +104,9 @@ def test_live_recording(small_disk: Disk, chance: Random, suffix: str):
         with open_recording(path) as recording:
             got, _ = recording.read()
         assert np.array_equal(got["timestamp"], events["timestamp"][: len(got)])
-    told("a live recording", "a disk of 1 to 3 MB", "one warning; the part written is readable; the stream continues")
+    full_disk(
+        "a live recording", "a disk of 1 to 3 MB", "one warning; the part written is readable; the stream continues"
+    )
 
 
 @rounds(1)
@@ -117,7 +121,7 @@ def test_listening(small_disk: Disk, calibration, make_frame: FrameMaker, chance
     with pytest.raises(RecordingError, match=FULL):
         save()
     assert not list(path.parent.iterdir())
-    told("`listen --out`", "a disk of 4 to 300 kB", "a one-line error, no file")
+    full_disk("`listen --out`", "a disk of 4 to 300 kB", "a one-line error, no file")
 
 
 @rounds(0)
@@ -139,7 +143,7 @@ def test_generation(small_disk: Disk, monkeypatch, chance: Random):
     small_disk(50 * MB)
     generate(folder, 12)
     assert open_dataset(folder).missing(12) == []
-    told("`synth render`", "a disk of 60 to 500 kB", seen)
+    full_disk("`synth render`", "a disk of 60 to 500 kB", seen)
 
 
 TRAINING = """
@@ -179,7 +183,7 @@ def test_training(small_disk: Disk, tmp_path: Path, chance: Random):
     out = small_disk(chance.choice([4, 12, 20, 60, 100, 150, 200]) * KB) / "run"
     code, complaint = train(out)
     if code == 0:
-        told("`train`", "a disk of 4 to 200 kB", "there was room")
+        full_disk("`train`", "a disk of 4 to 200 kB", "there was room")
         return
     message = one_line_error(complaint)
     assert "No space left" in message or "full" in message
@@ -189,5 +193,5 @@ def test_training(small_disk: Disk, tmp_path: Path, chance: Random):
     assert code == 0, complaint
     assert (out / "weights.safetensors").exists()
     assert not list(out.glob(".*"))
-    told("`train`", "a disk of 4 to 200 kB", "a one-line error; resumed with space")
+    full_disk("`train`", "a disk of 4 to 200 kB", "a one-line error; resumed with space")
     shutil.rmtree(out)

@@ -219,10 +219,10 @@ def test_a_message_that_never_ends(part_size: int):
                 while True:
                     peer.sendall(parts)
                     most = max(most, psutil.Process(victim.pid).memory_info().rss)
-            told, _ = victim.communicate(timeout=60)
+            output, _ = victim.communicate(timeout=60)
         finally:
             victim.kill()
-    assert told.startswith("1 message: has not ended after")
+    assert output.startswith("1 message: has not ended after")
     assert most < 1 << 30
     saw(
         "a message never ends",

@@ -57,18 +57,18 @@ def test_times_are_first_and_last_of_each_polarity_in_both_directions(calibratio
 
 
 def test_lens_and_sweep_are_input_channels(calibration):
-    told = sweep_conditions(Sweep(0, 100_000, Direction.NEAR_TO_FAR, calibration))
-    assert (told[3] == -1).all()
-    assert (told[4] == -1).all()
+    conditions = sweep_conditions(Sweep(0, 100_000, Direction.NEAR_TO_FAR, calibration))
+    assert (conditions[3] == -1).all()
+    assert (conditions[4] == -1).all()
     blur_px = calibration.camera.fx * calibration.lens.aperture_m * calibration.sweep.range_diopters
-    assert told[0] == pytest.approx(np.log2(blur_px / 8))
-    assert not told[1:3].any()
+    assert conditions[0] == pytest.approx(np.log2(blur_px / 8))
+    assert not conditions[1:3].any()
     breathing = {"scale_per_diopter": 0.01, "center": (10.0, 20.0)}
     calibration = type(calibration).model_validate(calibration.model_dump() | {"breathing": breathing})
-    told = sweep_conditions(Sweep(0, 100_000, Direction.NEAR_TO_FAR, calibration))
+    conditions = sweep_conditions(Sweep(0, 100_000, Direction.NEAR_TO_FAR, calibration))
     span = calibration.sweep.range_diopters
-    assert told[1, 5, 30] == pytest.approx(0.01 * span * (30.5 - 10) / 4)
-    assert told[2, 5, 30] == pytest.approx(0.01 * span * (5.5 - 20) / 4)
+    assert conditions[1, 5, 30] == pytest.approx(0.01 * span * (30.5 - 10) / 4)
+    assert conditions[2, 5, 30] == pytest.approx(0.01 * span * (5.5 - 20) / 4)
 
 
 def test_frames_are_interpolated_to_the_bins_and_relative_to_their_mean(sweep):

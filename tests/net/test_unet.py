@@ -18,8 +18,8 @@ def answer(config, raw, calibration):
     network = make_network(config).eval()
     network.get_parameter("head.bias").data = torch.tensor(raw, dtype=torch.float32).repeat_interleave(config.stem**2)
     channels = torch.zeros(1, config.representation.channels, 32, 32)
-    told = torch.from_numpy(sweep_conditions(Sweep(0, 100_000, Direction.FAR_TO_NEAR, calibration)))
-    channels[0, -len(told) :] = told[:, :32, :32]
+    conditions = torch.from_numpy(sweep_conditions(Sweep(0, 100_000, Direction.FAR_TO_NEAR, calibration)))
+    channels[0, -len(conditions) :] = conditions[:, :32, :32]
     with torch.inference_mode():
         out = network(channels)
     assert out.shape == (1, 2, 32, 32)

@@ -118,12 +118,12 @@ def test_node_counts_gaps_and_skips_malformed_messages(make_frame: FrameMaker) -
                 wire.recv()
             good = encode(make_frame(0), stream=stream, seq=0, t_publish_ns=0)
             text = bytes(good[1])
-            told, compressed = encode(make_frame(0), stream=stream, seq=0, t_publish_ns=0, encoding="zstd")[1:3]
+            header, compressed = encode(make_frame(0), stream=stream, seq=0, t_publish_ns=0, encoding="zstd")[1:3]
             for bad in (
-                [b"depth", bytes(told), compressed[:-9], compressed],
-                [b"depth", bytes(told).replace(b"[26,34]", b"[26,35]"), compressed, compressed],
-                [b"depth", bytes(told).replace(b"[26,34]", b"[9000,9000]"), compressed, compressed],
-                [b"depth", bytes(told), *good[2:]],
+                [b"depth", bytes(header), compressed[:-9], compressed],
+                [b"depth", bytes(header).replace(b"[26,34]", b"[26,35]"), compressed, compressed],
+                [b"depth", bytes(header).replace(b"[26,34]", b"[9000,9000]"), compressed, compressed],
+                [b"depth", bytes(header), *good[2:]],
                 [b"depth", text, compressed, compressed],
                 [b"depth"],
                 [b"depth", b"{"],
