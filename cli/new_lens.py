@@ -76,9 +76,18 @@ def new_lens(
         listed = ", ".join(flags.get(name, f"--{name.replace('_', '-')}") for name in missing)
         raise typer.BadParameter(f"there is no terminal to prompt on: give {listed}")
     values = {
-        name: typer.prompt(question, default=default, type=kind, err=True) if given is None else given
+        name: typer.prompt(
+            question, default=default, type=kind, err=True, value_proc=_known_sensor if name == "sensor" else None
+        )
+        if given is None
+        else given
         for name, (given, question, default, kind) in answers.items()
     }
+    near_m, far_m, focal_length_mm = values["near_m"], values["far_m"], values["focal_length_mm"]
+    if not 0 < near_m < far_m:
+        raise typer.BadParameter(f"--near {near_m:g} must be less than --far {far_m:g}; both are distances in metres")
+    if focal_length_mm < 1:
+        raise typer.BadParameter(f"--focal-length {focal_length_mm:g}: expected millimetres, such as 12")
     width, height, pitch = _sensor(values.pop("sensor"))
     text = lens_text(
         width=width,
@@ -93,12 +102,20 @@ def new_lens(
     say(f"written: {out}; to see derived values: sweepdepth info {out}")
 
 
+def _known_sensor(text: str) -> str:
+    """Check a sensor that was typed, so that it is asked for again if it is wrong."""
+    _sensor(text)
+    return text
+
+
 def _sensor(text: str) -> tuple[int, int, float]:
-    """Width, height and pitch, from a sensor's name or WxH@PITCH."""
+    """Width, height and pitch, from the name of a sensor, or of a camera that has no other, or WxH@PITCH."""
     from ..capture.calibration.sensors import SENSORS
 
-    if text.lower() in SENSORS:
-        found = SENSORS[text.lower()]
+    name = text.lower()
+    cameras = [s for s in SENSORS.values() if name in s.cameras.lower().replace(",", " ").split()]
+    found = SENSORS.get(name) or (cameras[0] if len(cameras) == 1 else None)
+    if found is not None:
         return found.width, found.height, found.pixel_pitch_um
     size, _, pitch = text.lower().partition("@")
     width, _, height = size.partition("x")

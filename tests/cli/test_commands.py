@@ -447,6 +447,8 @@ def test_a_new_calibration_is_written_from_options_or_asked_for(tmp_path):
     options = ["--focal-length", "12", "--f-number", "1.4", "--near", "0.4", "--far", "inf", "--frequency", "2.5"]
     sweepdepth("new-lens", "a.toml", "--sensor", "640x480@9", *options, cwd=tmp_path)
     assert Calibration.load(tmp_path / "a.toml").camera.pixel_pitch_um == 9.0
+    sweepdepth("new-lens", "a.toml", "--sensor", "EVK4", *options, "--force", cwd=tmp_path)
+    assert Calibration.load(tmp_path / "a.toml").camera.width == 1280
     before = (tmp_path / "a.toml").read_bytes()
     _, error = sweepdepth("new-lens", "a.toml", "--sensor", "imx636", *options, cwd=tmp_path, expect=1)
     assert "a.toml: exists; give --force" in error
@@ -454,6 +456,12 @@ def test_a_new_calibration_is_written_from_options_or_asked_for(tmp_path):
     assert "there is no terminal to prompt on: give --sensor" in " ".join(error.replace("│", " ").split())
     _, error = sweepdepth("new-lens", "b.toml", "--sensor", "nonsense", *options, cwd=tmp_path, expect=2)
     assert "640x480@9" in error
+    exchanged = [*options, "--sensor", "imx636", "--near", "2", "--far", "0.4"]
+    _, error = sweepdepth("new-lens", "b.toml", *exchanged, cwd=tmp_path, expect=2)
+    assert "--near 2 must be less than --far 0.4" in error
+    metres = [*options, "--sensor", "imx636", "--focal-length", "0.012"]
+    _, error = sweepdepth("new-lens", "b.toml", *metres, cwd=tmp_path, expect=2)
+    assert "--focal-length 0.012: expected millimetres" in error
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a.toml": before}
 
 
