@@ -299,7 +299,18 @@ def _read_plain(source: LabelledRecording) -> tuple[np.ndarray, np.ndarray, Scen
         depth = np.load(source.depth, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise RecordingError(f"{source.depth}: cannot be read as a NumPy array: {error}") from error
+    _refuse_millimetres(depth, calibration, source.depth)
     return events, triggers, SceneTruth(calibration, depth.astype(np.float32), np.empty((0, 0), np.float32))
+
+
+def _refuse_millimetres(depth: np.ndarray, calibration: Calibration, path: Path) -> None:
+    """Raise an error if no depth is in the range of the sweep, and a thousandth of the median is."""
+    known = depth[np.isfinite(depth) & (depth > 0)]
+    far, near = calibration.sweep.far_diopters, calibration.sweep.near_diopters
+    if len(known) and not np.any((1 / known >= far) & (1 / known <= near)):
+        median = float(np.median(known))
+        if far <= 1000 / median <= near:
+            raise RecordingError(f"{path}: its median depth is {median:.0f}, so in millimetres; metres are expected")
 
 
 def _beside(depth: Path, recording: Path | None = None) -> LabelledRecording:

@@ -76,10 +76,13 @@ def test_depth_of_another_size_or_without_a_recording_is_skipped_too(tmp_path, d
     write_recording(tmp_path / "a.h5", [batch], 96, 72, scene.truth.calibration, force=False)
     np.save(tmp_path / "a_depth.npy", scene.truth.depth[:-1])
     np.save(tmp_path / "b_depth.npy", scene.truth.depth)
+    write_recording(tmp_path / "c.h5", [batch], 96, 72, scene.truth.calibration, force=False)
+    np.save(tmp_path / "c_depth.npy", 1000 * scene.truth.depth)
     skipped = {}
     assert not list(find_cases(tmp_path, lambda source, reason: skipped.update({source.name: reason})))
     assert "(71, 96)" in skipped["a"]
     assert "b.aedat4" in skipped["b"]
+    assert "so in millimetres; metres are expected" in skipped["c"]
 
 
 def test_sources_without_truth_are_refused_in_one_line(tmp_path, dataset):
