@@ -2,13 +2,14 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ...capture.calibration import Calibration
 from ..scenes.scene import Asset, Lamp, Scene, Shape, Sky, Thing
+from .local_light import SPOT_BLEND, SPOT_DEGREES
 from .materials import make_material
 from .meshes import shape_mesh
 from .session import RenderError, empty_file, open_file, quiet
@@ -17,8 +18,15 @@ from .viewpoint import find_viewpoint
 _KNOWN_OBJECTS = ("MESH", "CURVE", "SURFACE", "META", "FONT", "VOLUME", "POINTCLOUD", "CURVES")
 
 
-def build_scene(scene: Scene, calibration: Calibration) -> tuple[Any, np.ndarray]:
+def build_scene(
+    scene: Scene, calibration: Calibration, lighting: Literal["traced", "computed"] = "traced"
+) -> tuple[Any, np.ndarray]:
     """Build a scene as Blender's current file, replacing the previous one.
+
+    Args:
+        scene: the description.
+        calibration: of the camera, to find a viewpoint in a user's scene.
+        lighting: see `RenderSettings.lighting`.
 
     Returns `bpy` and the camera's pose, a 4×4 matrix from the camera's frame (Blender's: looking along −z, y up;
     Blender units) to the world.
@@ -36,8 +44,8 @@ def build_scene(scene: Scene, calibration: Calibration) -> tuple[Any, np.ndarray
     bpy = empty_file()
     with quiet():
         for number, thing in enumerate(scene.things):
-            _add_thing(bpy, thing, f"thing {number}")
-        for number, lamp in enumerate(scene.lamps):
+            _add_thing(bpy, thing, f"thing {number}", scene if lighting == "computed" else None)
+        for number, lamp in enumerate(scene.lamps if lighting == "traced" else ()):
             _add_lamp(bpy, lamp, f"lamp {number}")
         if scene.sky is not None:
             _add_sky(bpy, scene.sky, alone=not scene.lamps)
@@ -56,15 +64,17 @@ def _camera_pose(bpy: Any, path: Path, index: int) -> np.ndarray:
     return pose
 
 
-def _add_thing(bpy: Any, thing: Thing, name: str) -> None:
+def _add_thing(bpy: Any, thing: Thing, name: str, lit_by: Scene | None) -> None:
     if isinstance(thing.body, Asset):
+        if lit_by is not None:
+            raise RenderError(f'{thing.body.path}: models need rendering.lighting = "traced"')
         _add_asset(bpy, thing.body, thing, name)
         return
     built = bpy.data.objects.new(name, _mesh(bpy, thing.body, name))
     built.location, built.rotation_euler = thing.position, thing.rotation
     bpy.context.scene.collection.objects.link(built)
     if thing.material is not None:
-        built.data.materials.append(make_material(bpy, thing.material))
+        built.data.materials.append(make_material(bpy, thing.material, lit_by))
     if thing.scenery:
         built.visible_diffuse = built.visible_shadow = False
 
@@ -133,7 +143,7 @@ def _add_lamp(bpy: Any, lamp: Lamp, name: str) -> None:
     else:
         data.shadow_soft_size = lamp.size
     if lamp.kind == "spot":
-        data.spot_size, data.spot_blend = math.radians(70), 0.6
+        data.spot_size, data.spot_blend = math.radians(SPOT_DEGREES), SPOT_BLEND
     built = bpy.data.objects.new(name, data)
     built.location = lamp.position
     ahead = np.subtract(lamp.target, lamp.position)

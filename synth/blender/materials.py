@@ -2,19 +2,28 @@
 
 from typing import Any
 
-from ..scenes.scene import Material, Texture
+from ..scenes.scene import Material, Scene, Texture
+from .local_light import add_local_light
 
 
-def make_material(bpy: Any, material: Material) -> Any:
-    """Make a Blender material from its description."""
+def make_material(bpy: Any, material: Material, lit_by: Scene | None = None) -> Any:
+    """Make a Blender material from its description.
+
+    Args:
+        bpy: Blender.
+        material: the description.
+        lit_by: the scene whose lamps the light is computed from, without shadows and reflections; None: path tracing.
+    """
     made = bpy.data.materials.new("material")
     nodes, links = made.node_tree.nodes, made.node_tree.links
     nodes.clear()
     grey = _pattern(made.node_tree, material.texture)
     output = nodes.new("ShaderNodeOutputMaterial")
-    if material.emission > 0:
+    if material.emission > 0 or lit_by is not None:
         shader = nodes.new("ShaderNodeEmission")
         shader.inputs["Strength"].default_value = material.emission
+        if material.emission == 0 and lit_by is not None:
+            links.new(add_local_light(made.node_tree, lit_by), shader.inputs["Strength"])
         links.new(grey, shader.inputs["Color"])
         made.cycles.emission_sampling = "NONE"  # visible, but not sampled as a lamp: it may have many faces
     else:

@@ -60,7 +60,7 @@ class Stage:
         memory = Path("/dev/shm")
         self._folder = tempfile.TemporaryDirectory(prefix="sweepdepth-", dir=memory if memory.is_dir() else None)
         try:
-            self._bpy, self._pose = build_scene(self.scene, self.calibration)
+            self._bpy, self._pose = build_scene(self.scene, self.calibration, self.settings.lighting)
             self._rotation = Rotation.from_matrix(self._pose[:3, :3]).as_euler("xyz").tolist()
             self._metres_per_unit = float(self._bpy.context.scene.unit_settings.scale_length)
             self._seed = int(np.random.SeedSequence((self.scene.seed, self.scene.index)).generate_state(1)[0]) >> 2
@@ -253,7 +253,9 @@ def _configure(bpy: Any, settings: RenderSettings, procedural: bool) -> None:
     cycles.use_animated_seed = False
     cycles.time_limit = 0.0
     cycles.device = _select_device(bpy) if settings.device == "gpu" else "CPU"
-    if procedural:
+    if procedural and settings.lighting == "computed":
+        cycles.max_bounces = 0
+    elif procedural:
         cycles.diffuse_bounces = cycles.glossy_bounces = settings.bounces
         cycles.max_bounces = cycles.transmission_bounces = cycles.transparent_max_bounces = max(settings.bounces, 8)
         cycles.caustics_reflective = cycles.caustics_refractive = False

@@ -22,6 +22,9 @@ class RenderSettings(BaseModel):
     """Paths per pixel of each image with Blender's own depth of field."""
     bounces: Annotated[int, Field(ge=0)] = 4
     """Diffuse and glossy bounces in procedural scenes; users' scenes keep their own limits."""
+    lighting: Literal["traced", "computed"] = "traced"
+    """How procedural scenes are lit: by path tracing, or computed from normals and lamps alone, as in the local
+    illumination of early renderers: neither shadows nor reflections, and no noise, which causes events of its own."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Threads of Blender; 0: one per core."""
     device: Literal["cpu", "gpu"] = "cpu"

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.ndimage import minimum_filter
 
 from sweepdepth import Calibration
 from sweepdepth.synth.blender.session import RenderError, is_installed
@@ -17,7 +18,7 @@ from sweepdepth.synth.optics.lightfield import LightField
 from sweepdepth.synth.optics.refocus import refocus, refocus_sweep
 from sweepdepth.synth.optics.render_settings import RenderSettings
 from sweepdepth.synth.scenes.layouts import SceneConfig, sample_scene
-from sweepdepth.synth.scenes.scene import Material, Scene, Shape, Sky, Texture, Thing
+from sweepdepth.synth.scenes.scene import Lamp, Material, Scene, Shape, Sky, Texture, Thing
 from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import focus_steps, simulate_sweeps
 
@@ -204,6 +205,47 @@ def test_radiance_has_the_exposure_that_the_scene_asks_for():
         scene = STILL_LIFE.model_copy(update={"key": key})
         with Stage(scene, lens(), FAST) as stage:
             assert np.exp(np.log(stage.intensity() + 1e-6).mean()) == pytest.approx(key, rel=0.02)
+
+
+LAMPS = {
+    "sky": {"sky": Sky(below=0.2, above=1.0)},
+    "sun": {"lamps": (Lamp(kind="sun", power=3.0, position=(1, 2, 1), target=(0, 0, -1)),)},
+    "point": {"lamps": (Lamp(kind="point", power=8.0, position=(0.4, 0.6, -0.2), target=(0, 0, -1), size=0.01),)},
+    "spot": {"lamps": (Lamp(kind="spot", power=8.0, position=(0.2, 0.5, -0.1), target=(0, 0, -1), size=0.01),)},
+}
+
+
+@pytest.mark.parametrize("light", LAMPS.values(), ids=LAMPS)
+def test_computed_light_is_traced_light_without_its_noise(light):
+    """On a sphere alone, where nothing casts a shadow or reflects light."""
+    matt = Material(texture=Texture(light=0.6), roughness=1.0)
+    ball = Thing(body=Shape(kind="sphere", size=(0.5, 0.5, 0.5)), position=(0, 0, -1.0), material=matt)
+    scene = Scene(seed=1, index=0, key=0.2, things=(ball,), **light)
+    images = []
+    for settings in (
+        FAST.model_copy(update={"lighting": "computed"}),
+        RenderSettings(intensity_samples=256, bounces=1),
+    ):
+        with Stage(scene, lens(), settings) as stage:
+            images.append(stage._unexposed)
+            inside = minimum_filter(np.isfinite(stage.depth()), 5)
+    computed, traced = (image[inside] for image in images)
+    assert computed.mean() == pytest.approx(traced.mean(), rel=0.1)  # glossy reflection takes some of the diffuse
+    assert np.abs(computed - traced).mean() < 0.1 * traced.mean()
+
+
+def test_computed_light_has_no_noise():
+    scene = sample_scene(5, 2, SceneConfig(), lens())
+    spread = {}
+    for lighting in ("traced", "computed"):
+        views = []
+        for seed in (5, 77):  # of the paths, not of what is in the scene
+            settings = FAST.model_copy(update={"lighting": lighting})
+            with Stage(scene.model_copy(update={"seed": seed}), lens(), settings) as stage:
+                views.append(stage.light_field(4).views / stage.exposure)
+        spread[lighting] = np.abs(views[0] - views[1]).mean() / views[0].mean()
+    assert spread["computed"] < 0.005  # paths differ by a hundredth of a pixel
+    assert spread["traced"] > 0.05
 
 
 def test_the_number_of_views_follows_the_blur():
