@@ -35,7 +35,7 @@ from .stopping import Stopping, TrainingStopped, leave_signals_to_the_owner
 
 NORMAL_SHARE, NORMAL_SHARE_OF_TWO = 0.6827, 0.9545  # fractions of a normal distribution within 1 and 2 deviations
 KNOTS = 12  # of the calibration curve from predicted to actual deviations
-JUDGED_SWEEPS = 200  # sweeps for the final calibration, if they are resimulated
+JUDGED_SWEEPS = 200  # most sweeps for the final calibration, if they are resimulated; no more than were trained on
 
 Batch = tuple[Sequence[Tensor], Tensor, Tensor]
 """The network's inputs, true position in the range (N, H, W), and weight (N, H, W)."""
@@ -344,7 +344,8 @@ def _batches(
 ) -> Iterable[Batch]:
     """Whole sweeps of the sources, each as a batch: one per source, or several if they are renewed."""
     samples = SweepSamples(sources, config.network.representation, amount, None, config.seed, change)
-    rounds = max(1, JUDGED_SWEEPS // len(samples)) if all(source.renewed for source in sources) else 1
+    wanted = min(JUDGED_SWEEPS, config.steps * config.batch)
+    rounds = max(1, wanted // len(samples)) if all(source.renewed for source in sources) else 1
     order = [(round_, number) for round_ in range(rounds) for number in range(len(samples))]
     return DataLoader(samples, 1, sampler=order)  # pyright: ignore[reportArgumentType]
 
