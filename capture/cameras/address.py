@@ -39,7 +39,7 @@ def parse_address(text: str) -> CameraAddress:
         ports = [int(match[name]) for name in ("events", "triggers") if match[name] is not None]
         for port in ports:
             if not 0 < port < 65536:
-                raise CameraError(f"{text}: {port} is no port; ports are 1 to 65535")
+                raise CameraError(f"{text}: {port} is not a port; ports are 1 to 65535")
         if len(set(ports)) < len(ports):
             raise CameraError(f"{text}: events and triggers come from two ports; {ports[0]} is given for both")
         host = match["v6"] or match["host"]

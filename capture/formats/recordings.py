@@ -179,7 +179,7 @@ def for_writing(path: Path) -> Format:
         if path.suffix.lower() in candidate.suffixes and candidate.encoder is not None:
             return candidate
     suffixes = ", ".join(suffix for candidate in FORMATS if candidate.encoder for suffix in candidate.suffixes)
-    raise RecordingError(f"{path}: {path.suffix or 'no suffix'} is no recording format; use one of {suffixes}")
+    raise RecordingError(f"{path}: {path.suffix or 'no suffix'} is not a recording format; use one of {suffixes}")
 
 
 def is_text_of_events(head: bytes) -> bool:

@@ -20,5 +20,5 @@ def make_lens(driver: str, calibration: Calibration) -> Lens:
     if driver == "external":
         return ExternalLens(calibration)
     raise LensError(
-        f"{driver}: is no lens driver; give optotune:/dev/ttyX, or external for one driven by something else"
+        f"{driver}: is not a lens driver; give optotune:/dev/ttyX, or external for one driven by something else"
     )

@@ -71,7 +71,7 @@ def optotune_settings(calibration: Calibration) -> OptotuneSettings:
         raise CalibrationError(f"lens.toml: driver: {explain_invalid(error, OptotuneSettings)}") from error
     if sweep.waveform == "sawtooth" and settings.mode == "current":
         raise CalibrationError(
-            'lens.toml: sweep.waveform ("sawtooth") is none that the signal generator of an Optotune driver makes; '
+            'lens.toml: sweep.waveform ("sawtooth") cannot be made by the signal generator of an Optotune driver; '
             'use "triangle" or "sine", or driver.mode = "focal_power"'
         )
     if not LOWEST_HZ <= sweep.frequency_hz <= HIGHEST_HZ:

@@ -38,7 +38,7 @@ def test_addresses_are_parsed(text, arguments):
         ("dv:", "names no camera"),
         ("pipe:", "is no camera's address"),
         ("tcp://host", "is no camera's address"),
-        ("tcp://host:70000", "70000 is no port"),
+        ("tcp://host:70000", "70000 is not a port"),
         ("tcp://host:1,1", "events and triggers come from two ports; 1 is given for both"),
         ("tcp://a b:1", "is no camera's address"),
     ],

@@ -402,7 +402,9 @@ def test_a_driver_table_that_is_wrong_is_an_error(lens, driver, message):
 
 def test_the_generator_makes_no_sawtooth(lens):
     text = lens.replace('"triangle"', '"sawtooth"') + CURRENTS
-    with pytest.raises(CalibrationError, match=r'sweep\.waveform \("sawtooth"\) is none that the signal generator'):
+    with pytest.raises(
+        CalibrationError, match=r'sweep\.waveform \("sawtooth"\) cannot be made by the signal generator'
+    ):
         OptotuneLens("/dev/null", Calibration.parse(text))
 
 
@@ -417,7 +419,7 @@ def test_an_external_lens_is_left_alone(calibration):
 
 @pytest.mark.parametrize("driver", ["optotune", "optotune:", "canon:/dev/ttyX", ""])
 def test_an_unknown_driver_is_an_error(calibration, driver):
-    with pytest.raises(LensError, match="is no lens driver; give optotune:/dev/ttyX, or external"):
+    with pytest.raises(LensError, match="is not a lens driver; give optotune:/dev/ttyX, or external"):
         make_lens(driver, calibration)
 
 

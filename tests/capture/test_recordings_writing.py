@@ -240,8 +240,8 @@ def test_a_failure_keeps_the_existing_file(tmp_path, suffix):
 @pytest.mark.parametrize(
     "path, message",
     [
-        ("a.png", r"\.png is no recording format; use one of \.aedat4, \.h5"),
-        ("a", "no suffix is no recording format"),
+        ("a.png", r"\.png is not a recording format; use one of \.aedat4, \.h5"),
+        ("a", "no suffix is not a recording format"),
         ("file/folder/a.aedat4", "file/folder: the folder cannot be made: Not a directory"),
         ("folder.h5", "is a folder"),
     ],
