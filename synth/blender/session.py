@@ -28,12 +28,19 @@ def load() -> Any:
     Raises:
         RenderError: it is not installed, or the system lacks libraries that it links to.
     """
+    known = list(sys.path)
     try:
         import bpy
     except ModuleNotFoundError as error:
+        if error.name != "bpy":
+            raise RenderError(
+                f"Blender cannot start: {error}; reinstall it: pip install 'sweepdepth[blender]'"
+            ) from error
         raise RenderError("Blender is missing: pip install 'sweepdepth[blender]' (needs Python 3.11)") from error
     except ImportError as error:
         raise RenderError(f"Blender cannot start: {error}; ./run setup installs the libraries it needs") from error
+    # Blender puts its scripts first, where another module `bpy` is, which child processes would import.
+    sys.path.sort(key=lambda entry: entry not in known)
     return bpy
 
 

@@ -310,7 +310,7 @@ def test_triggers_in_a_separate_file(tmp_path, depth_file, with_loopback):
     with open_recording(tmp_path / "whole.aedat4") as recording:
         assert recording.read()[1]["channel"].tolist() == [0] * 5
     _, err = sweepdepth("convert", depth_file, tmp_path / "depth.npy", *edges, expect=1)
-    assert "--triggers, --check, --columns and --time-unit are for recordings" in err
+    assert "--triggers, --check, --columns, --time-unit and --size are for recordings" in err
 
 
 def test_a_whole_recording_is_replayed_without_a_warning(tmp_path):

@@ -305,6 +305,28 @@ def test_the_same_scene_has_the_same_bytes_in_any_process_with_any_number_of_thr
     assert len(set(digests)) == 1
 
 
+def test_a_process_that_has_rendered_generates_scenes_in_others(tmp_path):
+    """Whose module path is its own, with Blender's scripts in it."""
+    program = """
+import sys
+from sweepdepth.synth.blender.session import load
+from sweepdepth.synth.generation.config import GenerationConfig
+from sweepdepth.synth.generation.job import generate
+if __name__ == "__main__":
+    load()
+    config = GenerationConfig.parse({
+        "sweeps": 1, "camera": {"width": 32, "height": 24}, "scene": {"objects": [2, 3]},
+        "rendering": {"min_views": 4, "max_views": 4, "intensity_samples": 1}, "intensity": {"frames": 2},
+    })
+    report = generate(sys.argv[1], 1, 0, config, workers=1)
+    print(report.made, report.skipped)
+"""
+    (tmp_path / "notebook.py").write_text(program)
+    command = [sys.executable, str(tmp_path / "notebook.py"), str(tmp_path / "scenes")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout == "1 ()\n"
+
+
 def test_rendering_prints_nothing(capfd):
     render_lightfield(STILL_LIFE, lens(), FAST)
     assert capfd.readouterr().out == ""
