@@ -66,8 +66,6 @@ def _camera_pose(bpy: Any, path: Path, index: int) -> np.ndarray:
 
 def _add_thing(bpy: Any, thing: Thing, name: str, lit_by: Scene | None) -> None:
     if isinstance(thing.body, Asset):
-        if lit_by is not None:
-            raise RenderError(f'{thing.body.path}: models need rendering.lighting = "traced"')
         _add_asset(bpy, thing.body, thing, name)
         return
     built = bpy.data.objects.new(name, _mesh(bpy, thing.body, name))

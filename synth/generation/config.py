@@ -186,6 +186,15 @@ class GenerationConfig(_Section):
             raise ValueError(f'scene.{key}: patch scenes have no models; set render = "lightfield", or leave it out')
         return self
 
+    @model_validator(mode="after")
+    def _computes_light(self) -> Self:
+        if self.rendering.lighting == "computed" and (self.scene.blend is not None or self.scene.assets):
+            key = "blend" if self.scene.blend is not None else "assets"
+            raise ValueError(
+                f'scene.{key}: its materials need rendering.lighting = "traced"; set that, or leave it out'
+            )
+        return self
+
     @classmethod
     def load(cls, path: str | Path, **overrides: Any) -> Self:
         """Read and validate a configuration file; `overrides` replace its keys, also in sections: `scene={"blend": …}`.
@@ -216,6 +225,8 @@ class GenerationConfig(_Section):
         """All values that scenes depend on, as JSON values, with digests of the user's files."""
         files = [*self.scene.assets, *([] if self.scene.blend is None else [self.scene.blend])]
         values = self.model_dump(mode="json", exclude={"rendering": {"threads"}})
+        if values["rendering"]["lighting"] == "traced":  # as all light was, and datasets say nothing of it
+            del values["rendering"]["lighting"]
         return values | {"sha256": {str(path): _digest(path) for path in files}}
 
 

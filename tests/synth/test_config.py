@@ -116,3 +116,16 @@ def test_configurations_with_equal_user_files_are_equal(tmp_path):
     blend.unlink()
     with pytest.raises(ConfigError, match=r"scene\.blend: cannot be read"):
         config.fingerprint()
+
+
+def test_the_fingerprint_of_traced_light_is_that_of_datasets_from_before_there_was_other():
+    assert "lighting" not in DEFAULT.fingerprint()["rendering"]
+    computed = GenerationConfig.parse({"rendering": {"lighting": "computed"}})
+    assert computed.fingerprint()["rendering"]["lighting"] == "computed"
+
+
+def test_light_of_models_is_not_computed(tmp_path):
+    for key, value in (("blend", tmp_path / "room.blend"), ("assets", [tmp_path / "chair.glb"])):
+        values = {"rendering": {"lighting": "computed"}, "scene": {key: value}}
+        with pytest.raises(ConfigError, match=rf'scene\.{key}: .*lighting = "traced"'):
+            GenerationConfig.parse(values)
