@@ -1,8 +1,8 @@
 """Depth from defocus by all methods: the same scenes, lens and photons for events, frames, pairs and images.
 
-    ./run bench defocus [--scenes 240] [--judged 16] [--steps 600] [--minutes M] [--out DIR] [--docs]
+    ./run bench defocus [--scenes 240] [--judged 32] [--steps 600] [--minutes M] [--out DIR] [--docs]
 
-Renders patch scenes, trains every learned row on them with equal steps and samples, evaluates all rows on other scenes
+Renders scenes in Blender, trains every learned row on them with equal steps and samples, evaluates all rows on other scenes
 at several light levels and speeds, and writes DIR/results.json, DIR/defocus.md and three pictures; --docs puts page and
 pictures into docs/. Existing results are not made again, so the same command resumes a stopped run.
 
@@ -44,7 +44,7 @@ from ._defocus_page import write_page
 from ._defocus_rows import FRAMES, PHOTOGRAPHS, ROWS, Row, bytes_of, folder_of, method_of
 
 ROOT = Path(__file__).parents[1]
-SCENES = ROOT / "examples" / "weights" / "patches.toml"
+SCENES = Path(__file__).with_name("defocus.toml")
 SENSOR = SensorRange(preset="davis346")
 LIGHTS_LUX = (0.1, 1.0, 10.0, 100.0, 1000.0)
 SWEEPS_S = (0.01, 0.05, 0.2, 1.0)
@@ -67,7 +67,7 @@ class Sizes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=240, help="to train on")
-    parser.add_argument("--judged", type=int, default=16, help="scenes that all rows are judged on")
+    parser.add_argument("--judged", type=int, default=32, help="scenes that all rows are judged on")
     parser.add_argument("--steps", type=int, default=600, help=f"of {BATCH} samples, of each learned row")
     parser.add_argument(
         "--minutes", type=float, default=None, help="for training all rows together, if it ends earlier"
@@ -109,6 +109,7 @@ def run(sizes: Sizes, out: Path, rows: Sequence[Row] = ROWS, workers: int = 1) -
     steps = {row.name: _facts(row, out) for row in trained}
     results = {
         "sizes": asdict(sizes),
+        "scenes": {"training": len(training), "judged": len(judged)},
         "batch": BATCH,
         "reference": list(REFERENCE),
         "trained": steps,
@@ -120,7 +121,7 @@ def run(sizes: Sizes, out: Path, rows: Sequence[Row] = ROWS, workers: int = 1) -
 
 def _scenes(folder: Path, count: int, seed: int) -> list[IdealScene]:
     """Rendered scenes with the images that any row needs, without noise."""
-    config = GenerationConfig.load(SCENES, intensity={"aperture_pair": True, "photographs": True})
+    config = GenerationConfig.load(SCENES)
     _say(f"{folder}: {count} scenes")
     generate(folder, count, seed, config)
     return load_ideal_scenes(folder)

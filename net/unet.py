@@ -60,7 +60,7 @@ class DepthNet(nn.Module):
         if self.config.answer == "distribution":
             return _moments(functional.softplus(out) + 1e-4)
         if self.config.answer == "blur":
-            range_px = TYPICAL_BLUR_PX * torch.exp2(channels[:, -CONDITIONS : 1 - CONDITIONS])
+            range_px = TYPICAL_BLUR_PX * torch.exp(math.log(2) * channels[:, -CONDITIONS : 1 - CONDITIONS])
             return torch.cat([_from_blur(out[:, :2], range_px), _bounded(out[:, 2:])], dim=1)
         position = out[:, :1] + 0.5
         return torch.cat([position, _bounded(out[:, 1:])], dim=1) if self.config.probabilistic else position
