@@ -13,10 +13,14 @@ SIZES = defocus.Sizes(scenes=4, judged=2, steps=2, minutes=None)
 
 
 @pytest.fixture(scope="module")
-def small():
-    """Rows of each kind, only one of them trained, at two light levels."""
+def small(tmp_path_factory):
+    """Rows of each kind, only one of them trained, at two light levels; scenes of patches, rendered without Blender."""
+    settings = defocus.SCENES.read_text().replace('lighting = "computed"', "")
+    scenes = tmp_path_factory.mktemp("config") / "patches.toml"
+    scenes.write_text(f'render = "patches"\n{settings}')
     chosen = [row for row in rows.ROWS if row.name in ("events: classical", "frames: classical", "prior", "constant")]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(defocus, "SCENES", scenes)
         patch.setattr(defocus, "LIGHTS_LUX", (1.0, 100.0))
         patch.setattr(defocus, "SWEEPS_S", (0.2,))
         patch.setattr(defocus, "BATCH", 2)
@@ -39,7 +43,7 @@ def test_a_stopped_benchmark_resumes_and_its_page_has_all_rows(tmp_path, small, 
 
     page.write_page(results, tmp_path)
     text = (tmp_path / "defocus.md").read_text()
-    assert "with 4 patch scenes for training and 2 others for evaluation" in text
+    assert "with 4 rendered scenes for training and 2 others for evaluation" in text
     assert "2 steps of 2 samples per learned method" in text
     for name, score in scores.items():
         assert f"| {name} | {100 * score['rmse']:.1f} |" in text

@@ -154,6 +154,21 @@ def test_engines_agree(network, weights):
     assert np.abs(theirs[1] - expected[1]).max() < 0.05
 
 
+@pytest.mark.parametrize("name", {PRESETS[name].answer: name for name in UNETS}.values())
+def test_openvino_runs_every_kind_of_answer(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = PRESETS[name].model_copy(update={"widths": (4, 8), "stem": 1})
+    torch.manual_seed(0)
+    network = DepthNet(config).eval()
+    torch.nn.init.normal_(network.head.weight)
+    save_weights(tmp_path / "w.safetensors", network, {})
+    file = open_weights(tmp_path / "w.safetensors")
+    channels = np.random.default_rng(0).normal(size=(config.representation.channels, 24, 32)).astype(np.float32)
+    expected, found = (make_engine(file, 24, 32, engine)([channels]) for engine in ("torch", "openvino"))
+    assert np.ptp(expected[0]) > 0.01
+    assert np.abs(found - expected).max() < 0.05
+
+
 def test_openvino_keeps_its_export_and_survives_a_damaged_one(weights, tmp_path):
     channels = np.ones((SMALL.representation.channels, 40, 52), np.float32)
     first = make_engine(weights, 40, 52, "openvino")([channels]).copy()
