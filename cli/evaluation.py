@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from .extras import require
+from .interruption import exit_unless_all
 from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, progress_bar, say
 
@@ -101,8 +102,7 @@ def evaluate(
         _print([*tables(evaluation), *_sources(named)])
         if folder is not None:
             say(f"written {folder.json_path} and {folder.html_path}")
-    if skipped:
-        raise typer.Exit(3)
+    exit_unless_all(len(sources) - len(skipped), len(skipped))
 
 
 def _baselines(asked: list[str]) -> dict[str, Path | None]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .interruption import exit_unless_all
 from .options import (
     ColumnsOption,
     DebugOption,
@@ -20,6 +21,7 @@ from .output import print_json, print_tables, progress_bar, say
 
 if TYPE_CHECKING:
     from ..capture.calibration import Calibration
+    from ..capture.files.facts import Facts
     from ..capture.recordings import TableHints
 
 
@@ -27,7 +29,8 @@ def info(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A recording, dataset, depth file, calibration or weights file, or the name of shipped weights."
+            help="A recording, a folder of them, a dataset, a depth file, a calibration or weights file, or the name "
+            "of shipped weights."
         ),
     ],
     lens: LensOption = None,
@@ -67,11 +70,13 @@ def info(
                 path, calibration, advance, trigger_channel=trigger_channel, triggers=triggers, hints=hints
             )
     if picture is not None:
-        _draw(path, picture, calibration, trigger_channel, triggers, hints, drawable="recording" in facts)
+        _draw(path, picture, calibration, trigger_channel, triggers, hints, facts)
     if as_json:
         print_json(as_numbers(facts))
     else:
         print_tables(facts)
+    unreadable = facts.get("recordings", {}).get("unreadable", 0)
+    exit_unless_all(len(facts.get("files", {})) - unreadable, unreadable)
 
 
 def _draw(
@@ -81,8 +86,7 @@ def _draw(
     trigger_channel: int | None,
     triggers: Path | None,
     hints: "TableHints",
-    *,
-    drawable: bool,
+    facts: "Facts",
 ) -> None:
     from ..capture.errors import RecordingError
     from ..capture.files.dataset import open_dataset
@@ -91,16 +95,16 @@ def _draw(
     from ..capture.reporting.figures import save_figure
     from ..synth.generation.contact_sheet import contact_sheet
 
-    if path.is_dir() and not drawable:
+    if "dataset" in facts:
         figure = contact_sheet(open_dataset(path))
-    elif drawable:
+    elif "recording" in facts:
         with progress_bar(f"{path.name}, again for the picture", None, "events") as advance:
             figure = recording_figure(
                 survey(path, calibration, advance, trigger_channel=trigger_channel, triggers=triggers, hints=hints)
             )
     else:
         raise RecordingError(
-            f"{path}: has no picture; --picture draws recordings and datasets, `sweepdepth convert` depth files"
+            f"{path}: has no picture; --picture draws a recording or a dataset, `sweepdepth convert` depth files"
         )
     save_figure(figure, picture)
     say(f"written {picture}")

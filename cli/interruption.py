@@ -1,8 +1,11 @@
-"""Handling of Ctrl-C and SIGTERM: outputs are finished, and the exit status is 130."""
+"""How commands end: on Ctrl-C and SIGTERM, outputs are finished, and the exit status is 130; where some of several
+inputs failed, it is 3."""
 
 import signal
 import sys
 import threading
+
+import typer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -32,3 +35,10 @@ def exit_when_interrupted() -> None:
 
     for number in SIGNALS:
         signal.signal(number, leave)
+
+
+def exit_unless_all(done: int, left_out: int) -> None:
+    """End the command if some of several inputs failed or were left out: with status 3 if the others are written, with
+    1 if nothing is."""
+    if left_out:
+        raise typer.Exit(3 if done else 1)

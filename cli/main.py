@@ -119,7 +119,8 @@ app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:
-    """Run the command line. Exit status: 1 for errors, printed as one line; 2 for wrong usage; 130 when interrupted."""
+    """Run the command line. Exit status: 1 for errors, printed as one line; 2 for wrong usage; 3 if some of several
+    inputs failed and the others are written; 130 when interrupted."""
     exit_when_interrupted()
     try:
         app()

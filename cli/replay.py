@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .help import STREAM
-from .interruption import until_interrupted
+from .interruption import exit_unless_all, until_interrupted
 from .options import (
     ColumnsOption,
     DebugOption,
@@ -74,9 +74,9 @@ def replay(
     """Compute depth from a focal-sweep recording, written to a file, published, or both."""
     from ..capture.atomic import refuse_inputs
     from ..capture.calibration import Calibration
+    from ..capture.formats.selection import is_many
     from ..capture.recordings import open_recording
     from ..stream.replay import replay
-    from ..stream.replays import is_many
     from ..stream.run_options import Callbacks
 
     published = publishing()
@@ -170,7 +170,8 @@ def _many(
 ) -> None:
     """Replay several recordings into a folder."""
     from ..capture.files.depth_file import SUFFIXES
-    from ..stream.replays import find_recordings, replay_all
+    from ..capture.formats.selection import find_recordings
+    from ..stream.replays import replay_all
 
     if out.suffix.lower() in SUFFIXES:
         raise typer.BadParameter(f"--out {out}: several recordings make several depth files; give a folder")
@@ -195,5 +196,4 @@ def _many(
         say(f"failed: {outcome.failure}")
     if stop.is_set():
         raise typer.Exit(130)
-    if failed:
-        raise typer.Exit(3 if done else 1)
+    exit_unless_all(len(done), len(failed))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .extras import require
+from .interruption import exit_unless_all
 from .options import DebugOption, ForceOption, JsonOption
 from .output import print_json, print_tables, progress_bar, say
 
@@ -102,8 +103,7 @@ def render(
                 }
             }
         )
-    if result.skipped:
-        raise typer.Exit(3)
+    exit_unless_all(result.made + result.present, len(result.skipped))
 
 
 def simulate(
@@ -165,3 +165,4 @@ def pack(
     else:
         left = f"; {scenes - packed} without an ideal focal stack were skipped" if packed < scenes else ""
         say(f"written {out}: {packed} scenes, {size / 1e6:.1f} MB{left}")
+    exit_unless_all(packed, scenes - packed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .extras import require
-from .interruption import until_interrupted
+from .interruption import exit_unless_all, until_interrupted
 from .options import DebugOption, ForceOption, JsonOption, sharing
 from .output import print_json, progress_bar, say
 from .training_data import describe_training_data, find_training_data
@@ -58,7 +58,7 @@ def train(
     if processes.devices > 1 and config.minutes is not None:  # each process would have its own clock
         raise typer.BadParameter(f"--devices {processes.devices}: --minutes trains on one device; leave it out")
     make_folder(out)
-    sources = find_training_data(data, config.network.representation, as_recorded)
+    sources, unread = find_training_data(data, config.network.representation, as_recorded)
     stop = until_interrupted()
     try:
         with progress_bar("training", 1.0, "steps") as advance:
@@ -83,3 +83,4 @@ def train(
         print_json({"weights": str(weights), "facts": dict(open_weights(weights).facts)})
     else:
         say(f"written: {weights}\ncompare it: sweepdepth eval --data DATASET --weights {weights}")
+    exit_unless_all(len(sources), unread)

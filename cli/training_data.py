@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 def find_training_data(
     folders: list[Path], shown: "Representation | EvidenceRepresentation", as_recorded: bool
-) -> list["SweepSource"]:
-    """The sources of samples: ideal focal stacks if a dataset has them, else recordings.
+) -> tuple[list["SweepSource"], int]:
+    """The sources of samples, ideal focal stacks if a dataset has them, else recordings; and the number of recordings
+    that could not be read.
 
     Args:
         folders: datasets, or folders of recordings with depth; one that is repeated has more weight.
@@ -25,10 +26,13 @@ def find_training_data(
         RecordingError: a folder holds no training data, or lacks photographs that the network needs.
     """
     sources: list[SweepSource] = []
+    unread = 0
     for folder, times in Counter(folders).items():
         ideal = not as_recorded and _has_ideal_stacks(folder)
-        sources += times * (_resimulated(folder, shown) if ideal else _recorded(folder, shown))
-    return sources
+        found, skipped = (_resimulated(folder, shown), 0) if ideal else _recorded(folder, shown)
+        sources += times * found
+        unread += skipped
+    return sources, unread
 
 
 def describe_training_data(folders: list[Path]) -> dict[str, str]:
@@ -69,8 +73,8 @@ def _resimulated(folder: Path, shown: "Representation | EvidenceRepresentation")
     ]
 
 
-def _recorded(folder: Path, shown: "Representation | EvidenceRepresentation") -> list["SweepSource"]:
-    """Sources that give the sweeps of a folder's recordings."""
+def _recorded(folder: Path, shown: "Representation | EvidenceRepresentation") -> tuple[list["SweepSource"], int]:
+    """Sources that give the sweeps of a folder's recordings, and how many of these could not be read."""
     from ..net.cases import find_sources
     from ..net.training import load_cases, recorded
 
@@ -85,7 +89,7 @@ def _recorded(folder: Path, shown: "Representation | EvidenceRepresentation") ->
     for line in skipped:
         say(line)
     say(f"{folder}: {len(cases):,} sweeps of {len(files) - len(skipped):,} recordings")
-    return recorded(cases)
+    return recorded(cases), len(skipped)
 
 
 def _has_ideal_stacks(folder: Path) -> bool:

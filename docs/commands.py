@@ -15,8 +15,9 @@ PAGE = Path(__file__).with_name("commands.md")
 _HEAD = """# Commands
 
 What `--help` says of each. Whatever goes wrong is one line on standard error and exit status 1 (`--debug` shows where
-it came from); wrong usage exits with 2, Ctrl-C and SIGTERM with 130, and 3 says that some of several inputs were left
-out. Results go to standard output, as JSON with `--json`; progress and notes to standard error.
+it came from); wrong usage exits with 2, Ctrl-C and SIGTERM with 130. A command with several inputs exits with 3 if some
+of them failed and the others are written, and with 1 if nothing is. Results go to standard output, as JSON with
+`--json`; progress and notes to standard error.
 """
 
 

@@ -93,7 +93,7 @@ def _window_of(frame: DepthFrame, calibration: Calibration, address: str) -> Cal
     sent, fitting = frame.info.camera, SensorWindow(calibration).calibration
     width, height = fitting.camera.width, fitting.camera.height
     downsample = width // sent.width
-    if 1 < downsample <= DOWNSAMPLE_MOST:
+    if 1 < downsample <= DOWNSAMPLE_MOST and height // downsample == sent.height:
         fitting = SensorWindow(calibration, downsample).calibration
     if (fitting.camera.width, fitting.camera.height) != (sent.width, sent.height):
         raise WireError(

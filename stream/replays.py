@@ -1,6 +1,5 @@
 """Replays several recordings to a folder of depth files."""
 
-import glob
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,16 +8,12 @@ from pathlib import Path
 
 from ..capture.atomic import make_folder, refuse_inputs
 from ..capture.calibration import Calibration
-from ..capture.errors import RecordingError, SweepdepthError
-from ..capture.formats.kinds import kind_of
-from ..capture.formats.recordings import FORMATS, is_bag
+from ..capture.errors import SweepdepthError
 from ..capture.recordings import open_recording
 from ..capture.recordings.hints import NO_HINTS, TableHints
 from .replay import replay
 from .run_options import DEFAULT_OPTIONS, RunOptions
 from .telemetry import Summary
-
-_SUFFIXES = {suffix for known in FORMATS for suffix in known.suffixes}
 
 
 @dataclass(frozen=True)
@@ -29,39 +24,6 @@ class Outcome:
     out: Path
     summary: Summary | None
     failure: str | None = None
-
-
-def is_many(words: Sequence[str]) -> bool:
-    """Whether arguments stand for several recordings: several words, a folder, or a pattern such as `runs/*.raw`."""
-    if len(words) != 1:
-        return True
-    path = Path(words[0])
-    return (path.is_dir() and not is_bag(path)) or (not path.exists() and glob.has_magic(words[0]))
-
-
-def find_recordings(words: Sequence[str]) -> list[Path]:
-    """Expand arguments to recordings: files, all recordings in folders, and those matching patterns.
-
-    In folders and patterns, depth files and other files are ignored.
-
-    Raises:
-        RecordingError: a folder or pattern has none.
-    """
-    found: list[Path] = []
-    for word in words:
-        path = Path(word)
-        if path.is_file() or is_bag(path) or not (path.is_dir() or glob.has_magic(word)):
-            found.append(path)
-            continue
-        inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(word, recursive=True))
-        fitting = sorted(
-            p for p in inside if (p.suffix.lower() in _SUFFIXES or is_bag(p)) and not p.name.startswith(".")
-        )
-        recordings = [p for p in fitting if is_bag(p) or kind_of(p) in ("recording", "scene of a dataset")]
-        if not recordings:
-            raise RecordingError(f"{word}: has no recordings ({', '.join(sorted(_SUFFIXES))})")
-        found += recordings
-    return list(dict.fromkeys(found))
 
 
 def replay_all(

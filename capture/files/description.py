@@ -1,7 +1,7 @@
 """Describes the content of a file as named facts, for `sweepdepth info` and notebooks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -15,11 +15,13 @@ from ..formats.recordings import is_bag
 from ..optics import blur_diameter_px, to_diopters
 from ..recordings import Recording, open_recording
 from ..recordings.hints import NO_HINTS, TableHints
+from ..sources.sanitizer import Repairs
 from ..sweeps import Sweep
 from ..tracking import Span, make_tracker
-from .dataset import open_dataset, read_truth
+from .dataset import MANIFEST, open_dataset, read_truth
 from .depth_file import open_depth_file
 from .facts import Facts, Measured
+from .folder_summary import summarise_folder
 
 
 def describe(
@@ -31,16 +33,26 @@ def describe(
     triggers: str | Path | None = None,
     hints: TableHints = NO_HINTS,
 ) -> Facts:
-    """Describe a recording, dataset, depth file or calibration file; the kind is recognised by content.
+    """Describe a recording, dataset, folder of recordings, depth file or calibration file; the kind is recognised by
+    content.
 
-    A recording is read once, to its end. `on_progress` is called with the number of events read, or counted in a
-    dataset. `trigger_channel` and `triggers` are as for `replay`, and for recordings only.
+    Recordings are read once, to their end; those of a folder with the calibration NAME.toml beside them. `on_progress`
+    is called with the number of events read, or counted in a dataset. `trigger_channel` and `triggers` are as for
+    `replay`, and for recordings only; a folder's recordings have no common `triggers`.
 
     Raises:
         RecordingError, CalibrationError: the file is damaged or of an unknown kind.
     """
     path = Path(path)
     is_folder = path.is_dir() and not is_bag(path)
+    if is_folder and not (path / MANIFEST).exists() and triggers is None:
+
+        def describe_one(recording: Path, add: Callable[[float], None]) -> Facts:
+            own = recording.with_suffix(".toml")
+            lens = Calibration.load(own) if calibration is None and own.exists() else calibration
+            return _describe_recording(recording, lens, add, trigger_channel, None, hints)
+
+        return summarise_folder(path, describe_one, on_progress)
     is_other = is_folder or path.suffix == ".toml" or is_depth_file(path)
     if is_other and (trigger_channel is not None or triggers is not None or hints):
         raise RecordingError(
@@ -300,7 +312,7 @@ def _recording_facts(recording: Recording, found: _Contents) -> dict[str, object
         "ON share": found.n_on / n_events if n_events else float("nan"),
         "triggers": sum(c.rising + c.falling for c in channels.values()),
         **({"trigger channels": _trigger_channels(channels)} if channels else {}),
-        "repairs": str(recording.repairs),
+        "repairs": str(_without(recording.repairs, recording.why)),
     }
     if found.first_us is not None and found.last_us is not None:
         seconds = max(found.last_us - found.first_us, 1) * 1e-6
@@ -310,6 +322,11 @@ def _recording_facts(recording: Recording, found: _Contents) -> dict[str, object
             "event rate": Measured(f"{n_events / seconds / 1e6:.3g} million a second", events_per_s=n_events / seconds),
         }
     return facts
+
+
+def _without(repairs: Repairs, why: str) -> Repairs:
+    """The repairs without notes that `why`, the reason for the format, has already given."""
+    return replace(repairs, notes=tuple(note for note in repairs.notes if note not in why))
 
 
 def _sweep_facts(found: _Contents, notes: Sequence[str], trouble: str) -> dict[str, object]:

@@ -251,7 +251,7 @@ def test_info_draws_a_recording_and_refuses_other_pictures(tmp_path, demo_lens, 
     assert (tmp_path / "recording.png").read_bytes().startswith(b"\x89PNG")
     for path in (demo_lens, depth_file):
         _, error = sweepdepth("info", path, "--picture", "none.png", cwd=tmp_path, expect=1)
-        assert f"{path}: has no picture; --picture draws recordings and datasets" in error
+        assert f"{path}: has no picture; --picture draws a recording or a dataset" in error
     assert not (tmp_path / "none.png").exists()
 
 

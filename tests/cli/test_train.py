@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +100,17 @@ def test_a_folder_without_truth_is_refused(tmp_path):
     _, complaint = sweepdepth("train", "--data", tmp_path, "--out", tmp_path / "run", expect=1)
     assert str(tmp_path) in complaint
     assert complaint.startswith("error: ")
+
+
+def test_a_damaged_recording_is_left_out_and_the_status_says_so(labelled, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(labelled, data)
+    (data / "wall3.h5").write_bytes((data / "wall3.h5").read_bytes()[:2000])
+    line = ["train", "--data", data, "--out", tmp_path / "run", "--steps", 1, "--batch", 2, "--workers", 0]
+    _, said = sweepdepth(*line, "--threads", 1, expect=3)
+    assert "skipped " in said
+    assert "wall3.h5" in said
+    assert (tmp_path / "run" / "weights.safetensors").exists()
 
 
 def test_training_ends_when_its_time_is_up(labelled, tmp_path):

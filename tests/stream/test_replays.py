@@ -6,8 +6,9 @@ import pytest
 
 from sweepdepth import RecordingError
 from sweepdepth.capture.files.depth_file import read_depth_file
+from sweepdepth.capture.formats.selection import find_recordings, is_many
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.replays import find_recordings, is_many, replay_all
+from sweepdepth.stream.replays import replay_all
 from sweepdepth.stream.run_options import RunOptions
 
 
@@ -20,8 +21,8 @@ def test_a_folder_is_replayed_and_failures_are_listed(tmp_path):
     (folder / "notes.txt").write_text("no recording")
     assert is_many([str(folder)])
     found = find_recordings([str(folder)])
-    assert [path.name for path in found] == ["a.h5"]
-    found = [folder / "a.h5", folder / "b.h5", folder / "missing.raw"]
+    assert [path.name for path in found] == ["a.h5", "b.h5"]  # a damaged recording is not passed over
+    found = [*found, folder / "missing.raw"]
     done: list[float] = []
     outcomes = replay_all(found, out, options=RunOptions("polarity"), on_progress=done.append)
     assert [outcome.failure is None for outcome in outcomes] == [True, False, False]

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,7 +18,7 @@ from sweepdepth.capture.files.depth_file import open_depth_file, read_depth_file
 from sweepdepth.capture.files.export import points
 from sweepdepth.capture.recordings import write_recording
 from sweepdepth.stream.demo import recording_path
-from sweepdepth.stream.listening import listen
+from sweepdepth.stream.listening import _window_of, listen
 from sweepdepth.stream.outputs import Publishing
 from sweepdepth.stream.replay import replay
 from sweepdepth.stream.run_options import Callbacks, RunOptions
@@ -154,6 +156,14 @@ def test_a_listener_with_another_window_gets_an_error(tmp_path, whole):
         replay(recording, RunOptions("polarity"), publishing=Publishing(address, wait_subscribers=1))
     listener.join(60)
     assert "sends 101×80 pixels, but the calibration is for 240×180" in failures[0]
+
+
+def test_a_calibration_of_a_much_larger_sensor_is_refused_for_its_size(whole):
+    """Not for the blur that would be left if so many pixels were combined."""
+    camera = whole.camera.model_copy(update={"width": 3440, "height": 260})
+    sent: Any = SimpleNamespace(info=SimpleNamespace(camera=whole.camera))
+    with pytest.raises(WireError, match="sends 240×180 pixels, but the calibration is for 3440×260"):
+        _window_of(sent, whole.model_copy(update={"camera": camera}), "ipc://depth")
 
 
 def test_the_page_of_a_windowed_recording_has_the_events_of_the_window(whole):
