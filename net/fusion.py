@@ -14,6 +14,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ..capture.stack import EventFocalStack, Polarity
+from ..capture.sweeps import Sweep
 from .distribution import Distribution, normalised
 from .estimate import Estimate
 from .motion import activity, image_motion, moved
@@ -46,7 +47,8 @@ class FusedNetwork:
     sweeps: int | Literal["auto"]
     _mean: np.ndarray | None = field(default=None, init=False)  # (C, h, w) mean logarithm of the probability
     _count: np.ndarray = field(default_factory=lambda: np.zeros((1, 1), np.float32), init=False)  # (h, w)
-    _active: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=2), init=False)  # of the latest sweeps
+    _seen: deque[tuple[Sweep, np.ndarray]] = field(default_factory=lambda: deque(maxlen=4), init=False)
+    """With "auto": the latest sweeps with events, and the activity in them."""
     _last_us: int = field(default=0, init=False)
 
     @property
@@ -77,14 +79,15 @@ class FusedNetwork:
         sweep = stack.sweep
         duration_us = sweep.end_us - sweep.start_us
         logarithm = np.log(np.maximum(new.probability, _LEAST))
-        active = activity(stack.data)
+        active = activity(stack.data) if self.sweeps == "auto" else None
         missed = not 0 <= sweep.start_us - self._last_us + duration_us // 2 <= 2 * duration_us
         if self._mean is None or self._mean.shape != logarithm.shape or missed:
             self._mean, self._count = logarithm, np.ones(logarithm.shape[1:], np.float32)
-            self._active.clear()
+            self._seen.clear()
         else:
             if self.sweeps == "auto":
-                self._follow(active)
+                assert active is not None
+                self._follow(sweep, active)
                 overlap = np.sqrt(new.probability * normalised(self._mean)).sum(axis=0)
                 agreement = np.clip(uniform_filter(overlap, _REACH) / _AGREE, 0, 1)
                 before = np.minimum(self._count, AUTO_SWEEPS - 1) * agreement**4
@@ -92,13 +95,32 @@ class FusedNetwork:
                 before = np.minimum(self._count, self.sweeps - 1)
             self._count = before + 1
             self._mean = self._mean + (logarithm - self._mean) / self._count
-        self._active.append(active)
+        if active is not None:
+            self._seen.append((sweep, active))
         self._last_us = sweep.end_us
         return Distribution(normalised(self._mean * self._count**INDEPENDENCE), new.size)
 
-    def _follow(self, active: np.ndarray) -> None:
+    def _follow(self, sweep: Sweep, active: np.ndarray) -> None:
         """Move the memory with the image since the previous sweep, and forget the more of it the faster that is."""
         assert self._mean is not None
-        motion = image_motion(self._active[0], active) / len(self._active)
+        earlier, before = self._compared(sweep)
+        motion = image_motion(before, active) / _sweeps_between(earlier, sweep)  # per sweep
+        motion *= _sweeps_between(self._seen[-1][0], sweep)
         self._mean, self._count = moved(self._mean, motion), moved(self._count[None], motion)[0]
         self._count *= np.exp(-np.square(motion / _FAST).sum(axis=0))
+
+    def _compared(self, sweep: Sweep) -> tuple[Sweep, np.ndarray]:
+        """The latest sweep in the same direction, but for the previous one, from which motion is too small to measure
+        well. If there is none yet, the previous one: in the other direction, it overstates motion; more is forgotten.
+        """
+        same = (
+            seen
+            for seen in reversed(self._seen)
+            if seen[0].direction is sweep.direction and _sweeps_between(seen[0], sweep) > 1
+        )
+        return next(same, self._seen[-1])
+
+
+def _sweeps_between(earlier: Sweep, later: Sweep) -> int:
+    """How many sweeps later one started than the other, with those without events."""
+    return max(1, round((later.start_us - earlier.start_us) / (later.end_us - later.start_us)))

@@ -3,7 +3,7 @@
 Sweeps in one direction over a still scene have their events in the same places. The displacement of these places is the
 least-squares solution of the brightness constancy equation in a window around each block (Lucas and Kanade, "An
 iterative image registration technique with an application to stereo vision", IJCAI 1981). Sweeps in opposite directions
-differ without any motion, so the one before the last is compared.
+differ without any motion, so the latest one in the same direction is compared.
 """
 
 import numba

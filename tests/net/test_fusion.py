@@ -74,6 +74,28 @@ def test_auto_follows_the_image(calibration):
     assert np.abs(fused - 0.4)[passed].mean() < 0.7 * np.abs(alone - 0.4)[passed].mean()
 
 
+def test_auto_remembers_a_still_scene_over_a_sweep_without_events(calibration):
+    """Events of the two directions are in different places, which is no motion."""
+    texture = gaussian_filter(np.random.default_rng(0).uniform(size=(72, 110)), 1.5)
+    texture = np.clip((texture - texture.min()) / np.ptp(texture), 0, 1) ** 2
+    fusion = FusedNetwork(None, "auto")  # pyright: ignore[reportArgumentType]
+    kept = []
+    for k in range(8):
+        if k == 4:  # without events, which `__call__` keeps away
+            continue
+        direction = Direction.FAR_TO_NEAR if k % 2 == 0 else Direction.NEAR_TO_FAR
+        stack = EventFocalStack.empty(Sweep(k * 200_000, (k + 1) * 200_000, direction, calibration), 24, "interpolated")
+        stack.data[0] = 20 * texture[:, 3 * (k % 2) :][:, :96]
+        fusion._fuse(distribution(0.4, 0.12, 0.05, seed=k), stack)
+        kept.append(float(np.median(fusion._count)))
+    assert np.all(np.diff(kept[1:]) > 0.8), kept  # each sweep counts in addition to the earlier ones
+
+
+def test_a_fixed_number_of_sweeps_needs_no_motion(calibration, monkeypatch):
+    monkeypatch.setattr("sweepdepth.net.fusion.activity", lambda stack: pytest.fail("measured"))
+    fuse([distribution(0.5, 0.12)] * 3, 4, calibration)
+
+
 def test_fusion_restarts_after_a_gap(calibration):
     near, far = distribution(0.3, 0.1), distribution(0.5, 0.1)
     assert fuse([near, near, far], 8, calibration, gap_us=500_000)[2][0] == pytest.approx(0.5, abs=0.01)
