@@ -163,7 +163,9 @@ def _train(variant: Variant, sources: list[SweepSource], steps: int, threads: in
     usual, loss.RANKED_WEIGHT = loss.RANKED_WEIGHT, variant.ranked
     try:
         with tempfile.TemporaryDirectory() as folder:
-            weights = train(used, config, Path(folder), change=variant.change, threads=threads, say=lambda line: None)
+            weights = train(
+                used, config, Path(folder), change=variant.change, workers=1, threads=threads, say=lambda line: None
+            )
             return dict(open_weights(weights).facts["validation"])
     finally:
         loss.RANKED_WEIGHT = usual

@@ -291,6 +291,12 @@ def test_a_run_without_improvement_ends_after_patience(cases, tmp_path):
         train(cases[:1], config, tmp_path / "one", threads=1, workers=0)
 
 
+def test_training_in_a_program_forks_no_process_by_itself(cases, tmp_path, monkeypatch):
+    """It may have threads whose locks would stay locked."""
+    monkeypatch.setattr("os.fork", lambda: pytest.fail("forked"))
+    assert train(cases, settings(steps=1, steps_per_epoch=1), tmp_path, threads=1, say=lambda line: None).exists()
+
+
 def test_a_run_is_neither_overwritten_nor_resumed_as_another(cases, tmp_path):
     config = settings(steps=4)
     train(cases, config, tmp_path, threads=1, workers=0, say=lambda line: None)
