@@ -232,6 +232,7 @@ def open_recording(
         path: of the file, or of the folder of a ROS 2 bag.
         calibration: overrides the one in the file, and gives the sensor size if the file does not.
         stall_timeout_s: longest time that the decoder may compute, or wait for the disk, for a single step, in seconds.
+            If the machine is too busy to let it compute, it is waited for ten times as long, but at most two minutes.
         triggers: a trigger file, whose triggers replace the recording's own; see docs/formats.md.
         hints: column order, time unit and sensor size for text and array files that do not specify them;
             `hints.time_unit` applies to `triggers`, too.

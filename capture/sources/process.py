@@ -12,7 +12,8 @@ from .ring import LIVE_SLOTS, SLOTS, Ring, ring_bytes
 
 STARTUP_TIMEOUT_S = 60.0
 LONGEST_WAIT = 10
-"""A worker that gets too little processor time is waited for this many times as long."""
+LONGEST_WAIT_S = 120.0
+"""A worker that gets too little processor time is waited for at most this many times as long, and at most this long."""
 
 _DEADLINE_SLACK_S = 5
 _BUSY = 0.01
@@ -21,6 +22,11 @@ _BUSY = 0.01
 Kind = Literal["error", "crashed", "killed", "spinning", "waiting", "starved"]
 
 _IDLE = {"D": "has waited for the disk", "T": "was stopped"}
+
+
+def longest_wait_s(timeout_s: float) -> float:
+    """Longest wait, in seconds, for a worker that is limited to `timeout_s` of processor time and gets too little."""
+    return max(timeout_s, min(LONGEST_WAIT * timeout_s, LONGEST_WAIT_S))
 
 
 class WorkerFailure(Exception):
@@ -42,7 +48,7 @@ class WorkerProcess:
 
     `function` is "module:name", called in the worker with `arguments` (JSON values). Every wait for the worker is
     limited to `stall_timeout_s` of its processor time, or of time in which it does nothing; on a busy machine that may
-    take `LONGEST_WAIT` times as long. Call `close` when done (repeated calls do nothing); garbage collection and exit
+    take up to `longest_wait_s`. Call `close` when done (repeated calls do nothing); garbage collection and exit
     end the process, too. A camera's process may still be starting when the constructor returns; its first message says
     that it is ready.
 
@@ -126,12 +132,13 @@ class WorkerProcess:
                 raise self._failure("spinning", f"has computed for {used_s:.0f} s without a result")
             if state != "R" and now[0] - before[0] < _BUSY * wait_s:
                 raise self._failure("waiting", f"{_IDLE.get(state, 'has done nothing')} for {waited_s:.0f} s")
-            if waited_s >= LONGEST_WAIT * timeout_s:
+            if waited_s >= longest_wait_s(timeout_s):
                 raise self._failure(
                     "starved",
                     f"got only {used_s:.1f} s of processor time in {waited_s:.0f} s, since the machine is busy",
                 )
-            before, wait_s = now, max(0.1 * timeout_s, timeout_s - used_s)
+            left_s = longest_wait_s(timeout_s) - waited_s
+            before, wait_s = now, max(0.1 * timeout_s, min(timeout_s - used_s, left_s))
 
     def _how_it_ended(self) -> WorkerFailure:
         silent = f"has not answered for {self._stall_timeout_s:g} s"

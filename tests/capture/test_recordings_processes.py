@@ -16,7 +16,7 @@ from sweepdepth import RecordingError
 from sweepdepth.capture.events import Batch, make_events
 from sweepdepth.capture.recordings import Recording, open_recording, write_recording
 from sweepdepth.capture.sources.chunks import NO_TRIGGERS
-from sweepdepth.capture.sources.process import WorkerFailure, WorkerProcess
+from sweepdepth.capture.sources.process import WorkerFailure, WorkerProcess, longest_wait_s
 from sweepdepth.capture.sources.ring import SLOT_EVENTS, SLOTS, consume, ring_bytes
 
 WIDTH, HEIGHT = 96, 72
@@ -147,6 +147,11 @@ def test_a_decoder_on_a_busy_processor_gets_more_time(misbehaving):
         for other in others:
             with other:
                 other.kill()
+
+
+@pytest.mark.parametrize(("limit_s", "wait_s"), [(0.5, 5), (2, 20), (20, 120), (60, 120), (600, 600)])
+def test_the_wait_for_a_starved_decoder_is_bounded(limit_s, wait_s):
+    assert longest_wait_s(limit_s) == wait_s
 
 
 def test_endless_error_output_of_a_decoder_fills_no_disk(misbehaving):
