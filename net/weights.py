@@ -32,6 +32,8 @@ SHIPPED = Path(__file__).with_name("weights") / f"default{SUFFIX}"
 """The shipped weights, used by default."""
 
 _CONFIG: TypeAdapter[NetworkConfig] = TypeAdapter(NetworkConfig)
+_INTERIM = ["thin"]
+"""Setting that only the interim network on evidence had, of 1.4 million parameters."""
 _LONGEST_HEADER = 1 << 24
 _COUNTER = "num_batches_tracked"  # of batch normalisation; unused in inference
 _STATISTICS = "running_mean", "running_var"
@@ -202,10 +204,12 @@ def _read_config(path: Path, text: str) -> NetworkConfig:
     kinds = {kind.model_fields["kind"].default: kind for kind in (UNetConfig, EvidenceConfig)}
     known = kinds[values["kind"]].model_fields if values.get("kind") in kinds else values
     if unknown := sorted(values.keys() - known.keys()):
-        raise WeightsError(
-            f"{path}: holds a network of another version of sweepdepth, with settings {one_line(', '.join(unknown))}; "
-            "use that version, or train the network again"
+        which = (
+            "holds the interim network on evidence, from before version 0.1.0, which this version cannot run"
+            if values.get("kind") == "evidence" and unknown == _INTERIM
+            else f"holds a network of another version of sweepdepth, with settings {one_line(', '.join(unknown))}"
         )
+        raise WeightsError(f"{path}: {which}; use --weights default, or train the network again")
     return _CONFIG.validate_json(text)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from sweepdepth.capture.errors import RecordingError
 from sweepdepth.capture.stack import EventFocalStack
-from sweepdepth.net.architecture import PRESETS, UNetConfig
+from sweepdepth.net.architecture import PRESETS, EvidenceConfig, UNetConfig
 from sweepdepth.net.engines import EngineError, make_engine
 from sweepdepth.net.network import EventNetwork, load_network
 from sweepdepth.net.representation import Representation
@@ -114,7 +114,15 @@ def test_damaged_and_foreign_weights_are_refused_in_one_line(weights, damage, tm
 def test_networks_of_another_version_are_named(weights):
     network = json.dumps(UNetConfig(widths=(8, 16)).model_dump() | {"thin": 2, "fine": 2})
     rewritten(weights.path, lambda header: header["__metadata__"].update(network=network))
-    with pytest.raises(WeightsError, match="of another version of sweepdepth, with settings fine, thin;"):
+    with pytest.raises(WeightsError, match="of another version of sweepdepth, with settings fine, thin; use --weights"):
+        open_weights(weights.path)
+
+
+def test_interim_weights_are_named_with_what_to_do(weights):
+    network = EvidenceConfig().model_dump(exclude={"blocks", "reach"}) | {"thin": 16, "widths": [64, 96, 128, 128]}
+    rewritten(weights.path, lambda header: header["__metadata__"].update(network=json.dumps(network)))
+    said = "holds the interim network on evidence, from before version 0.1.0, .*; use --weights default, or train"
+    with pytest.raises(WeightsError, match=said):
         open_weights(weights.path)
 
 
