@@ -2,9 +2,9 @@
 
     ./run bench defocus [--scenes 200] [--judged 24] [--steps 300] [--minutes M] [--out DIR] [--docs]
 
-Renders scenes in Blender, trains every learned row on them with equal steps and samples, evaluates all rows on other scenes
-at several light levels and speeds, and writes DIR/results.json, DIR/defocus.md and three pictures; --docs puts page and
-pictures into docs/. Existing results are not made again, so the same command resumes a stopped run.
+Renders scenes in Blender, trains every learned row on them with equal steps and samples, evaluates all rows on other
+scenes at several light levels and speeds, and writes DIR/results.json, DIR/defocus.md and three pictures; --docs puts
+page and pictures into docs/. Existing results are not made again, so the same command resumes a stopped run.
 
 All methods get the light of one sweep: a method on N images exposes each for an Nth of it, or until white saturates.
 Sensor noise is that of `synth`; the event sensor is a DAVIS346.
