@@ -4,10 +4,14 @@ inputs failed, it is 3."""
 import signal
 import sys
 import threading
+from types import FrameType
 
 import typer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_AGAIN_S = 0.05
+"""Time after which a signal that came during a compiler callback is handled again."""
 
 
 def until_interrupted(*others: threading.Event) -> threading.Event:
@@ -28,13 +32,28 @@ def exit_when_interrupted() -> None:
     """Let Ctrl-C and SIGTERM end the command immediately, with its partial files deleted: the default until a command
     handles them itself. A second signal does not interrupt the cleanup after the first."""
 
-    def leave(*_: object) -> None:
+    def leave(_: int, frame: FrameType | None) -> None:
+        if _in_compiler_callback(frame):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+            return
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         sys.exit(130)
 
     for number in SIGNALS:
         signal.signal(number, leave)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, leave)
+
+
+def _in_compiler_callback(frame: FrameType | None) -> bool:
+    """Whether numba's compiler is calling back into Python: an exception there is printed and dropped, and what was
+    being compiled fails."""
+    while frame is not None:
+        if frame.f_code.co_name == "_raw_object_cache_notify":
+            return hasattr(signal, "SIGALRM")
+        frame = frame.f_back
+    return False
 
 
 def exit_unless_all(done: int, left_out: int) -> None:

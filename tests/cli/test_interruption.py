@@ -163,3 +163,25 @@ def test_a_terminated_generation_reports_its_progress_without_tracebacks(tmp_pat
     assert process.returncode == 130, said
     assert f"stopped: {there} of 40 scenes in data; run the same command again" in said
     assert "Traceback" not in said
+
+
+def test_a_signal_while_a_kernel_is_compiled_ends_the_command_without_a_traceback():
+    """numba's compiler calls back into Python, where an exception would be printed, dropped, and spoil the kernel."""
+    program = """
+import os, signal, time
+import numba, numba.core.codegen as codegen
+from sweepdepth.cli.interruption import exit_when_interrupted
+
+def kill(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+codegen.JITCodeLibrary._object_compiled_hook = kill
+codegen.CodeLibrary._object_compiled_hook = kill
+exit_when_interrupted()
+print(numba.njit(lambda x: x + 1)(1), flush=True)
+time.sleep(60)
+print("not interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert "not interrupted" not in done.stdout
