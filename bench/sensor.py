@@ -1,12 +1,14 @@
 """The event sensor model: frames per second of the kernel, of its NumPy reference and of v2e, on a focal sweep.
 
     ./run bench sensor --frames 400 --v2e ~/v2e
+    ./run bench sensor --sensors davis346 --steps 0.25
 
 Frames show a textured slanted surface during sweeps, at two steps of blur: the default of simulations, and one that
 gives about the 120 images per sweep that simulators with interpolated event times need. Times are CPU time of `advance`
 on one core, sorting included, the best of the repetitions; "threads" is by the clock, on all cores. "memory" is the
 speed at which one core can only read the same frames. With `--v2e`, v2e's emulator of a checkout takes the same frames
-with the same thresholds, bandwidth, leak, noise and dead time, on one core in PyTorch.
+with the same thresholds, bandwidth, leak, noise and dead time, on one core in PyTorch; repetitions of both alternate.
+The second table divides the time of one core; "pixels" is that with thresholds that nothing reaches.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import timeit
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -24,8 +27,10 @@ from rich.table import Table
 from scipy.special import j1
 
 from sweepdepth import Calibration
+from sweepdepth.capture.events import EVENT_DTYPE
 from sweepdepth.synth.sensor import Sensor, advance, advance_numpy, expose_first
 from sweepdepth.synth.sensor.kernel import expose
+from sweepdepth.synth.sensor.keys import read_out, sort_keys
 from sweepdepth.synth.sensor.presets import PRESETS
 from sweepdepth.synth.simulate import DEFAULT_BLUR_STEP_PX, focus_steps
 
@@ -36,6 +41,7 @@ sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_di
 """
 BLUR_LEVELS_PER_PX = 8
 FINE_BLUR_STEP_PX = 0.1
+BLIND = {"on_threshold": 10.0, "off_threshold": 10.0, "leak_hz": 0.0, "shot_noise_hz": 0.0, "hot_fraction": 0.0}
 
 
 def sweep_stack(calibration: Calibration, focus: np.ndarray, seed: int) -> np.ndarray:
@@ -84,6 +90,40 @@ def frames_per_second(
     return (len(frames) - 1) / best, count
 
 
+def parts(sensor: Sensor, frames: np.ndarray, duration_us: float, repeat: int) -> list[str]:
+    """Cells of the second table: µs per frame and ns per event of one core."""
+    steps, times = len(frames) - 1, np.arange(len(frames)) * duration_us
+    best: dict[str, float] = dict.fromkeys(("pixels", "events", "sort", "decode"), np.inf)
+    count = 0
+
+    def kernel_seconds(shown: Sensor) -> tuple[float, np.ndarray]:
+        kept: list[tuple[float, np.ndarray]] = []
+
+        def timed(*arguments: Any) -> np.ndarray:
+            start = time.thread_time()
+            keys = expose(*arguments)
+            kept.append((time.thread_time() - start, keys.copy()))
+            return keys
+
+        advance(expose_first(shown, frames[0], 0.0, seed=1), frames[1:], times[1:], timed)
+        return kept[0]
+
+    for _ in range(repeat):
+        pixels, _ = kernel_seconds(sensor.model_copy(update=BLIND))
+        whole, keys = kernel_seconds(sensor)
+        count = len(keys)
+        events = np.empty(count, EVENT_DTYPE)
+        start = time.thread_time()
+        keys = sort_keys(keys)
+        sorted_at = time.thread_time()
+        read_out(keys, frames.shape[2], 0, 1 / sensor.rate_limit_meps if sensor.rate_limit_meps else 0.0, 0.0, events)
+        took = (pixels, whole, sorted_at - start, time.thread_time() - sorted_at)
+        best = {name: min(best[name], seconds) for name, seconds in zip(best, took, strict=True)}
+    best["events"] -= best["pixels"]
+    per_event = (f"{1e9 * best[name] / count:.0f}" for name in ("events", "sort", "decode"))
+    return [f"{count / steps:.0f}", *(f"{1e6 * seconds / steps:.0f}" for seconds in best.values()), *per_event]
+
+
 def v2e_frames_per_second(folder: Path, sensor: Sensor, frames: np.ndarray, duration_us: float) -> float:
     """Frames per second of CPU time of v2e's emulator on one core."""
     import torch
@@ -116,6 +156,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--sensors", nargs="+", default=list(PRESETS), choices=list(PRESETS))
+    parser.add_argument("--steps", type=float, nargs="+", default=[DEFAULT_BLUR_STEP_PX, FINE_BLUR_STEP_PX], help="px")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--v2e", type=Path, help="a checkout of v2e to compare with")
     options = parser.parse_args()
@@ -126,15 +168,25 @@ def main() -> None:
     columns = ("sensor", "images / sweep", "events / frame", "one core", "ns / pixel", f"{options.threads} threads")
     for column in (*columns, "NumPy twin", "ratio", "memory", *(("v2e", "ratio") if options.v2e else ())):
         table.add_column(column, justify="left" if column == "sensor" else "right")
-    for blur_step_px in (DEFAULT_BLUR_STEP_PX, FINE_BLUR_STEP_PX):
+    divided = Table(title="One core: µs per frame, and ns per event")
+    for column in ("sensor", "images / sweep", "events / frame", "pixels", "events", "sort", "decode"):
+        divided.add_column(column, justify="left" if column == "sensor" else "right")
+    for column in ("ns/event", "sort", "decode"):
+        divided.add_column(column, justify="right")
+    for blur_step_px in options.steps:
         stack = sweep_stack(calibration, focus_steps(calibration, blur_step_px), seed=0)
         there_and_back = np.concatenate([np.arange(len(stack)), np.arange(len(stack) - 2, 0, -1)])
         frames = stack[np.resize(there_and_back, options.frames)]
         few = frames[: max(20, options.frames // 8)]
         step_us = calibration.sweep.duration_us / (len(stack) - 1)
         memory = len(frames) / min(timeit.repeat(frames.max, number=1, repeat=options.repeat, timer=time.process_time))
-        for name, sensor in PRESETS.items():
-            fast, count = frames_per_second(sensor, frames, advance, step_us, options.repeat)
+        for name in options.sensors:
+            sensor, fast, count, v2e = PRESETS[name], 0.0, 0, 0.0
+            for _ in range(options.repeat):
+                once, count = frames_per_second(sensor, frames, advance, step_us, 1)
+                fast = max(fast, once)
+                if options.v2e:
+                    v2e = max(v2e, v2e_frames_per_second(options.v2e, sensor, few, step_us))
             threaded, _ = frames_per_second(sensor, frames, shared, step_us, options.repeat, time.perf_counter)
             slow, _ = frames_per_second(sensor, few, advance_numpy, step_us, 2)
             row = [
@@ -149,11 +201,12 @@ def main() -> None:
                 f"{100 * fast / memory:.0f} % of {memory:,.0f}",
             ]
             if options.v2e:
-                v2e = v2e_frames_per_second(options.v2e, sensor, few, step_us)
                 row += [f"{v2e:,.0f}", f"{fast / v2e:.0f}×, {threaded / v2e:.0f}×"]
             table.add_row(*row)
+            divided.add_row(name, f"{len(stack)}", *parts(sensor, frames, step_us, options.repeat))
         table.add_section()
-    Console(width=140).print(table)
+        divided.add_section()
+    Console(width=140).print(table, divided)
 
 
 if __name__ == "__main__":

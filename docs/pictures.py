@@ -7,6 +7,8 @@ circuit_board    photographs focused from far to near, the events of a sweep thr
                  (DATA: the folder of photographs)
 demo             that of `sweepdepth demo` (DATA: its demo.png)
 patches          eight patch scenes (DATA: the folder of a dataset with render = "patches")
+light            a scene with traced and with computed light (DATA: a folder with two datasets of one seed, `traced`
+                 and `computed`)
 dashboard        metrics of a run over time (DATA: scrapes one after the other, from
                  `while sleep 1; do curl -s http://127.0.0.1:9100/metrics; done > scrapes.txt`)
 calibration      that of `sweepdepth calibrate` (DATA: that of `./run bench calibration --picture`)
@@ -27,7 +29,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sweepdepth import Calibration, EventFocalStack, estimate_depth
-from sweepdepth.capture.files.dataset import open_dataset
+from sweepdepth.capture.files.dataset import open_dataset, read_scene
 from sweepdepth.capture.reporting.figures import draw_depth, draw_events
 from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.net.fill import fill
@@ -51,6 +53,24 @@ sweep = { waveform = "triangle", frequency_hz = 2.5, far_diopters = 0.5, near_di
 def dataset(data: Path) -> Figure:
     """Eight scenes, spread evenly."""
     return contact_sheet(open_dataset(data), scenes=8)
+
+
+def light(data: Path) -> Figure:
+    """A scene with traced light and with computed light: all in focus, and the events of the middle of a sweep."""
+    figure = Figure(figsize=(12, 2.5), layout="constrained")
+    panels = figure.subplots(1, 4)
+    for image, shown, lighting in zip(panels[::2], panels[1::2], ("traced", "computed"), strict=True):
+        scene = read_scene(open_dataset(data / lighting).scenes[0])
+        radiance = scene.truth.intensity
+        image.imshow((radiance / np.percentile(radiance, 99)).clip(0, 1) ** 0.45, cmap="gray", vmin=0, vmax=1)
+        image.set(xticks=[], yticks=[])
+        image.set_title(f"{lighting} light", fontsize=9)
+        start, end = scene.triggers["timestamp"][:2] + scene.truth.calibration.sweep.delay_us
+        sweep = Sweep(int(start), int(end), Direction.FAR_TO_NEAR, scene.truth.calibration)
+        begin, past = np.searchsorted(scene.events["timestamp"], [start, end])
+        draw_events(shown, EventFocalStack.build(scene.events[begin:past], sweep, 5).data[2])
+        shown.set_title(f"middle fifth of its {past - begin:,} events", fontsize=9)
+    return figure
 
 
 def circuit_board(data: Path) -> Figure:
@@ -151,6 +171,7 @@ def dashboard(data: Path) -> Figure:
 PICTURES: dict[str, tuple[Callable[[Path], Figure], int]] = {
     "dataset": (dataset, 80),
     "patches": (dataset, 80),
+    "light": (light, 90),
     "dashboard": (dashboard, 100),
     "circuit_board": (circuit_board, 90),
 }

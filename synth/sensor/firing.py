@@ -8,10 +8,14 @@ import numpy as np
 from numba import njit
 
 from .keys import TIME_SHIFT
-from .pixels import BRIGHT_NOISE, GOLDEN, HELD
+from .pixels import BRIGHT_NOISE, CELL, GOLDEN, HELD
+from .pointers import trailing_zeros
 
+FLOATS = CELL.itemsize // 4  # from a pixel's cell to the next one's
+_DOUBLES = CELL.itemsize // 8
 _LOG_2 = np.log(2.0)
 _SQRT_HALF_BITS = np.sqrt(0.5).view(np.int64)
+_GATHER_BITS = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: their bits in the highest byte
 
 
 class Firing(NamedTuple):
@@ -44,14 +48,17 @@ def room_for(pixels: int) -> Firing:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def list_due(due: Any, place: Any) -> int:
-    """Write the indices of marked pixels (n,) uint8 contiguously; returns their number."""
+    """Write the indices of marked pixels, (n,) uint8 of 0 or 1 with n divisible by 64; returns their number."""
     listed = 0
-    words = due.view(np.uint64)  # eight unmarked pixels are skipped at once
-    for word in range(words.size):
-        if words[word] != 0:
-            for i in range(8 * word, 8 * word + 8):  # without a branch, which could not be predicted
-                place[listed] = i
-                listed += due[i]
+    words = due.view(np.uint64)
+    for first in range(0, words.size, 8):  # 64 pixels at once, as the bits of one number
+        marked = np.uint64(0)
+        for word in range(8):
+            marked |= ((words[first + word] * _GATHER_BITS) >> np.uint64(56)) << np.uint64(8 * word)
+        while marked != 0:
+            place[listed] = 8 * first + trailing_zeros(marked)
+            listed += 1
+            marked &= marked - np.uint64(1)
     return listed
 
 
@@ -105,9 +112,11 @@ def _gather(
         leak = pixels.leak[pixel]
         firing.y0[j] = response[i] * (np.float32(1) + leak * since0)
         firing.y1[j] = response1[i] * (np.float32(1) + leak * since1)
-        firing.gain_on[j], firing.gain_off[j] = pixels.gain_on[pixel], pixels.gain_off[pixel]
-        firing.memory[j], firing.high[j], firing.low[j] = state.memory[pixel], state.high[pixel], state.low[pixel]
-        firing.release[j], firing.draws[j] = state.release[pixel], state.draws[pixel]
+        firing.high[j], firing.low[j] = state.high[pixel], state.low[pixel]
+        cell = FLOATS * pixel
+        firing.gain_on[j], firing.gain_off[j] = pixels.gain_on[cell], pixels.gain_off[cell]
+        firing.memory[j], firing.draws[j] = state.memory[cell], state.draws[cell]
+        firing.release[j] = state.release[_DOUBLES * pixel]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -168,10 +177,11 @@ def _disturb(
 def _delay(start: int, listed: int, delay_us: float, seed: Any, firing: Any) -> None:
     """Readout times of events: a half-normal delay after the crossing (Box and Muller 1958)."""
     for j in range(listed):
-        pixel, draw = start + firing.place[j], firing.draws[j]
-        radius = np.sqrt(-2.0 * _log(_uniform(seed, pixel, draw)))
-        firing.read[j] = firing.crossing[j] + delay_us * radius * _abs_cos(_uniform(seed, pixel, draw + np.uint32(1)))
-        firing.draws[j] = draw + (np.uint32(2) if firing.crossing[j] < np.inf else np.uint32(0))
+        bits = _random(seed, start + firing.place[j], firing.draws[j])
+        distance = (np.float64(np.int64(bits >> np.uint64(32))) + 0.5) * (1.0 / 4294967296.0)
+        turns = (np.float64(np.int64(bits & np.uint64(0xFFFFFFFF))) + 0.5) * (1.0 / 4294967296.0)
+        firing.read[j] = firing.crossing[j] + delay_us * np.sqrt(-2.0 * _log(distance)) * _abs_cos(turns)
+        firing.draws[j] += np.uint32(1) if firing.crossing[j] < np.inf else np.uint32(0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -201,8 +211,9 @@ def _scatter(start: int, listed: int, t1: float, state: Any, settings: Any, firi
     for j in range(listed):
         i, fires = firing.place[j], firing.fires[j]
         pixel = start + i
-        state.memory[pixel], state.high[pixel], state.low[pixel] = firing.memory[j], firing.high[j], firing.low[j]
-        state.release[pixel], state.draws[pixel] = firing.release[j], firing.draws[j]
+        state.high[pixel], state.low[pixel] = firing.high[j], firing.low[j]
+        state.memory[FLOATS * pixel], state.draws[FLOATS * pixel] = firing.memory[j], firing.draws[j]
+        state.release[_DOUBLES * pixel] = firing.release[j]
         keys[events] = _key(settings, pixel, firing.read[j], firing.on[j])
         events += fires
         firing.place[again] = i
@@ -220,18 +231,23 @@ def _key(settings: Any, pixel: int, time: Any, on: Any) -> Any:
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _uniform(seed: Any, pixel: Any, draw: Any) -> Any:
-    """Random number in (0, 1) number `draw` of a pixel: SplitMix64's finaliser over a counter (Steele et al. 2014)."""
+def _random(seed: Any, pixel: Any, draw: Any) -> Any:
+    """64 random bits number `draw` of a pixel: SplitMix64's finaliser over a counter (Steele et al. 2014)."""
     z = seed + GOLDEN * ((np.uint64(pixel) << np.uint64(32)) + np.uint64(draw) + np.uint64(1))
-    for _ in range(2):
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return (np.float64(np.int64(z >> np.uint64(11))) + 0.5) * (1.0 / 9007199254740992.0)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _log(x: float) -> Any:
+def _uniform(seed: Any, pixel: Any, draw: Any) -> Any:
+    """Random number in (0, 1) number `draw` of a pixel."""
+    bits = _random(seed, pixel, draw)
+    return (np.float64(np.int64(bits >> np.uint64(11))) + 0.5) * (1.0 / 9007199254740992.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _log(x: Any) -> Any:
     """Natural logarithm of a positive number, to 2e-15: x = 2ᵉ · m, 2 artanh((m − 1) / (m + 1)) as a series."""
     bits = np.float64(x).view(np.int64)
     exponent = (bits - _SQRT_HALF_BITS) >> 52
@@ -244,7 +260,7 @@ def _log(x: float) -> Any:
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _abs_cos(turns: float) -> Any:
+def _abs_cos(turns: Any) -> Any:
     """|cos(2π · turns)| for 0 to 1 turn, to 1e-15: the sine of the complement to a quarter turn, as a series."""
     x = np.pi * (0.5 - abs(2.0 * turns - np.rint(2.0 * turns)))
     w, series = x * x, 1.0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .firing import fire, list_due, room_for
+from .firing import FLOATS, fire, list_due, room_for
 from .pixels import HELD, MAX_DECAY, Pixels, Settings, State
 from .pointers import address, addresses, prefetch
 
@@ -142,8 +142,9 @@ def _expose(
 # Photoreceptor: a photodiode current I charges the node of a logarithmic load, C dv/dt = I − exp(v); with w = exp(v)
 # that is dw/dt = w (I − w) / C, a logistic equation: bandwidth proportional to the light, faster up than down
 # (Delbruck and Mead, ISCAS 1994; large-signal form in Graça and Delbruck, arXiv 2505.07386). For constant I it is
-# solved by w₁ = I·a / (a + I − w₀), a = w₀ exp(x), x = I·t/C. Over a step in which I rises linearly from I₀ to I₁ the
-# constant that gives the same linear response is I₀ + α(I₁ − I₀), α = 1/(1 − e^−x) − 1/x.
+# solved by w₁ = I·a / (a − w₀ + I), a = w₀ exp(x), x = I·t/C. Over a step in which I rises linearly from I₀ to I₁ the
+# constant that gives the same linear response is I = I₀ + α(I₁ − I₀), α = 1/(1 − e^−x) − 1/x ≈ n/d, a Padé approximant.
+# Numerator and denominator of w₁ are multiplied by d, since divisions are slow: w₁ = I·d·a / ((a − w₀)·d + I·d).
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -151,8 +152,8 @@ def _respond(first: int, last: int, drive: Any, drive1: Any, response: Any, resp
     """Response at the end of a step from drives at both ends; all (n,) float32, `rate` = bandwidth · duration."""
     for i in range(first, last):
         x = min(MAX_DECAY, rate * np.float32(0.5) * (drive[i] + drive1[i]))
-        weight = (np.float32(12) + x * (np.float32(5) + x)) / (np.float32(24) + x * (np.float32(6) + x))
-        mean = drive[i] + weight * (drive1[i] - drive[i])
+        divisor = np.float32(24) + x * (np.float32(6) + x)
+        mean = drive[i] * divisor + (np.float32(12) + x * (np.float32(5) + x)) * (drive1[i] - drive[i])  # times divisor
         y = x * np.float32(0.125)
         root = np.float32(1) + y * (
             np.float32(1) + y * (np.float32(0.5) + y * (np.float32(1 / 6) + y * np.float32(1 / 24)))
@@ -160,7 +161,7 @@ def _respond(first: int, last: int, drive: Any, drive1: Any, response: Any, resp
         square = root * root
         square = square * square
         grown = response[i] * (square * square)
-        response1[i] = mean * grown / (grown + (mean - response[i]))
+        response1[i] = mean * grown / ((grown - response[i]) * divisor + mean)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -196,9 +197,10 @@ def _soonest(candidate: Any) -> float:
 def _take_over_drift(start: int, stop: int, elapsed: Any, pixels: Any, state: Any) -> None:
     for i in range(start, stop):
         if state.high[i] != HELD:
-            level = state.memory[i] / (np.float32(1) + pixels.leak[i] * elapsed)
-            state.memory[i] = level
-            state.high[i], state.low[i] = level * pixels.gain_on[i], level * pixels.gain_off[i]
+            cell = FLOATS * i
+            level = state.memory[cell] / (np.float32(1) + pixels.leak[i] * elapsed)
+            state.memory[cell] = level
+            state.high[i], state.low[i] = level * pixels.gain_on[cell], level * pixels.gain_off[cell]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -10,18 +10,51 @@ TIME_SHIFT = 29
 MAX_PIXELS = 1 << (TIME_SHIFT - 1)
 
 _DIGIT_BITS = 11  # as many counters as the fastest cache holds
+_MAX_BUCKET_BITS = 16  # as many as the second cache holds
+_MAX_BUCKET = 64  # keys, beyond which insertion is slower
 
 
 def sort_keys(keys: np.ndarray) -> np.ndarray:
     """Keys (N,) uint64 in rising order; `keys` is overwritten.
 
-    Radix sort, from the lowest digit up (Knuth, TAOCP 3, §5.2.5), of as few digits as the keys' range has.
+    Events are spread over time, so their highest bits divide them into small buckets, which are sorted by insertion.
+    If many have the same time, as with scans of the array: radix sort, from the lowest digit up, of as few digits as
+    the keys' range has (Knuth, TAOCP 3, §5.2.5 and §5.2.1).
     """
     if not len(keys):
         return keys
     least, greatest = keys.min(), keys.max()
     bits = int(greatest - least).bit_length()
-    return _sort(keys, np.empty_like(keys), least, max(1, -(-bits // _DIGIT_BITS)), bits)
+    other = np.empty_like(keys)
+    bucket_bits = min(bits, _MAX_BUCKET_BITS, len(keys).bit_length())
+    if _sort_in_buckets(keys, other, least, bits - bucket_bits, 1 << bucket_bits):
+        return other
+    return _sort(keys, other, least, max(1, -(-bits // _DIGIT_BITS)), bits)
+
+
+@njit(nogil=True, cache=True)
+def _sort_in_buckets(keys: Any, other: Any, least: Any, shift: int, buckets: int) -> bool:
+    """Sort into `other`; False, without a result, if a bucket is too large for insertion."""
+    places = np.zeros(buckets + 1, np.int32)
+    for key in keys:
+        places[np.int64((key - least) >> np.uint64(shift)) + 1] += 1
+    largest = 0
+    for bucket in range(buckets):
+        largest = max(largest, places[bucket + 1])
+        places[bucket + 1] += places[bucket]
+    if largest > _MAX_BUCKET:
+        return False
+    for key in keys:
+        bucket = np.int64((key - least) >> np.uint64(shift))
+        other[places[bucket]] = key
+        places[bucket] += 1
+    for i in range(1, other.size):
+        key, at = other[i], i
+        while at > 0 and other[at - 1] > key:
+            other[at] = other[at - 1]
+            at -= 1
+        other[at] = key
+    return True
 
 
 @njit(nogil=True, cache=True)
@@ -57,7 +90,7 @@ def read_out(
 ) -> float:
     """Convert keys to events in the order of the readout bus; returns the time from which the bus is free."""
     columns = np.uint32(width)
-    delay = -np.inf
+    delay: Any = -np.inf
     for i in range(len(keys)):
         key = keys[i]
         pixel = np.uint32(key >> np.uint64(1)) & np.uint32(MAX_PIXELS - 1)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...capture.events import EVENT_DTYPE, join
 from .kernel import expose
 from .keys import MAX_PIXELS, TIME_SHIFT, read_out, sort_keys
-from .pixels import Pixels, Settings, State
+from .pixels import Pixels, Settings, State, empty_cells
 from .reference import expose_numpy
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -148,24 +148,26 @@ def expose_first(
         seed=np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0],
         origin_us=int(np.floor(time_us)),
     )
+    cells = empty_cells(count)
+    cells["gain_on"], cells["gain_off"], cells["release"] = np.exp(on), np.exp(-off), -np.inf
     pixels = Pixels(
-        gain_on=np.exp(on).astype(np.float32),
-        gain_off=np.exp(-off).astype(np.float32),
+        gain_on=cells["gain_on"],
+        gain_off=cells["gain_off"],
         leak=leak.astype(np.float32),
         noise=noise,
         hot=hot.astype(np.uint8),
     )
     drive = settings.gain * radiance.astype(np.float32).reshape(-1) + settings.offset
-    memory = drive.copy() if just_reset else (drive * np.exp(past)).astype(np.float32)
+    cells["memory"] = drive if just_reset else drive * np.exp(past)
     state = State(
         drive=drive,
         response=drive.copy(),
-        memory=memory,
-        high=memory * pixels.gain_on,
-        low=memory * pixels.gain_off,
-        release=np.full(count, -np.inf),
+        memory=cells["memory"],
+        high=cells["memory"] * pixels.gain_on,
+        low=cells["memory"] * pixels.gain_off,
+        release=cells["release"],
         candidate=first_noise,
-        draws=np.zeros(count, np.uint32),
+        draws=cells["draws"],
     )
     start_us = float(time_us - settings.origin_us)
     return PixelArray(sensor, width, height, pixels, state, settings, start_us, start_us)

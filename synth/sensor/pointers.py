@@ -1,4 +1,4 @@
-"""Raw pointers for kernels: indexed like the arrays they point into, which must outlive them.
+"""Raw pointers for kernels, indexed like the arrays they point into, which must outlive them; and two instructions.
 
 Numba counts references to every array that is passed on, which would cost more than the work on a few pixels.
 """
@@ -47,6 +47,16 @@ def _prefetch(typingctx: Any, pointer: Any, index: Any) -> Any:
     return types.void(pointer, index), codegen
 
 
+def _trailing_zeros(typingctx: Any, bits: Any) -> Any:
+    """Index of the lowest bit that is set in a uint64 other than 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
 address: Any = intrinsic(_address)
 addresses: Any = intrinsic(_addresses)
 prefetch: Any = intrinsic(_prefetch)
+trailing_zeros: Any = intrinsic(_trailing_zeros)

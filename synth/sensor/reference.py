@@ -79,8 +79,10 @@ def expose_numpy(
             busy &= crossing <= t1
             read = crossing
             if settings.delay_us > 0:
-                radius = np.sqrt(-2.0 * np.log(draw(busy)))
-                read = crossing + settings.delay_us * radius * np.abs(np.cos(2.0 * np.pi * draw(busy)))
+                distance, turns = _halves_numpy(_random_numpy(settings.seed, pixel, state.draws))
+                state.draws[busy] += np.uint32(1)
+                radius = np.sqrt(-2.0 * np.log(distance))
+                read = crossing + settings.delay_us * radius * np.abs(np.cos(2.0 * np.pi * turns))
             np.copyto(state.release, read + settings.refractory_us, where=busy)
             waits = busy & (state.release > crossing)
             state.high[waits] = HELD
@@ -92,20 +94,28 @@ def expose_numpy(
 def _respond_numpy(drive: np.ndarray, drive1: np.ndarray, response: np.ndarray, rate: np.float32) -> np.ndarray:
     f = np.float32
     x = np.minimum(MAX_DECAY, rate * f(0.5) * (drive + drive1))
-    mean = drive + (f(12) + x * (f(5) + x)) / (f(24) + x * (f(6) + x)) * (drive1 - drive)
+    divisor = f(24) + x * (f(6) + x)
+    mean = drive * divisor + (f(12) + x * (f(5) + x)) * (drive1 - drive)  # times the divisor
     y = x * f(0.125)
     root = f(1) + y * (f(1) + y * (f(0.5) + y * (f(1 / 6) + y * f(1 / 24))))
     grown = response * np.square(np.square(np.square(root)))  # response · exp(x), from the series of exp(x / 8)
-    return mean * grown / (grown + (mean - response))
+    return mean * grown / ((grown - response) * divisor + mean)
+
+
+def _random_numpy(seed: np.uint64, pixel: np.ndarray, draw: np.ndarray) -> np.ndarray:
+    z = seed + GOLDEN * ((pixel.astype(np.uint64) << np.uint64(32)) + draw + np.uint64(1))
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def _uniform_numpy(seed: np.uint64, pixel: np.ndarray, draw: np.ndarray) -> np.ndarray:
-    z = seed + GOLDEN * ((pixel.astype(np.uint64) << np.uint64(32)) + draw + np.uint64(1))
-    for _ in range(2):
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return ((z >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+    return ((_random_numpy(seed, pixel, draw) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+
+def _halves_numpy(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    high, low = bits >> np.uint64(32), bits & np.uint64(0xFFFFFFFF)
+    return (high.astype(np.float64) + 0.5) / 2.0**32, (low.astype(np.float64) + 0.5) / 2.0**32
 
 
 def _keys_numpy(settings: Settings, pixel: np.ndarray, time: np.ndarray, on: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy.ndimage import minimum_filter
 
 from sweepdepth import Calibration
 from sweepdepth.synth.blender.session import RenderError, is_installed
-from sweepdepth.synth.blender.stage import Stage, render_lightfield
+from sweepdepth.synth.blender.stage import Stage, read_grey, render_lightfield
 from sweepdepth.synth.generation.config import GenerationConfig
 from sweepdepth.synth.generation.draws import sample_calibration, sample_window
 from sweepdepth.synth.optics.lightfield import LightField
@@ -343,3 +343,19 @@ def test_a_calibration_with_distortion_is_an_error():
     distorted = c.model_copy(update={"camera": c.camera.model_copy(update={"distortion": (0.1, 0.0, 0.0, 0.0, 0.0)})})
     with pytest.raises(RenderError, match=r"camera\.distortion"):
         Stage(STILL_LIFE, distorted)
+
+
+def test_an_image_that_is_cut_short_or_of_another_size_is_an_error(tmp_path):
+    rows = np.zeros(3, [("number", "<i4"), ("bytes", "<i4"), ("grey", "<f4", (5,))])
+    rows["number"], rows["bytes"], rows["grey"] = np.arange(3), 20, np.arange(15).reshape(3, 5)
+    path = tmp_path / "frame.exr"
+    path.write_bytes(b"header" + rows.tobytes())
+    assert np.array_equal(read_grey(path, 5, 3), np.arange(15).reshape(3, 5))
+    for content, size in (
+        (rows.tobytes()[4:], (5, 3)),
+        (b"header" + rows.tobytes()[:-4], (5, 3)),
+        (rows.tobytes(), (3, 3)),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(RenderError, match="is not an image of"):
+            read_grey(path, *size)

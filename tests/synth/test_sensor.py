@@ -322,6 +322,14 @@ def test_keys_are_sorted(keys, few):
     assert np.array_equal(sort_keys(keys.copy()), np.sort(keys))
 
 
+@pytest.mark.parametrize("times", [1, 3, 200, 100_000])
+def test_many_keys_are_sorted_spread_over_time_or_at_the_same_time(times):
+    random = np.random.default_rng(times)
+    time, place = random.integers(0, times, 20_000), random.integers(0, 2 * 346 * 260, 20_000)
+    keys = (time.astype(np.uint64) << np.uint64(TIME_SHIFT)) | place.astype(np.uint64)
+    assert np.array_equal(sort_keys(keys.copy()), np.sort(keys))
+
+
 @given(
     width=st.integers(1, 16384),
     seed=st.integers(0, 2**32),
