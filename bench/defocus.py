@@ -1,10 +1,11 @@
 """Depth from defocus by all methods: the same scenes, lens and photons for events, frames, pairs and images.
 
-    ./run bench defocus [--scenes 200] [--judged 24] [--steps 300] [--minutes M] [--out DIR] [--docs]
+    ./run bench defocus [--scenes 200] [--judged 24] [--steps 400] [--minutes M] [--out DIR] [--docs]
 
-Renders scenes in Blender, trains every learned row on them with equal steps and samples, evaluates all rows on other
-scenes at several light levels and speeds, and writes DIR/results.json, DIR/defocus.md and three pictures; --docs puts
-page and pictures into docs/. Existing results are not made again, so the same command resumes a stopped run.
+Renders scenes in Blender and as many patch scenes, trains every learned row on them with equal steps and samples,
+evaluates all rows on other scenes of Blender at several light levels and speeds, and writes DIR/results.json,
+DIR/defocus.md and three pictures; --docs puts page and pictures into docs/. Existing results are not made again, so the
+same command resumes a stopped run.
 
 All methods get the light of one sweep: a method on N images exposes each for an Nth of it, or until white saturates.
 Sensor noise is that of `synth`; the event sensor is a DAVIS346.
@@ -46,12 +47,12 @@ from ._defocus_rows import FRAMES, PHOTOGRAPHS, ROWS, Row, bytes_of, folder_of, 
 ROOT = Path(__file__).parents[1]
 SCENES = Path(__file__).with_name("defocus.toml")
 SENSOR = SensorRange(preset="davis346")
-LIGHTS_LUX = (0.1, 1.0, 10.0, 100.0, 1000.0)
-SWEEPS_S = (0.01, 0.05, 0.2, 1.0)
+LIGHTS_LUX = (1.0, 10.0, 100.0, 1000.0)
+SWEEPS_S = (0.05, 0.2, 1.0)
 REFERENCE = (100.0, 0.2)
 """Reference light level in lux and sweep duration in seconds; one is varied while the other stays at its reference."""
 
-CROP_PX, BATCH = 128, 16
+CROP_PX, BATCH = 96, 16
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class Sizes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=200, help="to train on")
+    parser.add_argument("--scenes", type=int, default=200, help="of either kind to train on")
     parser.add_argument("--judged", type=int, default=24, help="scenes that all rows are judged on")
-    parser.add_argument("--steps", type=int, default=300, help=f"of {BATCH} samples, of each learned row")
+    parser.add_argument("--steps", type=int, default=400, help=f"of {BATCH} samples, of each learned row")
     parser.add_argument(
         "--minutes", type=float, default=None, help="for training all rows together, if it ends earlier"
     )
@@ -100,8 +101,15 @@ def run(sizes: Sizes, out: Path, rows: Sequence[Row] = ROWS, workers: int = 1) -
     if known.exists() and json.loads(known.read_text()) != asdict(sizes):
         sys.exit(f"{out}: holds a run with {known.read_text().strip()}; give the same sizes, or another --out")
     _write(known, asdict(sizes))
-    training = lively(_scenes(out / "scenes", sizes.scenes, seed=0))
-    judged = _scenes(out / "judged", sizes.judged, seed=1)
+    settings = GenerationConfig.load(SCENES)
+    patches = GenerationConfig.load(SCENES, render="patches")
+    training = lively(
+        [
+            *_scenes(out / "scenes", sizes.scenes, 0, settings),
+            *_scenes(out / "patches", sizes.scenes, 0, patches),
+        ]
+    )
+    judged = _scenes(out / "judged", sizes.judged, 1, settings)
     trained = [row for row in rows if row.network is not None]
     for row in trained:
         _train(row, training, sizes, out, len(trained), workers)
@@ -119,9 +127,8 @@ def run(sizes: Sizes, out: Path, rows: Sequence[Row] = ROWS, workers: int = 1) -
     return results
 
 
-def _scenes(folder: Path, count: int, seed: int) -> list[IdealScene]:
+def _scenes(folder: Path, count: int, seed: int, config: GenerationConfig) -> list[IdealScene]:
     """Rendered scenes with the images that any row needs, without noise."""
-    config = GenerationConfig.load(SCENES)
     _say(f"{folder}: {count} scenes")
     generate(folder, count, seed, config)
     return load_ideal_scenes(folder)

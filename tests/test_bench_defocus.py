@@ -43,7 +43,7 @@ def test_a_stopped_benchmark_resumes_and_its_page_has_all_rows(tmp_path, small, 
 
     page.write_page(results, tmp_path)
     text = (tmp_path / "defocus.md").read_text()
-    assert "with 4 rendered scenes for training and 2 others for evaluation" in text
+    assert "with 8 rendered and patch scenes for training and 2 other rendered ones for evaluation" in text
     assert "2 steps of 2 samples per learned method" in text
     for name, score in scores.items():
         assert f"| {name} | {100 * score['rmse']:.1f} |" in text
