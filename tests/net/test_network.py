@@ -17,7 +17,7 @@ from sweepdepth.net.training.loss import position_loss
 from sweepdepth.net.unet import LOG_VARIANCE, DepthNet
 from sweepdepth.net.weights import SHIPPED, WeightsError, load_module, open_weights, save_weights, shipped_weights
 
-UNETS = [name for name, config in PRESETS.items() if isinstance(config, UNetConfig)]
+UNETS = {name: config for name, config in PRESETS.items() if isinstance(config, UNetConfig)}
 SMALL = UNetConfig(representation=Representation(bins=4), widths=(4, 8, 8))
 
 
@@ -45,8 +45,7 @@ def weights(network, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", UNETS)
 @pytest.mark.parametrize("size", [(64, 96), (33, 47), (260, 346)])
 def test_any_frame_size_gives_an_answer_for_every_pixel(name, size):
-    config = PRESETS[name]
-    assert isinstance(config, UNetConfig)
+    config = UNETS[name]
     with torch.inference_mode():
         out = DepthNet(config).eval()(torch.randn(1, config.representation.channels, *size))
     assert out.shape == (1, 1 + config.probabilistic, *size)
@@ -162,10 +161,10 @@ def test_engines_agree(network, weights):
     assert np.abs(theirs[1] - expected[1]).max() < 0.05
 
 
-@pytest.mark.parametrize("name", {PRESETS[name].answer: name for name in UNETS}.values())
+@pytest.mark.parametrize("name", {config.answer: name for name, config in UNETS.items()}.values())
 def test_openvino_runs_every_kind_of_answer(name, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    config = PRESETS[name].model_copy(update={"widths": (4, 8), "stem": 1})
+    config = UNETS[name].model_copy(update={"widths": (4, 8), "stem": 1})
     torch.manual_seed(0)
     network = DepthNet(config).eval()
     torch.nn.init.normal_(network.head.weight)
