@@ -12,8 +12,9 @@ the sign has turned, however long ago the event before it was. Differences are s
 is wanted, and breathing is undone then: each bin is taken from where the sensor saw it at the bin's focus, nearest
 pixel.
 
-Events wait in drawers, one for each stretch of `DRAWER_PIXELS` pixels, until there are as many, so that what they are
-added to is in the processor's cache.
+Events wait in drawers, one for each stretch of `DRAWER_PIXELS` pixels, until there are several for each pixel, so that
+what they are added to is fetched from memory once for all of them. An event takes four bytes in its drawer: the pixel,
+the sign, and the place to `2^-PLACE_BITS` of the pass, 0.4 µs of 0.2 s.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -33,12 +34,17 @@ REVERSAL_AT = 0.25
 CLOSEST = 1 / 256
 """Least distance in bins between two events of a pixel; closer ones are moved apart so that slopes stay finite."""
 
-DRAWER_PIXELS = DRAWER_EVENTS = 4096
+DRAWER_PIXELS, DRAWER_EVENTS = 4096, 16384
+
+PLACE_BITS = 19
 
 _NEARLY_LEVEL = np.float32(1e-20)
 """Slope of a line that comes from the pass before: it adds nothing. Only from there may the next event lie behind."""
 
-_BITS = 12
+_PIXEL_BITS = 12
+_FINER_BITS = 20
+"""Digits below those of a place while it is computed."""
+
 _SORTED = 1024
 """Events that are sorted in before it is seen which drawers are full; each has room for as many more."""
 
@@ -57,8 +63,7 @@ class _State(NamedTuple):
     lines: np.ndarray  # (H, W, 2) float32: place of each pixel's latest event, with its sign, and slope; 0 before any
     carried: bool  # whether lines come from the pass before
     waiting: np.ndarray  # (D,) int64, events in each drawer
-    pixels: np.ndarray  # (D, N) uint32: twice the number of the pixel, row by row, and 1 for a rise
-    places: np.ndarray  # (D, N) float32
+    drawers: np.ndarray  # (D, N) uint32, from the highest bit: place, pixel of the drawer, 1 for a rise
 
 
 class Interpolation:
@@ -75,7 +80,6 @@ class Interpolation:
             False,
             np.zeros(drawers, np.int64),
             np.empty((drawers, DRAWER_EVENTS + _SORTED), np.uint32),
-            np.empty((drawers, DRAWER_EVENTS + _SORTED), np.float32),
         )
 
     def add(
@@ -105,17 +109,19 @@ class Interpolation:
 
     def write(self, out: np.ndarray, backward: bool, magnification_per_bin: float, cx: float, cy: float) -> None:
         """Write the stack as of now to `out`, (B, H, W) float32 in canonical order."""
-        _empty(self._state)
-        height = out.shape[1]
+        height, drawers = out.shape[1], self._state.waiting.size
         given = self._state.differences, self._state.lines, backward, magnification_per_bin, cx, cy
         with ThreadPoolExecutor(1) as beside:
+            emptied = beside.submit(_empty, self._state, 0, drawers // 2)
+            _empty(self._state, drawers // 2, drawers)
+            emptied.result()
             upper = beside.submit(write_stack, *given, 0, height // 2, out)
             write_stack(*given, height // 2, height, out)
             upper.result()
 
     def carry_on(self, before: "Interpolation") -> None:
         """Begin where the pass just before this one left each pixel, the lens having turned."""
-        _empty(before._state)
+        _empty(before._state, 0, before._state.waiting.size)
         signed, slope = np.moveaxis(before._state.lines, -1, 0)
         place = np.maximum(len(self._state.differences) - 3 - np.abs(signed), CLOSEST)
         self._state.lines[..., 0] = np.where(slope == 0, 0, np.copysign(place, signed))
@@ -128,31 +134,34 @@ def _sort_in(
     events, start_us, cells_per_us, places, rise, magnification, magnified, cx, cy, state
 ):  # fmt: skip
     height, width = np.int64(state.lines.shape[0]), np.int64(state.lines.shape[1])
-    columns, falling, capacity = _U32(width), _U32(rise < 0), _U64(state.pixels.shape[1])
+    columns, falling, capacity = _U32(width), _U32(rise < 0), _U64(state.drawers.shape[1])
     lost = 0
-    cell_start, cell_end, place, slope = np.int64(1), np.int64(0), 0.0, 0.0
+    cell_start, cell_end = np.int64(1), np.int64(0)
+    unit = 2.0 ** (PLACE_BITS + _FINER_BITS) / (state.differences.shape[0] - 2)
+    at_start = per_us = np.int64(0)
     left, right, top, bottom = np.int64(0), width, np.int64(0), height
-    waiting, drawer_pixels, drawer_places = state.waiting, state.pixels.reshape(-1), state.places.reshape(-1)
+    waiting, drawers = state.waiting, state.drawers.reshape(-1)
     for first in range(0, events.size, _SORTED):
         for i in range(first, min(first + _SORTED, events.size)):
             event = events[_U64(i)]
             t, x, y = event.timestamp, np.int64(event.x), np.int64(event.y)
             if t < cell_start or t >= cell_end:
-                cell_start, cell_end, place, slope, middle = find_cell(t, start_us, cells_per_us, places)
+                cell_start, cell_end, begin, slope, middle = find_cell(t, start_us, cells_per_us, places)
+                at_start, per_us = np.int64(begin * unit), np.int64(slope * unit)
                 if magnified != 0.0:
                     left, right, top, bottom = _seen(magnification + magnified * middle, cx, cy, width, height)
-            lost += (_U64(x - left) >= _U64(right - left)) | (_U64(y - top) >= _U64(bottom - top))
+            if magnified != 0.0:
+                lost += (_U64(x - left) >= _U64(right - left)) | (_U64(y - top) >= _U64(bottom - top))
+            place = _U32((at_start + (t - cell_start) * per_us) >> _FINER_BITS)
             pixel = _U32(y) * columns + _U32(x)
-            drawer = _U64(pixel >> _U32(_BITS))
+            drawer = _U64(pixel >> _U32(_PIXEL_BITS))
             at = drawer * capacity + _U64(waiting[drawer])
             waiting[drawer] += 1
-            drawer_pixels[at] = (_U32(pixel) << _U32(1)) | (_U32(event.polarity) ^ falling)
-            drawer_places[at] = _F32(place + np.float64(t - cell_start) * slope)
+            within = pixel & _U32(DRAWER_PIXELS - 1)
+            drawers[at] = ((place << _U32(_PIXEL_BITS) | within) << _U32(1)) | (_U32(event.polarity) ^ falling)
         for full in range(waiting.size):
-            n = waiting[full]
-            if n >= DRAWER_EVENTS:
-                _extend(state.pixels[full, :n], state.places[full, :n], state)
-                waiting[full] = 0
+            if waiting[full] >= DRAWER_EVENTS:
+                _empty(state, full, full + 1)
     return lost
 
 
@@ -166,10 +175,10 @@ def _seen(magnification, cx, cy, width, height):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _empty(state):
-    for drawer in range(state.waiting.size):
-        n = state.waiting[drawer]
-        _extend(state.pixels[drawer, :n], state.places[drawer, :n], state)
+def _empty(state, first, last):
+    """Empty some drawers."""
+    for drawer in range(first, last):
+        _extend(state.drawers[drawer, : state.waiting[drawer]], _U32(drawer * DRAWER_PIXELS), state)
         state.waiting[drawer] = 0
 
 
@@ -179,21 +188,20 @@ _LINE = 16
 
 
 @numba.njit(nogil=True, cache=True)
-def _touch(differences, lines, plane, pixel, bin_):
+def _touch(differences, lines, plane, first, from_bin, to_bin):
     """Bring what a drawer's events will be added to into the cache, in order, which is faster than as they come."""
-    first = pixel >> _U32(_BITS) << _U32(_BITS)
     end = min(first + _U32(DRAWER_PIXELS), plane)
     sum_ = _F32(0)
     for i in range(2 * first, 2 * end, _LINE):
         sum_ += lines[_U64(i)]
-    for k in range(max(bin_ - 3, 0), bin_ + 3):
+    for k in range(from_bin, to_bin):
         for i in range(k * plane + first, k * plane + end, _LINE):
             sum_ += differences[_U64(i)]
     return sum_  # else nothing would be read
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _extend(pixels, places, state):
+def _extend(drawer, first_pixel, state):
     """Extend the lines of pixels to their next events; no branch depends on what comes from memory."""
     planes, height, width = state.differences.shape
     plane = _U32(height * width)
@@ -201,17 +209,22 @@ def _extend(pixels, places, state):
     where = np.empty(2 * _BLOCK, np.uint32)
     fraction, change = np.empty(2 * _BLOCK, np.float32), np.empty(2 * _BLOCK, np.float32)
     half, one, last = _F32(0.5), _F32(1), _F32(planes - 2) - _CLOSEST
-    if pixels.size > DRAWER_EVENTS // 4:
-        fraction[0] = _touch(flat, ends, plane, pixels[0] >> _U32(1), np.int64(places[-1]))
-    for first in range(0, pixels.size, _BLOCK):
+    unit = _F32((planes - 2) * 2.0**-PLACE_BITS)
+    if drawer.size > DRAWER_EVENTS // 4:
+        earliest = np.int64(unit * _F32(drawer[0] >> _U32(_PIXEL_BITS + 1)))
+        latest = np.int64(unit * _F32(drawer[-1] >> _U32(_PIXEL_BITS + 1)))
+        fraction[0] = _touch(flat, ends, plane, first_pixel, max(earliest - 1, 0), latest + 3)
+    for first in range(0, drawer.size, _BLOCK):
         n = _U64(0)
-        for i in range(first, min(first + _BLOCK, pixels.size)):
-            up = pixels[_U64(i)]
-            pixel, rise = up >> _U32(1), _F32(2) * _F32(up & _U32(1)) - one
+        for i in range(first, min(first + _BLOCK, drawer.size)):
+            event = drawer[_U64(i)]
+            pixel = first_pixel + (event >> _U32(1) & _U32(DRAWER_PIXELS - 1))
+            rise = _F32(2) * _F32(event & _U32(1)) - one
+            place = unit * _F32(event >> _U32(_PIXEL_BITS + 1))
             at = _U64(pixel) << _U64(1)
             signed, old = ends[at], ends[at + _U64(1)]
             before = abs(signed)
-            way = places[_U64(i)] - before
+            way = place - before
             if not (state.carried and old == _NEARLY_LEVEL and way <= -_CLOSEST):
                 way = max(way, _CLOSEST)
             slope = rise / way

@@ -11,7 +11,7 @@ from sweepdepth import Calibration, RecordingError
 from sweepdepth.capture.events import EVENT_DTYPE, make_events
 from sweepdepth.capture.stack import EventFocalStack, kernel
 from sweepdepth.capture.stack.focal_stack import LATE_SHARE
-from sweepdepth.capture.stack.interpolated import extend_plainly
+from sweepdepth.capture.stack.interpolated import DRAWER_EVENTS, extend_plainly
 from sweepdepth.capture.sweeps import Direction, Sweep
 
 from ..conftest import random_events
@@ -108,6 +108,16 @@ def test_batch_after_batch_equals_all_at_once_to_the_bit(lens, sweep, polarity, 
         parts.add(part)
     np.testing.assert_array_equal(parts.data, whole.data)
     assert parts.n_events == whole.n_events == 5000
+
+
+def test_pixels_of_an_interpolated_stack_are_independent_however_many_events_there_are(lens, sweep):
+    sweep = replace(sweep, calibration=with_lens(lens))
+    events = random_events(sweep, 4 * DRAWER_EVENTS, 1)
+    events["y"] %= 24
+    whole = EventFocalStack.build(events, sweep, 10, "interpolated")
+    rows = [EventFocalStack.build(events[events["y"] == y], sweep, 10, "interpolated") for y in range(24)]
+    np.testing.assert_array_equal(np.sum([row.data for row in rows], axis=0), whole.data)
+    assert np.abs(whole.data).sum() > 0.3 * len(events)
 
 
 def test_an_event_is_divided_between_the_two_bins_around_its_focus(calibration):
