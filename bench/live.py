@@ -5,17 +5,22 @@ and a subscriber receives it. The source uses the host's clock, so the age of a 
 end of its sweep at the sensor to its arrival at the subscriber. Memory is sampled every second after a settling time.
 Under overload, events are lost at one of three places, which are all counted: the source cannot write in time, the
 camera's ring is full, or a finished sweep is replaced by a newer one before it is estimated.
+
+    ./run bench live [--json FILE]                               # all tables of docs/live.md: 27 minutes
+    ./run bench live --minutes 10 --trial 0 --row 0              # the long run only
+    ./run bench live --minutes 0 --trial 0 --size 640x480 --rates 8 40   # some rows of the table of rates
 """
 
 import argparse
 import itertools
+import json
 import multiprocessing
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -59,6 +64,16 @@ TOO_LATE_S = 0.05
 """A source that is further behind drops events, like a camera."""
 
 SETTLING_S = 5.0
+TABLE: tuple[tuple[int, int, int, tuple[float, ...]], ...] = (
+    (346, 260, 1, (2, 8, 20, 40)),
+    (640, 480, 1, (2, 8, 20, 40, 60, 80)),
+    (640, 480, 2, (2, 8, 20, 40, 60, 80)),
+    (1280, 720, 1, (8, 20, 40)),
+    (1280, 720, 2, (8, 20, 40)),
+)
+"""Rows of the table of rates: width and height of the sensor, so many pixels to a side are taken together, and million
+events a second; up to three times as many as fit."""
+
 MISSES = 0.1
 """Tolerated sweeps per second without depth, since sweeps at the ends of a trial are incomplete."""
 
@@ -73,6 +88,12 @@ class Load:
     weights: str | None
     depth_rate: Rate
     downsample: int = 1
+
+    @property
+    def camera(self) -> str:
+        """How tables call it."""
+        n = self.downsample
+        return f"{self.width}×{self.height}" + (f", {n}×{n} binned" if n > 1 else "")
 
     @property
     def calibration(self) -> Calibration:
@@ -95,6 +116,7 @@ class Load:
 class Run:
     """Measurements of one run after settling."""
 
+    load: Load
     rate: float  # requested M events/s
     seconds: float = 0.0
     ages_ms: list[float] = field(default_factory=list)  # of each depth frame at the subscriber
@@ -115,8 +137,41 @@ class Run:
         return self.unsent + self.dropped.get("camera_events", 0)
 
     @property
+    def lost_share(self) -> float:
+        return self.lost_events / max(1, self.sent + self.unsent)
+
+    @property
     def sweeps_without_depth(self) -> int:
         return max(0, round(self.seconds * 1e6 / SWEEP_US) - 1 - len(self.ages_ms))
+
+    @property
+    def depths_per_s(self) -> float:
+        return len(self.ages_ms) / self.seconds
+
+    @property
+    def median_error(self) -> float:
+        """Median over the depths of their median errors, as a fraction of the range; NaN without any."""
+        return float(np.median([error for error in self.errors if np.isfinite(error)] or np.nan))
+
+    @property
+    def memory_gb(self) -> float:
+        """The most of all processes together."""
+        return sum(max(mb for _, mb in samples) for samples in self.rss.values()) / 1000
+
+    def age_ms(self, *percent: float) -> np.ndarray:
+        """Percentiles of the age; NaN without any depth."""
+        return np.percentile(self.ages_ms, percent) if self.ages_ms else np.full(len(percent), np.nan)
+
+    def summary(self) -> dict[str, Any]:
+        """What tables and charts show, as JSON."""
+        p50, p99, oldest = (round(float(age), 1) if self.ages_ms else None for age in self.age_ms(50, 99, 100))
+        return {
+            "camera": self.load.camera, "width": self.load.width, "height": self.load.height,
+            "downsample": self.load.downsample, "rate": self.rate, "seconds": round(self.seconds, 1),
+            "sent": self.sent, "unsent": self.unsent, "dropped": self.dropped, "lost": round(self.lost_share, 5),
+            "depths_per_s": round(self.depths_per_s, 2), "age_p50_ms": p50, "age_p99_ms": p99, "age_max_ms": oldest,
+            "memory_gb": round(self.memory_gb, 2), "cores": {name: round(n, 2) for name, n in self.cpu.items()},
+        }  # fmt: skip
 
 
 def main() -> None:
@@ -134,11 +189,11 @@ def main() -> None:
     parser.add_argument("--downsample", type=int, default=1, help="so many pixels, to a side, are taken together")
     parser.add_argument("--cores", type=int, default=2, help="processors that all processes share")
     parser.add_argument(
-        "--trial", type=float, default=12.0, help="seconds of each trial of the search; 0 leaves it out"
+        "--trial", type=float, default=10.0, help="seconds of each trial of the search for the highest rate; 0: none"
     )
-    parser.add_argument(
-        "--overload", type=float, nargs="*", help="rates of the table of overload; none: it is left out"
-    )
+    parser.add_argument("--row", type=float, default=12.0, help="seconds of each row of the table of rates; 0: none")
+    parser.add_argument("--rates", type=float, nargs="+", help="the table's rates, with --size and --downsample only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for child processes, as in the command
@@ -147,22 +202,35 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.estimator == "untrained":
             load = replace(load, estimator="net", weights=str(untrained(Path(folder))))
-        run_all(options, load)
+        found = run_all(options, load)
+    if options.json is not None:
+        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def run_all(options: argparse.Namespace, load: Load) -> None:
-    best = options.rate
+def run_all(options: argparse.Namespace, load: Load) -> dict[str, Any]:
+    """Run and print everything that is asked for; returns the summaries."""
+    found: dict[str, Any] = {}
     if options.minutes:
         long = measure(options.rate, 60 * options.minutes, load)
         print_long(long, options)
+        found["long"] = long.summary() | {"rss_mb": long.rss}
     if options.trial:
         best, trials = search(options.rate, options.trial, load)
-        print(f"\n### Highest rate without loss: {best:g} M events/s ({options.trial:g} s each)\n")
-        print_trials(trials)
-    rates = [1.5 * best, 2 * best, 3 * best] if options.overload is None else options.overload
-    if rates:
-        print("\n### Overload\n")
-        print_trials([measure(rate, max(options.trial, 12.0), load) for rate in rates])
+        print(f"\n### Highest rate without loss: {best:g} M events/s ({load.camera}, {options.trial:g} s each)\n")
+        print_runs(trials)
+        found["search"] = {"highest": best, "trials": [run.summary() for run in trials]}
+    if options.row:
+        cases = TABLE if options.rates is None else ((load.width, load.height, load.downsample, options.rates),)
+        print(f"\n### Rates, {options.row:g} s each, {options.cores} cores\n")
+        found["rates"] = [
+            run.summary()
+            for run in print_runs(
+                measure(rate, options.row, replace(load, width=width, height=height, downsample=downsample))
+                for width, height, downsample, rates in cases
+                for rate in rates
+            )
+        ]
+    return found
 
 
 def untrained(folder: Path) -> Path:
@@ -208,7 +276,7 @@ def search(start: float, seconds: float, load: Load) -> tuple[float, list[Run]]:
 def measure(rate: float, seconds: float, load: Load) -> Run:
     """Run the whole path once."""
     spawn = multiprocessing.get_context("spawn")
-    run = Run(rate)
+    run = Run(load, rate)
     with tempfile.TemporaryDirectory() as folder:
         pipe, address = f"{folder}/events", f"ipc://{folder}/depth"
         os.mkfifo(pipe)
@@ -447,7 +515,7 @@ def send_sweeps(
 
 
 def print_long(run: Run, options: argparse.Namespace) -> None:
-    p50, p99, oldest = np.percentile(run.ages_ms, (50, 99, 100)) if run.ages_ms else (np.nan,) * 3
+    p50, p99, oldest = run.age_ms(50, 99, 100)
     lost = {**{why: n for why, n in run.dropped.items() if n}, **({"not sent": run.unsent} if run.unsent else {})}
     estimator = options.estimator or "the default estimator"
     print(f"\n### {run.seconds / 60:.1f} minutes at {run.rate:g} M events/s, {estimator}, {options.cores} cores\n")
@@ -463,7 +531,7 @@ def print_long(run: Run, options: argparse.Namespace) -> None:
             ("from the end of the sweep to the subscriber", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms"),
             ("the oldest", f"{oldest:.0f} ms"),
             ("queues at their longest", ", ".join(f"{name} {n}" for name, n in run.queues.items())),
-            ("median error of depth", f"{np.nanmedian(run.errors):.3f} of the range"),
+            ("median error of depth", f"{run.median_error:.3f} of the range"),
         ],
     )
     print()
@@ -484,32 +552,39 @@ def print_long(run: Run, options: argparse.Namespace) -> None:
     table(("memory, MB", "at first", "at the end", "most", "slope, MB a minute"), rows)
 
 
-def print_trials(runs: list[Run]) -> None:
-    rows = []
+def print_runs(runs: Iterable[Run]) -> list[Run]:
+    """Print a row for each run, as soon as it is there; returns the runs."""
+    head = ("camera", "M events/s", "lost", "depths/s", "age, median", "age, p99", "error", "memory", "dropped")
+    table(head, [])
+    done = []
     for run in runs:
-        p50, p99 = np.percentile(run.ages_ms, (50, 99)) if run.ages_ms else (np.nan, np.nan)
-        rows.append(
-            (
-                f"{run.rate:g}",
-                f"{run.events_per_s / 1e6:.1f}",
-                f"{run.lost_events / max(1, run.sent + run.unsent):.1%}",
-                f"{len(run.ages_ms) / run.seconds:.2f}",
-                f"{p50:.0f}",
-                f"{p99:.0f}",
-                f"{np.nanmedian(run.errors) if run.errors else np.nan:.3f}",
-                f"{sum(max(mb for _, mb in samples) for samples in run.rss.values()) / 1000:.2f}",
-                ", ".join(f"{n:,} {why}" for why, n in run.dropped.items() if n) or "nothing",
-            )
+        p50, p99 = run.age_ms(50, 99)
+        dropped = run.dropped | ({"not sent": run.unsent} if run.unsent else {})
+        cells = (
+            run.load.camera,
+            f"{run.rate:g}",
+            f"{run.lost_share:.1%}" if run.lost_events else "0",
+            f"{run.depths_per_s:.1f}",
+            f"{p50:.0f} ms" if run.ages_ms else "none",
+            f"{p99:.0f} ms" if run.ages_ms else "none",
+            f"{run.median_error:.3f}",
+            f"{run.memory_gb:.2f} GB",
+            ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in dropped.items() if n) or "nothing",
         )
-    head = ("M events/s", "binned", "lost", "depths/s", "age p50, ms", "age p99, ms", "error", "memory, GB", "dropped")
-    table(head, rows)
+        print_row(cells)
+        done.append(run)
+    return done
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    print("| " + " | ".join(head) + " |")
+    print_row(head)
     print("|" + "---|" * len(head))
     for row in rows:
-        print("| " + " | ".join(row) + " |", flush=True)
+        print_row(row)
+
+
+def print_row(cells: tuple[str, ...]) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

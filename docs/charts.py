@@ -114,17 +114,22 @@ def recordings() -> Figure:
 
 
 def rates() -> Figure:
-    """Latency and depths a second against the rate of events."""
-    rows = read_table("live.md", "M events/s", "age, median", "age, p99", "depths/s", "lost")
-    rate = column(rows, "M events/s")
+    """Age of depth, depths a second and losses against the rate of events, for each camera of the table."""
+    rows = read_table("live.md", "camera", "M events/s", "age, median", "age, p99", "depths/s", "lost")
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     age, depths, lost = figure.subplots(1, 3)
-    age.plot(rate, column(rows, "age, median"), "o-", color=INK, label="median")
-    age.plot(rate, column(rows, "age, p99"), "s--", color=SECOND, label="99th percentile")
-    _show(age, "million events per second", "ms", "from the end of a sweep to its depth")
-    depths.plot(rate, column(rows, "depths/s"), "o-", color=INK)
+    colours = dict(
+        zip(dict.fromkeys(row["camera"] for row in rows), (INK, SECOND, THIRD, QUIET, "#c03a76"), strict=False)
+    )
+    for camera, colour in colours.items():
+        chosen = [row for row in rows if row["camera"] == camera]
+        rate = column(chosen, "M events/s")
+        age.plot(rate, column(chosen, "age, median"), "o-", color=colour, label=camera)
+        age.plot(rate, column(chosen, "age, p99"), ":", color=colour)
+        depths.plot(rate, column(chosen, "depths/s"), "o-", color=colour)
+        lost.plot(rate, np.nan_to_num(column(chosen, "lost")), "o-", color=colour)
+    _show(age, "million events per second", "ms", "age of depth; dotted: 99th percentile")
     _show(depths, "million events per second", "depths per second", "depths of five sweeps per second")
-    lost.plot(rate, np.nan_to_num(column(rows, "lost")), "o-", color=INK)
     _show(lost, "million events per second", "%", "events lost")
     return _finished(figure)
 
