@@ -1,6 +1,6 @@
 """Depth from defocus by all methods: the same scenes, lens and photons for events, frames, pairs and images.
 
-    ./run bench defocus [--scenes 200] [--judged 24] [--steps 400] [--minutes M] [--out DIR] [--docs]
+    ./run bench defocus [--scenes 200] [--judged 24] [--steps 300] [--minutes M] [--out DIR] [--docs]
 
 Renders scenes in Blender and as many patch scenes, trains every learned row on them with equal steps and samples,
 evaluates all rows on other scenes of Blender at several light levels and speeds, and writes DIR/results.json,
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=200, help="of either kind to train on")
     parser.add_argument("--judged", type=int, default=24, help="scenes that all rows are judged on")
-    parser.add_argument("--steps", type=int, default=400, help=f"of {BATCH} samples, of each learned row")
+    parser.add_argument("--steps", type=int, default=300, help=f"of {BATCH} samples, of each learned row")
     parser.add_argument(
         "--minutes", type=float, default=None, help="for training all rows together, if it ends earlier"
     )

@@ -37,7 +37,8 @@ class TrainingConfig(BaseModel):
     """Fraction of the steps with a rising learning rate; it then falls with a cosine."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    """Decay of the exponential moving average of the weights, which is the result."""
+    """Decay of the exponential moving average of the weights, which is the result; in runs of fewer than 5,000 steps,
+    the average is over a tenth of the steps."""
     crop_px: Annotated[int, Field(ge=32)] = 192
     """Longest side of a training sample; larger frames are cropped at random."""
     adversarial: Annotated[float, Field(ge=0)] = 0.0

@@ -301,7 +301,7 @@ def _make_trainer(
                 every_n_epochs=1,
                 save_on_train_epoch_end=True,
             ),
-            EMAWeightAveraging(decay=config.averaging, update_starting_at_step=min(200, config.steps // 4)),
+            EMAWeightAveraging(decay=averaging(config), update_starting_at_step=min(200, config.steps // 4)),
             *callbacks,
         ],
         plugins=[WholeCheckpoints()],
@@ -330,6 +330,12 @@ def _validation_line(training: list[SweepSource], validation: list[SweepSource],
 
 def _patience(epochs: int) -> EarlyStopping:
     return EarlyStopping("val_rmse", mode="min", patience=epochs, check_on_train_epoch_end=False)
+
+
+def averaging(config: TrainingConfig) -> float:
+    """Decay of the moving average of the weights: over at most a tenth of the steps, so that the result of a short run
+    does not contain the weights of its beginning."""
+    return min(config.averaging, max(0.0, 1 - 10 / config.steps))
 
 
 def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
