@@ -28,7 +28,7 @@ from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, 
 from sweepdepth.net.training.adversary import Adversary
 from sweepdepth.net.training.augmentation import NONE, Augmentation
 from sweepdepth.net.training.data import EpochOrder, SweepSamples, hold_back, split_scenes
-from sweepdepth.net.training.loop import calibration_knots
+from sweepdepth.net.training.loop import averaging, calibration_knots
 from sweepdepth.net.training.samples import make_sample
 from sweepdepth.net.weights import describe_weights, load_module, make_network, open_weights, save_weights
 from sweepdepth.synth.resimulate import IdealScene, resimulated
@@ -426,3 +426,8 @@ def test_settings_are_kept_beside_the_run(cases, tmp_path):
     assert TrainingConfig.model_validate(json.loads((tmp_path / "settings.json").read_text())) == settings(
         steps=1, steps_per_epoch=1
     )
+
+
+@pytest.mark.parametrize("steps, decay", [(5, 0.0), (400, 0.975), (5000, 0.998), (20_000, 0.998)])
+def test_the_average_of_the_weights_reaches_back_a_tenth_of_a_short_run(steps, decay):
+    assert averaging(TrainingConfig(steps=steps)) == pytest.approx(decay)
