@@ -8,7 +8,6 @@ again; nothing is unpickled. Values that must not wait for messages are in the r
 import mmap
 import os
 import time
-from collections import deque
 from collections.abc import Generator
 from typing import Any, Protocol
 
@@ -77,15 +76,16 @@ class Ring:
 class Producer:
     """Packs chunks into slots, and sends a slot when it is full or `flush_s` after its first event.
 
-    If no slot is free, it waits for one. A `live` producer never waits: it fills its current slot, then drops and
-        counts events.
+    The slot freed last is used first: it is still in the processor's cache, and those that are never needed take no
+    memory. If no slot is free, it waits for one. A `live` producer never waits: it fills its current slot, then drops
+    and counts events.
     """
 
     def __init__(self, port: Port, flush_s: float, *, live: bool = False) -> None:
         self._port = port
         self._flush_s = flush_s
         self._live = live
-        self._free = deque(range(port.ring.slots))
+        self._free = list(range(port.ring.slots))
         self._slot: int | None = None
         self._n_events = self._n_triggers = 0
         self._complete_us: int | None = None
@@ -156,7 +156,7 @@ class Producer:
         if self._slot is None:
             while not self._free:
                 self._free.append(self._port.receive()["free"])
-            self._slot = self._free.popleft()
+            self._slot = self._free.pop()
             self._since = time.monotonic()
         return self._slot
 
