@@ -87,7 +87,7 @@ def _section(results: dict, pictures: dict[str, str]) -> str:
     parameters = [row["parameters"] for row in trained]
     begin = (
         f"A run with {scenes['training']} rendered and patch scenes for training and {scenes['judged']} other rendered "
-        f"ones for evaluation, and {_span(steps)} steps of {results['batch']} samples per learned method. Networks have "
+        f"ones for evaluation; {_span(steps)} steps of {results['batch']} samples per learned method. Networks have "
         f"{min(parameters) / 1e6:.2f} to {max(parameters) / 1e6:.2f} million parameters. Errors in % of the sweep "
         f"range. At {lux:g} lux, with sweeps of {seconds:g} s:"
     )
