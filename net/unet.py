@@ -101,11 +101,15 @@ class Block(nn.Module):
         super().__init__()
         self.one = _convolution(inputs, outputs, 3, stride=stride)
         self.two = nn.Sequential(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
+        self.stride = stride
         same = inputs == outputs and stride == 1
-        self.short = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+        self.short = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.two(self.one(x)) + self.short(x))
+        # A 1×1 convolution with a stride, in channels-last order, writes beyond its memory in oneDNN's backward pass on
+        # processors with AVX2 (torch 2.13), so the input is thinned out instead.
+        thinned = x[..., :: self.stride, :: self.stride]
+        return functional.relu(self.two(self.one(x)) + self.short(thinned))
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, padding: int | None = None) -> nn.Sequential:

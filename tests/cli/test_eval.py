@@ -136,12 +136,13 @@ def test_relative_depth_from_files_is_made_metric_by_two_apertures(dataset, tmp_
 
 
 def test_an_interruption_leaves_no_half_report(dataset, tmp_path):
-    again = 8 * ["--data", dataset]  # long enough to be interrupted on a busy machine
+    again = 40 * ["--data", dataset]  # long enough to be interrupted on a busy machine
     command = [COMMAND, "eval", *again, "--estimator", "polarity", "--baselines", "all", "--out", tmp_path]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob(".evaluation.*")) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=120) == 130
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 130, said
     assert not list(tmp_path.iterdir())
