@@ -79,7 +79,7 @@ class FusedNetwork:
         sweep = stack.sweep
         duration_us = sweep.end_us - sweep.start_us
         logarithm = np.log(np.maximum(new.probability, _LEAST))
-        active = activity(stack.data) if self.sweeps == "auto" else None
+        active = activity(stack.data, new.probability.shape[1:]) if self.sweeps == "auto" else None
         missed = not 0 <= sweep.start_us - self._last_us + duration_us // 2 <= 2 * duration_us
         if self._mean is None or self._mean.shape != logarithm.shape or missed:
             self._mean, self._count = logarithm, np.ones(logarithm.shape[1:], np.float32)

@@ -15,12 +15,21 @@ _RIDGE = 0.02  # of the mean squared gradient: without structure, nothing moves
 _DARK = 1e-3
 
 
-def activity(stack: np.ndarray) -> np.ndarray:
-    """How much happens in each block of 2×2 pixels during a sweep, (h, w) float32, from its stack (…, H, W)."""
+def activity(stack: np.ndarray, blocks: tuple[int, int]) -> np.ndarray:
+    """How much happens in each block of 2×2 pixels during a sweep.
+
+    Args:
+        stack: (…, H, W), of the sweep.
+        blocks: (h, w), numbers of blocks, at least H/2 and W/2: distributions have more where frames were padded.
+
+    Returns:
+        (h, w) float32, 0 in the padding.
+    """
     total = np.abs(stack).reshape(-1, *stack.shape[-2:]).sum(axis=0)
-    total = np.pad(total, [(0, size % 2) for size in total.shape])
-    blocks = total.reshape(total.shape[0] // 2, 2, total.shape[1] // 2, 2).sum(axis=(1, 3))
-    return np.sqrt(blocks).astype(np.float32)  # the square root, since counts vary with their mean
+    height, width = blocks
+    total = np.pad(total, [(0, 2 * n - size) for n, size in zip(blocks, total.shape, strict=True)])
+    counts = total.reshape(height, 2, width, 2).sum(axis=(1, 3))
+    return np.sqrt(counts).astype(np.float32)  # the square root, since counts vary with their mean
 
 
 def image_motion(before: np.ndarray, after: np.ndarray) -> np.ndarray:

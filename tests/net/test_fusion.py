@@ -11,6 +11,7 @@ from sweepdepth.net.distribution import Distribution
 from sweepdepth.net.estimators import make_estimator
 from sweepdepth.net.evidence import CANDIDATES
 from sweepdepth.net.fusion import FusedNetwork
+from sweepdepth.net.network import EventNetwork, load_network
 
 SIZE = 72, 96  # of the calibration's camera
 
@@ -107,3 +108,19 @@ def test_the_classical_estimator_has_nothing_to_fuse():
         make_estimator("polarity", fuse=4)
     with pytest.raises(SweepdepthError, match="--fuse 0: must be from 1"):
         make_estimator("net", fuse=0)
+
+
+@pytest.mark.parametrize("sweeps", [2, "auto"])
+def test_frames_whose_size_is_not_divisible_by_four_are_fused(calibration, sweeps):
+    """A DAVIS346's 346 columns, for instance."""
+    camera = calibration.camera.model_copy(update={"width": 94, "height": 70, "cx": 46.5, "cy": 34.5})
+    odd = calibration.model_copy(update={"camera": camera})
+    network = load_network()
+    assert isinstance(network, EventNetwork)
+    fusion = FusedNetwork(network, sweeps)
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        sweep = Sweep(k * 200_000, (k + 1) * 200_000, Direction.FAR_TO_NEAR, odd)
+        stack = EventFocalStack.empty(sweep, fusion.bins, fusion.polarity)
+        stack.data[:] = rng.normal(size=stack.data.shape)
+        assert fusion(stack).depth.shape == (70, 94)

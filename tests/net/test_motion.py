@@ -7,9 +7,10 @@ from scipy.ndimage import gaussian_filter, shift
 from sweepdepth.net.motion import activity, image_motion, moved
 
 
-def events_of(rate, seed):
-    """Event counts (H, W) of a sweep, with the noise of counting."""
-    return np.random.default_rng(seed).poisson(rate).astype(np.float32)
+def activity_of(rate, seed):
+    """Activity in a sweep with these mean event counts (H, W), with the noise of counting."""
+    events = np.random.default_rng(seed).poisson(rate).astype(np.float32)
+    return activity(events, (rate.shape[0] // 2, rate.shape[1] // 2))
 
 
 def textured(size=(130, 180)):
@@ -21,7 +22,7 @@ def textured(size=(130, 180)):
 def test_motion_is_found_to_a_quarter_of_a_pixel_or_a_fifth(right, down):
     rate = textured()
     moving = np.maximum(shift(rate, (down, right), order=1, mode="nearest"), 0)
-    motion = 2 * image_motion(activity(events_of(rate, 1)), activity(events_of(0.7 * moving, 2)))
+    motion = 2 * image_motion(activity_of(rate, 1), activity_of(0.7 * moving, 2))
     inside = motion[:, 8:-8, 8:-8]
     assert np.median(inside, axis=(1, 2)) == pytest.approx([right, down], rel=0.2, abs=0.25)
     assert np.abs(inside - np.array([right, down])[:, None, None]).mean() < 0.5
@@ -29,14 +30,16 @@ def test_motion_is_found_to_a_quarter_of_a_pixel_or_a_fifth(right, down):
 
 def test_noise_alone_does_not_move():
     flat = np.full((96, 128), 0.3)
-    motion = image_motion(activity(events_of(flat, 1)), activity(events_of(flat, 2)))
+    motion = image_motion(activity_of(flat, 1), activity_of(flat, 2))
     assert np.abs(motion).mean() < 0.3
     still = image_motion(*[np.zeros((48, 64), np.float32)] * 2)
     assert not still.any()
 
 
-def test_an_odd_frame_has_blocks_for_all_pixels():
-    assert activity(np.ones((2, 3, 7, 9), np.float32)).shape == (4, 5)
+def test_padded_frames_have_no_activity_in_the_padding():
+    found = activity(np.ones((2, 3, 7, 9), np.float32), (4, 6))
+    assert found[:3, :4] == pytest.approx(np.full((3, 4), 24**0.5))
+    assert not found[:, 5].any()
 
 
 def test_a_volume_moves_by_fractions_of_a_block():
