@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import time
+import weakref
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -22,7 +23,8 @@ class PartialFile:
 
     The name, `.TARGET.HOST-PID-N.partial.SUFFIX`, identifies the writing process, so the next run that writes the same
     target can delete what a killed run left behind. Missing parent folders are created. A `with` block gets the
-    temporary path; at its end the file is committed, or after an exception discarded.
+    temporary path; at its end the file is committed, or after an exception discarded. Garbage collection and exit
+    discard it, too.
 
     Args:
         force: replace a file that is there.
@@ -39,12 +41,15 @@ class PartialFile:
         self.path = self.target.with_name(
             f".{self.target.name}.{_host()}-{os.getpid()}-{next(_counter)}.partial{self.target.suffix}"
         )
+        _open.add(self.path)
+        self.discard = weakref.finalize(self, _discard, os.getpid(), self.path)
+        """Remove the file, if it is still there."""
         try:
             _remove_abandoned(self.target)
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except OSError as error:
+            self.discard()
             raise RecordingError(f"{self.target}: cannot be written: {error.strerror or error}") from error
-        _open.add(self.path)
 
     def commit(self) -> None:
         """Rename the complete, closed file to its target.
@@ -64,11 +69,6 @@ class PartialFile:
             raise RecordingError(f"{self.target}: cannot be written: {error.strerror or error}") from error
         finally:
             self.discard()
-
-    def discard(self) -> None:
-        """Remove the file, if it is still there."""
-        self.path.unlink(missing_ok=True)
-        _open.discard(self.path)
 
     def __enter__(self) -> Path:
         return self.path
@@ -159,6 +159,12 @@ def _is_same(a: Path, b: Path) -> bool:
         return a.samefile(b)
     except OSError:  # one of them is not there
         return False
+
+
+def _discard(owner: int, path: Path) -> None:
+    if os.getpid() == owner:  # a fork inherits the object, not the file
+        path.unlink(missing_ok=True)
+        _open.discard(path)
 
 
 def _remove_abandoned(target: Path) -> None:

@@ -185,3 +185,17 @@ print("not interrupted")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (130, "")
     assert "not interrupted" not in done.stdout
+
+
+def test_a_partial_file_that_nobody_closed_is_deleted_at_exit(tmp_path: Path):
+    program = """
+import sys
+from sweepdepth.capture.atomic import PartialFile
+
+opened = PartialFile(sys.argv[1], force=False)
+assert opened.path.exists()
+sys.exit(130)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "out.csv")], timeout=120)
+    assert done.returncode == 130
+    assert list(tmp_path.iterdir()) == []
