@@ -1,22 +1,29 @@
 """Ablation: contribution of each part of network and evidence, by training without it with equal steps and seeds.
 
-    ./run bench ablation DATASET [DATASET …] [--steps 400] [--only NAME …]
+    ./run bench ablation DATASET [DATASET …] [--steps 300] [--only NAME …] [--out DIR]
 
-Datasets are as for `sweepdepth train`, with ideal focal stacks. All variants train on the same samples and are
-evaluated on the same validation sweeps of rendered scenes not used for training. Crops are small and steps few, so only
-the ranking of the variants is meaningful.
+Datasets are as for `sweepdepth train`, with ideal focal stacks; those of `./run bench defocus` will do. All variants
+train on the same samples, as many at once as there are processors, and are evaluated on the same validation sweeps of
+rendered scenes not used for training. Crops are small and steps few, so only differences larger than that between two
+seeds are meaningful. DIR has the results; those that are there are not made again.
 """
 
 import argparse
+import json
+import os
+import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from sweepdepth.capture.atomic import write_whole
 from sweepdepth.capture.files.dataset import open_dataset
 from sweepdepth.net.architecture import EvidenceConfig
 from sweepdepth.net.training import SweepSource, TrainingConfig, loss, train
@@ -26,7 +33,10 @@ from sweepdepth.net.weights import open_weights
 from sweepdepth.synth.resimulate import lively, load_ideal_scenes, resimulated
 
 CROP_PX = 96
+VALIDATED = 0.1
+"""Fraction of the rendered scenes to validate with."""
 NETWORK = EvidenceConfig()
+COLUMNS = {"RMSE": "val_rmse", "mean error": "val_mae", "mean error at events": "val_mae_events"}
 Inputs = tuple[torch.Tensor, ...]  # half, quarter, pixel, candidate; see `Evidence`
 
 
@@ -37,6 +47,7 @@ class Variant:
     network: EvidenceConfig = NETWORK
     change: Callable[[Sample], Sample] | None = None
     ranked: float = loss.RANKED_WEIGHT
+    seed: int = 0
     uses: Callable[[SweepSource], bool] = lambda source: True
 
 
@@ -99,6 +110,7 @@ def range_order(sample: Sample) -> Sample:
 
 VARIANTS = {
     "everything": Variant(),
+    "everything, another seed": Variant(seed=1),
     "range order instead of time order": Variant(change=range_order),
     "without shares of the events' energy": Variant(change=of_inputs(no_shares)),
     "without the share of the even part": Variant(change=of_inputs(no_even_share)),
@@ -122,19 +134,44 @@ VARIANTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="+", type=Path)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--only", nargs="*", choices=VARIANTS, help="these variants; all unless given")
-    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--out", type=Path, default=Path("bench-ablation"))
     options = parser.parse_args()
-    sources = ideal_sources(options.datasets)
+    found = run(options.datasets, options.steps, options.only or list(VARIANTS), options.out)
     table = Table("", title=f"{options.steps} steps of 16, crops of {CROP_PX} px", title_justify="left")
-    for column in ("RMSE", "mean error"):
+    for column in COLUMNS:
         table.add_column(column, justify="right")
-    for name in options.only or VARIANTS:
-        found = _train(VARIANTS[name], sources, options.steps, options.threads)
-        table.add_row(name, *(f"{100 * found[key]:.1f} %" for key in ("val_rmse", "val_mae")))
-        Console(stderr=True).print(f"{name}: {found}")
+    for name, scores in found.items():
+        table.add_row(name, *(f"{100 * scores[key]:.1f} %" for key in COLUMNS.values()))
     Console(width=100).print(table)
+
+
+def run(datasets: list[Path], steps: int, names: list[str], out: Path, processes: int | None = None) -> dict[str, dict]:
+    """Train the variants that `out` has no results of, and return the validation scores of all.
+
+    Raises:
+        SystemExit: the folder holds a run of other steps or datasets.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    known, sizes = out / "sizes.json", {"datasets": [str(path.resolve()) for path in datasets], "steps": steps}
+    if known.exists() and json.loads(known.read_text()) != sizes:
+        sys.exit(f"{out}: holds a run with {known.read_text().strip()}; give the same, or another --out")
+    _write(known, sizes)
+    missing = [name for name in names if not _scores(name, out).exists()]
+    # Processes of one thread each: with several threads, small networks mostly wait for each other.
+    with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn"), _open, (datasets,)) as pool:
+        for done in [pool.submit(_train, name, steps, out) for name in missing]:
+            Console(stderr=True, highlight=False).print(done.result())
+    return {name: json.loads(_scores(name, out).read_text()) for name in names}
+
+
+def _scores(name: str, out: Path) -> Path:
+    return out / f"{name.replace(' ', '_')}.json"
+
+
+def _write(path: Path, values: dict) -> None:
+    write_whole(path, lambda partial: partial.write_text(json.dumps(values, indent=1) + "\n"))
 
 
 def ideal_sources(folders: list[Path]) -> list[SweepSource]:
@@ -150,25 +187,37 @@ def ideal_sources(folders: list[Path]) -> list[SweepSource]:
     return sources
 
 
-def _train(variant: Variant, sources: list[SweepSource], steps: int, threads: int | None) -> dict[str, float]:
-    config = TrainingConfig(network=variant.network, steps=steps, steps_per_epoch=steps, crop_px=CROP_PX)
-    _, kept = split_scenes(sources, config.validated)
-    judges = {source.scene for source in kept}
-    used = [
-        replace(source, validates=source.scene in judges)
-        for source in sources
-        if source.scene in judges or variant.uses(source)
-    ]
-    config = config.model_copy(update={"validated": 0.99})  # use all scenes that may be used for validation
+_sources: list[SweepSource] = []  # of a training process
+
+
+def _open(datasets: list[Path]) -> None:
+    _sources.extend(ideal_sources(datasets))
+
+
+def _train(name: str, steps: int, out: Path) -> str:
+    variant = VARIANTS[name]
+    config = TrainingConfig(
+        network=variant.network, steps=steps, steps_per_epoch=steps, crop_px=CROP_PX, seed=variant.seed
+    )
+    sources, kept = split_scenes(_sources, VALIDATED)
+    used = [source for source in sources if variant.uses(source)]
     usual, loss.RANKED_WEIGHT = loss.RANKED_WEIGHT, variant.ranked
     try:
         with tempfile.TemporaryDirectory() as folder:
             weights = train(
-                used, config, Path(folder), change=variant.change, workers=1, threads=threads, say=lambda line: None
+                used,
+                config,
+                Path(folder),
+                validation=kept,
+                change=variant.change,
+                threads=1,
+                say=lambda line: None,
             )
-            return dict(open_weights(weights).facts["validation"])
+            facts = open_weights(weights).facts
     finally:
         loss.RANKED_WEIGHT = usual
+    _write(_scores(name, out), {"scenes": facts["scenes"], **facts["validation"]})
+    return f"{name}: {facts['scenes']} scenes, {facts['validation']}"
 
 
 if __name__ == "__main__":

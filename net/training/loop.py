@@ -174,6 +174,7 @@ def train(
     config: TrainingConfig,
     out: Path,
     *,
+    validation: Sequence[SweepSource] | None = None,
     resume: bool = False,
     force: bool = False,
     devices: int = 1,
@@ -196,6 +197,7 @@ def train(
         sources: sources of the samples.
         config: everything that determines the result.
         out: the run's folder.
+        validation: sources to validate with; by default, a fraction `config.validated` of the scenes is split off.
         resume: continue the existing run.
         force: replace the existing run.
         devices: processes that share each step.
@@ -229,7 +231,9 @@ def train(
     if config.init is not None:
         start = load_module(open_weights(config.init))
         config = config.model_copy(update={"network": start.config})
-    training, validation = split_scenes(sources, config.validated)
+    training, validation = (
+        split_scenes(sources, config.validated) if validation is None else (list(sources), list(validation))
+    )
     training, calibrating = hold_back(training, config.validated)
     if config.patience is not None and not validation:
         raise TrainingError("--patience needs a validation error, and there is no scene to validate with")
