@@ -27,7 +27,8 @@ from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import Span
 from sweepdepth.net.evidence import BINS
 
-from .live import STEP_US, SWEEP_US, Load, make_sweep
+from ._live_load import STEP_US, SWEEP_US, Load
+from ._live_source import make_sweep
 
 PASSES = 7
 

@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from bench.live import Load, Run, print_runs
+from bench._live_load import Load, Run
+from bench._live_tables import print_runs
 
 PAGE = Path(__file__).parents[1] / "docs/live.md"
 
