@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DebugOption, FirstDirectionOption, ForceOption, JsonOption, direction_of
+from .options import DebugOption, FirstDirectionOption, ForceOption, JsonOption, direction_of, load_lens
 from .output import print_json, print_tables, progress_bar
 
 
@@ -26,11 +26,10 @@ def calibrate(
 ) -> None:
     """Find focus curve, delay, breathing and hot pixels from recordings of a flat target at known distances."""
     from ..capture.atomic import check_target
-    from ..capture.calibration import Calibration
     from ..capture.target_calibration import calibrate, parse_target, save_calibration
 
     targets = [parse_target(text) for text in recordings]
-    start = Calibration.load(lens)
+    start = load_lens(lens)
     if out.suffix != ".toml":
         raise typer.BadParameter(f"--out {out}: a calibration is written as .toml, and a picture as .png beside it")
     # Check the outputs now rather than after minutes of work.

@@ -15,6 +15,7 @@ from .options import (
     TimeUnitOption,
     TriggersOption,
     hints_of,
+    load_lens,
 )
 from .output import print_json, progress_bar, say
 
@@ -62,13 +63,12 @@ def convert(
     Depth can be converted to .png, .tif, .exr, .ply or .npy, to .npz with all frames, or to a film, .mp4 or .gif.
     """
     from ..capture.atomic import refuse_inputs
-    from ..capture.calibration import Calibration
     from ..capture.errors import RecordingError
     from ..capture.files.films import FILM_SUFFIXES
     from ..capture.formats.kinds import is_depth_file
 
     refuse_inputs(target, source, lens, triggers)
-    calibration, hints = None if lens is None else Calibration.load(lens), hints_of(columns, time_unit, size)
+    calibration, hints = None if lens is None else load_lens(lens), hints_of(columns, time_unit, size)
     result: dict[str, Any] = {"out": str(target)}
     written = [target]
     if is_depth_file(source):

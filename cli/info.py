@@ -9,6 +9,7 @@ from .interruption import exit_unless_all
 from .options import (
     ColumnsOption,
     DebugOption,
+    ForceOption,
     JsonOption,
     LensOption,
     SizeOption,
@@ -46,6 +47,7 @@ def info(
     columns: ColumnsOption = None,
     time_unit: TimeUnitOption = None,
     size: SizeOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -59,7 +61,7 @@ def info(
     if picture is not None:
         from ..capture.reporting.figures import check_figure
 
-        check_figure(picture, path, lens)
+        check_figure(picture, path, lens, triggers, force=force)
     from ..net.weights import describe_weights, is_weights
 
     if is_weights(path):

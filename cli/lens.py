@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .interruption import until_interrupted
-from .options import DebugOption, JsonOption
+from .options import DebugOption, JsonOption, load_lens
 from .output import print_json, print_tables, progress_bar
 
 
@@ -18,13 +18,12 @@ def move(
     debug: DebugOption = False,
 ) -> None:
     """Sweep the lens as its calibration says, and print a report; afterwards the lens is at rest."""
-    from ..capture.calibration import Calibration
     from ..capture.errors import LensError
     from ..capture.lenses.trial import try_lens
 
     if driver == "external":
         raise LensError("external: there is nothing to move; give optotune:/dev/ttyX")
-    calibration = Calibration.load(lens)
+    calibration = load_lens(lens)
     stop = until_interrupted()
     with progress_bar(driver, seconds, "s") as advance:
         trial = try_lens(driver, calibration, seconds, stop, advance)

@@ -7,7 +7,7 @@ import typer
 
 from .help import STREAM
 from .interruption import until_interrupted
-from .options import DebugOption, ForceOption, JsonOption, ServerKeyOption
+from .options import DebugOption, ForceOption, JsonOption, ServerKeyOption, load_lens
 from .output import print_json, say
 
 
@@ -30,12 +30,11 @@ def listen(
 ) -> None:
     """Receive depth: print one line per frame, or save it."""
     from ..capture.atomic import refuse_inputs
-    from ..capture.calibration import Calibration
     from ..stream.listening import facts_of, listen
 
     if out is not None and lens is None:
         raise typer.BadParameter("--out needs --lens: a depth file carries the calibration, the stream does not")
-    calibration = None if lens is None else Calibration.load(lens)
+    calibration = None if lens is None else load_lens(lens)
     if out is not None:
         refuse_inputs(out, lens, keys, server_key)
     stop = until_interrupted()

@@ -16,6 +16,7 @@ from .help import DEPTH, GENERAL, READING, STREAM, SWEEPS
 from .output import say
 
 if TYPE_CHECKING:
+    from ..capture.calibration import Calibration
     from ..capture.recordings import TableHints
     from ..capture.sweeps import Direction
     from ..net.estimators import Fuse
@@ -94,6 +95,16 @@ def hints_of(columns: str | None, time_unit: TimeUnit | None, size: str | None =
 
     sides = None if size is None else size_of(size)
     return TableHints(columns, None if time_unit is None else time_unit.value, sides)
+
+
+def load_lens(path: Path) -> "Calibration":
+    """Load the calibration file of a command that does not report its implausible values later, and warn of them."""
+    from ..capture.calibration import Calibration
+
+    calibration = Calibration.load(path)
+    for doubt in calibration.doubts:
+        say(f"warning: {path}: {doubt}")
+    return calibration
 
 
 def size_of(text: str) -> tuple[int, int]:

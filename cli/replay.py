@@ -190,6 +190,9 @@ def _many(
     else:
         rows = {o.recording.name: f"{o.summary.n_frames} frames in {o.out}" for o in done if o.summary is not None}
         print_tables({str(out): rows} if rows else {})
+        for outcome in outcomes:
+            for warning in () if outcome.summary is None else outcome.summary.warnings:
+                say(f"warning: {outcome.recording.name}: {warning}")
     stopped = "stopped: " if stop.is_set() else ""
     say(f"{stopped}{len(done)} of {len(recordings)} recordings have depth in {out}")
     for outcome in failed:

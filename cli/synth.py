@@ -9,7 +9,7 @@ import typer
 
 from .extras import require
 from .interruption import exit_unless_all
-from .options import DebugOption, ForceOption, JsonOption
+from .options import DebugOption, ForceOption, JsonOption, load_lens
 from .output import print_json, print_tables, progress_bar, say
 
 
@@ -119,7 +119,6 @@ def simulate(
 ) -> None:
     """Simulate an event recording from a focal stack of real photographs."""
     from ..capture.atomic import check_target
-    from ..capture.calibration import Calibration
     from ..capture.events import Batch
     from ..capture.formats.recordings import for_writing
     from ..capture.recordings import write_recording
@@ -128,7 +127,7 @@ def simulate(
 
     if sensor not in PRESETS:
         raise typer.BadParameter(f"there is no sensor {sensor!r}; there are {', '.join(PRESETS)}")
-    calibration = Calibration.load(lens)
+    calibration = load_lens(lens)
     photographs = find_photographs(images)
     for_writing(out)
     check_target(out, "recording", lens, *photographs, force=force)

@@ -75,6 +75,8 @@ def _view_file(
             if stop.is_set():
                 return
             raise
+        for warning in moments.warnings:
+            say(f"warning: {warning}")
         if not stop.is_set():
             view_file(moments, path.name, stop, host=host, port=port, on_url=announce)
 

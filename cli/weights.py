@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DebugOption, ForceOption, JsonOption, LensOption, size_of
+from .options import DebugOption, ForceOption, JsonOption, LensOption, load_lens, size_of
 from .output import print_json, print_tables, say
 
 _FIGURES = {
@@ -44,13 +44,12 @@ def export(
     debug: DebugOption = False,
 ) -> None:
     """Export a network for one frame size, to be used with --weights without torch."""
-    from ..capture.calibration import Calibration
     from ..net.engines.exported import export
 
     if (size is None) == (lens is None):
         raise typer.BadParameter("give the frame size, either --size WxH or --lens FILE")
     if lens is not None:
-        camera = Calibration.load(lens).camera
+        camera = load_lens(lens).camera
         width, height = camera.width, camera.height
     else:
         width, height = size_of(size or "")

@@ -53,7 +53,7 @@ def recording_path() -> Path:
 def run_demo(
     folder: str | Path, on_progress: Callable[[float], None] | None = None, encoding: Encoding = "none"
 ) -> Demo:
-    """Replay the bundled recording over ZeroMQ on loopback; writes `demo.png` and `depth.h5` to `folder`."""
+    """Replay the bundled recording over ZeroMQ on loopback; writes `demo.png` and `demo.h5` to `folder`."""
     folder = make_folder(folder)
     path = recording_path()
     with h5py.File(path) as file:
@@ -66,7 +66,7 @@ def run_demo(
         listener = Listener(address)
         listener.start()
 
-    depth_file = folder / "depth.h5"
+    depth_file = folder / "demo.h5"
     with open_recording(path) as recording:
         calibration = calibration_of(recording)
         summary = replay(

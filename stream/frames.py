@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,8 @@ def replay(
     """Iterate over the depth of a recording, frame by frame, as computed by the runtime.
 
     The recording is read only slightly ahead of the frames taken, and nothing is dropped; leaving the loop ends the
-    replay.
+    replay. At the end, the runtime's warnings, such as those about an implausible calibration, are issued as Python
+    warnings.
 
     Args:
         path: any recording that `open_recording` reads.
@@ -52,7 +54,7 @@ def replay(
     """
     chosen = RunOptions(**options)
     frames: queue.Queue[DepthFrame | None] = queue.Queue(_WAITING)
-    stop, failures = threading.Event(), list[BaseException]()
+    stop, failures, notes = threading.Event(), list[BaseException](), list[str]()
 
     def put(frame: DepthFrame | None) -> None:
         while not stop.is_set():
@@ -63,7 +65,7 @@ def replay(
     def run() -> None:
         try:
             with open_recording(path, calibration, triggers=triggers, hints=hints) as recording:
-                runtime.replay(recording, chosen, stop=stop, callbacks=Callbacks(on_frame=put))
+                notes.extend(runtime.replay(recording, chosen, stop=stop, callbacks=Callbacks(on_frame=put)).warnings)
         except BaseException as error:
             failures.append(error)
         finally:
@@ -77,5 +79,7 @@ def replay(
     finally:
         stop.set()
         thread.join()
+        for note in notes:
+            warnings.warn(f"{path}: {note}", stacklevel=2)
     if failures:
         raise failures[0]

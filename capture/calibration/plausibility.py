@@ -21,6 +21,13 @@ BLUR_PX, ODD_BLUR_PX = 0.5, 2.0
 """Least blur over the whole range in pixels, below which pixels do not see the focus change: an error, and a
 warning."""
 
+ODD_LARGEST_BLUR_PX = 60.0
+"""Blur over the whole range above which a warning is given: twice the largest that the networks are trained on."""
+
+ODD_CLOSENESS = 5.0
+"""Distance of the near end in focal lengths below which a warning is given, unless the image distance is that of a
+macro lens."""
+
 PITCH_UM, ODD_PITCH_UM = (0.5, 500.0), (2.0, 60.0)
 F_NUMBER, ODD_F_NUMBER = (0.3, 200.0), (0.7, 32.0)
 FREQUENCY_HZ, ODD_FREQUENCY_HZ = (1e-3, 10_000.0), (0.02, 250.0)
@@ -63,6 +70,18 @@ def doubts(camera: "CameraModel", lens: "LensModel", sweep: "SweepSettings") -> 
     blur = _blur_px(camera, lens, sweep)
     if blur < ODD_BLUR_PX:
         found.append(_no_blur(lens, sweep, blur))
+    closeness = 1e3 / (sweep.near_diopters * lens.focal_length_mm)
+    if closeness < ODD_CLOSENESS and ratio <= ODD_IMAGE_DISTANCE:
+        found.append(
+            f"sweep.near_diopters ({sweep.near_diopters:g}) is {1e3 / sweep.near_diopters:.3g} mm, only "
+            f"{closeness:.2g} focal lengths (lens.focal_length_mm, {lens.focal_length_mm:g}) from the lens; diopters "
+            "are 1/m"
+        )
+    elif blur > ODD_LARGEST_BLUR_PX:
+        found.append(
+            f"from one end of the sweep to the other (sweep.far_diopters {sweep.far_diopters:g} to near_diopters "
+            f"{sweep.near_diopters:g}) a point is blurred over {blur:.3g} px, more than usual; expected 3 to 30 px"
+        )
     if not (0 <= camera.cx <= camera.width and 0 <= camera.cy <= camera.height):
         found.append(
             f"camera.cx, cy ({camera.cx:g}, {camera.cy:g}) lie off the {camera.width}×{camera.height} sensor; the "

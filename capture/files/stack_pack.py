@@ -108,7 +108,7 @@ def write_pack(
         RecordingError: there are no stacks to pack, a scene is damaged, or the file exists and `force` is not given.
     """
     packed = 0
-    with PartialFile(path, force=force) as partial:
+    with PartialFile(path, force, "archive") as partial:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for done, file in enumerate(dataset.first_variants, 1):
                 arrays = _packed(read_scene(file).truth)

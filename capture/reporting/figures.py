@@ -147,18 +147,19 @@ def depth_image(
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 
-def check_figure(path: str | Path, *inputs: str | Path | None) -> None:
+def check_figure(path: str | Path, *inputs: str | Path | None, force: bool) -> None:
     """Check that a figure can be written before doing the work that it shows.
 
     Raises:
-        RecordingError: unknown suffix, one of the input files, a file of another kind, or not writable.
+        RecordingError: unknown suffix, one of the input files, an existing file of another kind or, without `force`, of
+            any kind, or not writable.
     """
     suffix = Path(path).suffix
     if suffix.lower() not in FIGURE_SUFFIXES:
         raise RecordingError(
             f"{path}: cannot be written: pictures are {', '.join(FIGURE_SUFFIXES)}, not {suffix or 'without a suffix'}"
         )
-    check_target(path, "picture", *inputs, force=True)
+    check_target(path, "picture", *inputs, force=force)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
@@ -171,7 +172,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     Raises:
         RecordingError: unknown suffix, the path is a file of another kind, or it cannot be written.
     """
-    check_figure(path)
+    check_figure(path, force=True)
     try:
         with PartialFile(path, force=True, kind="picture") as partial:
             figure.savefig(partial, dpi=120)

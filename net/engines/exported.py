@@ -59,9 +59,9 @@ def _write_ir(file: WeightsFile, out: Path, width: int, height: int, about: str,
 
     if (out.exists() or out.is_symlink()) and not force:
         raise RecordingError(f"{out}: exists; give --force to replace it")
+    make_folder(out)
     model = make_model(import_openvino().Core(), file, height, width)
     model.set_rt_info(about, KEY)
-    make_folder(out)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         written = Path(folder) / IR
         import_openvino().save_model(model, written, compress_to_fp16=False)

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ...capture.atomic import make_folder
 from ..architecture import EvidenceConfig
 from ..weights import INITIAL_WEIGHTS, load_module, make_network, open_weights, save_weights
 from .adversary import Adversary
@@ -237,7 +238,7 @@ def train(
     training, calibrating = hold_back(training, config.validated)
     if config.patience is not None and not validation:
         raise TrainingError("--patience needs a validation error, and there is no scene to validate with")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     checkpoint = prepare(out, config, resume, force)
     stop = stop or threading.Event()
     shipped = rmse_of_shipped(validation, config, stop) if is_first_process() else None

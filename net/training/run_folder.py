@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...capture.atomic import PartialFile
+from ...capture.atomic import PartialFile, refuse_inputs
 from .config import LAST, SETTINGS, WEIGHTS, TrainingConfig, TrainingError
 
 _MAY_GROW = "steps"
@@ -24,9 +24,11 @@ def prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Pat
     A resumed run may have more steps; the learning rate then follows the new number.
 
     Raises:
-        TrainingError: the folder holds another run, or none to resume.
+        TrainingError: the folder holds another run, none to resume, or weights of something else.
+        RecordingError: the run's weights would replace those that it starts from.
     """
     settings, checkpoint = out / SETTINGS, out / LAST
+    refuse_inputs(out / WEIGHTS, config.init)
     if not is_first_process():  # done by the first process
         return checkpoint if resume and checkpoint.exists() else None
     if resume:
@@ -37,6 +39,8 @@ def prepare(out: Path, config: TrainingConfig, resume: bool, force: bool) -> Pat
         return checkpoint if checkpoint.exists() else None
     if settings.exists() and not force:
         raise TrainingError(f"{out}: holds a training run; continue with --resume, or start again with --force")
+    if (out / WEIGHTS).exists() and not force and not settings.exists():
+        raise TrainingError(f"{out / WEIGHTS}: would be replaced; give another --out, or --force")
     for stale in (checkpoint, out / WEIGHTS):
         stale.unlink(missing_ok=True)
     _write(settings, config)

@@ -31,11 +31,12 @@ class Moments:
     """Depth frames in time order, read when requested; `len` is their number.
 
     `events` are those of the recording, (N,) EVENT_DTYPE in time order, in the window of the depth; None for a depth
-    file.
+    file. `warnings` are those of the replay.
     """
 
     frames: DepthFrames
     events: np.ndarray | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_stream", uuid4())
@@ -106,10 +107,11 @@ def open_moments(
     with tempfile.TemporaryDirectory(prefix="sweepdepth-") as folder:
         out = Path(folder, "depth.h5")
         with open_recording(path, calibration) as recording:
-            replay(recording, options, out=out, stop=stop, callbacks=Callbacks(on_progress=on_progress))
+            callbacks = Callbacks(on_progress=on_progress)
+            summary = replay(recording, options, out=out, stop=stop, callbacks=callbacks)
             if not out.exists():
                 raise RecordingError(f"{path}: stopped before there was any depth")
             window = SensorWindow(calibration_of(recording), options.downsample)
             events = join([batch.events for batch in window.through(recording)])
         with open_depth_file(out) as frames:
-            yield Moments(frames, events)
+            yield Moments(frames, events, tuple(summary.warnings))

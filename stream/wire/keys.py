@@ -14,7 +14,7 @@ import zmq
 from zmq.auth import load_certificate
 from zmq.utils import z85
 
-from ...capture.atomic import refuse_replacing
+from ...capture.atomic import make_folder, refuse_replacing
 from ...capture.errors import WireError
 
 
@@ -34,6 +34,7 @@ def new_keys(name: str, folder: str | Path = ".", force: bool = False) -> tuple[
     Raises:
         WireError: the name is not a plain file name, a file of that name exists and `force` is not set, or it cannot be
             written.
+        RecordingError: the folder cannot be made, or a file of that name is of another kind.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
         raise WireError(f"key name {name!r}: expected letters, digits, '.', '-' and '_' only")
@@ -42,9 +43,9 @@ def new_keys(name: str, folder: str | Path = ".", force: bool = False) -> tuple[
         if path.exists() and not force:
             raise WireError(f"{path}: exists already; choose another name, or --force to replace it")
         refuse_replacing(path, force, "key")
+    make_folder(paths[0].parent)
     public, secret = (key.decode() for key in zmq.curve_keypair())
     try:
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
         _write(paths[0], 0o644, name, f'    public-key = "{public}"\n')
         _write(paths[1], 0o600, name, f'    public-key = "{public}"\n    secret-key = "{secret}"\n')
     except OSError as error:

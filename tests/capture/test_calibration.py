@@ -144,6 +144,8 @@ def test_an_impossible_calibration_is_refused(lens, key, value, expected):
         ("fy", 600.0, r"camera.fx \(700\) and camera.fy \(600\) differ"),
         ("f_number", 12, r"blurred over 1.4 px, too little"),
         ("frequency_hz", 400, r"sweep.frequency_hz \(400\) is mostly between"),
+        ("near_diopters", 40.0, r"sweep.near_diopters \(40\) is 25 mm, only 2.1 focal lengths"),
+        ("near_diopters", 16.0, r"a point is blurred over 93 px, more than usual; expected 3 to 30 px"),
         ("cx", 480.0, r"camera.cx, cy \(480, 36\) lie off the 96×72 sensor"),
     ],
 )

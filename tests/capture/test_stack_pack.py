@@ -74,6 +74,9 @@ def test_stacks_and_depth_are_restored(tmp_path, dataset):
 def test_existing_packs_are_kept_and_damaged_ones_refused(tmp_path, dataset):
     path = tmp_path / "a.pack"
     write_pack(path, dataset)
+    scene = next(dataset.folder.glob("*.h5"))
+    with pytest.raises(RecordingError, match="holds a scene of a dataset"):
+        write_pack(scene, dataset, force=True)
     with pytest.raises(RecordingError, match="exists"):
         write_pack(path, dataset)
     whole = path.read_bytes()

@@ -20,6 +20,7 @@ from sweepdepth.capture.events import TRIGGER_DTYPE, Batch, join, make_triggers
 from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.cli.main import app
+from sweepdepth.cli.options import load_lens
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.synth.optics.planes import make_texture, plane_images
 from sweepdepth.synth.sensor.presets import PRESETS
@@ -424,6 +425,8 @@ def test_no_command_overwrites_its_input_or_another_kind_of_file(tmp_path, demo_
     (tmp_path / "link.h5").symlink_to(recording)
     depth = tmp_path / "depth.h5"
     depth.write_bytes(depth_file.read_bytes())
+    picture = tmp_path / "photograph.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for arguments, expected in (
         (["replay", recording, "--out", tmp_path / "link.h5", "--force"], "is read by this command"),
@@ -431,6 +434,7 @@ def test_no_command_overwrites_its_input_or_another_kind_of_file(tmp_path, demo_
         (["replay", recording_path(), "--out", tmp_path / "a.npy"], "depth is written as .h5 or .hdf5, not as .npy"),
         (["convert", recording, depth, "--force"], "holds a depth file"),
         (["info", recording, "--picture", recording], "pictures are .png"),
+        (["info", recording, "--picture", picture], "exists; give --force to replace it"),
         (["listen", "tcp://127.0.0.1:1", "--lens", lens, "--out", recording, "--force"], "holds a scene of a dataset"),
         (
             ["calibrate", f"{recording}@1", "x.h5@2", "--lens", lens, "--out", lens, "--force"],
@@ -441,6 +445,13 @@ def test_no_command_overwrites_its_input_or_another_kind_of_file(tmp_path, demo_
         _, error = sweepdepth(*arguments, cwd=tmp_path, expect=1)
         assert expected in error, arguments
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_warnings_of_a_lens_are_given_when_it_is_loaded(tmp_path, lens, capsys):
+    path = tmp_path / "lens.toml"
+    path.write_text(lens.replace("near_diopters = 2.5", "near_diopters = 40.0"))
+    assert load_lens(path).sweep.near_diopters == 40
+    assert capsys.readouterr().err.startswith(f"warning: {path}: sweep.near_diopters (40) is 25 mm")
 
 
 def test_a_new_calibration_is_written_from_options_or_asked_for(tmp_path):

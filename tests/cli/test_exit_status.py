@@ -1,5 +1,6 @@
 """Exit statuses of commands with several inputs: 0 all, 3 some, 1 none."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import typer
 
 from sweepdepth.capture.files.dataset import open_dataset
+from sweepdepth.capture.recordings import open_recording
 from sweepdepth.cli.interruption import exit_unless_all
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.synth.generation.config import GenerationConfig
@@ -29,10 +31,15 @@ def test_recordings_of_which_some_or_all_fail(tmp_path):
     replay = ["replay", "--estimator", "polarity", "--out", "depths"]
     assert sweepdepth(*replay, "gone.raw", "lost.raw", cwd=tmp_path)[0] == 1
     shutil.copy(recording_path(), tmp_path / "there.h5")
+    with open_recording(recording_path()) as recording:
+        assert recording.calibration is not None
+        lens = re.sub(r"^cx = .*$", "cx = -5.0", recording.calibration.to_toml(), flags=re.MULTILINE)
+    (tmp_path / "there.toml").write_text(lens)
     status, error = sweepdepth(*replay, "there.h5", "lost.raw", cwd=tmp_path)
     assert status == 3
     assert "1 of 2 recordings have depth in depths" in error
     assert "failed: lost.raw" in error
+    assert "warning: there.h5: calibration: camera.cx, cy (-5, " in error
 
 
 def test_scenes_of_which_some_cannot_be_packed(tmp_path):

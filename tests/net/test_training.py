@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sweepdepth import Calibration
+from sweepdepth import Calibration, RecordingError
 from sweepdepth.capture.files.photographs import Photographs
 from sweepdepth.capture.stack import EventFocalStack
 from sweepdepth.capture.sweeps import Direction, Sweep
@@ -306,6 +306,18 @@ def test_a_run_is_neither_overwritten_nor_resumed_as_another(cases, tmp_path):
         train(cases, config.model_copy(update={"seed": 1}), tmp_path, resume=True)
     with pytest.raises(TrainingError, match=r"no training run to resume"):
         train(cases, config, tmp_path / "nothing", resume=True)
+
+
+def test_weights_in_the_folder_are_not_lost(cases, tmp_path):
+    """Neither those of something else, nor, even with `force`, those that the run starts from."""
+    weights = tmp_path / "weights.safetensors"
+    save_weights(weights, make_network(TINY), {})
+    before = weights.read_bytes()
+    with pytest.raises(TrainingError, match=r"weights.safetensors: would be replaced; give another --out, or --force"):
+        train(cases, settings(), tmp_path)
+    with pytest.raises(RecordingError, match=r"weights.safetensors: is read by this command"):
+        train(cases, settings(init=str(weights)), tmp_path, force=True)
+    assert weights.read_bytes() == before
 
 
 def test_resuming_a_finished_run_writes_its_weights(cases, tmp_path):

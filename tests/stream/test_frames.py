@@ -38,6 +38,15 @@ def test_leaving_the_loop_ends_the_run_and_errors_are_raised():
         next(replay("nowhere.h5"))
 
 
+def test_an_implausible_calibration_is_a_python_warning():
+    with open_recording(recording_path()) as recording:
+        assert recording.calibration is not None
+        camera = recording.calibration.camera.model_copy(update={"cx": -5.0})
+        calibration = recording.calibration.model_copy(update={"camera": camera})
+    with pytest.warns(UserWarning, match=r"demo_recording.h5: calibration: camera.cx, cy \(-5, .* lie off"):
+        assert list(replay(recording_path(), calibration, estimator="polarity"))
+
+
 def test_a_stack_prints_in_a_line_and_shows_itself(sweep, textured_planes, calibration):
     events = textured_planes(sweep, np.full(calibration.camera.width, 1.2))
     stack = EventFocalStack.build(events, sweep)
