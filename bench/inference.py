@@ -4,7 +4,8 @@
 
 All engines run in turn on the same inputs; the best of several rounds is printed. "of the limit" is the fraction of the
 chip's speed: operations per second in the network's convolutions, relative to those of a large matrix product in single
-precision in the same run; bfloat16 may exceed it.
+precision in the same run; bfloat16 may exceed it. The filters are the part of the evidence that needs only one bin at a
+time; every template covers the whole sweep.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from sweepdepth.net.distribution import Distribution, normalised
 from sweepdepth.net.engines.openvino import OpenVinoEngine
 from sweepdepth.net.engines.torch import TorchEngine
 from sweepdepth.net.evidence import BINS, make_evidence
+from sweepdepth.net.evidence_kernel import pyramid
 from sweepdepth.net.weights import SHIPPED, WeightsFile, load_module, open_weights
 from sweepdepth.stream.demo import recording_path
 
@@ -122,6 +124,7 @@ def main() -> None:
         scores = engines["OpenVINO"](inputs).copy()
         runs: dict[str, Callable[[], Any]] = {
             "evidence": lambda stack=stack: make_evidence(stack),
+            "of it the filters, one thread": lambda stack=stack: list(pyramid(stack.data)),
             **{name: (lambda run=run, inputs=inputs: run(inputs)) for name, run in engines.items()},
             "distribution to depth": lambda scores=scores, size=(height, width): Distribution(
                 normalised(scores), size
