@@ -18,7 +18,7 @@ EXTRAS = {
     "formats": (("faery",), "what is left of AEDAT4 files that were cut short"),
     "ros": (("rosbags",), "bags of ROS 1 and 2"),
     "blender": (("bpy",), "`synth render` with Blender"),
-    "train": (("torch", "lightning", "safetensors"), "`train`, and the network in torch"),
+    "train": (("torch", "lightning", "safetensors", "tensorboard"), "`train`, and the network in torch"),
     "openvino": (("openvino", "safetensors"), "the network, fast on CPUs and without torch"),
     "onnx": (("onnx", "onnxscript"), "`export` to ONNX"),
     "cluster": (("distributed",), "`synth render`"),

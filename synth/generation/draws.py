@@ -12,7 +12,7 @@ from .config import ConfigError, GenerationConfig, LightRange, SensorRange
 _LENS, _SENSOR, _WINDOW = 11, 12, 14  # independent random streams
 _MOST_DRAWS = 1000
 
-_ANY_SENSOR: dict[str, tuple[float, float]] = {
+ANY_SENSOR: dict[str, tuple[float, float]] = {
     "on_threshold": (0.10, 1.0),
     "off_threshold": (0.10, 1.0),
     "threshold_sigma": (0.01, 0.05),
@@ -120,16 +120,16 @@ def sample_sensor(seed: int, index: int, variant: int, config: GenerationConfig)
 def draw_sensor(rng: RandomSource, chosen: SensorRange, light: LightRange) -> tuple[Sensor, float]:
     """Draw a sensor within ranges, and an illuminance in lux."""
     values: dict[str, Any] = {} if chosen.preset is None else PRESETS[chosen.preset].model_dump()
-    for name, anything in _ANY_SENSOR.items():
+    for name, anything in ANY_SENSOR.items():
         span = getattr(chosen, name) or (None if chosen.preset is not None else anything)
         if span is None:
             continue
         by_ratio = name in _BY_RATIO and span[0] > 0
         values[name] = rng.log_uniform(*span) if by_ratio else rng.uniform(*span)
     if chosen.preset is None and chosen.on_threshold is None:  # the lower of two draws: most are well below 1
-        values["on_threshold"] = min(values["on_threshold"], rng.log_uniform(*_ANY_SENSOR["on_threshold"]))
+        values["on_threshold"] = min(values["on_threshold"], rng.log_uniform(*ANY_SENSOR["on_threshold"]))
     if chosen.preset is None and chosen.off_threshold is None:
-        low, high = _ANY_SENSOR["off_threshold"]
+        low, high = ANY_SENSOR["off_threshold"]
         drawn = values["on_threshold"] * rng.log_uniform(1 / _ASYMMETRY, _ASYMMETRY)
         values["off_threshold"] = min(max(drawn, low), high)
     values["resolution_us"] = round(values["resolution_us"])

@@ -170,7 +170,7 @@ def generate(
                     "folder": str(dataset.folder),
                     "seed": seed,
                     "config": config.model_dump(mode="json"),
-                    "threads": threads,
+                    "threads": config.rendering.threads or threads,
                 }
                 name = f"sweepdepth-{uuid.uuid4().hex}"
                 plugin = ScenePlugin(

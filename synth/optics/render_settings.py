@@ -26,5 +26,5 @@ class RenderSettings(BaseModel):
     """How procedural scenes are lit: by path tracing, or computed from normals and lamps alone, as in the local
     illumination of early renderers: neither shadows nor reflections, and no noise, which causes events of its own."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Threads of Blender; 0: one per core."""
+    """Threads of each scene's process; 0: cores divided by workers, in a job, or one per core."""
     device: Literal["cpu", "gpu"] = "cpu"

@@ -82,10 +82,28 @@ def make(order, index):
     return {"events": events, "render_s": 0.0, "total_s": 0.0, "cpu_s": 0.0}
 
 
-def make_slowly(order, index):
+def make_when_released(order, index):
+    """Waits for the file that `release` creates."""
     _note(order, f"{index} begun by {os.getpid()}")
-    time.sleep(1.0)
+    deadline = time.monotonic() + 200
+    while not _gate(order["folder"]).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
     return make(order, index)
+
+
+def release(folder):
+    """Let `make_when_released` make its scenes."""
+    _gate(folder).touch()
+
+
+def _gate(folder):
+    return Path(folder).with_suffix(".released")
+
+
+def make_and_note_threads(order, index):
+    made = make(order, index)
+    _note(order, f"{index} with {order['threads']} threads")
+    return made
 
 
 def make_two_and_hang(order, index):

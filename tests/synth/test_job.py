@@ -26,7 +26,7 @@ from sweepdepth.synth.generation.contact_sheet import contact_sheet
 from sweepdepth.synth.generation.job import generate
 from sweepdepth.synth.sensor import Sensor
 
-from .scene_makers import TINY, make, notes, run
+from .scene_makers import TINY, make, notes, release, run
 
 HERE = Path(__file__).parent
 
@@ -189,10 +189,17 @@ def test_processes_are_replaced_after_a_number_of_scenes(tmp_path):
     assert [makers.count(pid) for pid in dict.fromkeys(makers)] == [2, 2, 1]
 
 
+@pytest.mark.parametrize("configured, expected", [(0, job._cores()), (job._cores() + 1, job._cores() + 1)])
+def test_a_scene_has_the_configured_threads_or_its_share_of_the_cores(tmp_path, configured, expected):
+    config = GenerationConfig.parse(TINY.model_dump() | {"rendering": {"threads": configured}})
+    run(tmp_path, 1, maker="make_and_note_threads", workers=1, config=config)
+    assert f"0 with {expected} threads" in notes(tmp_path)
+
+
 def test_killed_scene_processes_and_killed_workers_cost_no_scene(tmp_path):
     """One process that makes a scene is killed, then a dask worker with the process it owns."""
     data = tmp_path / "data"
-    with separate_job(tmp_path, 6, "make_slowly") as owner:
+    with separate_job(tmp_path, 6, "make_when_released") as owner:
         wait_for(lambda: any("begun" in line for line in notes(data)))
         first = int(next(line for line in notes(data) if "begun" in line).split()[-1])
         os.kill(first, signal.SIGKILL)
@@ -202,6 +209,7 @@ def test_killed_scene_processes_and_killed_workers_cost_no_scene(tmp_path):
         assert worker is not None
         worker.kill()
         wait_for(lambda: not alive(orphan), timeout_s=20)
+        release(data)
         out, _ = owner.communicate(timeout=120)
     assert out.split() == ["6", "0"]
     assert scene_files(data) == [f"scene_00000{i}.h5" for i in range(6)]
