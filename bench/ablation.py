@@ -111,23 +111,23 @@ def range_order(sample: Sample) -> Sample:
 VARIANTS = {
     "everything": Variant(),
     "everything, another seed": Variant(seed=1),
+    "rendered scenes alone": Variant(uses=lambda source: source.validates),
+    "patch scenes alone": Variant(uses=lambda source: not source.validates),
     "range order instead of time order": Variant(change=range_order),
-    "without shares of the events' energy": Variant(change=of_inputs(no_shares)),
     "without the share of the even part": Variant(change=of_inputs(no_even_share)),
-    "without matched energy": Variant(change=of_inputs(no_matched)),
     "without the two coarse bands": Variant(change=of_inputs(no_coarse_bands)),
     "without the two fine bands": Variant(change=of_inputs(no_fine_bands)),
-    "without the event rate": Variant(change=of_inputs(no_rate)),
-    "without the motion for each px of blur": Variant(change=of_inputs(no_motion)),
-    "without the candidate's position": Variant(change=of_inputs(no_place)),
-    "without the blur left before the ends": Variant(change=of_inputs(no_ends)),
     "candidates do not see each other": Variant(NETWORK.model_copy(update={"reach": (1, 1, 1, 1, 1)})),
     "sees 16 px instead of the whole frame": Variant(
         NETWORK.model_copy(update={"widths": (24, 32), "blocks": (2, 3), "reach": (3, 3)})
     ),
     "cross-entropy alone": Variant(ranked=0.0),
-    "rendered scenes alone": Variant(uses=lambda source: source.validates),
-    "patch scenes alone": Variant(uses=lambda source: not source.validates),
+    "without the event rate": Variant(change=of_inputs(no_rate)),
+    "without shares of the events' energy": Variant(change=of_inputs(no_shares)),
+    "without matched energy": Variant(change=of_inputs(no_matched)),
+    "without the motion for each px of blur": Variant(change=of_inputs(no_motion)),
+    "without the candidate's position": Variant(change=of_inputs(no_place)),
+    "without the blur left before the ends": Variant(change=of_inputs(no_ends)),
 }
 
 
