@@ -3,7 +3,6 @@
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,7 @@ from rich.table import Table as RichTable
 
 from .extras import require
 from .interruption import exit_unless_all
-from .options import DebugOption, ForceOption, JsonOption
+from .options import DebugOption, EstimatorName, ForceOption, JsonOption
 from .output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
@@ -22,13 +21,6 @@ if TYPE_CHECKING:
     from ..net.evaluation.tables import Table
 
 _WIDTH = 150  # of tables written to a file
-
-
-class EstimatorName(StrEnum):
-    """Name of an estimator."""
-
-    NET = "net"
-    POLARITY = "polarity"
 
 
 def evaluate(

@@ -1,13 +1,17 @@
 """The interface of estimators: an event focal stack in, depth with uncertainty out."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..capture.optics import to_metres
 from ..capture.stack import EventFocalStack, Polarity
 from .distribution import Distribution
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,31 @@ class Estimate:
         middle = f", median {1 / np.median(self.diopters[known]):.3g} m" if known.any() else ""
         return f"Estimate({width}×{height}, {100 * known.mean():.0f} % known{middle}, quality {self.quality:.2f})"
 
+    def picture(self, path: str | Path) -> None:
+        """Save a picture of depth and its standard deviation.
+
+        Args:
+            path: .png, .pdf, .svg or .jpg.
+
+        Raises:
+            RecordingError: the suffix is another, or the file cannot be written.
+        """
+        from ..capture.reporting.figures import save_figure
+
+        save_figure(self._figure(), path)
+
     def _repr_png_(self) -> bytes:
         """Picture for notebooks: depth and its deviation."""
-        from ..capture.reporting.figures import estimate_figure, figure_png
+        from ..capture.reporting.figures import figure_png
+
+        return figure_png(self._figure())
+
+    def _figure(self) -> "Figure":
+        from ..capture.reporting.figures import estimate_figure
 
         known = self.diopters[np.isfinite(self.diopters)]
         far, near = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-        return figure_png(estimate_figure(self.depth, self.std, far, max(near, far + 1e-3)))
+        return estimate_figure(self.depth, self.std, far, max(near, far + 1e-3))
 
 
 class Estimator(Protocol):

@@ -60,6 +60,16 @@ def blocks_of(page: Path, heading: str | None = None) -> list[Block]:
     return [Block(kind, text) for kind, text in blocks]
 
 
+def described(text: str) -> list[tuple[str, str]]:
+    """The module and name of each object that the Python reference, or a part of it, describes."""
+    found = []
+    for path, options in re.findall(r"^::: ([\w.]+)\n((?: {4}.*\n)*)", text, re.MULTILINE):
+        module, _, name = path.rpartition(".")
+        members = re.search(r"members: \[(.*)\]", options)
+        found += [(module, name)] if members is None else [(path, member) for member in members[1].split(", ")]
+    return found
+
+
 def name_of(words: list[str]) -> str:
     """The name of a command: `synth render` for `sweepdepth synth render --out …`; for other programs the first
     word."""

@@ -15,6 +15,8 @@ from sweepdepth import Calibration, open_recording, write_recording
 from sweepdepth.capture.recordings import Recording
 from sweepdepth.stream.demo import recording_path
 
+from .pages import described
+
 ROOT = Path(__file__).parents[1]
 OLDER = ROOT / "tests" / "data" / "older"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -22,21 +24,8 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 def reference() -> dict[str, object]:
     """The objects that docs/api.md documents, by full name."""
-    found = {}
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    for name, options in re.findall(r"^::: (\S+)\n((?: .*\n)*)", text, re.MULTILINE):
-        members = re.search(r"members: \[(.*)\]", options)
-        try:
-            module = import_module(name)
-        except ModuleNotFoundError:
-            place, _, member = name.rpartition(".")
-            found[name] = getattr(import_module(place), member)
-            continue
-        for member in members[1].split(", ") if members else vars(module):
-            value = getattr(module, member)
-            if members or (not member.startswith("_") and getattr(value, "__module__", None) == name):
-                found[f"{name}.{member}"] = value
-    return found
+    return {f"{module}.{name}": getattr(import_module(module), name) for module, name in described(text)}
 
 
 REFERENCE = {name: value for name, value in reference().items() if inspect.isclass(value) or inspect.isfunction(value)}

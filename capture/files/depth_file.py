@@ -58,6 +58,12 @@ class DepthFile(Aborting):
     The file appears under its name when the `with` block ends. After an exception, or without a frame, no file is left;
     `n_frames` counts the frames written.
 
+    Args:
+        path: .h5 or .hdf5.
+        calibration: of the camera and lens; its camera's size is that of the frames.
+        estimator: name of the estimator that made the depth.
+        force: replace an existing depth file.
+
     Raises:
         RecordingError: the suffix of `path` is neither .h5 nor .hdf5, the file exists and `force` is not given, it is a
             file of another kind, or it cannot be written.
@@ -90,6 +96,10 @@ class DepthFile(Aborting):
 
     def append(self, frame: DepthMap) -> None:
         """Add one frame.
+
+        Args:
+            frame: `depth` (H, W) in metres and `std` (H, W) in 1/m, NaN where unknown, `t_start_us`, `t_end_us`,
+                `direction` and `quality`, as `DepthFrame` has them.
 
         Raises:
             RecordingError: the file is closed, the frame's size differs from the calibration's camera, or the disk is

@@ -36,11 +36,11 @@ class Adversary(nn.Module):
         Returns:
             Scalar.
         """
-        told = [self.judge(torch.stack([depth, image], 1)) for depth in (true, _reversed(found, self.weight))]
+        judgements = [self.judge(torch.stack([depth, image], 1)) for depth in (true, _reversed(found, self.weight))]
         return sum(
             (
                 functional.binary_cross_entropy_with_logits(out, torch.full_like(out, truth))
-                for out, truth in zip(told, (1.0, 0.0), strict=True)
+                for out, truth in zip(judgements, (1.0, 0.0), strict=True)
             ),
             torch.zeros((), device=found.device),
         )

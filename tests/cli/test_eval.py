@@ -1,17 +1,22 @@
 """`sweepdepth eval` on the command line."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import typer
 
 from sweepdepth.capture.files.dataset import open_dataset, read_truth
+from sweepdepth.cli.main import app
+from sweepdepth.net.evaluation.baselines import BASELINES, READY
 
 from ..net.known_sweeps import make_dataset
 
@@ -105,6 +110,15 @@ def test_wrong_options_of_eval_are_one_line(dataset, tmp_path):
     assert error.count("\n") == 1
     _, error = run_eval("--data", dataset, "--estimator", "polarity", "--weights", "some.safetensors", expect=1)
     assert error == "error: some.safetensors: cannot be read: No such file or directory\n"
+
+
+def test_the_help_names_the_baselines_in_their_order():
+    command: Any = typer.main.get_command(app)
+    (option,) = [option for option in command.commands["eval"].params if option.name == "baselines"]
+    ready, _, others = option.help.partition(" (all: ")
+    assert tuple(ready.split(", ")) == READY
+    named = [name for name in re.findall(r"\w+", others) if name in BASELINES]
+    assert list(dict.fromkeys(named)) == [name for name in BASELINES if name not in READY]
 
 
 @pytest.mark.parametrize(
