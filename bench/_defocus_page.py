@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 BEGIN, END = "<!-- results: written by ./run bench defocus -->", "<!-- end of the results -->"
 PAGE = Path(__file__).parents[1] / "docs" / "defocus.md"
@@ -14,6 +15,7 @@ ALIKE = 0.05
 """Errors that differ by less, relative to the smaller one, count as equal."""
 
 _KINDS = {"events": "events", "frames": "frames of the sweep", "images": "a few images"}
+_MARKS = ("o-", "s--", "^-.", "v:", "D-", "P--")
 _COLOURS = {"events": "tab:red", "frames": "tab:blue", "images": "tab:green", "prior": "tab:gray"}
 
 
@@ -127,41 +129,65 @@ def _figures(results: dict) -> dict[str, Figure]:
 
 
 def _curves(conditions: list[dict], key: str, label: str) -> Figure:
+    """A panel for each kind of input, each with what measures nothing for comparison."""
     conditions = sorted(conditions, key=lambda condition: condition[key])
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
-    axis = figure.subplots()
-    count: dict[str, int] = {}
-    for name, row in conditions[0]["rows"].items():
-        style = ("-", "--", "-.", ":", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)))[count.get(row["sees"], 0) % 6]
-        count[row["sees"]] = count.get(row["sees"], 0) + 1
-        errors = [100 * c["rows"][name]["rmse"] for c in conditions]
-        axis.plot([c[key] for c in conditions], errors, color=_COLOURS[row["sees"]], linestyle=style, label=name)
-    axis.set_xscale("log")
-    _finish(figure, axis, label)
+    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    panels = figure.subplots(1, len(_KINDS), sharey=True)
+    at = [c[key] for c in conditions]
+    for axis, (kind, title) in zip(panels, _KINDS.items(), strict=True):
+        count = 0
+        for name, row in conditions[0]["rows"].items():
+            errors = [100 * c["rows"][name]["rmse"] for c in conditions]
+            if row["sees"] == kind:
+                axis.plot(at, errors, _MARKS[count], color=f"C{count}", label=name.removeprefix(f"{kind}: "))
+                count += 1
+            elif row["sees"] == "prior":
+                axis.plot(at, errors, "-" if name == "constant" else ":", color="tab:gray", label=name, zorder=1)
+        axis.set_xscale("log")
+        axis.set_title(title, fontsize=10)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8, ncols=2)
+        _finish(axis, label)
     return figure
 
 
 def _cloud(condition: dict) -> Figure:
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
     axis = figure.subplots()
+    columns: dict[float, list[tuple[float, str, str]]] = {}
     for name, row in condition["rows"].items():
         if row["bytes"]:
-            axis.plot(row["bytes"] / 1000, 100 * row["rmse"], "o", color=_COLOURS[row["sees"]])
+            columns.setdefault(row["bytes"] / 1000, []).append((100 * row["rmse"], name, _COLOURS[row["sees"]]))
+    errors = [error for column in columns.values() for error, _, _ in column]
+    gap = 0.045 * (max(errors) - min(errors))  # between the lines of labels
+    for kilobytes, column in columns.items():
+        above = -math.inf
+        for error, name, colour in sorted(column):
+            above = max(error, above + gap)
+            axis.plot(kilobytes, error, "o", color=colour)
             axis.annotate(
-                name, (row["bytes"] / 1000, 100 * row["rmse"]), (4, 2), textcoords="offset points", fontsize=7
+                name,
+                (kilobytes, error),
+                (1.06 * kilobytes, above),
+                fontsize=8,
+                color=colour,
+                verticalalignment="center",
+                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5},
             )
     axis.set_xscale("log")
-    _finish(figure, axis, "kB from the sensor for one answer", legend=False)
+    axis.set_xlim(0.8 * min(columns), 1.8 * max(columns))
+    axis.margins(y=0.1)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    _finish(axis, "kB from the sensor for one depth map")
     return figure
 
 
-def _finish(figure: Figure, axis: Axes, label: str, legend: bool = True) -> None:
+def _finish(axis: Axes, label: str) -> None:
     axis.set_xlabel(label)
-    axis.set_ylabel("RMSE, % of the sweep range")
-    axis.set_ylim(bottom=0)
+    axis.xaxis.set_major_formatter("{x:g}")
+    if axis.get_subplotspec().colspan.start == 0:  # pyright: ignore[reportOptionalMemberAccess]
+        axis.set_ylabel("RMSE, % of the sweep range")
     axis.grid(alpha=0.3)
-    if legend:
-        figure.legend(loc="outside right upper", fontsize=7)
 
 
 def _span(numbers: list[int]) -> str:
