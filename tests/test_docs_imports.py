@@ -18,7 +18,7 @@ SECTIONS = re.split(r"^## ", TEXT, flags=re.MULTILINE)
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.partition("\n")[0].strip("# "))
 def test_a_section_begins_with_the_imports_of_what_it_describes(section):
     code = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)[0]
-    imports = [node for node in ast.parse(code).body if isinstance(node, ast.ImportFrom)]
+    imports: list[ast.stmt] = [node for node in ast.parse(code).body if isinstance(node, ast.ImportFrom)]
     scope: dict[str, Any] = {}
     exec(compile(ast.Module(imports, []), "api.md", "exec"), scope)
     del scope["__builtins__"]

@@ -34,13 +34,13 @@ PLACES = (0.18, 0.4, 0.62, 0.84)  # of the targets, in parts of the range
 
 LENS = """
 [camera]
-width = 96
-height = 72
+width = 64
+height = 48
 pixel_pitch_um = 18.5
 fx = 700.0
 fy = 700.0
-cx = 48.0
-cy = 36.0
+cx = 32.0
+cy = 24.0
 
 [lens]
 focal_length_mm = 12.0
@@ -56,7 +56,7 @@ delay_us = 6000
 
 [breathing]
 scale_per_diopter = 0.008
-center = [52.0, 34.0]
+center = [36.0, 22.0]
 """
 
 
@@ -93,12 +93,12 @@ def rest_recording(truth, tmp_path_factory):
     """Two seconds at rest: 0.1 noise events a second and pixel, and two hot pixels."""
     path = tmp_path_factory.mktemp("rest") / "rest.h5"
     rng = np.random.default_rng(0)
-    noise, hot = 96 * 72 // 5, 400
-    x = np.concatenate([rng.integers(0, 96, noise), np.full(hot, 12), np.full(hot, 90)])
-    y = np.concatenate([rng.integers(0, 72, noise), np.full(hot, 7), np.full(hot, 71)])
+    noise, hot = 64 * 48 // 5, 400
+    x = np.concatenate([rng.integers(0, 64, noise), np.full(hot, 12), np.full(hot, 60)])
+    y = np.concatenate([rng.integers(0, 48, noise), np.full(hot, 7), np.full(hot, 47)])
     time = np.sort(rng.integers(START_US, START_US + 2_000_000, len(x)))
     events = make_events(time, x, y, rng.random(len(x)) < 0.9)
-    write_recording(path, [Batch(events, make_triggers(np.empty(0, int), np.empty(0, int)), int(time[-1]) + 1)], 96, 72)
+    write_recording(path, [Batch(events, make_triggers(np.empty(0, int), np.empty(0, int)), int(time[-1]) + 1)], 64, 48)
     return path
 
 
@@ -115,11 +115,11 @@ def test_focus_delay_and_breathing_of_the_lens_are_found(calibrated, truth):
     near, far = truth.sweep.near_diopters, truth.sweep.far_diopters
     magnification = breathing_magnification(near, far, found.breathing.scale_per_diopter)
     assert abs(magnification - breathing_magnification(near, far, 0.008)) < 0.001
-    assert np.hypot(found.breathing.center[0] - 52, found.breathing.center[1] - 34) < 6
+    assert np.hypot(found.breathing.center[0] - 36, found.breathing.center[1] - 22) < 4
 
 
 def test_a_recording_at_rest_gives_the_hot_pixels_and_the_noise(calibrated):
-    assert calibrated.calibration.camera.hot_pixels == ((12, 7), (90, 71))
+    assert calibrated.calibration.camera.hot_pixels == ((12, 7), (60, 47))
     assert 0.08 < calibrated.rest.noise_hz < 0.12
     assert calibrated.rest.on_share == pytest.approx(0.9, abs=0.05)
     assert not calibrated.rest.fault
@@ -131,7 +131,7 @@ def result(truth):
     targets = tuple(Target(Path(f"target_{i}.h5"), 1 / (0.5 + 2 * place)) for i, place in enumerate(PLACES))
     sightings = tuple(Sighting(place, 0.001, 0.016, (0.1, -0.1), 0.6) for place in PLACES)
     return Calibrated(
-        truth.model_copy(update={"camera": truth.camera.model_copy(update={"hot_pixels": ((12, 7), (90, 71))})}),
+        truth.model_copy(update={"camera": truth.camera.model_copy(update={"hot_pixels": ((12, 7), (60, 47))})}),
         "usable",
         ("an end of the sweep is uncertain",),
         targets,
@@ -139,7 +139,7 @@ def result(truth):
         fit_curve(targets, np.array(PLACES), np.full(len(PLACES), 0.001)),
         Lateness(6000.0, 20.0, 5),
         0.0004,
-        Rest(2.0, 1400, ((12, 7), (90, 71)), 0.1, 0.9, np.full((72, 96), 0.1)),
+        Rest(2.0, 1400, ((12, 7), (60, 47)), 0.1, 0.9, np.full((48, 64), 0.1)),
         ("breathing: too small to determine its centre",),
     )
 
@@ -257,6 +257,6 @@ def test_hot_pixels_stand_out_of_noise_of_any_rate():
 def test_a_too_short_recording_at_rest_is_refused(truth, tmp_path):
     path = tmp_path / "blink.h5"
     events = make_events(START_US + np.arange(100), np.zeros(100), np.zeros(100), np.ones(100))
-    write_recording(path, [Batch(events, make_triggers(np.empty(0, int), np.empty(0, int)), START_US + 101)], 96, 72)
+    write_recording(path, [Batch(events, make_triggers(np.empty(0, int), np.empty(0, int)), START_US + 101)], 64, 48)
     with pytest.raises(CalibrationError, match="needs 1 s"):
         measure_rest(path, truth)

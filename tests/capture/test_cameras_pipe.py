@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ from .consumer import EPOCH_US, QUICK, Collector, nothing_is_left_behind  # noqa
 
 ROOT = Path(__file__).parents[2]
 WIDTH, HEIGHT = 96, 72
+
+
+def source_processes() -> list[psutil.Process]:
+    """The processes that read sources for this one."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if "sweepdepth.capture" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def header(width: int = WIDTH, height: int = HEIGHT) -> bytes:
@@ -295,9 +306,10 @@ def test_a_camera_ends_at_once_when_closed_from_another_thread(sender):
 def test_a_camera_ends_at_once_while_connecting(sender):
     with sender.open(header()) as camera:
         collector = Collector(camera)
+        first = source_processes()
         sender.close()
         collector.wait(lambda: not camera.status().connected)
-        time.sleep(0.5)
+        collector.wait(lambda: bool(set(source_processes()) - set(first)))  # one that tries to connect
         collector.finish()
 
 
@@ -308,8 +320,7 @@ def test_a_source_process_that_is_killed_or_hangs_is_replaced(sender, number):
         collector = Collector(camera)
         sender.send(packed(steady(1000), complete_us=EPOCH_US + 1000))
         collector.wait(lambda: collector.n_events == 1000)
-        ours = [child for child in psutil.Process().children() if "sweepdepth.capture" in " ".join(child.cmdline())]
-        (worker,) = ours
+        (worker,) = source_processes()
         worker.send_signal(number)
         collector.wait(lambda: not camera.status().connected)
         collector.wait(lambda: not worker.is_running())  # until then it may have the pipe open

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SECONDS, RATE = 12, 5
+SECONDS, RATE, SIZE = 4, 15, "240x180"
 LINK_BITS_PER_S = 10e6
 
 
@@ -21,7 +21,7 @@ def phases() -> list[dict]:
     why = why_not()
     if why:
         pytest.skip(why)
-    words = ["--json", "--seconds", str(SECONDS), "--rate", str(RATE)]
+    words = ["--json", "--seconds", str(SECONDS), "--rate", str(RATE), "--size", SIZE]
     words += ["--link", f"{LINK_BITS_PER_S / 1e6:g}mbit"]
     done = subprocess.run(
         [sys.executable, "-m", "bench", "subscribers", *words],

@@ -135,6 +135,17 @@ def pictures_of(page: Any) -> list[str]:
     return page.eval_on_selector_all("img[src^=blob]", "images => images.map(image => image.src)")
 
 
+def settled_pictures_of(page: Any) -> list[str]:
+    """The pictures, once they have not changed for as long as the page takes for several."""
+    before: list[str] = []
+    deadline = time.monotonic() + 60
+    while (now := pictures_of(page)) != before:
+        assert time.monotonic() < deadline
+        before = now
+        page.wait_for_timeout(400)
+    return now
+
+
 def colour_in_picture(page: Any, which: int, x: float, y: float) -> tuple[int, ...]:
     """The colour that the browser shows at a place of a picture, as parts of its width and height."""
     return tuple(
@@ -201,9 +212,9 @@ def test_controls_act_and_snapshots_hold_the_right_numbers(browser, make_frame):
         control(page, "Play").uncheck()
         control(page, "Pause").check()
         wait_for(page, "Paused. Live from")
-        page.wait_for_timeout(1500)
-        held = pictures_of(page)
-        page.wait_for_timeout(1500)
+        held = settled_pictures_of(page)
+        n_sent = len(sender.sent)
+        wait_until(lambda: len(sender.sent) >= n_sent + 10)  # frames that the page could show
         assert pictures_of(page) == held
 
         name, content = save(page, "NPY")

@@ -257,16 +257,14 @@ def test_the_number_of_views_follows_the_blur():
 
 
 def test_four_times_the_views_make_the_same_events():
-    counts = np.zeros(2)
-    for index in (9, 12, 40):
-        scene = sample_scene(0, index, SceneConfig(), lens())
-        with Stage(scene, lens()) as stage:
-            for i, n_views in enumerate((96, 4 * 96)):
-                stack = refocus_sweep(stage.light_field(n_views), focus_steps(lens()), lens())
-                recording = simulate_sweeps(stack, lens(), PRESETS["clean"], sweeps=2, seed=0)
-                counts[i] += len(recording.events)
-    assert counts[1] > 5000
-    assert counts[0] == pytest.approx(counts[1], rel=0.05)
+    """A quarter makes many more, of which most are those of its noise, in a scene where noise matters."""
+    scene, counts = sample_scene(0, 40, SceneConfig(), lens()), []
+    with Stage(scene, lens()) as stage:
+        for n_views in (24, 96, 4 * 96):
+            stack = refocus_sweep(stage.light_field(n_views), focus_steps(lens()), lens())
+            counts.append(len(simulate_sweeps(stack, lens(), PRESETS["clean"], sweeps=2, seed=0).events))
+    assert counts[1] == pytest.approx(counts[2], rel=0.05)
+    assert counts[0] > 1.25 * counts[2] > 2500
 
 
 DIGEST = """
