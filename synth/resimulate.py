@@ -38,7 +38,7 @@ class Conditions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sensor: SensorRange = SensorRange()
-    light: LightRange = LightRange(illuminance_lux=(200.0, 3000.0))
+    light: LightRange = LightRange(illuminance_lux=(2.0, 3000.0))
     sweep_s: tuple[Annotated[float, Field(gt=0)], float] = (0.03, 2.0)
     """Duration of a sweep, drawn log-uniformly."""
 
@@ -58,13 +58,13 @@ class ResimulationConfig(BaseModel):
 
     anything: Conditions = Conditions()
     ordinary: Conditions = ORDINARY
-    ordinary_share: Annotated[float, Field(ge=0, le=1)] = 0.75
+    ordinary_share: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Fraction of sweeps under ordinary conditions; the others use the full ranges."""
     whole: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Fraction of sweeps that span the whole range of the stack."""
     shortest: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Least fraction of the range spanned by the others, which have less blur, and surfaces beyond the ends."""
-    least_events: Annotated[float, Field(ge=0)] = 0.15
+    least_events: Annotated[float, Field(ge=0)] = 0.02
     """Sweeps with fewer events per pixel are redrawn once, under other conditions."""
 
 
