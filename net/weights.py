@@ -28,7 +28,7 @@ INITIAL_WEIGHTS = "began with"
 """Key in the facts for the facts of the weights that training started from."""
 _MOST_GENERATIONS = 8
 SUFFIX = ".safetensors"
-SHIPPED = Path(__file__).with_name("weights") / f"default{SUFFIX}"
+SHIPPED = Path(__file__).with_name("shipped") / f"default{SUFFIX}"
 """The shipped weights, used by default."""
 
 _CONFIG: TypeAdapter[NetworkConfig] = TypeAdapter(NetworkConfig)
