@@ -1,6 +1,7 @@
 """Fixtures and marks shared by many tests."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,17 @@ far_diopters = 0.5
 near_diopters = 2.5
 sync = "trigger"
 """
+
+
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """Commands that tests run in this process set variables, such as the number of BLAS threads, on which the order of
+    sums depends; the next test's processes must not inherit them."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 import zmq
 from zmq.auth import load_certificate
 
-from sweepdepth.capture.errors import WireError
+from sweepdepth.capture.errors import RecordingError, WireError
 from sweepdepth.stream.wire.keys import load_clients, load_key_pair, load_public_key, new_keys
 from sweepdepth.stream.wire.messages import DepthFrame
 from sweepdepth.stream.wire.publisher import Publisher
@@ -183,7 +183,7 @@ def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path) -> No
 
 def test_an_unwritable_key_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(WireError, match="cannot be written"):
+    with pytest.raises(RecordingError, match="file: the folder cannot be made"):
         new_keys("bob", tmp_path / "file")
 
 

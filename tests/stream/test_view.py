@@ -35,7 +35,7 @@ COMMAND = Path(sys.executable).with_name("sweepdepth")
 CHROMIUM = Path("/usr/bin/chromium")
 SOFTWARE_GPU = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 WIDTH, HEIGHT, BINS = 64, 48, 6
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 
 FrameMaker = Callable[..., DepthFrame]
 
