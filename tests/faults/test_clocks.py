@@ -88,7 +88,7 @@ def test_the_hosts_clock_jumps(tmp_path: Path):
     got = read_depth_file(tmp_path / "depth.h5")
     assert len(frames) == len(got) >= 2  # a paced run skips frames on a busy machine
     at = [list(expected.t_start_us).index(start_us) for start_us in got.t_start_us]
-    assert np.array_equal(got.depth[:], expected.depth[at], equal_nan=True)
+    np.testing.assert_allclose(got.depth[:], expected.depth[at], rtol=1e-4)  # sums differ by the number of BLAS threads
     assert np.array_equal(got.t_end_us, expected.t_end_us[at])
     published = np.array([frame.t_publish_ns for frame in frames])
     assert np.abs(np.diff(published)).min() > 1e12, "the clock did not jump"
