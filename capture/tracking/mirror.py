@@ -58,7 +58,7 @@ REACH = 0.8
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampledEvents:
     """The voting events: those of the subsampled pixels."""
 
     timestamp: np.ndarray  # (N,) int64, µs, increasing
@@ -92,16 +92,16 @@ class Thinning:
     def pixels(self) -> int:
         return -(-self.width // self.stride) * -(-self.height // self.stride)
 
-    def pick(self, events: np.ndarray) -> Sample:
+    def pick(self, events: np.ndarray) -> SampledEvents:
         """Select the events, (N,) `EVENT_DTYPE`, of the pixels that vote."""
         if self.stride > 1:
             events = events[(events["x"] % self.stride == 0) & (events["y"] % self.stride == 0)]
         columns = -(-self.width // self.stride)
         pixel = (events["y"] // self.stride).astype(np.int32) * columns + events["x"] // self.stride
-        return Sample(events["timestamp"].astype(np.int64), pixel, events["polarity"] > 0)
+        return SampledEvents(events["timestamp"].astype(np.int64), pixel, events["polarity"] > 0)
 
 
-def join_samples(samples: list[Sample], start_us: int, end_us: int) -> Sample:
+def join_samples(samples: list[SampledEvents], start_us: int, end_us: int) -> SampledEvents:
     """Concatenate the events in [start_us, end_us), with fewer pixels if there are more than `MAX_VOTERS` events."""
     ranges = [(s, *np.searchsorted(s.timestamp, [start_us, end_us])) for s in samples]
     every = -(-sum(int(j - i) for _, i, j in ranges) // MAX_VOTERS)
@@ -111,7 +111,7 @@ def join_samples(samples: list[Sample], start_us: int, end_us: int) -> Sample:
         timestamp.append(s.timestamp[keep])
         pixel.append(s.pixel[keep])
         on.append(s.on[keep])
-    return Sample(np.concatenate(timestamp), np.concatenate(pixel), np.concatenate(on))
+    return SampledEvents(np.concatenate(timestamp), np.concatenate(pixel), np.concatenate(on))
 
 
 def off_step(on: np.ndarray) -> int:
@@ -159,7 +159,7 @@ def count_votes(
     return votes
 
 
-def vote_times(sample: Sample, off: int, longest_us: int, later: bool) -> np.ndarray:
+def vote_times(sample: SampledEvents, off: int, longest_us: int, later: bool) -> np.ndarray:
     """Twice the times in µs that pairs vote for, (V,): the readable reference of `count_votes`.
 
     A pair is an event and one of the `DEPTH` events before it of the same pixel, with opposite sign, at most
@@ -177,7 +177,7 @@ def vote_times(sample: Sample, off: int, longest_us: int, later: bool) -> np.nda
 
 
 def find_lattice(
-    sample: Sample,
+    sample: SampledEvents,
     pixels: int,
     nominal_us: float,  # length of a sweep by the calibration
     later: bool,  # a sawtooth
@@ -224,7 +224,7 @@ def find_lattice(
 
 
 def measure_turn(
-    sample: Sample,
+    sample: SampledEvents,
     pixels: int,
     at_us: int,
     spacing_us: float,

@@ -9,7 +9,7 @@ from ..errors import SyncError
 from ..events import Batch, join
 from ..sweeps import Direction
 from .direction import MAX_EVENTS, MIN_GAIN, MIN_SIGMAS, Evidence, weigh_direction
-from .mirror import REACH, Lattice, Sample, Thinning, find_lattice, join_samples, measure_turn
+from .mirror import REACH, Lattice, SampledEvents, Thinning, find_lattice, join_samples, measure_turn
 from .spans import Counts, Cutter, Span, is_whole
 
 MIN_QUALITY = 0.25
@@ -54,7 +54,7 @@ class StreamTracker:
         self._far_end_us = far_end_hint_us
         self._cutter = Cutter(calibration)
         self._thinning = Thinning(calibration.camera.width, calibration.camera.height)
-        self._samples: deque[Sample] = deque()
+        self._samples: deque[SampledEvents] = deque()
         self._quality = 0.0
         self._was_locked = False
         # While searching: start of the buffered events, and time of the next search.

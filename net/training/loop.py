@@ -38,7 +38,7 @@ NORMAL_SHARE, NORMAL_SHARE_OF_TWO = 0.6827, 0.9545  # fractions of a normal dist
 KNOTS = 12  # of the calibration curve from predicted to actual deviations
 JUDGED_SWEEPS = 200  # most sweeps for the final calibration, if they are resimulated; no more than were trained on
 
-Batch = tuple[Sequence[Tensor], Tensor, Tensor]
+TensorBatch = tuple[Sequence[Tensor], Tensor, Tensor]
 """The network's inputs, true position in the range (N, H, W), and weight (N, H, W)."""
 Change = Callable[[Sample], Sample]
 
@@ -57,7 +57,7 @@ class Regression(pl.LightningModule):
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         return self.network(*inputs).float()
 
-    def training_step(self, batch: Batch, _index: int) -> Tensor:
+    def training_step(self, batch: TensorBatch, _index: int) -> Tensor:
         inputs, position, weight = batch
         out = self(inputs)
         loss = self._loss(out, position, weight)
@@ -85,7 +85,7 @@ class Regression(pl.LightningModule):
             return 0.0
         return (time.monotonic() - self._begun) / 60 / self.config.minutes
 
-    def validation_step(self, batch: Batch, _index: int) -> None:
+    def validation_step(self, batch: TensorBatch, _index: int) -> None:
         inputs, position, weight = batch
         out = self(inputs)
         inside = (weight > 0) & (position >= 0) & (position <= 1)
@@ -355,7 +355,7 @@ def _average(network: nn.Module, start: nn.Module, keep: float) -> None:
 
 def _batches(
     sources: Sequence[SweepSource], config: TrainingConfig, amount: Augmentation, change: Change | None
-) -> Iterable[Batch]:
+) -> Iterable[TensorBatch]:
     """Whole sweeps of the sources, each as a batch: one per source, or several if they are renewed."""
     samples = SweepSamples(sources, config.network.representation, amount, None, config.seed, change)
     wanted = min(JUDGED_SWEEPS, config.steps * config.batch)
@@ -365,7 +365,7 @@ def _batches(
 
 
 @torch.inference_mode()
-def _judge(module: Regression, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, Any]]:
+def _judge(module: Regression, batches: Iterable[TensorBatch]) -> tuple[dict[str, float], dict[str, Any]]:
     """Errors as fractions of the range over all pixels inside it, and the calibration of predicted deviations."""
     module.eval().cpu()
     errors, stated, constants = [], [], []

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sweepdepth.capture.events import join
-from sweepdepth.capture.tracking.mirror import Lattice, Sample, Thinning, count_votes, find_lattice, vote_times
+from sweepdepth.capture.tracking.mirror import Lattice, SampledEvents, Thinning, count_votes, find_lattice, vote_times
 
 from .analytic import EPOCH_US, Scene, calibration, random_events, record
 
@@ -27,7 +27,9 @@ def test_the_kernel_counts_the_same_votes_as_its_readable_reference(
     times: np.ndarray, pixels: int, seed: int, off: int, longest_us: int, later: bool
 ):
     rng = np.random.default_rng(seed)
-    sample = Sample(np.sort(times), rng.integers(0, pixels, len(times), dtype=np.int32), rng.random(len(times)) < 0.5)
+    sample = SampledEvents(
+        np.sort(times), rng.integers(0, pixels, len(times), dtype=np.int32), rng.random(len(times)) < 0.5
+    )
     bin_us, bins = 30, 100
     origin_us = EPOCH_US + 1_000
     votes = count_votes(
