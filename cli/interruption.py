@@ -1,9 +1,11 @@
 """How commands end: on Ctrl-C and SIGTERM, outputs are finished, and the exit status is 130; where some of several
 inputs failed, it is 3."""
 
+import atexit
 import signal
 import sys
 import threading
+import weakref
 from types import FrameType
 
 import typer
@@ -11,7 +13,9 @@ import typer
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _AGAIN_S = 0.05
-"""Time after which a signal that came during a compiler callback is handled again."""
+"""Time between two looks at whether the exception of a signal was dropped."""
+
+_HAS_TIMER = hasattr(signal, "setitimer")
 
 
 def until_interrupted(*others: threading.Event) -> threading.Event:
@@ -28,30 +32,63 @@ def until_interrupted(*others: threading.Event) -> threading.Event:
     return interrupted
 
 
-def exit_when_interrupted() -> None:
-    """Let Ctrl-C and SIGTERM end the command immediately, with its partial files deleted: the default until a command
-    handles them itself. A second signal does not interrupt the cleanup after the first."""
+class _Interruption(SystemExit):
+    """The end of a command on Ctrl-C or SIGTERM."""
 
-    def leave(_: int, frame: FrameType | None) -> None:
-        if _in_compiler_callback(frame):
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
-            return
+
+class ExitWhenInterrupted:
+    """Let Ctrl-C and SIGTERM end the command immediately, with its partial files deleted: the default until a command
+    handles them itself. A second signal does not interrupt the cleanup after the first.
+
+    Python drops exceptions that are raised in a destructor, and libraries in C drop or rename those raised in their
+    callbacks: the command would go on, or call a file damaged. So the exception is raised again once it is gone.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        """Whether a signal came."""
+        self._raised: weakref.ref[_Interruption] | None = None
+        for number in SIGNALS:
+            signal.signal(number, self._leave)
+        if _HAS_TIMER:
+            signal.signal(signal.SIGALRM, self._leave)
+            atexit.register(self._no_more)
+
+    def end(self) -> None:
+        """Exit with status 130 if a signal came, and don't interrupt the cleanup from now on."""
+        self._no_more()
+        if self.came:
+            sys.exit(130)
+
+    def _leave(self, _: int, frame: FrameType | None) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        sys.exit(130)
+        self.came = True
+        if _HAS_TIMER:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+            on_its_way = self._raised is not None and self._raised() is not None
+            if on_its_way or _drops_exceptions(frame):
+                return
+        raise self._interruption()
 
-    for number in SIGNALS:
-        signal.signal(number, leave)
-    if hasattr(signal, "SIGALRM"):
-        signal.signal(signal.SIGALRM, leave)
+    def _interruption(self) -> _Interruption:
+        """Return the exception to raise. The frame of the handler, which its traceback holds, must not hold it."""
+        interruption = _Interruption(130)
+        self._raised = weakref.ref(interruption)
+        return interruption
+
+    @staticmethod
+    def _no_more() -> None:
+        if _HAS_TIMER:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _in_compiler_callback(frame: FrameType | None) -> bool:
-    """Whether numba's compiler is calling back into Python: an exception there is printed and dropped, and what was
-    being compiled fails."""
+def _drops_exceptions(frame: FrameType | None) -> bool:
+    """Whether an exception raised here would be printed and dropped: in a destructor, and where numba's compiler calls
+    back into Python, which also spoils what is compiled."""
     while frame is not None:
-        if frame.f_code.co_name == "_raw_object_cache_notify":
-            return hasattr(signal, "SIGALRM")
+        if frame.f_code.co_name in ("__del__", "_raw_object_cache_notify"):
+            return True
         frame = frame.f_back
     return False
 

@@ -8,7 +8,7 @@ import typer
 
 from ..capture.errors import SweepdepthError
 from .help import GroupedCommand, WholeGroup
-from .interruption import exit_when_interrupted
+from .interruption import ExitWhenInterrupted
 from .options import Debug
 
 app = typer.Typer(
@@ -121,12 +121,14 @@ app.add_typer(keys_app, name="keys")
 def main() -> None:
     """Run the command line. Exit status: 1 for errors, printed as one line; 2 for wrong usage; 3 if some of several
     inputs failed and the others are written; 130 when interrupted."""
-    exit_when_interrupted()
+    interruption = ExitWhenInterrupted()
     try:
         app()
     except (SweepdepthError, OSError) as error:
         if Debug.on:
             traceback.print_exc()
-        else:
+        elif not interruption.came:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        interruption.end()

@@ -170,14 +170,14 @@ def test_a_signal_while_a_kernel_is_compiled_ends_the_command_without_a_tracebac
     program = """
 import os, signal, time
 import numba, numba.core.codegen as codegen
-from sweepdepth.cli.interruption import exit_when_interrupted
+from sweepdepth.cli.interruption import ExitWhenInterrupted
 
 def kill(*arguments):
     os.kill(os.getpid(), signal.SIGTERM)
 
 codegen.JITCodeLibrary._object_compiled_hook = kill
 codegen.CodeLibrary._object_compiled_hook = kill
-exit_when_interrupted()
+ExitWhenInterrupted()
 print(numba.njit(lambda x: x + 1)(1), flush=True)
 time.sleep(60)
 print("not interrupted")
@@ -185,6 +185,60 @@ print("not interrupted")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (130, "")
     assert "not interrupted" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [
+        "ctypes.CFUNCTYPE(None)(kill)()",  # printed and dropped
+        "weakref.ref(set(), kill)",  # the same
+        "[type('Closed', (), {'__del__': kill})()].clear()",  # raised after the destructor
+        "convert(kill)",
+    ],
+)
+def test_a_signal_whose_exception_is_dropped_ends_the_command_all_the_same(drop: str):
+    program = f"""
+import ctypes, os, signal, time, weakref
+from sweepdepth.cli.interruption import ExitWhenInterrupted
+
+def kill(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def convert(action):
+    try:
+        try:
+            action()
+        except BaseException as error:
+            raise SystemError("returned a result with an exception set") from error
+    except Exception as error:
+        print("is damaged:", error)
+
+ExitWhenInterrupted()
+kept = {drop}
+time.sleep(60)
+print("not interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 130, done.stderr
+    assert "not interrupted" not in done.stdout
+
+
+def test_the_cleanup_after_a_signal_is_not_interrupted():
+    program = """
+import os, signal, time
+from sweepdepth.cli.interruption import ExitWhenInterrupted
+
+ExitWhenInterrupted()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+finally:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.5)
+    print("cleaned up")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "cleaned up\n", "")
 
 
 def test_a_partial_file_that_nobody_closed_is_deleted_at_exit(tmp_path: Path):
