@@ -5,9 +5,12 @@ lens moves; the estimating thread computes depth from finished stacks and passes
 reports once a second and stops the others. A bounded queue connects the first two.
 """
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +36,9 @@ from .wire.messages import DepthFrame, StackFrame, StatusFrame, StreamInfo
 Rate = Literal["sweep", "bin"]
 
 STATUS_PERIOD_S = 1.0
+
+NICENESS = 5
+"""By which the estimator's threads give way in live runs: events that are not read in time are lost, depth can wait."""
 
 BEHIND_S = 0.2
 """Delay of a lossless run from which it is reported; a batch takes less."""
@@ -165,9 +171,17 @@ class Pipeline:
         disturbances.warm_up()
         sweep = Sweep(0, max(1, round(self.calibration.sweep.duration_us)), Direction.FAR_TO_NEAR, self.calibration)
         stack = EventFocalStack.build(np.zeros(1, EVENT_DTYPE), sweep, self.estimator.bins, self.estimator.polarity)
-        estimate = self.estimator(stack)
+        # In a thread like the one that will estimate, since the threads that the engine starts now inherit its priority.
+        with ThreadPoolExecutor(1, initializer=self._give_way) as beside:
+            estimate = beside.submit(self.estimator, stack).result()
         if self.filling:
             fill(estimate, stack)
+
+    def _give_way(self) -> None:
+        """Let the binning thread come first, where threads have priorities of their own: on Linux."""
+        if self.live and sys.platform == "linux":
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
     def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
         """Run a thread's work; an exception stops the others and is raised by `run`."""
@@ -235,6 +249,7 @@ class Pipeline:
         )
 
     def _estimate(self) -> None:
+        self._give_way()
         info = StreamInfo.of(self.calibration, self.estimator.name)
         while (finished := self._handover.take()) is not None:
             stack = finished.stack

@@ -1,5 +1,7 @@
 """The runtime: each complete sweep becomes one frame, in order, without hanging or growing."""
 
+import os
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from sweepdepth.capture.sweeps import Direction, Sweep
 from sweepdepth.capture.tracking import make_tracker
 from sweepdepth.net.polarity import PolarityReversal
 from sweepdepth.stream.overload import MOST_GIVEN_UP, WAITING_STACKS
-from sweepdepth.stream.pipeline import Pipeline, Sinks
+from sweepdepth.stream.pipeline import NICENESS, Pipeline, Sinks
 
 START = 1_763_000_000_000_000
 SWEEP_US = 200_000
@@ -82,6 +84,36 @@ def test_a_sweep_with_another_end_than_predicted_is_binned_again(lens, scene):
     assert len(frames) == 4
     for a, b in zip(frames, expected, strict=True):
         np.testing.assert_array_equal(a.depth, b.depth)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own")
+@pytest.mark.parametrize("live", [True, False])
+def test_the_estimator_of_a_live_run_gives_way_to_the_binning(calibration, scene, live):
+    """Also in the threads that it starts, at its first call or later."""
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    found: list[int] = []
+
+    class Estimator(PolarityReversal):
+        def __call__(self, stack):
+            started = threading.Thread(target=lambda: found.append(niceness()))
+            started.start()
+            started.join()
+            return super().__call__(stack)
+
+    def binned():
+        for batch in scene.batches:
+            binning.append(niceness())
+            yield batch
+
+    binning: list[int] = []
+    own = niceness()
+    run(calibration, binned(), estimator=Estimator(), live=live)
+    assert len(found) >= 2  # one to warm up
+    assert set(found) == {min(19, own + NICENESS) if live else own}
+    assert set(binning) == {own}
 
 
 def test_filling_leaves_no_gap(calibration, scene):
