@@ -91,7 +91,7 @@ def convert(
             source, target, calibration, triggers=triggers, force=force, lossy=lossy, hints=hints
         )
         if check:
-            result |= _compare(source, target, calibration, hints)
+            result |= _compare(source, target, calibration, triggers=triggers, hints=hints)
     if as_json:
         print_json(result)
     elif len(written) > 1:
@@ -127,8 +127,8 @@ def _convert_recording(source: Path, target: Path, calibration: "Calibration | N
     return {"events": n_events, "notes": list(notes)}
 
 
-def _compare(source: Path, target: Path, calibration: "Calibration | None", hints: "TableHints") -> dict[str, Any]:
-    """Compare two recordings; returns what to report.
+def _compare(source: Path, target: Path, calibration: "Calibration | None", **options: Any) -> dict[str, Any]:
+    """Compare two recordings; returns what to report. `options` are those of `compare_recordings`.
 
     Raises:
         RecordingError: they differ.
@@ -137,7 +137,7 @@ def _compare(source: Path, target: Path, calibration: "Calibration | None", hint
     from ..capture.files.conversion import compare_recordings
 
     with progress_bar(f"{target.name}, comparing", None, "events") as advance:
-        same, differences = compare_recordings(source, target, calibration, hints=hints, on_progress=advance)
+        same, differences = compare_recordings(source, target, calibration, on_progress=advance, **options)
     if differences:
         raise RecordingError(f"{target}: differs from {source}: {'; '.join(differences)}")
     say(f"compared: {same:,} events are identical")

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -42,7 +43,7 @@ def print_tables(sections: dict[str, dict[str, Any]]) -> None:
         table.add_column()
         table.add_column(overflow="fold")  # a path that is too long goes on in the next line
         for name, value in rows.items():
-            table.add_row(name, _text(value))
+            table.add_row(escape(name), escape(_text(value)))
         console.print(table)
         console.print()
 

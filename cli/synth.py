@@ -145,12 +145,12 @@ def simulate(
 
 def pack(
     dataset: Annotated[Path, typer.Argument(help="The dataset's folder.")],
-    out: Annotated[Path, typer.Argument(help="The pack to write.")],
+    out: Annotated[Path, typer.Argument(help="The pack to write, .pack.")],
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Pack a dataset's ideal focal stacks into one small file for training elsewhere."""
+    """Pack a dataset's ideal focal stacks into one small file, to train on elsewhere: `train --data`."""
     from ..capture.files.dataset import open_dataset
     from ..capture.files.stack_pack import write_pack
 

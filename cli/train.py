@@ -26,7 +26,7 @@ def train(
         typer.Option(
             "--data",
             rich_help_panel=DATA,
-            help="Dataset, or folder of recordings with depth; repeat one to weight it twice.",
+            help="Dataset, pack, or folder of recordings with depth; repeat one to weight it twice.",
         ),
     ],
     *,

@@ -18,7 +18,7 @@ def find_training_data(
     that could not be read.
 
     Args:
-        folders: datasets, or folders of recordings with depth; one that is repeated has more weight.
+        folders: datasets, packs, or folders of recordings with depth; one that is repeated has more weight.
         shown: the network's input.
         as_recorded: use a dataset's recordings even if it has ideal focal stacks.
 
@@ -45,25 +45,36 @@ def describe_training_data(folders: list[Path]) -> dict[str, str]:
             dataset = open_dataset(folder)
             found[folder.name] = f"seed {dataset.manifest.seed}, {len(dataset.indices):,} scenes"
         else:
-            found[folder.name] = "recordings with their depth" if folder.is_dir() else "one file"
+            found[folder.name] = "recordings with their depth" if folder.is_dir() else _describe_file(folder)
     return found
 
 
+def _describe_file(path: Path) -> str:
+    from ..capture.files.stack_pack import StackPack
+
+    return f"{len(StackPack(path)):,} packed scenes" if _is_pack(path) else "one file"
+
+
 def _resimulated(folder: Path, shown: "Representation | EvidenceRepresentation") -> list["SweepSource"]:
-    """Sources that simulate new sweeps from a dataset's focal stacks."""
+    """Sources that simulate new sweeps from the focal stacks of a dataset or a pack."""
     from ..capture.errors import RecordingError
     from ..capture.files.dataset import open_dataset
+    from ..capture.files.stack_pack import StackPack
     from ..net.training import SweepSource, images_wanted
-    from ..synth.resimulate import lively, load_ideal_scenes, resimulated
+    from ..synth.resimulate import lively, load_ideal_scenes, load_packed_scenes, resimulated
 
     with progress_bar("reading", None, "scenes") as advance:
-        there = load_ideal_scenes(folder, advance)
+        there = load_packed_scenes(folder, advance) if _is_pack(folder) else load_ideal_scenes(folder, advance)
     scenes = lively(there)
     frames, photographs = images_wanted(shown)
     if missing := next((n for n in photographs for scene in scenes if n not in scene.photographs), None):
-        raise RecordingError(f"{folder}: holds no photographs {missing!r}; render with intensity.photographs = true")
+        remedy = "use the dataset" if _is_pack(folder) else "render with intensity.photographs = true"
+        raise RecordingError(f"{folder}: holds no photographs {missing!r}; {remedy}")
     drawn = resimulated(scenes, frames=frames, photographs=photographs)
-    rendered = open_dataset(folder).manifest.configuration.get("render") != "patches"
+    if _is_pack(folder):
+        rendered = not StackPack(folder).patches
+    else:
+        rendered = open_dataset(folder).manifest.configuration.get("render") != "patches"
     say(f"{folder}: {len(scenes):,} scenes with resimulated sweeps")
     if len(scenes) < len(there):
         say(f"{folder}: {len(there) - len(scenes):,} more are skipped, since their brightness hardly changes")
@@ -93,10 +104,18 @@ def _recorded(folder: Path, shown: "Representation | EvidenceRepresentation") ->
 
 
 def _has_ideal_stacks(folder: Path) -> bool:
-    """Whether a folder is a dataset whose focal stacks are free of noise."""
+    """Whether a folder is a dataset whose focal stacks are free of noise, or a pack of those."""
     from ..capture.files.dataset import MANIFEST, open_dataset
 
+    if _is_pack(folder):
+        return True
     if not (folder / MANIFEST).exists():
         return False
     intensity = open_dataset(folder).manifest.configuration.get("intensity", {})
     return bool(intensity.get("frames")) and not intensity.get("noise", True)
+
+
+def _is_pack(path: Path) -> bool:
+    from ..capture.files.stack_pack import SUFFIX
+
+    return path.suffix == SUFFIX and path.is_file()

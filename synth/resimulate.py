@@ -16,6 +16,7 @@ from ..capture.calibration import Calibration
 from ..capture.errors import RecordingError
 from ..capture.files.dataset import SceneTruth, open_dataset, read_truth
 from ..capture.files.photographs import Photographs
+from ..capture.files.stack_pack import StackPack
 from ..capture.optics import breathing_magnification
 from ..capture.sweeps import Direction, Sweep
 from .generation.config import LightRange, SensorRange
@@ -127,6 +128,20 @@ def load_ideal_scenes(folder: Path, on_scene: Callable[[int], None] = lambda don
     return scenes
 
 
+def load_packed_scenes(path: Path, on_scene: Callable[[int], None] = lambda done: None) -> list[IdealScene]:
+    """Load the ideal focal stacks of a pack; `on_scene` is called with the number of scenes read so far.
+
+    Raises:
+        RecordingError: it is missing, damaged, or not a pack.
+    """
+    pack, scenes = StackPack(path), []
+    for number, (name, packed) in enumerate(zip(pack.names, pack, strict=True), 1):
+        if _is_even(packed.focus_diopters, packed.calibration):
+            scenes.append(IdealScene(name, packed.stack.astype(np.float16), packed.depth, packed.calibration))
+        on_scene(number)
+    return scenes
+
+
 def lively(scenes: list[IdealScene], least_change: float = 0.1, keep_every: int = 5) -> list[IdealScene]:
     """Drop most scenes whose brightness hardly changes over the sweep.
 
@@ -146,15 +161,19 @@ def lively(scenes: list[IdealScene], least_change: float = 0.1, keep_every: int 
 
 def ideal_scene(name: str, truth: SceneTruth) -> IdealScene | None:
     """The scene of a dataset file; None if its stack is missing, or not evenly spaced over the whole sweep."""
-    stack, diopters, sweep = truth.focal_stack, truth.focal_stack_diopters, truth.calibration.sweep
-    if stack is None or diopters is None or len(stack) < 2:
-        return None
-    even = np.linspace(sweep.far_diopters, sweep.near_diopters, len(stack))
-    if not np.allclose(diopters, even, rtol=1e-4):
+    stack, diopters = truth.focal_stack, truth.focal_stack_diopters
+    if stack is None or diopters is None or not _is_even(diopters, truth.calibration):
         return None
     coupled = {} if truth.aperture_pair is None else {COUPLED: truth.aperture_pair}
     photographs = {**truth.photographs, **coupled}
     return IdealScene(name, stack.astype(np.float16), truth.depth, truth.calibration, photographs)
+
+
+def _is_even(diopters: np.ndarray, calibration: Calibration) -> bool:
+    """Whether images are evenly spaced over the whole sweep."""
+    sweep = calibration.sweep
+    even = np.linspace(sweep.far_diopters, sweep.near_diopters, len(diopters))
+    return len(diopters) >= 2 and np.allclose(diopters, even, rtol=1e-4)
 
 
 def resimulate(

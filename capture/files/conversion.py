@@ -69,10 +69,11 @@ def compare_recordings(
     second: str | Path,
     calibration: Calibration | None = None,
     *,
+    triggers: str | Path | None = None,
     hints: TableHints = NO_HINTS,
     on_progress: Callable[[float, int | None], None] | None = None,
 ) -> tuple[int, tuple[str, ...]]:
-    """Compare two recordings event by event; `hints` are for the first.
+    """Compare two recordings event by event; `hints` and `triggers`, which replace its own, are for the first.
 
     Returns the number of identical events, and one sentence for each difference. If one of them has no absolute time,
     times count from the first event.
@@ -80,7 +81,8 @@ def compare_recordings(
     Raises:
         RecordingError: one of them cannot be read.
     """
-    with open_recording(first, calibration, hints=hints) as one, open_recording(second, calibration) as other:
+    given = open_recording(first, calibration, triggers=triggers, hints=hints)
+    with given as one, open_recording(second, calibration) as other:
         if (one.width, one.height) != (other.width, other.height):
             return 0, (f"sensors differ: {one.width}×{one.height} and {other.width}×{other.height} pixels",)
         sides = [_Side(one), _Side(other)]

@@ -2,7 +2,8 @@
 
 A pack is a ZIP archive with one NumPy archive per scene. It holds `means` and `waves`, the cosine transform over the
 sweep of each pixel's log radiance, quantised to an error of about 0.01, a tenth of a low contrast threshold;
-`diopters`, inverse depth in 1/500 of the sweep range; `focus`; and `lens`, the calibration's text.
+`diopters`, inverse depth in 1/500 of the sweep range; `focus`; and `lens`, the calibration's text. The archive's comment
+is "patches" for patch scenes, else empty.
 """
 
 import io
@@ -19,14 +20,16 @@ from ..atomic import PartialFile
 from ..calibration import Calibration
 from ..errors import RecordingError, SweepdepthError, one_line
 from ..optics import to_diopters, to_metres
-from .dataset import Dataset, SceneTruth, read_scene
+from .dataset import Dataset, SceneTruth, read_truth
 
 STEP = 0.04
 _DARKEST = 1e-4
 _PER_RANGE = 500
 _FARTHEST, _UNKNOWN = 8 * _PER_RANGE, 9 * _PER_RANGE
+_PATCHES = b"patches"
 _MOST_VALUES = 1 << 28  # of one scene; larger ones are damaged
 _KEYS = {"means", "waves", "diopters", "focus", "lens"}
+SUFFIX = ".pack"
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,17 @@ class StackPack:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 self._names = sorted(archive.namelist())
+                self.patches = archive.comment == _PATCHES
+                """Whether its scenes are patch scenes, not rendered ones."""
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise RecordingError(f"{self.path}: is no pack of focal stacks, or damaged: {one_line(error)}") from error
         if not self._names or not all(name.endswith(".npz") for name in self._names):
             raise RecordingError(f"{self.path}: is no pack of focal stacks; `sweepdepth synth pack` makes one")
+
+    @property
+    def names(self) -> list[str]:
+        """The scenes' names in the dataset."""
+        return [name.removesuffix(".npz") for name in self._names]
 
     def __len__(self) -> int:
         return len(self._names)
@@ -110,8 +120,10 @@ def write_pack(
     packed = 0
     with PartialFile(path, force, "archive") as partial:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            if dataset.manifest.configuration.get("render") == "patches":
+                archive.comment = _PATCHES
             for done, file in enumerate(dataset.first_variants, 1):
-                arrays = _packed(read_scene(file).truth)
+                arrays = _packed(read_truth(file))
                 if arrays is not None:
                     content = io.BytesIO()
                     np.savez(content, **arrays)

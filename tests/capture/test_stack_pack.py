@@ -1,5 +1,6 @@
 """Packs of focal stacks: unpacking restores the content, and damaged packs are refused."""
 
+import json
 import pickle
 import zipfile
 
@@ -69,6 +70,17 @@ def test_stacks_and_depth_are_restored(tmp_path, dataset):
     assert (tmp_path / "a.pack").stat().st_size < 0.3 * sum(file.stat().st_size for file in dataset.first_variants)
     write_pack(tmp_path / "b.pack", dataset)
     assert (tmp_path / "a.pack").read_bytes() == (tmp_path / "b.pack").read_bytes()
+
+
+@pytest.mark.parametrize("render", ["scenes", "patches"])
+def test_a_pack_says_whether_its_scenes_are_patches(tmp_path, dataset, render):
+    """Validation prefers rendered scenes."""
+    manifest = dataset.folder / "dataset.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"configuration": {"render": render}}))
+    write_pack(tmp_path / "a.pack", open_dataset(dataset.folder))
+    pack = StackPack(tmp_path / "a.pack")
+    assert pack.patches == (render == "patches")
+    assert pack.names == ["scene_000000", "scene_000001"]
 
 
 def test_existing_packs_are_kept_and_damaged_ones_refused(tmp_path, dataset):

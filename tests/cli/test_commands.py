@@ -21,6 +21,7 @@ from sweepdepth.capture.files.depth_file import read_depth_file
 from sweepdepth.capture.recordings import open_recording, write_recording
 from sweepdepth.cli.main import app
 from sweepdepth.cli.options import load_lens
+from sweepdepth.cli.output import print_tables
 from sweepdepth.stream.demo import recording_path
 from sweepdepth.synth.optics.planes import make_texture, plane_images
 from sweepdepth.synth.sensor.presets import PRESETS
@@ -221,6 +222,16 @@ def test_info_takes_a_sensor_size_missing_in_the_file(tmp_path):
     assert "--size" in sweepdepth("convert", tmp_path / "a.csv", tmp_path / "a.h5", expect=1)[1]
     said = sweepdepth("convert", tmp_path / "a.csv", tmp_path / "a.h5", "--size", "96x72", "--check")[1]
     assert "500 events are identical" in said
+    (tmp_path / "edges.csv").write_text("time_us,edge\n0,rising\n2000,falling\n")
+    given = ("--size", "96x72", "--triggers", tmp_path / "edges.csv", "--check", "--force")
+    assert "500 events are identical" in sweepdepth("convert", tmp_path / "a.csv", tmp_path / "a.h5", *given)[1]
+
+
+def test_brackets_in_messages_are_printed_as_they_are(capsys):
+    print_tables({"a.csv": {"sweeps": "give lens.toml [breathing] with a scale", "[0]": 1}})
+    out = capsys.readouterr().out
+    assert "lens.toml [breathing] with" in out
+    assert "[0]" in out
 
 
 def test_options_for_depth_files_are_not_ignored_for_recordings(tmp_path):

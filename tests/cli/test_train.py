@@ -156,11 +156,17 @@ def test_sweeps_are_resimulated_from_ideal_focal_stacks(tmp_path, lens):
         stack = random.uniform(0.35, 0.5, (12, camera.height, camera.width)).astype(np.float32)
         truth = SceneTruth(calibration, depth, depth, stack, focus)
         write_scene(scene_path(data, index), SceneRecording(events, edges, truth))
-    line = ("train", "--data", data, "--data", data, "--steps", 2, "--batch", 2, "--workers", 0, "--json")
-    out, error = sweepdepth(*line, "--out", tmp_path / "run")
+    line = ("train", "--steps", 2, "--batch", 2, "--workers", 0, "--json")
+    out, error = sweepdepth(*line, "--data", data, "--data", data, "--out", tmp_path / "trained")
     assert "3 scenes with resimulated sweeps" in error
     assert json.loads(out)["facts"]["scenes"] == 2  # one is used for validation
     assert "step 2 of 2" in error
+
+    sweepdepth("synth", "pack", data, tmp_path / "stacks.pack")
+    out, error = sweepdepth(*line, "--data", tmp_path / "stacks.pack", "--out", tmp_path / "from_pack")
+    assert "stacks.pack: 3 scenes with resimulated sweeps" in error
+    assert json.loads(out)["facts"]["scenes"] == 2
+    assert json.loads(out)["facts"]["datasets"] == {"stacks.pack": "3 packed scenes"}
 
 
 def test_training_reports_missing_options(tmp_path, labelled):
