@@ -28,7 +28,7 @@ def listen(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Receive depth: print one line per frame, or save it."""
+    """Receive depth: print a line for each frame and each status, or save depth."""
     from ..capture.atomic import refuse_inputs
     from ..stream.listening import facts_of, listen
 

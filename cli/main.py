@@ -90,7 +90,7 @@ app.command("view", cls=GroupedCommand, epilog="Example: sweepdepth view tcp://1
 app.command("eval", cls=GroupedCommand, epilog="Example: sweepdepth eval --data dataset --baselines all --out report")(
     evaluation.evaluate
 )
-app.command("train", cls=GroupedCommand, epilog="Example: sweepdepth train --data dataset --out run")(train.train)
+app.command("train", cls=GroupedCommand, epilog="Example: sweepdepth train --data dataset --out trained")(train.train)
 app.command("weights", cls=GroupedCommand, epilog="Example: sweepdepth weights")(weights.weights)
 app.command("export", cls=GroupedCommand, epilog="Example: sweepdepth export default robot_openvino --size 346x260")(
     weights.export

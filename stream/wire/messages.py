@@ -120,7 +120,7 @@ class StreamInfo(_Model):
 
 
 class Percentiles(_Model):
-    """Latency of one stage since the last status, in milliseconds."""
+    """Latency of one stage over the latest 1000 depth frames, in milliseconds."""
 
     p50: Number
     p99: Number
