@@ -97,7 +97,8 @@ class Regression(pl.LightningModule):
         self.log("val_loss", self._loss(out, position, weight), batch_size=len(position))
         self.log("val_rmse", error.square().mean().sqrt(), batch_size=len(position))
         self.log("val_mae", error.abs().mean(), batch_size=len(position))
-        self.log("val_mae_events", error[near].abs().mean(), batch_size=len(position))
+        if near.any():  # else all pixels near events are beyond the ends of the range
+            self.log("val_mae_events", error[near].abs().mean(), batch_size=len(position))
         self.log("val_constant", (position[inside] - 0.5).square().mean().sqrt(), batch_size=len(position))
 
     def configure_optimizers(self) -> Any:

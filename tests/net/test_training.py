@@ -443,3 +443,26 @@ def test_settings_are_kept_beside_the_run(cases, tmp_path):
 @pytest.mark.parametrize("steps, decay", [(5, 0.0), (400, 0.975), (5000, 0.998), (20_000, 0.998)])
 def test_the_average_of_the_weights_reaches_back_a_tenth_of_a_short_run(steps, decay):
     assert averaging(TrainingConfig(steps=steps)) == pytest.approx(decay)
+
+
+def test_the_error_at_events_is_left_out_where_they_are_all_beyond_the_range():
+    """It would be NaN, and with it the mean over all sweeps."""
+    import torch
+
+    from sweepdepth.net.architecture import EvidenceConfig
+    from sweepdepth.net.training.loop import Regression
+
+    network = EvidenceConfig(widths=(8, 8), blocks=(1, 1), reach=(3, 3))
+    module, logged = Regression(TrainingConfig(network=network)).eval(), {}
+    module.log = lambda name, value, **_: logged.update({name: float(value)})  # type: ignore[method-assign]
+    random = torch.Generator().manual_seed(0)
+    shapes = (1, 8, 21, 8, 8), (1, 6, 21, 4, 4), (1, 5, 4, 4), (1, 4, 21)
+    inputs = [torch.rand(shape, generator=random) for shape in shapes]
+    position = torch.full((1, 16, 16), 0.3)
+    position[:, :8] = 1.2
+    weight = torch.where(position > 1, 1.0, 0.3)
+    module.validation_step((inputs, position, weight), 0)
+    assert "val_mae_events" not in logged
+    assert np.isfinite(list(logged.values())).all()
+    module.validation_step((inputs, position.clip(0, 1), weight), 0)
+    assert np.isfinite(logged["val_mae_events"])
