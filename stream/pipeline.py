@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -171,9 +172,11 @@ class Pipeline:
         disturbances.warm_up()
         sweep = Sweep(0, max(1, round(self.calibration.sweep.duration_us)), Direction.FAR_TO_NEAR, self.calibration)
         stack = EventFocalStack.build(np.zeros(1, EVENT_DTYPE), sweep, self.estimator.bins, self.estimator.polarity)
-        # In a thread like the one that will estimate, since the threads that the engine starts now inherit its priority.
-        with ThreadPoolExecutor(1, initializer=self._give_way) as beside:
-            estimate = beside.submit(self.estimator, stack).result()
+        if self.live:  # in a thread with the priority of the one that will estimate, which the engine's threads inherit
+            with ThreadPoolExecutor(1, initializer=self._give_way) as beside:
+                estimate = beside.submit(self.estimator, stack).result()
+        else:
+            estimate = self.estimator(stack)
         if self.filling:
             fill(estimate, stack)
 
@@ -181,7 +184,8 @@ class Pipeline:
         """Let the binning thread come first, where threads have priorities of their own: on Linux."""
         if self.live and sys.platform == "linux":
             thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
+            with suppress(OSError):  # where a sandbox forbids it
+                os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
     def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
         """Run a thread's work; an exception stops the others and is raised by `run`."""

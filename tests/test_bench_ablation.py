@@ -18,6 +18,7 @@ def test_a_variant_trains_on_all_scenes_that_do_not_validate(tmp_path, monkeypat
         (scores,) = ablation.run([tmp_path], 1, [name], tmp_path).values()  # of what is there
         assert scores["scenes"] == scenes
         assert 0 < scores["val_mae"] <= scores["val_rmse"] < 1
+        assert set(ablation.COLUMNS.values()) <= scores.keys()
 
 
 def test_a_folder_with_another_run_is_refused(tmp_path):

@@ -31,7 +31,7 @@ from .loss import distribution_loss, position_loss, read_distribution
 from .progress import Progress
 from .run_folder import is_first_process, prepare
 from .run_logs import make_loggers, report_log_errors_once
-from .samples import Sample
+from .samples import NEAR_WEIGHT, Sample
 from .stopping import Stopping, TrainingStopped, leave_signals_to_the_owner
 
 NORMAL_SHARE, NORMAL_SHARE_OF_TWO = 0.6827, 0.9545  # fractions of a normal distribution within 1 and 2 deviations
@@ -93,7 +93,7 @@ class Regression(pl.LightningModule):
             return
         found, _ = self.answer(out, (position.shape[-2], position.shape[-1]))
         error = (found - position)[inside]
-        near = (weight >= weight.max())[inside]
+        near = (weight == NEAR_WEIGHT)[inside]
         self.log("val_loss", self._loss(out, position, weight), batch_size=len(position))
         self.log("val_rmse", error.square().mean().sqrt(), batch_size=len(position))
         self.log("val_mae", error.abs().mean(), batch_size=len(position))
@@ -369,11 +369,12 @@ def _batches(
 def _judge(module: Regression, batches: Iterable[TensorBatch]) -> tuple[dict[str, float], dict[str, Any]]:
     """Errors as fractions of the range over all pixels inside it, and the calibration of predicted deviations."""
     module.eval().cpu()
-    errors, stated, constants = [], [], []
+    errors, at_events, stated, constants = [], [], [], []
     for inputs, position, weight in batches:
         found, deviation = module.answer(module(inputs), (position.shape[-2], position.shape[-1]))
         inside = (weight > 0) & (position >= 0) & (position <= 1)
         errors.append((found - position).abs()[inside].numpy())
+        at_events.append((weight[inside] == NEAR_WEIGHT).numpy())
         constants.append((position[inside] - 0.5).numpy())
         stated.append(np.ones(int(inside.sum())) if deviation is None else deviation[inside].numpy())
     error = np.concatenate(errors) if errors else np.empty(0)
@@ -381,6 +382,9 @@ def _judge(module: Regression, batches: Iterable[TensorBatch]) -> tuple[dict[str
         return {}, {}
     rmse, constant = (float(np.sqrt(np.mean(e**2))) for e in (error, np.concatenate(constants)))
     metrics = {"val_rmse": rmse, "val_mae": float(error.mean()), "val_constant": constant}
+    near = np.concatenate(at_events)
+    if near.any():
+        metrics["val_mae_events"] = float(error[near].mean())
     if not module.config.network.probabilistic:
         return metrics, {"constant": rmse}
     deviation = np.concatenate(stated)

@@ -15,8 +15,8 @@ Sample = tuple[tuple[torch.Tensor, ...], np.ndarray, np.ndarray]
 """The network's inputs, the true position in the range (H, W), and weights (H, W), 0 without ground truth."""
 
 NEAR_EVENTS_PX = 3
-"""Pixels within this distance of an event have weight 1; others, which have no evidence, have `FAR_WEIGHT`."""
-FAR_WEIGHT = 0.35
+"""Pixels within this distance of an event have the first weight; others, which have no evidence, the second."""
+NEAR_WEIGHT, FAR_WEIGHT = 1.0, 0.35
 
 
 def make_sample(
@@ -69,7 +69,7 @@ def _weight_near(events: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     seen = np.zeros(shape, np.uint8)
     seen[events["y"], events["x"]] = 1
     near = maximum_filter(seen, 2 * NEAR_EVENTS_PX + 1)
-    return np.where(near, np.float32(1), np.float32(FAR_WEIGHT))
+    return np.where(near, np.float32(NEAR_WEIGHT), np.float32(FAR_WEIGHT))
 
 
 def _window(
