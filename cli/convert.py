@@ -21,7 +21,6 @@ from .output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from ..capture.calibration import Calibration
-    from ..capture.recordings import TableHints
 
 
 def convert(

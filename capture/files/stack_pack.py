@@ -2,8 +2,8 @@
 
 A pack is a ZIP archive with one NumPy archive per scene. It holds `means` and `waves`, the cosine transform over the
 sweep of each pixel's log radiance, quantised to an error of about 0.01, a tenth of a low contrast threshold;
-`diopters`, inverse depth in 1/500 of the sweep range; `focus`; and `lens`, the calibration's text. The archive's comment
-is "patches" for patch scenes, else empty.
+`diopters`, inverse depth in 1/500 of the sweep range; `focus`; and `lens`, the calibration's text. The archive's
+comment is "patches" for patch scenes, else empty.
 """
 
 import io
