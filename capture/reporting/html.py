@@ -9,13 +9,14 @@ _NUMBER = re.compile(r"^([−-]?\d[\d,]*(?:\.\d+)?)\s*(\S.*)?$")
 _FEWEST_BARS = 3
 
 
-def page(title: str, parts: Sequence[str]) -> str:
-    """A complete page from parts that are HTML."""
+def page(title: str, parts: Sequence[str], refresh_s: int | None = None) -> str:
+    """A complete page from parts that are HTML; a browser reads it again after `refresh_s`."""
     body = "\n".join(parts)
+    refresh = "" if refresh_s is None else f'\n<meta http-equiv="refresh" content="{refresh_s}">'
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width">{refresh}
 <title>sweepdepth: {html.escape(title)}</title>
 <style>{_STYLE}</style>
 <h1>{html.escape(title)}</h1>

@@ -1,4 +1,4 @@
-"""Curves of a run's losses and errors: `curves.png`, updated after every epoch."""
+"""Curves of a run, `curves.png`, and a page with losses and errors, `training.html`; updated after every epoch."""
 
 import io
 from collections.abc import Sequence
@@ -8,8 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ...capture.atomic import PartialFile
+from ...capture.reporting import html
 
-CURVES = "curves.png"
+CURVES, PAGE = "curves.png", "training.html"
+REFRESH_S = 30
+"""Time after which a browser reads the page of an unfinished run again."""
 
 _ERRORS = {
     "val_rmse": ("network", "-"),
@@ -43,9 +46,43 @@ def curves_figure(history: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def write_curves(history: Sequence[dict[str, Any]], run: Path) -> None:
-    """Replace `curves.png` in the folder of a run atomically."""
+_COLUMNS = {
+    "val_rmse": "RMSE",
+    "val_constant": "of a constant",
+    "val_shipped": "of the shipped weights",
+    "val_mae_events": "mean error at events",
+}
+
+
+def write_curves(history: Sequence[dict[str, Any]], run: Path, steps: int) -> None:
+    """Replace `curves.png` and `training.html` in the folder of a run atomically; `steps` is the length of the run."""
     picture = io.BytesIO()
     curves_figure(history).savefig(picture, format="png", dpi=100)
     with PartialFile(run / CURVES, force=True) as partial:
         partial.write_bytes(picture.getbuffer())
+    step = history[-1]["step"]
+    measured = {name: shown for name, shown in _COLUMNS.items() if any(name in row for row in history)}
+    rows = [
+        [
+            f"{row['step']:,}",
+            f"{row['loss']:.4f}",
+            *(f"{100 * row[name]:.2f} %" if name in row else "" for name in measured),
+            f"{row['samples_per_s']:.0f}",
+            f"{100 * row['loader_share']:.0f} %",
+        ]
+        for row in reversed(history)
+    ]
+    columns = ["step", "training loss", *measured.values(), "samples/s", "of the time loading"]
+    page = html.page(
+        f"Training {run.resolve().name}",
+        [
+            html.paragraph(
+                f"Step {step:,} of {steps:,}. Errors are of the validation sweeps, in percent of the range."
+            ),
+            html.picture("Training loss and validation error", picture.getvalue()),
+            html.table(columns, rows, "Epochs", "The latest comes first."),
+        ],
+        refresh_s=None if step >= steps else REFRESH_S,
+    )
+    with PartialFile(run / PAGE, force=True) as partial:
+        partial.write_text(page, encoding="utf-8")

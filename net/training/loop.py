@@ -191,9 +191,9 @@ def train(
 ) -> Path:
     """Train a network on labelled sweeps.
 
-    `out` also gets the checkpoint `last.ckpt`, used by `resume`, `settings.json`, `curves.png`, and logs for CSV and
-    TensorBoard. Runs are reproducible with the same seed, sources and machine: the randomness of a sample depends on
-    seed, round and number.
+    `out` also gets the checkpoint `last.ckpt`, used by `resume`, `settings.json`, `curves.png`, `training.html`, and
+    logs for CSV and TensorBoard. Runs are reproducible with the same seed, sources and machine: the randomness of a
+    sample depends on seed, round and number.
 
     Args:
         sources: sources of the samples.

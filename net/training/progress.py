@@ -84,7 +84,7 @@ class Progress(Callback):
         self.history.append(row)
         if trainer.is_global_zero:
             self._report(row, (config.steps - trainer.global_step) * seconds / steps, config.steps)
-            write_curves(self.history, self._run)
+            write_curves(self.history, self._run, config.steps)
 
     def _report(self, row: dict[str, float], left_s: float, steps: int) -> None:
         seen = "".join(f", {shown} {row[name]:.4f}" for name, shown in _ERRORS.items() if name in row)

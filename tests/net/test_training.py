@@ -27,6 +27,7 @@ from sweepdepth.net.representation import Representation
 from sweepdepth.net.training import SweepSource, TrainingConfig, TrainingError, TrainingStopped, recorded, train
 from sweepdepth.net.training.adversary import Adversary
 from sweepdepth.net.training.augmentation import NONE, Augmentation
+from sweepdepth.net.training.curves import write_curves
 from sweepdepth.net.training.data import EpochOrder, SweepSamples, hold_back, split_scenes
 from sweepdepth.net.training.loop import averaging, calibration_knots
 from sweepdepth.net.training.samples import make_sample
@@ -273,11 +274,24 @@ def test_progress_lines_compare_with_constant_and_shipped_weights_and_curves_are
     assert sum(line.startswith("warning: so far, the network is no better than a constant") for line in lines) == 2
     with Image.open(tmp_path / "curves.png") as curves:
         assert curves.size == (640, 560)
+    page = (tmp_path / "training.html").read_text()
+    for shown in ("Step 6 of 6", "of the shipped weights", "mean error at events", "data:image/png;base64,"):
+        assert shown in page
+    assert "refresh" not in page  # the run has ended
     found = {s.scene: s for s in make_stacks()}["scene_000005"].draw(np.random.default_rng([0, 21, 0, 0]))
     estimate = estimate_with_shipped(found)
     error = (estimate.diopters - 1 / found.truth) / found.calibration.sweep.range_diopters
     assert float(shipped) == pytest.approx(float(np.sqrt(np.mean(error**2))), abs=1e-3)
     assert open_weights(weights).facts["validation"]["val_constant"] > 0
+
+
+def test_the_page_of_an_unfinished_run_is_read_again(tmp_path):
+    row = {"step": 250, "loss": 1.5, "val_rmse": 0.2, "val_constant": 0.3, "samples_per_s": 17.0, "loader_share": 0.02}
+    write_curves([row], tmp_path, 1000)
+    page = (tmp_path / "training.html").read_text()
+    assert '<meta http-equiv="refresh" content="30">' in page
+    assert ">20.00 %</td>" in page
+    assert "shipped" not in page
 
 
 def test_a_run_without_improvement_ends_after_patience(cases, tmp_path):
