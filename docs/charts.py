@@ -67,10 +67,10 @@ def _show(axis: Axes, x: str, y: str, title: str = "") -> None:
 
 
 def _finished(figure: Figure) -> Figure:
-    """Let all axes start at 0, and add a legend to the first."""
+    """Let all axes start at 0, and add a legend to the first that has labels."""
     for axis in figure.axes:
         axis.set_ylim(bottom=0)
-    figure.axes[0].legend(fontsize=8)
+    next(axis for axis in figure.axes if axis.get_legend_handles_labels()[0]).legend(fontsize=8)
     return figure
 
 
@@ -124,9 +124,9 @@ def rates() -> Figure:
     for camera, colour in colours.items():
         chosen = [row for row in rows if row["camera"] == camera]
         rate = column(chosen, "M events/s")
-        age.plot(rate, column(chosen, "age, median"), "o-", color=colour, label=camera)
+        age.plot(rate, column(chosen, "age, median"), "o-", color=colour)
         age.plot(rate, column(chosen, "age, p99"), ":", color=colour)
-        depths.plot(rate, column(chosen, "depths/s"), "o-", color=colour)
+        depths.plot(rate, column(chosen, "depths/s"), "o-", color=colour, label=camera)
         lost.plot(rate, np.nan_to_num(column(chosen, "lost")), "o-", color=colour)
     _show(age, "million events per second", "ms", "age of depth; dotted: 99th percentile")
     _show(depths, "million events per second", "depths per second", "depths of five sweeps per second")
