@@ -232,7 +232,7 @@ def test_the_engineer_received_all_frames(newcomers):
 
 def test_the_researcher_has_evaluated_weights_that_run_without_torch(newcomers):
     folder = made_by(newcomers, "researcher", "training")
-    assert (folder / "run" / "curves.png").exists()
+    assert (folder / "trained" / "curves.png").exists()
     report = json.loads((folder / "report" / "evaluation.json").read_text())
     assert "constant" in json.dumps(report)
     for name in ("depth.h5", "robot.h5"):
