@@ -64,17 +64,17 @@ def _resimulated(folder: Path, shown: "Representation | EvidenceRepresentation")
     from ..synth.resimulate import lively, load_ideal_scenes, load_packed_scenes, resimulated
 
     with progress_bar("reading", None, "scenes") as advance:
-        there = load_packed_scenes(folder, advance) if _is_pack(folder) else load_ideal_scenes(folder, advance)
+        if _is_pack(folder):
+            there, remedy = load_packed_scenes(folder, advance), "a pack has none: use its dataset"
+            rendered = not StackPack(folder).patches
+        else:
+            there, remedy = load_ideal_scenes(folder, advance), "render with intensity.photographs = true"
+            rendered = open_dataset(folder).manifest.configuration.get("render") != "patches"
     scenes = lively(there)
     frames, photographs = images_wanted(shown)
     if missing := next((n for n in photographs for scene in scenes if n not in scene.photographs), None):
-        remedy = "use the dataset" if _is_pack(folder) else "render with intensity.photographs = true"
         raise RecordingError(f"{folder}: holds no photographs {missing!r}; {remedy}")
     drawn = resimulated(scenes, frames=frames, photographs=photographs)
-    if _is_pack(folder):
-        rendered = not StackPack(folder).patches
-    else:
-        rendered = open_dataset(folder).manifest.configuration.get("render") != "patches"
     say(f"{folder}: {len(scenes):,} scenes with resimulated sweeps")
     if len(scenes) < len(there):
         say(f"{folder}: {len(there) - len(scenes):,} more are skipped, since their brightness hardly changes")
